@@ -1,0 +1,37 @@
+# Every target does its own set-up: all that is needed is a Python from 3.11 with pip, and a package index.
+
+# python3 alone will not do: with several interpreters installed it may be an old one.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.13 python3.14 python3.15 python3; do \
+            $$p -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1 && { echo $$p; break; }; done)
+PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set PYTHON=/path/to/python))
+ENVIRONMENT := $(PYTHON) tools/environment.py
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all lint format bench clean
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo:  ## patch a vulnerable aiohttp server while it serves requests, then take the patch back
+	@$(ENVIRONMENT) demo --supports 3.11 3.12 3.13 --install aiohttp==3.9.1 -- python examples/aiohttp_traversal/demo.py
+
+test:  ## run the tests under every Python from 3.11 that is installed
+	@$(PYTHON) tools/test_everywhere.py
+
+test-all:  ## the same with the slow tests
+	@$(PYTHON) tools/test_everywhere.py -m ""
+
+lint:  ## ruff, its formatter and mypy
+	@$(ENVIRONMENT) lint --extras lint,test,bench,openfeature,prometheus,otel,nats,cli -- \
+	  sh -c 'ruff check . && ruff format --check . && mypy'
+
+format:  ## let ruff mend and format what it can
+	@$(ENVIRONMENT) lint --extras lint,test,bench,openfeature,prometheus,otel,nats,cli -- \
+	  sh -c 'ruff check --fix . ; ruff format .'
+
+bench:  ## measure what a patched call costs beside the alternatives
+	@$(ENVIRONMENT) bench --extras bench -- python benchmarks/run.py
+
+clean:  ## remove what the other targets made
+	rm -rf .venvs .reports .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
