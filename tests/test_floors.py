@@ -1,0 +1,165 @@
+"""The house stands on its floors: a file imports only from its own floor or below.
+
+Imports are read from the source and not from `sys.modules`, so an import inside a function, under
+`TYPE_CHECKING`, or by `importlib.import_module("...")` counts like one at the top.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+SOURCE = Path(__file__).resolve().parent.parent / "src"
+
+# Ground first. Rooms of one floor may import each other.
+FLOORS = (
+    {"errors"},
+    {"patch"},
+    {"engine"},
+    {"compat"},
+    {"bundle", "govern", "health"},
+    {"process"},
+    {"node", "fleet", "integrations", "testing"},
+    {"cli", "__main__"},
+    {"__init__"},
+)
+FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}
+
+
+class Import(NamedTuple):
+    line: int
+    name: str  # absolute: the module, or for `from m import n` in our own package "m.n"
+
+
+def module_name(path: Path, source: Path) -> str:
+    return ".".join(path.relative_to(source).with_suffix("").parts)
+
+
+def imports(tree: ast.Module, module: str) -> list[Import]:
+    """Every import of a file; `module` ends in `.__init__` for a package, so its parent is always a package."""
+    package = module.split(".")[:-1]
+    found = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=names):
+                found += [Import(node.lineno, alias.name) for alias in names]
+            case ast.ImportFrom(module=origin, names=names, level=level):
+                base = package[: len(package) - level + 1] if level else []
+                absolute = ".".join([*base, *([origin] if origin else [])])
+                found += [Import(node.lineno, f"{absolute}.{alias.name}") for alias in names]
+            case ast.Call(
+                func=ast.Name(id="__import__" | "import_module") | ast.Attribute(attr="import_module"),
+                args=[ast.Constant(value=str(name)), *_],
+            ):
+                relative = len(name) - len(name.lstrip("."))
+                base = package[: len(package) - relative + 1] if relative else []
+                found.append(Import(node.lineno, ".".join([*base, name.lstrip(".")])))
+    return found
+
+
+def room_of(name: str, modules: set[str]) -> str:
+    """The room an absolute name leads to; `livepatch.apply` is no module, so it leads to `__init__`."""
+    room = f"{name}.".split(".")[1]
+    exists = any(f"{module}.".startswith(f"livepatch.{room}.") for module in modules)
+    return room if exists else "__init__"
+
+
+def violations(source: Path) -> list[str]:
+    """What breaks the rules below a source directory that holds `livepatch/`, one line each."""
+    files = {module_name(path, source): path for path in sorted((source / "livepatch").rglob("*.py"))}
+    modules = set(files)
+    found = []
+    for module, path in files.items():
+        room = module.split(".")[1]
+        if room not in FLOOR_OF:
+            found.append(f"{module}: stands on no floor; give it one in {Path(__file__).name}")
+            continue
+        for line, name in imports(ast.parse(path.read_text(), str(path)), module):
+            where = f"{module}:{line}"
+            top = name.split(".")[0]
+            if top == "livepatch":
+                other = room_of(name, modules)
+                if FLOOR_OF.get(other, -1) > FLOOR_OF[room]:
+                    found.append(f"{where}: {room} imports {name}, which is above it")
+                continue
+            found += [f"{where}: {broken}" for broken in third_party_rules(module, room, top)]
+    return found
+
+
+def third_party_rules(module: str, room: str, top: str) -> list[str]:
+    broken = []
+    if top == "bytecode" and module != "livepatch.engine.dispatch":
+        broken.append("only engine/dispatch.py imports bytecode")
+    if room == "engine" and top in {"packaging", "msgpack", "cryptography"}:
+        broken.append(f"the engine knows nothing of {top}")
+    pure = module == "livepatch.engine.stack" or room == "compat"
+    allowed = {"packaging"} if room == "compat" else set()
+    if pure and top not in sys.stdlib_module_names and top not in allowed:
+        broken.append(f"a pure file imports {top}")
+    return broken
+
+
+def house(directory: Path, **files: str) -> Path:
+    """Build a small source tree; `engine__stack="..."` is engine/stack.py."""
+    for name in ("__init__", "errors", "patch", "process", *files):
+        path = directory / "livepatch" / (name.replace("__", "/") if name != "__init__" else name)
+        path = path.with_suffix(".py")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(files.get(name, ""))
+    return directory
+
+
+def test_every_import_stays_on_its_floor_or_below():
+    assert (SOURCE / "livepatch").is_dir()
+    assert violations(SOURCE) == []
+
+
+def test_a_sound_house_passes(tmp_path):
+    source = house(
+        tmp_path,
+        engine__stack="from ..errors import LivepatchError\nfrom livepatch.patch import Patch\nimport ast",
+        engine__commit="from . import stack\nfrom .stack import plan",
+        engine__dispatch="import bytecode",
+        compat__checks="import packaging.version\nfrom ..engine import stack",
+        bundle__codec="import msgpack\nfrom ..govern import audit",
+        govern__audit="from ..bundle import codec",
+        cli__apply="import rich\nfrom ..process import apply",
+        __init__="def __getattr__(name):\n    from .cli import main\n    from livepatch import process",
+    )
+    assert violations(source) == []
+
+
+@pytest.mark.parametrize(
+    ("room", "code", "expected"),
+    [
+        ("errors", "import livepatch.patch", "above"),
+        ("errors", "from . import patch", "above"),
+        ("patch", "from .process import apply", "above"),
+        ("patch", "from livepatch import apply", "above"),
+        ("patch", "import livepatch", "above"),
+        ("cli__apply", "from livepatch import apply", "above"),
+        ("engine__locate", "from ..process import apply", "above"),
+        ("engine__locate", "def late():\n    from .. import process", "above"),
+        ("engine__locate", "def late():\n    import livepatch.process as p", "above"),
+        ("engine__locate", "if TYPE_CHECKING:\n    from ..process import Applied", "above"),
+        ("engine__locate", "import importlib\nimportlib.import_module('livepatch.process')", "above"),
+        ("engine__locate", "import importlib\nimportlib.import_module('..process', __package__)", "above"),
+        ("engine__locate", "__import__('livepatch.process')", "above"),
+        ("engine__locate", "def late():\n    import bytecode", "only engine/dispatch.py"),
+        ("engine__locate", "from packaging.version import Version", "knows nothing of packaging"),
+        ("engine__dispatch", "import msgpack", "knows nothing of msgpack"),
+        ("engine__commit", "def late():\n    from cryptography import x509", "knows nothing of cryptography"),
+        ("engine__stack", "import structlog", "pure file imports structlog"),
+        ("compat__checks", "def late():\n    import wrapt", "pure file imports wrapt"),
+        ("bundle__codec", "import bytecode", "only engine/dispatch.py"),
+        ("helpers", "", "stands on no floor"),
+    ],
+)
+def test_a_violation_is_found(tmp_path, room, code, expected):
+    (found,) = violations(house(tmp_path, **{room: code}))
+    assert expected in found
+    assert found.startswith(f"livepatch.{room.replace('__', '.')}")
