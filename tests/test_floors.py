@@ -40,7 +40,7 @@ def module_name(path: Path, source: Path) -> str:
 
 
 def imports(tree: ast.Module, module: str) -> list[Import]:
-    """Every import of a file; `module` ends in `.__init__` for a package, so its parent is always a package."""
+    """Every import of a file. A package's `module` ends in `.__init__`, so its parent is the package."""
     package = module.split(".")[:-1]
     found = []
     for node in ast.walk(tree):

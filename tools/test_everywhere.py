@@ -3,8 +3,8 @@
 
     test_everywhere.py [PYTEST ARGUMENT ...]
 
-Interpreters run side by side, one a processor. Each one's output is kept in `.reports/` and printed whole, the
-lowest version last, so that what ends the run is pytest's own summary. The status is 0 only if all passed.
+Interpreters run side by side, one a processor. Each one's output is kept in `.reports/` and printed whole,
+the lowest version last, so that what ends the run is pytest's own summary. The status is 0 if all passed.
 """
 
 from __future__ import annotations
