@@ -1,0 +1,289 @@
+"""Source to code objects in the target's context; what a code object is, apart from lines and files.
+
+A function compiled alone, inside the classes and functions that enclose the target, is the function that
+the compiler would have made had the source been edited there: private names, ``super()``, free variables
+and the qualified name come out as the target's own.
+"""
+
+from __future__ import annotations
+
+import __future__
+
+import ast
+import copy
+import hashlib
+import inspect
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType
+
+__all__ = [
+    "CodeKind",
+    "Parameter",
+    "compile_in_context",
+    "fingerprint",
+    "kind_of",
+    "names_loaded",
+    "nested_codes",
+    "parameters_of",
+    "private_names",
+    "same_code",
+]
+
+FUTURE_FLAGS = 0
+for _feature in __future__.all_feature_names:
+    FUTURE_FLAGS |= getattr(__future__, _feature).compiler_flag
+
+# Free variables that the compiler makes for itself and the source cannot bind.
+IMPLICIT_CELLS = frozenset({"__class__", "__classdict__", "__conditional_annotations__"})
+
+CodeKind = str  # "function", "generator", "coroutine", "async generator", "generator-based coroutine"
+
+
+def kind_of(code: CodeType) -> CodeKind:
+    """What calling it gives: a value, a generator, a coroutine or an async generator."""
+    flags = code.co_flags
+    if flags & inspect.CO_ASYNC_GENERATOR:
+        return "async generator"
+    if flags & inspect.CO_COROUTINE:
+        return "coroutine"
+    if flags & inspect.CO_GENERATOR:
+        return "generator-based coroutine" if flags & inspect.CO_ITERABLE_COROUTINE else "generator"
+    return "function"
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter: `kind` is one of ``/`` (positional only), ``-``, ``*`` (the rest), ``=`` (keyword only), ``**``."""
+
+    name: str
+    kind: str
+    required: bool
+
+
+def parameters_of(function: FunctionType) -> tuple[Parameter, ...]:
+    """The parameters that the function really has (``inspect.signature`` follows ``__wrapped__`` and overrides)."""
+    code, names = function.__code__, function.__code__.co_varnames
+    count, keyword = code.co_argcount, code.co_kwonlyargcount
+    optional = count - len(function.__defaults__ or ())
+    found = [
+        Parameter(name, "/" if i < code.co_posonlyargcount else "-", i < optional)
+        for i, name in enumerate(names[:count])
+    ]
+    rest = count + keyword
+    if code.co_flags & inspect.CO_VARARGS:
+        found.append(Parameter(names[rest], "*", False))
+        rest += 1
+    by_keyword = function.__kwdefaults__ or {}
+    found += [Parameter(name, "=", name not in by_keyword) for name in names[count : count + keyword]]
+    if code.co_flags & inspect.CO_VARKEYWORDS:
+        found.append(Parameter(names[rest], "**", False))
+    return tuple(found)
+
+
+def nested_codes(code: CodeType) -> Iterator[CodeType]:
+    """Every code object inside this one, outermost first."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            yield from nested_codes(constant)
+
+
+_GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_GLOBAL_STORES = frozenset({"STORE_GLOBAL", "STORE_NAME"})
+
+
+def names_loaded(code: CodeType) -> frozenset[str]:
+    """The names that this code, and all code inside it, looks up among globals and builtins and does not make itself."""
+    import dis
+
+    loaded: set[str] = set()
+    for part in (code, *nested_codes(code)):
+        if not part.co_names:
+            continue
+        made: set[str] = set()
+        for instruction in dis.get_instructions(part):
+            if instruction.opname in _GLOBAL_LOADS:
+                loaded.add(instruction.argval)
+            elif instruction.opname == "STORE_NAME":
+                made.add(instruction.argval)  # a class body's own names
+        if not part.co_flags & inspect.CO_NEWLOCALS:
+            loaded -= made
+    stored = {
+        instruction.argval
+        for part in (code, *nested_codes(code))
+        if part.co_names
+        for instruction in dis.get_instructions(part)
+        if instruction.opname == "STORE_GLOBAL"
+    }
+    return frozenset(loaded - stored - {"__name__", "__module__", "__qualname__"})
+
+
+def private_names(code: CodeType) -> frozenset[str]:
+    """Names such as ``__x`` that a class around the function would have mangled."""
+    names = {*code.co_names, *code.co_varnames, *code.co_cellvars, *code.co_freevars}
+    for inner in nested_codes(code):
+        names |= private_names(inner)
+    return frozenset(n for n in names if n.startswith("__") and not n.endswith("__") and "." not in n)
+
+
+# Identity of code
+
+
+def _constant_key(value: object) -> object:
+    if isinstance(value, CodeType):
+        return _code_key(value)
+    if isinstance(value, tuple):
+        return ("tuple", *(_constant_key(item) for item in value))
+    if isinstance(value, frozenset):
+        return ("frozenset", *sorted(repr(_constant_key(item)) for item in value))
+    if isinstance(value, slice):
+        return ("slice", _constant_key(value.start), _constant_key(value.stop), _constant_key(value.step))
+    return (type(value).__name__, repr(value))
+
+
+def _code_key(code: CodeType) -> tuple[object, ...]:
+    return (
+        code.co_code,
+        tuple(_constant_key(constant) for constant in code.co_consts),
+        code.co_names,
+        code.co_varnames,
+        code.co_freevars,
+        code.co_cellvars,
+        code.co_flags,
+        code.co_argcount,
+        code.co_posonlyargcount,
+        code.co_kwonlyargcount,
+        code.co_exceptiontable,
+        code.co_qualname,
+    )
+
+
+def same_code(one: CodeType, other: CodeType) -> bool:
+    """Whether two code objects do the same: all of them but lines and file names, constants with their types."""
+    return one is other or _code_key(one) == _code_key(other)
+
+
+def interpreter_tag() -> str:
+    """What compiled code depends on besides its source: the Python version and ``-O``."""
+    return "cp%d%d%s" % (*sys.version_info[:2], {0: "", 1: "-O"}.get(sys.flags.optimize, "-OO"))
+
+
+def fingerprint(function: FunctionType, code: CodeType | None = None) -> str:
+    """A pin for what a function does: its code (or `code`), and its defaults as far as they are plain values.
+
+    Looks like ``cp311:6b86b273ff34fce19d6b804eff5a3f57``; the part before the colon is the interpreter for which it holds.
+    """
+    defaults = tuple(_default_key(value) for value in function.__defaults__ or ())
+    keyword = tuple(sorted((name, _default_key(value)) for name, value in (function.__kwdefaults__ or {}).items()))
+    key = repr((_code_key(code or function.__code__), defaults, keyword))
+    return f"{interpreter_tag()}:{hashlib.sha256(key.encode('utf-8', 'surrogatepass')).hexdigest()[:32]}"
+
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
+
+
+def _default_key(value: object) -> object:
+    if type(value) in _PLAIN:
+        return (type(value).__name__, repr(value))
+    if type(value) is tuple:
+        return tuple(_default_key(item) for item in value)
+    return (type(value).__module__, type(value).__qualname__)
+
+
+# Compiling
+
+FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+def _bind(names: list[str]) -> list[ast.stmt]:
+    """An assignment that makes the names local to the enclosing function."""
+    if not names:
+        return []
+    targets: list[ast.expr] = [ast.Name(name, ast.Store()) for name in names]
+    return [ast.Assign(targets, ast.Constant(None))]
+
+
+def _shell(name: str, body: list[ast.stmt]) -> ast.FunctionDef:
+    arguments = ast.arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], defaults=[])
+    shell = ast.FunctionDef(name=name, args=arguments, body=body, decorator_list=[])
+    if sys.version_info >= (3, 12):
+        shell.type_params = []
+    return shell
+
+
+def _bare(node: FunctionNode) -> FunctionNode:
+    """The definition without what is evaluated around the function and not in it."""
+    node = copy.copy(node)
+    node.decorator_list, node.returns = [], None
+    node.args = copy.copy(node.args)
+    for group in ("posonlyargs", "args", "kwonlyargs"):
+        setattr(node.args, group, [ast.copy_location(ast.arg(a.arg), a) for a in getattr(node.args, group)])
+    for single in ("vararg", "kwarg"):
+        a = getattr(node.args, single)
+        if a is not None:
+            setattr(node.args, single, ast.copy_location(ast.arg(a.arg), a))
+    node.args.defaults = [ast.copy_location(ast.Constant(None), d) for d in node.args.defaults]
+    node.args.kw_defaults = [d and ast.copy_location(ast.Constant(None), d) for d in node.args.kw_defaults]
+    return node
+
+
+def compile_in_context(
+    node: FunctionNode,
+    qualname: str,
+    filename: str,
+    *,
+    flags: int = 0,
+    first_line: int = 1,
+    enclosing: dict[str, tuple[str, ...]] | None = None,
+    outside: tuple[str, ...] = (),
+    keep_free: tuple[str, ...] = (),
+) -> CodeType:
+    """Compile a function definition as if it stood at `qualname`; give its code object.
+
+    `flags` are the ``__future__`` flags of its source, `first_line` the line at which the definition stands in
+    `filename`.  `enclosing` names the local variables of each enclosing function (by its qualified name), `outside`
+    those of an invisible scope around everything, and `keep_free` the variables that must be free in the result even
+    where the new source does not use them, so that its closure keeps the target's shape.
+    Raises :class:`SyntaxError`.
+    """
+    segments = qualname.split(".")
+    inner = _bare(node)
+    inner.name = segments[-1]
+    used = {n.id for n in ast.walk(inner) if isinstance(n, ast.Name)}
+    missing = sorted(name for name in keep_free if name not in used)
+    if missing:
+        reads: list[ast.stmt] = [ast.Expr(ast.Name(name, ast.Load())) for name in missing]
+        # Never run and not even compiled, but the names in it are free variables of the function.
+        inner.body = [*inner.body, ast.If(ast.Constant(False), reads, [])]
+    tree: ast.stmt = inner
+    end = len(segments) - 1
+    while end > 0:
+        if segments[end - 1] == "<locals>":
+            end -= 2
+            local = (enclosing or {}).get(".".join(segments[: end + 1]), ())
+            tree = _shell(segments[end], [*_bind([n for n in local if n != segments[end + 2]]), tree])
+        else:
+            end -= 1
+            owner = ast.ClassDef(name=segments[end], bases=[], keywords=[], body=[tree], decorator_list=[])
+            if sys.version_info >= (3, 12):
+                owner.type_params = []
+            tree = owner
+    if outside:
+        # `global` keeps the invisible scope out of the qualified names.
+        tree = _shell("outside", [ast.Global([segments[0]]), *_bind(sorted(set(outside) - {segments[0]})), tree])
+    module = ast.Module([tree], type_ignores=[])
+    if first_line != node.lineno:
+        module = copy.deepcopy(module)
+        for child in ast.walk(module):
+            if "lineno" in child._attributes and getattr(child, "lineno", None) is not None:
+                child.lineno += first_line - node.lineno
+                if getattr(child, "end_lineno", None) is not None:
+                    child.end_lineno += first_line - node.lineno
+    ast.fix_missing_locations(module)
+    top = compile(module, filename, "exec", flags=flags & FUTURE_FLAGS, dont_inherit=True)
+    found = [code for code in nested_codes(top) if code.co_qualname == qualname]
+    if not found:
+        raise SyntaxError(f"the definition does not compile to {qualname}")
+    return found[0]

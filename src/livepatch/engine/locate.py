@@ -1,0 +1,446 @@
+"""A target's path to the live functions behind it, through wrappers, descriptors and closures.
+
+A name is looked up statically: no descriptor is asked, no ``__getattr__`` runs.  What it holds may be the function, or
+something around it; the function that the *source* defines at that path is known by its code's qualified name and its
+module, however many decorators lie in between.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from livepatch.engine.code import nested_codes
+from livepatch.patch import Target
+
+__all__ = ["Found", "Refusal", "find", "mangled", "resolve"]
+
+# How far a wrapper is looked into.  A decorator's closure may hold an application, and that the whole heap.
+_MOST_OBJECTS = 5_000
+_ACCESSORS = {"fget": "fget", "fset": "fset", "fdel": "fdel", "getter": "fget", "setter": "fset", "deleter": "fdel"}
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a target cannot be patched: a stable code, what was found and expected, and what to do."""
+
+    code: str
+    found: str
+    expected: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a path leads: the object, and the class or module and the attribute that hold it.
+
+    `owner` is ``None`` for a place that no attribute holds (a nested function, a name that only a registry knows).
+    """
+
+    target: Target
+    module: ModuleType
+    owner: ModuleType | type | None
+    name: str
+    value: object
+    accessor: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The live function behind a target, and what was passed through on the way to it.
+
+    `via` are the wrappers, outermost first.  `outer` is, for a nested function, the function whose code makes it, and
+    `constant` then the code object that each of its instances has; `function` may be ``None`` while there is none.
+    """
+
+    place: Place
+    function: FunctionType | None
+    via: tuple[object, ...] = ()
+    outer: Found | None = None
+    constant: CodeType | None = None
+    alias_of: str = ""
+
+    @property
+    def code(self) -> CodeType:
+        if self.function is not None:
+            return self.function.__code__
+        assert self.constant is not None
+        return self.constant
+
+    @property
+    def owner_class(self) -> type | None:
+        return self.place.owner if isinstance(self.place.owner, type) else None
+
+
+def mangled(name: str, class_name: str) -> str:
+    """The name under which a class body stores `name`."""
+    stripped = class_name.lstrip("_")
+    if name.startswith("__") and not name.endswith("__") and stripped:
+        return f"_{stripped}{name}"
+    return name
+
+
+def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
+    """Where `target` is.  A missing last name gives a :class:`Place` with no owner if it may be held elsewhere."""
+    module = modules.get(target.module)
+    if module is None:
+        return Refusal(
+            "module-not-imported",
+            f"no module {target.module!r} in this process",
+            "a module that is imported",
+            f"import {target.module} before the patch is applied, or correct the name",
+        )
+    if not isinstance(module, ModuleType):
+        return Refusal(
+            "not-a-module",
+            f"sys.modules[{target.module!r}] is a {type(module).__qualname__}",
+            "a module object",
+            "name the module that defines the target",
+        )
+    owner: ModuleType | type = module
+    value: object = module
+    name = ""
+    segments = target.qualname.split(".") if target.qualname else []
+    for i, segment in enumerate(segments):
+        if segment == "<locals>":
+            break
+        if isinstance(value, property) and segment in _ACCESSORS:
+            return Place(target, module, owner, name, value, _ACCESSORS[segment])
+        if i:
+            if not isinstance(value, type):
+                return Refusal(
+                    "not-a-class",
+                    f"{'.'.join(segments[:i])} is a {type(value).__qualname__}",
+                    "a class before each further name",
+                    "name the class and the method as the source defines them",
+                )
+            owner = value
+        name = mangled(segment, owner.__name__) if isinstance(owner, type) else segment
+        if name not in vars(owner):
+            inherited = _inherited(owner, name)
+            if inherited is not None:
+                return inherited
+            if i == len(segments) - 1:
+                return Place(target, module, None, name, owner)
+            return _missing(target, owner, name)
+        value = vars(owner)[name]
+    return Place(target, module, owner, name, value)
+
+
+def _inherited(owner: ModuleType | type, name: str) -> Refusal | None:
+    for base in owner.__mro__[1:] if isinstance(owner, type) else ():
+        if name in vars(base):
+            return Refusal(
+                "inherited",
+                f"{owner.__qualname__} inherits {name!r} from {base.__module__}:{base.__qualname__}",
+                "a name that the class itself defines",
+                f"replace '{base.__module__}:{base.__qualname__}.{name}', or add() an override to {owner.__qualname__}",
+            )
+    return None
+
+
+def _missing(target: Target, owner: ModuleType | type, name: str) -> Refusal:
+    import difflib
+
+    close = difflib.get_close_matches(name, [n for n in vars(owner) if isinstance(n, str)], 3)
+    where = owner.__name__ if isinstance(owner, ModuleType) else owner.__qualname__
+    return Refusal(
+        "no-such-name",
+        f"{where} has no {name!r}" + (f"; it has {', '.join(close)}" if close else ""),
+        f"{target} to exist",
+        "correct the name; new names go in with add()",
+    )
+
+
+def find(target: Target, modules: dict[str, ModuleType], pick: Callable[[FunctionType], bool] | None = None) -> Found | Refusal:
+    """The function that the source defines at `target`.  `pick` chooses among several of that name."""
+    place = resolve(target, modules)
+    if isinstance(place, Refusal):
+        return place
+    if "<locals>" in target.qualname:
+        return _find_nested(target, modules, pick)
+    expected = _source_name(target.qualname, place)
+    if place.owner is None:
+        return _find_held_elsewhere(place, expected, pick)
+    start = place.value
+    if isinstance(start, property):
+        accessor = place.accessor or "fget"
+        start = getattr(start, accessor)
+        if start is None:
+            return Refusal(
+                "no-such-accessor",
+                f"property {expected} has no {accessor}",
+                "an accessor that exists",
+                f"replace one of {', '.join(n for n in ('fget', 'fset', 'fdel') if getattr(place.value, n))}, "
+                "or give the whole property in a class body",
+            )
+    if isinstance(start, type):
+        return Refusal(
+            "is-a-class",
+            f"{target} is a class",
+            "a function or method",
+            "give a class body to replace its methods, or name one method",
+        )
+    matches = _behind(start, expected, target.module)
+    found = _choose(place, matches, pick)
+    if found is not None:
+        return found
+    return _without_match(place, start, expected)
+
+
+def _source_name(qualname: str, place: Place) -> str:
+    """The qualified name that the compiler gave the definition: private names unmangled, no accessor."""
+    parts = qualname.split(".")
+    if place.accessor:
+        parts.pop()
+    if isinstance(place.owner, type) and len(parts) > 1:
+        prefix = mangled("__", place.owner.__name__)
+        if parts[-1].startswith(prefix) and parts[-1] == place.name:
+            parts[-1] = parts[-1][len(prefix) - 2 :]
+    return ".".join(parts)
+
+
+Match = tuple[FunctionType, tuple[object, ...]]
+
+
+def _behind(start: object, expected: str, module: str) -> list[Match]:
+    """Functions called `expected` that are `start` or within it, nearest first, each with the wrappers on the way."""
+    seen = {id(start)}
+    queue: deque[tuple[object, tuple[object, ...]]] = deque([(start, ())])
+    matches: list[Match] = []
+    while queue and len(seen) < _MOST_OBJECTS:
+        value, via = queue.popleft()
+        if is_definition(value, expected, module):
+            matches.append((value, via))  # type: ignore[arg-type]  # is_definition checked it is a function
+        for inner in _inside(value):
+            if id(inner) not in seen:
+                seen.add(id(inner))
+                queue.append((inner, via if isinstance(value, (CellType, dict, tuple, list)) else (*via, value)))
+    return matches
+
+
+def is_definition(value: object, qualname: str, module: str) -> bool:
+    """Whether `value` is a function that the source of `module` defines as `qualname`."""
+    return (
+        type(value) is FunctionType
+        and value.__code__.co_qualname == qualname
+        and value.__globals__.get("__name__") == module
+    )
+
+
+_OPAQUE = (ModuleType, type, CodeType, str, bytes, int, float, complex, type(None))
+
+
+def _inside(value: object) -> Iterable[object]:
+    """What may hold the decorated function inside a wrapper."""
+    if isinstance(value, FunctionType):
+        return _inside_function(value)
+    if isinstance(value, _OPAQUE):
+        return ()
+    if isinstance(value, CellType):
+        return _cell(value)
+    if isinstance(value, MethodType):
+        return (value.__func__,)
+    return (inner for inner in gc.get_referents(value) if not isinstance(inner, _OPAQUE))
+
+
+def _inside_function(function: FunctionType) -> Iterator[object]:
+    yield from (inner for inner in vars(function).values() if not isinstance(inner, _OPAQUE))
+    for cell in function.__closure__ or ():
+        yield from _cell(cell)
+    yield from (inner for inner in function.__defaults__ or () if not isinstance(inner, _OPAQUE))
+    yield from (inner for inner in (function.__kwdefaults__ or {}).values() if not isinstance(inner, _OPAQUE))
+    # Dispatch code holds the functions that it stands for as constants.
+    yield from (inner for inner in function.__code__.co_consts if isinstance(inner, FunctionType))
+
+
+def _cell(cell: CellType) -> tuple[object, ...]:
+    try:
+        return (cell.cell_contents,)
+    except ValueError:
+        return ()  # not yet bound
+
+
+def _choose(place: Place, matches: list[Match], pick: Callable[[FunctionType], bool] | None) -> Found | Refusal | None:
+    if not matches:
+        return None
+    distinct: dict[CodeType, Match] = {}
+    for function, via in matches:
+        distinct.setdefault(function.__code__, (function, via))
+    if len(distinct) > 1 and pick is not None:
+        distinct = {code: match for code, match in distinct.items() if pick(match[0])} or distinct
+    if len(distinct) > 1 and isinstance(place.value, FunctionType):
+        # What __wrapped__ leads to is the definition; others of that name came along in a registry.
+        inner: object = place.value
+        while (deeper := getattr(inner, "__wrapped__", None)) is not None:
+            inner = deeper
+        distinct = {code: match for code, match in distinct.items() if match[0] is inner} or distinct
+    if len(distinct) > 1:
+        return _several(place.target, [match[0] for match in distinct.values()])
+    function, via = next(iter(distinct.values()))
+    return Found(place, function, via)
+
+
+def _several(target: Target, functions: Iterable[FunctionType]) -> Refusal:
+    lines = sorted(f"line {f.__code__.co_firstlineno}" for f in functions)
+    return Refusal(
+        "ambiguous",
+        f"{len(lines)} different functions are {target}: {', '.join(lines)}",
+        "one function, or expect= with the fingerprint of one of them",
+        "pass expect=livepatch.fingerprint(function) of the one that is meant",
+    )
+
+
+def _without_match(place: Place, start: object, expected: str) -> Found | Refusal:
+    """The attribute is there, but no function that the source defines under that name is behind it."""
+    target = place.target
+    if type(start) in (staticmethod, classmethod):
+        start = start.__func__  # type: ignore[attr-defined]
+    if isinstance(start, FunctionType):
+        code = start.__code__
+        if _is_generated(code, place):
+            return Refusal(
+                "generated",
+                f"{target} was generated at run time (code of {code.co_filename}, {code.co_qualname})",
+                "a function that the source defines",
+                "replace what it is generated from, or give the class its own method with add()",
+            )
+        if hasattr(start, "__wrapped__"):
+            return Refusal(
+                "behind-wrapper",
+                f"{target} holds {code.co_qualname} of {start.__globals__.get('__name__')}, and no function "
+                f"{expected} of {target.module} is inside it",
+                "the function that the source defines at this path, within its wrappers",
+                "name the function that is to change by its own module and qualified name",
+            )
+        own = f"{start.__globals__.get('__name__')}:{code.co_qualname}"
+        if "<locals>" in code.co_qualname:
+            return Refusal(
+                "made-by-factory",
+                f"{target} was made by a call, from the code of {own}",
+                "a function that the source defines at this path",
+                f"replace '{own}', which covers all that the factory made",
+            )
+        return Found(place, start, alias_of=own)
+    if not callable(start) and not hasattr(start, "__get__"):
+        return Refusal(
+            "not-callable",
+            f"{target} is a {type(start).__qualname__}",
+            "a function, method or property",
+            f"use set({str(target)!r}, value) for a value",
+        )
+    return Refusal(
+        "native",
+        f"{target} is a {type(start).__module__}.{type(start).__qualname__} without Python code behind it",
+        "a function with Python code",
+        f"put a wrapper in its place with wrap({str(target)!r})",
+    )
+
+
+def _is_generated(code: CodeType, place: Place) -> bool:
+    """Made by ``exec`` while the module itself came from a file: dataclasses, attrs, named tuples."""
+    if code.co_qualname.startswith("__create_fn__."):
+        return True
+    file = getattr(place.module, "__file__", None)
+    return file is not None and code.co_filename.startswith("<") and not file.startswith("<")
+
+
+def _find_held_elsewhere(place: Place, expected: str, pick: Callable[[FunctionType], bool] | None) -> Found | Refusal:
+    """A function whose name its module does not keep: a handler that a decorator put into a registry."""
+    owner = place.value
+    assert isinstance(owner, (ModuleType, type))
+    functions = [f for f in functions_of(place.module) if is_definition(f, expected, place.target.module)]
+    found = _choose(place, [(function, ()) for function in functions], pick)
+    return found if found is not None else _missing(place.target, owner, place.name)
+
+
+def functions_of(module: ModuleType) -> Iterator[FunctionType]:
+    """All live functions whose globals are the module's.  Looks through the whole heap; frozen objects by namespace."""
+    namespace = vars(module)
+    seen: set[int] = set()
+    for referrer in gc.get_referrers(namespace):
+        if type(referrer) is FunctionType and referrer.__globals__ is namespace:
+            seen.add(id(referrer))
+            yield referrer
+    if gc.get_freeze_count():
+        for reached in reachable_functions(namespace):
+            if id(reached) not in seen and reached.__globals__ is namespace:
+                yield reached
+
+
+def reachable_functions(*roots: object) -> Iterator[FunctionType]:
+    """Functions that can be reached from `roots` by references.  Finds what ``gc.freeze()`` hides from the heap walk."""
+    seen: set[int] = set()
+    stack: list[object] = list(roots)
+    while stack:
+        value = stack.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if type(value) is FunctionType:
+            yield value
+        stack.extend(inner for inner in gc.get_referents(value) if gc.is_tracked(inner) and id(inner) not in seen)
+
+
+def _find_nested(target: Target, modules: dict[str, ModuleType], pick: Callable[[FunctionType], bool] | None) -> Found | Refusal:
+    """A function that another one makes: known by its code among the constants of the outer one."""
+    before, _, rest = target.qualname.rpartition(".<locals>.")
+    outer = find(Target(target.module, before), modules)
+    if isinstance(outer, Refusal):
+        return outer
+    constants = [c for c in _own_constants(outer.code) if c.co_qualname == f"{outer.code.co_qualname}.<locals>.{rest}"]
+    if not constants:
+        names = sorted({c.co_qualname.rpartition("<locals>.")[2] for c in _own_constants(outer.code)})
+        return Refusal(
+            "no-such-name",
+            f"{before} makes no {rest!r}; it makes {', '.join(names) or 'no function'}",
+            f"{target} to exist",
+            "correct the name; the outer function itself can be replaced as a whole",
+        )
+    if len(constants) > 1 and pick is not None:
+        shells = {FunctionType(c, vars(outer.place.module), closure=_cells(c)): c for c in constants}
+        constants = [c for shell, c in shells.items() if pick(shell)] or constants
+    if len(constants) > 1:
+        shown = ", ".join(f"line {c.co_firstlineno}" for c in constants)
+        return Refusal(
+            "ambiguous",
+            f"{before} makes {len(constants)} different functions {rest!r}: {shown}",
+            "one, or expect= with the fingerprint of one of them",
+            f"replace {before} as a whole",
+        )
+    place = Place(target, outer.place.module, outer.place.owner, rest, None)
+    return Found(place, None, outer=outer, constant=constants[0])
+
+
+def _own_constants(code: CodeType) -> Iterator[CodeType]:
+    """The functions that this code makes, those in its class bodies included, but not those that they make."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield constant
+            if ".<locals>." not in constant.co_qualname.removeprefix(code.co_qualname + ".<locals>."):
+                yield from (c for c in nested_codes(constant) if c.co_qualname.count("<locals>") == constant.co_qualname.count("<locals>"))
+
+
+def _cells(code: CodeType) -> tuple[CellType, ...]:
+    return tuple(CellType() for _ in code.co_freevars)
+
+
+def caches_on(found: Found) -> tuple[Any, ...]:
+    """The wrappers on the way to the function that keep its answers and can be cleared."""
+    layers = [*found.via, found.place.value]
+    seen: dict[int, Any] = {}
+    for layer in layers:
+        if callable(getattr(layer, "cache_clear", None)) and not isinstance(layer, type):
+            seen.setdefault(id(layer), layer)
+    return tuple(seen.values())
+
+
+def cached_property_of(found: Found) -> functools.cached_property[Any] | None:
+    """The ``cached_property`` that keeps the function's answers in its instances, if there is one."""
+    value = found.place.value
+    return value if isinstance(value, functools.cached_property) else None

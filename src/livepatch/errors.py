@@ -1,0 +1,116 @@
+"""What went wrong, grouped by who must act.
+
+Every error says what was found, what was expected and what to do.  All of them derive from
+:class:`LivepatchError`; where a caller would reach for a builtin (``ValueError``, ``LookupError``,
+``TimeoutError``), the error is one of those too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from livepatch.compat.report import Report
+
+__all__ = [
+    "AuditError",
+    "BundleError",
+    "IncompatibleError",
+    "LivepatchError",
+    "PatchError",
+    "PolicyError",
+    "StateError",
+    "TransitionError",
+    "TrustError",
+    "UnknownPatchError",
+]
+
+
+class LivepatchError(Exception):
+    """The base of every error that livepatch raises on purpose.
+
+    ``found``, ``expected`` and ``action`` hold the three parts of the message for programs.
+    """
+
+    def __init__(self, message: str, *, found: str = "", expected: str = "", action: str = "") -> None:
+        self.found = found
+        self.expected = expected
+        self.action = action
+        parts = [message]
+        if found:
+            parts.append(f"found: {found}")
+        if expected:
+            parts.append(f"expected: {expected}")
+        if action:
+            parts.append(f"do: {action}")
+        super().__init__("; ".join(parts))
+
+
+# The author of the patch must act.
+
+
+class PatchError(LivepatchError, ValueError):
+    """A patch is described wrongly (an id, a target path, a version specifier, a replacement).
+
+    Raised while a patch is being written; nothing in the process has changed.
+    """
+
+
+class BundleError(LivepatchError, ValueError):
+    """A patch file cannot be read or written.  Nothing in the process has changed."""
+
+
+# The operator must act: this process is not the one that the patch was made for.
+
+
+class IncompatibleError(LivepatchError):
+    """The patch does not fit this process.  ``report`` says all that was found.
+
+    Every live object is identical (``is``) to what it was before the call.
+    """
+
+    def __init__(self, report: Report) -> None:
+        self.report = report
+        super().__init__(str(report))
+
+
+class UnknownPatchError(LivepatchError, LookupError):
+    """No applied patch, or no flag, has that name in this process.  Nothing has changed."""
+
+
+class TransitionError(LivepatchError):
+    """A switch could not be made now.  Every live object is identical to what it was before the call.
+
+    ``timeout`` is the number of seconds that were waited, or ``None`` if waiting would not have helped.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        timeout: float | None = None,
+        found: str = "",
+        expected: str = "",
+        action: str = "",
+    ) -> None:
+        self.timeout = timeout
+        super().__init__(message, found=found, expected=expected, action=action)
+
+
+class StateError(LivepatchError):
+    """Data that a patch changes could not be changed or restored."""
+
+
+# Whoever governs must act.
+
+
+class TrustError(LivepatchError):
+    """A patch file is not approved by the keys that this process trusts.  Nothing was compiled."""
+
+
+class PolicyError(LivepatchError):
+    """Policy forbids this.  Nothing in the process has changed."""
+
+
+class AuditError(LivepatchError):
+    """The record of actions cannot be written or does not hold.  The action was not taken."""

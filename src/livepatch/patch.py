@@ -1,0 +1,267 @@
+"""What a patch is: an id, the package and versions it is for, and a list of changes.
+
+A :class:`Patch` describes; it never touches the process.  :func:`livepatch.check` and
+:func:`livepatch.apply` read its changes as they are at that moment, so a patch may be
+written to until then, and later changes to it do nothing to what was applied.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import FunctionType, MappingProxyType
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from livepatch.errors import PatchError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Addition", "Assignment", "Change", "Patch", "Replacement", "Target", "Wrapping"]
+
+T = TypeVar("T")
+
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}")
+_SEGMENT = re.compile(r"[^\W\d]\w*|<locals>|<lambda>")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """Where something lives: a module, and a qualified name in it (empty: the module itself).
+
+    The name is written as in ``__qualname__``: ``Mempool.validate``, ``make.<locals>.handler``,
+    private names unmangled.  The accessors of a property are ``C.x.fget``, ``C.x.fset``, ``C.x.fdel``.
+    """
+
+    module: str
+    qualname: str
+
+    @classmethod
+    def parse(cls, text: object, *, argument: str = "target", owner: bool = False) -> Target:
+        """Read ``"module:qualified.name"``, or with `owner` also a bare ``"module"``.
+
+        Raises :class:`PatchError`, or :class:`TypeError` if `text` is no string.
+        """
+        if not isinstance(text, str):
+            raise TypeError(f"{argument} must be a str such as 'package.module:Class.method', not {text!r}")
+        module, colon, qualname = text.partition(":")
+        right = "'package.module' or 'package.module:Class'" if owner else "'package.module:Class.method'"
+        if not module or not all(part.isidentifier() for part in module.split(".")):
+            raise PatchError(f"{argument} names no module", found=repr(text), expected=right)
+        if not colon and owner:
+            return cls(module, "")
+        segments = qualname.split(".")
+        if not all(_SEGMENT.fullmatch(part) for part in segments) or segments[0] == "<locals>":
+            raise PatchError(f"{argument} has no qualified name", found=repr(text), expected=right)
+        return cls(module, qualname)
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.qualname}" if self.qualname else self.module
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """The new side of a function, or with a class as `source` of several.
+
+    `source` is a plain function, a class body, or one of them in a ``staticmethod``, ``classmethod``,
+    ``property`` or ``cached_property``.  `expect` holds fingerprints; one of them must be that of the live code.
+    """
+
+    target: Target
+    source: object
+    expect: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Addition:
+    """Names that a module or class does not have yet."""
+
+    owner: Target
+    names: Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """Another value for a module or class attribute that exists."""
+
+    target: Target
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapping:
+    """A wrapper ``(wrapped, instance, args, kwargs)`` in place of a callable that has no Python code."""
+
+    target: Target
+    wrapper: Callable[..., Any]
+
+
+Change = Replacement | Addition | Assignment | Wrapping
+
+
+class Patch:
+    """A fix for one package: which functions, names and values change, and for which versions.
+
+    `id` is unique in a process.  `package` is a distribution name and `versions` a PEP 440 specifier;
+    neither may be empty, because a patch that fits everything was made for nothing.  `flag` names the
+    switch that turns the fix on and off (default: the id).
+
+    Raises :class:`PatchError` or :class:`TypeError`, each naming the argument.
+    """
+
+    def __init__(
+        self, id: str, *, package: str, versions: str, summary: str = "", flag: str | None = None
+    ) -> None:
+        for argument, value in (("id", id), ("package", package), ("versions", versions), ("summary", summary)):
+            if not isinstance(value, str):
+                raise TypeError(f"{argument} must be a str, not {value!r}")
+        if flag is not None and not isinstance(flag, str):
+            raise TypeError(f"flag must be a str or None, not {flag!r}")
+        self.id = _name("id", id)
+        self.flag = self.id if flag is None else _name("flag", flag)
+        self.package = _distribution(package)
+        self.versions = _specifier(versions)
+        self.summary = summary
+        self._changes: list[Change] = []
+
+    @property
+    def changes(self) -> tuple[Change, ...]:
+        """What the patch changes, in the order in which it was written."""
+        return tuple(self._changes)
+
+    def replace(self, target: str, *, expect: str | Iterable[str] | None = None) -> Callable[[T], T]:
+        """Decorate the function, or the class body, that takes the place of the one at `target`.
+
+        The replacement's names mean what they mean in the target's module.  `expect` is a fingerprint
+        (see :func:`livepatch.fingerprint`) or several, for several interpreters; the live code must have one.
+        The decorated object is given back unchanged.
+        """
+        where = Target.parse(target)
+        pins = _pins(expect)
+
+        def register(source: T) -> T:
+            _check_source(source)
+            self._add(Replacement(where, source, pins))
+            return source
+
+        return register
+
+    def add(self, owner: str, /, **names: object) -> None:
+        """Add new `names` to the module or class `owner`.  Names that exist already are refused at check."""
+        where = Target.parse(owner, argument="owner", owner=True)
+        if not names:
+            raise PatchError(
+                "names is empty", found=f"add({owner!r})", expected="one name or more, such as LIMIT=4096"
+            )
+        self._add(Addition(where, MappingProxyType(dict(names))))
+
+    def set(self, target: str, value: object) -> None:
+        """Give the module or class attribute at `target` another `value`, and so its proven aliases."""
+        self._add(Assignment(Target.parse(target), value))
+
+    def wrap(self, target: str) -> Callable[[T], T]:
+        """Decorate a wrapper for a callable without Python code (C, Rust, Cython).
+
+        The wrapper is called as ``wrapper(wrapped, instance, args, kwargs)``, as by ``wrapt``.
+        """
+        where = Target.parse(target)
+
+        def register(wrapper: T) -> T:
+            if not callable(wrapper):
+                raise TypeError(f"wrapper must be callable as (wrapped, instance, args, kwargs), not {wrapper!r}")
+            self._add(Wrapping(where, wrapper))
+            return wrapper
+
+        return register
+
+    def __repr__(self) -> str:
+        return f"<livepatch.Patch {self.id} for {self.package} {self.versions}, {len(self._changes)} changes>"
+
+    def _add(self, change: Change) -> None:
+        taken = {place for other in self._changes for place in _places(other)}
+        twice = taken & _places(change)
+        if twice:
+            raise PatchError(
+                f"patch {self.id} changes {min(twice)} twice",
+                found="two changes of one target",
+                expected="one change a target",
+                action="put both into one replacement",
+            )
+        self._changes.append(change)
+
+
+def _places(change: Change) -> set[Target]:
+    if isinstance(change, Addition):
+        prefix = change.owner.qualname + "." if change.owner.qualname else ""
+        return {Target(change.owner.module, prefix + name) for name in change.names}
+    return {change.target}
+
+
+def _name(argument: str, value: str) -> str:
+    if not _ID.fullmatch(value):
+        raise PatchError(
+            f"{argument} is no usable name",
+            found=repr(value),
+            expected="1 to 128 letters, digits and . _ : + -, beginning with a letter or digit",
+        )
+    return value
+
+
+def _distribution(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", value):
+        raise PatchError("package is no distribution name", found=repr(value), expected="such as 'nodeclient'")
+    return value
+
+
+def _specifier(value: str) -> str:
+    from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+    if not value.strip():
+        raise PatchError(
+            "versions is empty", found=repr(value), expected="a PEP 440 specifier such as '>=2.1,<2.3'"
+        )
+    try:
+        return str(SpecifierSet(value))
+    except InvalidSpecifier as error:
+        raise PatchError(
+            "versions is no PEP 440 specifier", found=repr(value), expected="such as '>=2.1,<2.3'"
+        ) from error
+
+
+def _pins(expect: str | Iterable[str] | None) -> tuple[str, ...]:
+    if expect is None:
+        return ()
+    pins = (expect,) if isinstance(expect, str) else tuple(expect)
+    for pin in pins:
+        if not isinstance(pin, str):
+            raise TypeError(f"expect must be a fingerprint or several, not {pin!r}")
+        if not re.fullmatch(r"cp3\d+(-O{1,2})?:[0-9a-f]{32}", pin):
+            raise PatchError(
+                "expect is no fingerprint", found=repr(pin), expected="what livepatch.fingerprint('m:f') gives"
+            )
+    if not pins:
+        raise PatchError("expect is empty", found=repr(expect), expected="one fingerprint or more, or None")
+    return pins
+
+
+def _check_source(source: object) -> None:
+    """A replacement must show its Python functions plainly; a decorated one would hide which is meant."""
+    inner: tuple[object, ...]
+    if isinstance(source, type):
+        return
+    if isinstance(source, property):
+        inner = tuple(f for f in (source.fget, source.fset, source.fdel) if f is not None)
+    elif isinstance(source, (staticmethod, classmethod)):
+        inner = (source.__func__,)
+    elif isinstance(source, functools.cached_property):
+        inner = (source.func,)
+    else:
+        inner = (source,)
+    for function in inner:
+        if type(function) is not FunctionType or hasattr(function, "__wrapped__"):
+            raise TypeError(
+                "replacement must be a plain function or a class, perhaps as staticmethod, classmethod, property "
+                f"or cached_property, not {source!r}; the target keeps its own decorators, leave them out here"
+            )
