@@ -77,9 +77,9 @@ def ensure(name: str, interpreter: Interpreter, requirements: list[str]) -> Path
     """Make `.venvs/NAME` with these requirements unless it is there already, and return its directory."""
     directory = ENVIRONMENTS / name
     stamp = directory / "made-for.sha256"
-    wanted = hashlib.sha256(
-        json.dumps([interpreter.identity, requirements, (ROOT / "pyproject.toml").read_text()]).encode()
-    ).hexdigest()
+    # An editable install names its checkout, so one that was copied along with it is not reused either.
+    made_for = [str(ROOT), interpreter.identity, requirements, (ROOT / "pyproject.toml").read_text()]
+    wanted = hashlib.sha256(json.dumps(made_for).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return directory
     _run([interpreter.command, "-m", "venv", "--clear", "--without-pip", str(directory)])
