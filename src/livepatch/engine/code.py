@@ -14,7 +14,7 @@ import copy
 import hashlib
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType
 
@@ -236,27 +236,22 @@ def compile_in_context(
     *,
     flags: int = 0,
     first_line: int = 1,
-    enclosing: dict[str, tuple[str, ...]] | None = None,
-    outside: tuple[str, ...] = (),
-    keep_free: tuple[str, ...] = (),
+    enclosing: Mapping[str, tuple[str, ...]] | None = None,
+    outside: Iterable[str] = (),
+    keep_free: Mapping[str, tuple[str, ...]] | None = None,
 ) -> CodeType:
     """Compile a function definition as if it stood at `qualname`; give its code object.
 
     `flags` are the ``__future__`` flags of its source, `first_line` the line at which the definition stands in
     `filename`.  `enclosing` names the local variables of each enclosing function (by its qualified name), `outside`
-    those of an invisible scope around everything, and `keep_free` the variables that must be free in the result even
-    where the new source does not use them, so that its closure keeps the target's shape.
-    Raises :class:`SyntaxError`.
+    those of an invisible scope around everything.  `keep_free` names, for the function and those nested in it (by
+    qualified name), variables that must be free in the result even where the new source does not use them, so that
+    closures keep the target's shape.  Raises :class:`SyntaxError`.
     """
     segments = qualname.split(".")
-    inner = _bare(node)
+    inner = _bare(copy.deepcopy(node))
     inner.name = segments[-1]
-    used = {n.id for n in ast.walk(inner) if isinstance(n, ast.Name)}
-    missing = sorted(name for name in keep_free if name not in used)
-    if missing:
-        reads: list[ast.stmt] = [ast.Expr(ast.Name(name, ast.Load())) for name in missing]
-        # Never run and not even compiled, but the names in it are free variables of the function.
-        inner.body = [*inner.body, ast.If(ast.Constant(False), reads, [])]
+    _keep_free(inner, qualname, keep_free or {})
     tree: ast.stmt = inner
     end = len(segments) - 1
     while end > 0:
@@ -270,20 +265,34 @@ def compile_in_context(
             if sys.version_info >= (3, 12):
                 owner.type_params = []
             tree = owner
-    if outside:
+    names = sorted(set(outside) - {segments[0]})
+    if names:
         # `global` keeps the invisible scope out of the qualified names.
-        tree = _shell("outside", [ast.Global([segments[0]]), *_bind(sorted(set(outside) - {segments[0]})), tree])
+        tree = _shell("outside", [ast.Global([segments[0]]), *_bind(names), tree])
     module = ast.Module([tree], type_ignores=[])
-    if first_line != node.lineno:
-        module = copy.deepcopy(module)
-        for child in ast.walk(module):
-            if "lineno" in child._attributes and getattr(child, "lineno", None) is not None:
-                child.lineno += first_line - node.lineno
-                if getattr(child, "end_lineno", None) is not None:
-                    child.end_lineno += first_line - node.lineno
+    ast.increment_lineno(inner, first_line - node.lineno)
     ast.fix_missing_locations(module)
     top = compile(module, filename, "exec", flags=flags & FUTURE_FLAGS, dont_inherit=True)
     found = [code for code in nested_codes(top) if code.co_qualname == qualname]
     if not found:
         raise SyntaxError(f"the definition does not compile to {qualname}")
     return found[0]
+
+
+def _keep_free(node: FunctionNode, qualname: str, keep: Mapping[str, tuple[str, ...]]) -> None:
+    """Let each function use the variables that it must keep free, in a branch that is never even compiled."""
+    used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    missing = [name for name in keep.get(qualname, ()) if name not in used]
+    for child in _functions_right_inside(node):
+        _keep_free(child, f"{qualname}.<locals>.{child.name}", keep)
+    if missing:
+        reads: list[ast.stmt] = [ast.Expr(ast.Name(name, ast.Load())) for name in missing]
+        node.body.append(ast.If(ast.Constant(False), reads, []))
+
+
+def _functions_right_inside(node: ast.AST) -> Iterator[FunctionNode]:
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield child
+        elif not isinstance(child, (ast.ClassDef, ast.Lambda)):
+            yield from _functions_right_inside(child)

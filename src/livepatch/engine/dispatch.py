@@ -30,13 +30,11 @@ def forwarding_code(shape: FunctionType, callee: FunctionType, free: tuple[str, 
     return _assemble(shape, call, {"LIVEPATCH_NEW": callee}, free)
 
 
-def guarded_code(
-    shape: FunctionType, cell: list[bool], old: FunctionType, new: FunctionType, free: tuple[str, ...]
-) -> CodeType:
+def guarded_code(shape: FunctionType, cell: list[bool], old: FunctionType, new: FunctionType) -> CodeType:
     """A body that calls `new` once ``cell[0]`` is true and `old` until then."""
     body = "if LIVEPATCH_CELL[0]: return LIVEPATCH_NEW({arguments})\nreturn LIVEPATCH_OLD({arguments})"
     constants: dict[str, object] = {"LIVEPATCH_CELL": cell, "LIVEPATCH_NEW": new, "LIVEPATCH_OLD": old}
-    return _assemble(shape, body, constants, free)
+    return _assemble(shape, body, constants, shape.__code__.co_freevars)
 
 
 def _layout(shape: FunctionType) -> tuple[str, str]:

@@ -7,13 +7,12 @@ module, however many decorators lie in between.
 
 from __future__ import annotations
 
-import functools
 import gc
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import Any
 
 from livepatch.engine.code import nested_codes
 from livepatch.patch import Target
@@ -367,10 +366,15 @@ def functions_of(module: ModuleType) -> Iterator[FunctionType]:
         if type(referrer) is FunctionType and referrer.__globals__ is namespace:
             seen.add(id(referrer))
             yield referrer
-    if gc.get_freeze_count():
-        for reached in reachable_functions(namespace):
+    if hidden_from_the_heap_walk():
+        for reached in reachable_functions(namespace, sys.modules):
             if id(reached) not in seen and reached.__globals__ is namespace:
                 yield reached
+
+
+def hidden_from_the_heap_walk() -> bool:
+    """Whether ``gc.freeze()`` has hidden objects.  CPython 3.12 freezes a few hundred of its own at start."""
+    return gc.get_freeze_count() > (1_000 if sys.version_info[:2] == (3, 12) else 0)
 
 
 def reachable_functions(*roots: object) -> Iterator[FunctionType]:
@@ -384,7 +388,9 @@ def reachable_functions(*roots: object) -> Iterator[FunctionType]:
         seen.add(id(value))
         if type(value) is FunctionType:
             yield value
-        stack.extend(inner for inner in gc.get_referents(value) if gc.is_tracked(inner) and id(inner) not in seen)
+        # A native module's own traversal is not for us: that of CPython 3.12's _asyncio shows freed objects.
+        inside = (vars(value),) if isinstance(value, ModuleType) else gc.get_referents(value)
+        stack.extend(inner for inner in inside if gc.is_tracked(inner) and id(inner) not in seen)
 
 
 def _find_nested(target: Target, modules: dict[str, ModuleType], pick: Callable[[FunctionType], bool] | None) -> Found | Refusal:
@@ -403,7 +409,7 @@ def _find_nested(target: Target, modules: dict[str, ModuleType], pick: Callable[
             "correct the name; the outer function itself can be replaced as a whole",
         )
     if len(constants) > 1 and pick is not None:
-        shells = {FunctionType(c, vars(outer.place.module), closure=_cells(c)): c for c in constants}
+        shells = {FunctionType(c, vars(outer.place.module), closure=tuple(CellType() for _ in c.co_freevars)): c for c in constants}
         constants = [c for shell, c in shells.items() if pick(shell)] or constants
     if len(constants) > 1:
         shown = ", ".join(f"line {c.co_firstlineno}" for c in constants)
@@ -426,21 +432,3 @@ def _own_constants(code: CodeType) -> Iterator[CodeType]:
                 yield from (c for c in nested_codes(constant) if c.co_qualname.count("<locals>") == constant.co_qualname.count("<locals>"))
 
 
-def _cells(code: CodeType) -> tuple[CellType, ...]:
-    return tuple(CellType() for _ in code.co_freevars)
-
-
-def caches_on(found: Found) -> tuple[Any, ...]:
-    """The wrappers on the way to the function that keep its answers and can be cleared."""
-    layers = [*found.via, found.place.value]
-    seen: dict[int, Any] = {}
-    for layer in layers:
-        if callable(getattr(layer, "cache_clear", None)) and not isinstance(layer, type):
-            seen.setdefault(id(layer), layer)
-    return tuple(seen.values())
-
-
-def cached_property_of(found: Found) -> functools.cached_property[Any] | None:
-    """The ``cached_property`` that keeps the function's answers in its instances, if there is one."""
-    value = found.place.value
-    return value if isinstance(value, functools.cached_property) else None

@@ -10,11 +10,13 @@ import ast
 import linecache
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import CodeType, FunctionType
+from importlib.abc import SourceLoader
+from importlib.machinery import SourceFileLoader
+from types import CodeType, FunctionType, ModuleType
 
 from livepatch.engine.code import FUTURE_FLAGS, FunctionNode, nested_codes, same_code
 
-__all__ = ["Definition", "SourceFiles", "forget_source", "patch_filename", "show_source"]
+__all__ = ["Definition", "SourceFiles", "code_on_disk", "forget_source", "patch_filename", "show_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,35 @@ def _first_line(node: FunctionNode) -> int:
     return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
+class _Reader(SourceFileLoader):
+    """The ordinary loader, but one that never writes a ``.pyc``."""
+
+    def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
+        return None
+
+
+def code_on_disk(module: ModuleType) -> dict[str, list[CodeType]] | None:
+    """The code objects that importing the module anew would give, by qualified name; ``None`` if that cannot be told."""
+    spec = module.__spec__
+    loader: object = getattr(spec, "loader", None)
+    if spec is None or not hasattr(loader, "get_code"):
+        return None
+    if type(loader) is SourceFileLoader:
+        loader = _Reader(loader.name, loader.path)
+    elif isinstance(loader, SourceLoader):
+        return None  # its own way to make code, and to store it
+    try:
+        top = loader.get_code(spec.name)  # type: ignore[attr-defined]  # hasattr saw it
+    except (ImportError, OSError, SyntaxError, ValueError, EOFError):
+        return None
+    if top is None:
+        return None
+    codes: dict[str, list[CodeType]] = {}
+    for code in nested_codes(top):
+        codes.setdefault(code.co_qualname, []).append(code)
+    return codes
+
+
 def patch_filename(patch_id: str, target: object) -> str:
     """The file name under which the new side of a target shows in tracebacks."""
     return f"<livepatch {patch_id} {target}>"
@@ -86,6 +117,11 @@ def patch_filename(patch_id: str, target: object) -> str:
 def show_source(filename: str, text: str) -> None:
     """Let ``linecache``, and so tracebacks, debuggers and ``inspect``, know the lines of `filename`."""
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
+
+
+def shown(filename: str) -> str:
+    """The text that ``linecache`` knows for `filename`, empty if none."""
+    return "".join(linecache.getlines(filename))
 
 
 def forget_source(filename: str) -> None:

@@ -1,0 +1,72 @@
+"""livepatch: fix a vulnerability in a running Python process without a restart, and take the fix back in one call."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from livepatch.compat.report import Finding as Finding
+    from livepatch.compat.report import Report as Report
+    from livepatch.errors import AuditError as AuditError
+    from livepatch.errors import BundleError as BundleError
+    from livepatch.errors import IncompatibleError as IncompatibleError
+    from livepatch.errors import LivepatchError as LivepatchError
+    from livepatch.errors import PatchError as PatchError
+    from livepatch.errors import PolicyError as PolicyError
+    from livepatch.errors import StateError as StateError
+    from livepatch.errors import TransitionError as TransitionError
+    from livepatch.errors import TrustError as TrustError
+    from livepatch.errors import UnknownPatchError as UnknownPatchError
+    from livepatch.patch import Patch as Patch
+    from livepatch.process import Applied as Applied
+    from livepatch.process import apply as apply
+    from livepatch.process import check as check
+    from livepatch.process import fingerprint as fingerprint
+    from livepatch.process import flags as flags
+    from livepatch.process import revert as revert
+    from livepatch.process import status as status
+    from livepatch.process import verify as verify
+    from livepatch.standing import Status as Status
+    from livepatch.standing import Verification as Verification
+
+# Where each public name lives; its module is imported when the name is first used.
+_HOMES = {
+    "livepatch.compat.report": ("Finding", "Report"),
+    "livepatch.errors": (
+        "AuditError",
+        "BundleError",
+        "IncompatibleError",
+        "LivepatchError",
+        "PatchError",
+        "PolicyError",
+        "StateError",
+        "TransitionError",
+        "TrustError",
+        "UnknownPatchError",
+    ),
+    "livepatch.patch": ("Patch",),
+    "livepatch.process": ("Applied", "apply", "check", "fingerprint", "flags", "revert", "status", "verify"),
+    "livepatch.standing": ("Status", "Verification"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = sorted(_HOME_OF)  # noqa: PLE0605  # names that are imported on first use
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME_OF.get(name)
+    if home is None:
+        if name == "__version__":
+            from importlib.metadata import version
+
+            return version("livepatch")
+        raise AttributeError(f"module 'livepatch' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

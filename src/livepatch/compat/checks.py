@@ -1,0 +1,371 @@
+"""Every check that a patch passes before anything changes.  Facts in, findings out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from livepatch.compat.report import Caller, Finding, Report, Severity, by_weight
+from livepatch.compat.signature import broken_calls
+from livepatch.engine.environment import Environment
+from livepatch.engine.locate import Refusal
+from livepatch.engine.survey import Survey, TargetFacts
+
+__all__ = ["Distribution", "PatchFacts", "judge"]
+
+# What the engine observes and that does not by itself refuse a patch; all else that it observes does.
+_MILDER: dict[str, Severity] = {
+    "alias-unproved": "warning",
+    "aliases-unreached": "warning",
+    "closures-left-behind": "warning",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Distribution:
+    """What is installed under the patch's package name, as its metadata and its modules say."""
+
+    installed: str | None
+    module_versions: tuple[tuple[str, str], ...] = ()
+    """(module, its ``__version__``) of the targets' top-level modules, as they are in memory."""
+    foreign_modules: tuple[str, ...] = ()
+    """Target modules whose files do not belong to the distribution."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PatchFacts:
+    """What the patch says of itself and what the process says of its name."""
+
+    id: str
+    flag: str
+    package: str
+    versions: str
+    already_applied: bool
+    flag_taken_by: str | None
+    replaces_unknown: tuple[str, ...]
+    changes: int
+
+
+def judge(patch: PatchFacts, distribution: Distribution, environment: Environment, survey: Survey) -> Report:
+    """All findings, the heaviest first."""
+    findings = [
+        *_names(patch),
+        *_version(patch, distribution),
+        *_environment(environment, survey),
+        *(_observed(target, refusal) for target, refusal in survey.observations),
+    ]
+    for facts in survey.facts:
+        findings += _target(facts, environment)
+    return Report(
+        patch_id=patch.id,
+        package=patch.package,
+        versions=patch.versions,
+        targets=tuple(dict.fromkeys(slot.label.removesuffix(".__code__") for slot in survey.values if _shown(slot.name))),
+        findings=by_weight(findings),
+        callers=_callers(survey),
+    )
+
+
+def _shown(name: str) -> bool:
+    return name not in ("__defaults__", "__kwdefaults__", "__annotations__", "__annotate__", "__doc__")
+
+
+def _finding(severity: Severity, code: str, target: object, found: str, expected: str, action: str) -> Finding:
+    return Finding(code=code, severity=severity, target=str(target), found=found, expected=expected, action=action)
+
+
+def _observed(target: str, refusal: Refusal) -> Finding:
+    severity = _MILDER.get(refusal.code, "error")
+    return _finding(severity, refusal.code, target, refusal.found, refusal.expected, refusal.action)
+
+
+def _names(patch: PatchFacts) -> Iterator[Finding]:
+    if not patch.changes:
+        yield _finding(
+            "error", "empty-patch", "", f"patch {patch.id} changes nothing", "one change or more", "replace(), add(), set()"
+        )
+    if patch.already_applied:
+        yield _finding(
+            "error",
+            "already-applied",
+            "",
+            f"a patch with the id {patch.id} is applied",
+            "an id that is not in use",
+            "revert it first, or name it in replaces=",
+        )
+    if patch.flag_taken_by is not None:
+        yield _finding(
+            "error",
+            "flag-taken",
+            "",
+            f"flag {patch.flag} belongs to patch {patch.flag_taken_by}",
+            "a flag of its own for each patch",
+            "give the patch another flag",
+        )
+    for name in patch.replaces_unknown:
+        yield _finding(
+            "error",
+            "replaces-unknown",
+            "",
+            f"no patch {name} is applied",
+            "replaces= to name applied patches",
+            "see livepatch.status()",
+        )
+
+
+def _version(patch: PatchFacts, distribution: Distribution) -> Iterator[Finding]:
+    from packaging.specifiers import SpecifierSet
+    from packaging.version import InvalidVersion, Version
+
+    installed = distribution.installed
+    if installed is None:
+        yield _finding(
+            "error",
+            "not-installed",
+            patch.package,
+            f"no distribution {patch.package} in this process's environment",
+            f"{patch.package} {patch.versions}",
+            "correct the package name, or apply the patch where the package is installed",
+        )
+        return
+    try:
+        version = Version(installed)
+    except InvalidVersion:
+        yield _finding(
+            "error",
+            "version-unreadable",
+            patch.package,
+            f"version {installed!r}",
+            "a PEP 440 version",
+            "repair the installation's metadata",
+        )
+        return
+    # A pre-release inside the bounds has the code that the bounds describe, so it is in range.
+    if not SpecifierSet(patch.versions).contains(version, prereleases=True):
+        yield _finding(
+            "error",
+            "version-out-of-range",
+            patch.package,
+            f"{patch.package} {installed}",
+            f"{patch.package} {patch.versions}",
+            "use the patch that was made for this version",
+        )
+    elif version.is_prerelease:
+        yield _finding(
+            "warning",
+            "pre-release",
+            patch.package,
+            f"{patch.package} {installed}, a pre-release",
+            "a release",
+            "pin the code with expect=, since a pre-release may differ from the release of that number",
+        )
+    if version.local:
+        yield _finding(
+            "warning",
+            "local-version",
+            patch.package,
+            f"{patch.package} {installed}, a local build",
+            "a published build",
+            "pin the code with expect=, since a local build may have changes of its own",
+        )
+    for module, said in distribution.module_versions:
+        try:
+            agrees = Version(said) == version or Version(said).public == version.public
+        except InvalidVersion:
+            continue
+        if not agrees:
+            yield _finding(
+                "error",
+                "version-disagrees",
+                module,
+                f"{module}.__version__ is {said}, the installed metadata says {installed}",
+                "the imported code and the installed package to be of one version",
+                "the package was probably upgraded on disk while the process ran: restart it, or use the patch for the "
+                "version in memory where that one is installed",
+            )
+    for module in distribution.foreign_modules:
+        yield _finding(
+            "warning",
+            "module-not-in-package",
+            module,
+            f"{module} does not belong to the distribution {patch.package}",
+            "targets in the package whose version is checked",
+            "name the distribution that installs the module",
+        )
+
+
+def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
+    if not environment.has_gil:
+        yield _finding(
+            "error",
+            "free-threaded",
+            "",
+            "an interpreter without its global lock",
+            "the lock, which makes the stores of a patch one step",
+            "start the process with PYTHON_GIL=1",
+        )
+    stores = [slot for slot in survey.values if slot.kind == "function" and _differs(survey, slot)]
+    if environment.audit_hooked and len(stores) > 1:
+        others = sorted({slot.name for slot in stores} - {"__code__"})
+        yield _finding(
+            "error" if others else "info",
+            "audit-hook",
+            "",
+            f"an audit hook, which runs between the {len(stores)} stores to functions"
+            + (f", {', '.join(others)} among them" if others else ""),
+            "no audit hook, or bodies alone, which are then switched by one shared cell",
+            "apply it in a process without audit hooks" if others else "nothing",
+        )
+    tools = [*environment.monitoring_tools, *(t for t in (environment.tracing, environment.profiling) if t)]
+    if tools:
+        yield _finding(
+            "warning",
+            "tools-active",
+            "",
+            f"active tools: {', '.join(tools)}",
+            "no tracing, profiling or monitoring",
+            "expect them to see both sides; detach them if their own instrumentation changes code",
+        )
+    if survey.walked is not None:
+        yield _finding(
+            "info",
+            "heap-walk",
+            "",
+            f"all objects were looked through, which held other threads for {survey.walked * 1000:.1f} ms",
+            "targets that names lead to",
+            "nothing; live closures and copies can be found in no other way",
+        )
+    if environment.python >= (3, 13) and stores:
+        yield _finding(
+            "info",
+            "specialisation-lost",
+            "",
+            f"{len({slot.owner_id for slot in stores})} functions that CPython {environment.python[0]}."
+            f"{environment.python[1]} will call about 4 ns slower from now on, also after revert",
+            "functions never stored to",
+            "nothing, unless a call of an all but empty function is what the process spends its time on",
+        )
+
+
+def _differs(survey: Survey, slot: object) -> bool:
+    return survey.values[slot] is not survey.originals.get(slot)  # type: ignore[index]  # a slot of the survey
+
+
+def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
+    target = facts.target
+    if facts.expect and facts.pin not in facts.expect:
+        tag = facts.pin.partition(":")[0]
+        if any(pin.startswith(tag + ":") for pin in facts.expect):
+            yield _finding(
+                "error",
+                "fingerprint",
+                target,
+                f"code {facts.pin}",
+                " or ".join(facts.expect),
+                "the code in memory is not what the patch was made for: make one for it, and find out why it differs",
+            )
+        else:
+            yield _finding(
+                "error",
+                "fingerprint-interpreter",
+                target,
+                f"code {facts.pin}, and no pin for {tag} among those expected",
+                " or ".join(facts.expect),
+                f"add the fingerprint that this interpreter ({tag}) gives to expect=",
+            )
+    if facts.on_disk is False and facts.covers is None:
+        yield _finding(
+            "warning" if facts.expect else "error",
+            "changed-by-others",
+            target,
+            "code in memory that the module's source does not give",
+            "the code of the module's own source",
+            "another tool rewrote it or the file changed under the process: undo that, or pin the live code with expect=",
+        )
+    old_kind, new_kind = facts.kinds
+    if old_kind != new_kind:
+        yield _finding(
+            "error",
+            "kind-changed",
+            target,
+            f"the replacement is a {new_kind}",
+            f"a {old_kind}, as callers use it",
+            "keep the kind, and move the new behaviour into a function that it calls",
+        )
+    for problem in broken_calls(*facts.parameters):
+        yield _finding(
+            "error",
+            "parameters",
+            target,
+            f"the replacement breaks {problem}",
+            "every call that the old side took",
+            "give new parameters defaults, and keep the old names",
+        )
+    yield from _notes(facts, environment)
+
+
+def _notes(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
+    target = facts.target
+    if environment.optimize and facts.asserts:
+        yield _finding(
+            "warning",
+            "asserts-stripped",
+            target,
+            "an assert in the replacement, in a process that runs with -O",
+            "checks that -O does not remove",
+            "raise an exception instead of asserting",
+        )
+    if facts.alias_of:
+        yield _finding(
+            "warning",
+            "alias",
+            target,
+            f"another name for {facts.alias_of}",
+            "the name under which the source defines the function",
+            f"write {facts.alias_of}",
+        )
+    if facts.covers is not None:
+        yield _finding(
+            "info",
+            "covers",
+            target,
+            f"patch {facts.covers} on top",
+            "the original, or a layer to go over",
+            "nothing; taking either out leaves the other",
+        )
+    if facts.forwarded:
+        yield _finding(
+            "info",
+            "forwarded",
+            target,
+            "a replacement with variables of its own",
+            "free variables that the target has",
+            "nothing; each call costs one call more than in place",
+        )
+    if facts.variants:
+        yield _finding(
+            "warning",
+            "variants",
+            target,
+            f"{facts.variants} other functions of that name and module with other code",
+            "one function of that name",
+            "see whether a reload or an older import left them in use",
+        )
+    for cache in facts.caches:
+        yield _finding(
+            "info", "cache-cleared", target, f"a {cache}", "answers of one side only", "nothing; it is emptied at the switch"
+        )
+
+
+def _callers(survey: Survey) -> tuple[Caller, ...]:
+    rows = [
+        Caller(
+            target=str(target),
+            caller=f"{site.caller.__module__}:{site.caller.__qualname__}",
+            file=site.caller.__code__.co_filename,
+            line=site.caller.__code__.co_firstlineno,
+            certain=site.certain,
+        )
+        for target, site in survey.calls
+    ]
+    return tuple(sorted(dict.fromkeys(rows), key=lambda row: (not row.certain, row.target, row.caller)))

@@ -1,0 +1,45 @@
+"""What is installed under a distribution's name, as its metadata says and as its modules in memory say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import metadata
+from types import ModuleType
+
+from livepatch.compat.checks import Distribution
+
+__all__ = ["look_up"]
+
+
+def look_up(package: str, targets: Iterable[str], modules: dict[str, ModuleType]) -> Distribution:
+    """Facts about `package`; `targets` are the names of the modules that the patch touches."""
+    try:
+        found = metadata.distribution(package)
+    except metadata.PackageNotFoundError:
+        return Distribution(installed=None)
+    tops = {name.partition(".")[0] for name in targets}
+    owned = _top_levels(found)
+    versions = []
+    for top in sorted(tops & owned if owned else ()):
+        said = getattr(modules.get(top), "__dict__", {}).get("__version__")
+        if isinstance(said, str):
+            versions.append((top, said))
+    return Distribution(
+        installed=found.version,
+        module_versions=tuple(versions),
+        foreign_modules=tuple(sorted(tops - owned)) if owned else (),
+    )
+
+
+def _top_levels(found: metadata.Distribution) -> set[str]:
+    """The top-level modules that the distribution installs; empty if its metadata does not tell."""
+    listed = (found.read_text("top_level.txt") or "").split()
+    if listed:
+        return set(listed)
+    tops = set()
+    for path in found.files or ():
+        if path.suffix == ".pth" or path.parts[0].startswith("__editable__"):
+            return set()  # an editable install: its modules lie elsewhere
+        if path.suffix in (".py", ".so", ".pyd") and not path.parts[0].startswith((".", "__pycache__")):
+            tops.add(path.parts[0].partition(".")[0])
+    return tops

@@ -1,0 +1,57 @@
+"""Which other names hold a value because they were given that very value, and not one that merely equals it.
+
+Identity proves it, unless the interpreter shares such objects among modules by itself (small integers, names, cached
+patterns); then the importing module's own source must say ``from m import NAME``.
+"""
+
+from __future__ import annotations
+
+import ast
+import linecache
+import re
+import sys
+from types import ModuleType
+
+__all__ = ["bears_identity", "imports_name"]
+
+_SMALL = range(-5, 1025)  # 3.15 shares integers up to 1024
+
+
+def bears_identity(value: object) -> bool:
+    """Whether two names that hold `value` must have got it from each other."""
+    if value is None or isinstance(value, (bool, re.Pattern)) or value is Ellipsis or value is NotImplemented:
+        return False
+    if type(value) is int:
+        return value not in _SMALL
+    if type(value) is str:
+        is_interned = getattr(sys, "_is_interned", None)
+        return not is_interned(value) if is_interned is not None else not re.fullmatch(r"\w*", value)
+    if type(value) is bytes:
+        return len(value) > 1
+    if type(value) in (tuple, frozenset):
+        return len(value) > 0 and any(bears_identity(item) for item in value)  # type: ignore[arg-type,attr-defined]
+    return type(value) is not float or value != 0.0
+
+
+def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bool:
+    """Whether the source of `importer` says ``from module import name as alias``.  No source proves nothing."""
+    filename = getattr(importer, "__file__", None)
+    if not isinstance(filename, str):
+        return False
+    try:
+        tree = ast.parse("".join(linecache.getlines(filename, vars(importer))))
+    except (SyntaxError, ValueError):
+        return False
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and _absolute(node, importer) == module:
+            if any(item.name in (name, "*") and (item.asname or item.name) in (alias, "*") for item in node.names):
+                return True
+    return False
+
+
+def _absolute(node: ast.ImportFrom, importer: ModuleType) -> str:
+    if not node.level:
+        return node.module or ""
+    package = (getattr(importer, "__package__", None) or importer.__name__).split(".")
+    base = package[: len(package) - node.level + 1]
+    return ".".join([*base, *([node.module] if node.module else [])])

@@ -1,0 +1,123 @@
+"""Closures follow their maker: when a function's code changes, so does that of the functions it made.
+
+The instances of a nested function share one code object, a constant of the outer function's code.  When the outer code
+is exchanged, live instances of each nested function whose body differs get the counterpart of the same name, and on
+the way back the very constant that they had.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import CellType, CodeType, ModuleType
+
+from livepatch.engine.code import nested_codes, same_code
+from livepatch.engine.commit import slot_of
+from livepatch.engine.locate import Refusal
+from livepatch.engine.stack import Write
+from livepatch.engine.sweep import Swept, sweep
+
+__all__ = ["Followers", "follow", "with_constant"]
+
+_SHAPE_FLAGS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
+
+@dataclass(frozen=True, slots=True)
+class Followers:
+    """The writes for live closures; those that must stay as they are, and why; how long the heap walk took (seconds)."""
+
+    writes: tuple[Write, ...]
+    left: tuple[Refusal, ...]
+    walked: float | None
+
+
+def follow(writes: Iterable[Write], modules: Mapping[str, ModuleType]) -> Followers:
+    """Find the live closures that the code changes among `writes` concern.  Changes nothing."""
+    pairs: dict[int, tuple[CodeType, CodeType | None]] = {}
+    for write in writes:
+        if isinstance(write.before, CodeType) and isinstance(write.after, CodeType):
+            for before, after in _pairs(write.before, write.after):
+                pairs[id(before)] = (before, after)
+            before = after = None  # a name would count as one holder more
+    if not pairs:
+        return Followers((), (), None)
+    swept: Swept = sweep({}, constants=[before for before, _ in pairs.values()], held=dict.fromkeys(pairs, 1))
+    found: list[Write] = []
+    left: list[Refusal] = []
+    for key, (before, after) in pairs.items():
+        instances = swept.copies.get(key, [])
+        if not instances:
+            continue
+        if after is None or _shape(before) != _shape(after):
+            left.append(
+                Refusal(
+                    "closures-left-behind",
+                    f"{len(instances)} live instances of {before.co_qualname}, "
+                    + ("which the new side does not make" if after is None else "whose parameters or variables differ"),
+                    "a counterpart with the same parameters and free variables",
+                    "have the objects that hold them made anew; until then they run the code they have",
+                )
+            )
+            continue
+        found += [
+            Write(slot_of(instance, "__code__", before.co_qualname), before, after) for instance in instances
+        ]
+    return Followers(tuple(found), tuple(left), swept.walked)
+
+
+def _pairs(before: CodeType, after: CodeType) -> Iterable[tuple[CodeType, CodeType | None]]:
+    """Nested functions of the old code that differ in the new, each with its counterpart if there is just one."""
+    old, new = _by_name(before), _by_name(after)
+    for name, codes in old.items():
+        others = new.get(name, [])
+        if len(others) != len(codes):
+            yield from ((code, None) for code in codes)
+            continue
+        for code, other in zip(codes, others, strict=True):
+            if code is not other and not same_code(code, other):
+                yield code, other
+
+
+def _by_name(code: CodeType) -> dict[str, list[CodeType]]:
+    named: dict[str, list[CodeType]] = {}
+    for nested in nested_codes(code):
+        # Comprehensions and class bodies run at once and leave no function behind.
+        if nested.co_flags & inspect.CO_NEWLOCALS and nested.co_name not in ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"):
+            named.setdefault(nested.co_qualname, []).append(nested)
+    return named
+
+
+def _shape(code: CodeType) -> tuple[object, ...]:
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    return (
+        code.co_freevars,
+        names,
+        code.co_argcount,
+        code.co_posonlyargcount,
+        code.co_kwonlyargcount,
+        code.co_flags & _SHAPE_FLAGS,
+    )
+
+
+def same_shape(one: CodeType, other: CodeType) -> bool:
+    """Whether an instance made for one code can run the other: the same parameters and free variables."""
+    return _shape(one) == _shape(other)
+
+
+def empty_cells(code: CodeType) -> tuple[CellType, ...]:
+    """Unbound cells, to make a function of code that is only looked at."""
+    return tuple(CellType() for _ in code.co_freevars)
+
+
+def with_constant(code: CodeType, old: CodeType, new: CodeType) -> CodeType:
+    """The same code, making `new` where it made `old`, at whatever depth."""
+    constants = tuple(
+        new
+        if constant is old
+        else with_constant(constant, old, new)
+        if isinstance(constant, CodeType) and any(nested is old for nested in nested_codes(constant))
+        else constant
+        for constant in code.co_consts
+    )
+    return code.replace(co_consts=constants)

@@ -1,0 +1,198 @@
+"""A patch's changes as single steps: class bodies and properties taken apart into the functions and names in them."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FunctionType, MemberDescriptorType, ModuleType
+
+from livepatch.engine.locate import Place, Refusal, mangled, resolve
+from livepatch.engine.stack import ABSENT
+from livepatch.patch import Addition, Assignment, Change, Replacement, Target, Wrapping
+
+__all__ = ["NewAttribute", "NewBody", "Step", "ValueFor", "WrapperFor", "expand"]
+
+
+@dataclass(frozen=True, slots=True)
+class NewBody:
+    """Another body for the function at `target`."""
+
+    target: Target
+    written: FunctionType
+    expect: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class NewAttribute:
+    """A name that `owner` lacks.  With `compile_as`, its functions are compiled as methods of the class."""
+
+    target: Target
+    owner: ModuleType | type
+    name: str
+    value: object
+    as_method: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ValueFor:
+    """Another value for an attribute that exists."""
+
+    target: Target
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class WrapperFor:
+    """A wrapper for a callable without Python code."""
+
+    target: Target
+    wrapper: object
+
+
+Step = NewBody | NewAttribute | ValueFor | WrapperFor
+
+# What every class body has, or the class machinery puts there, and no author means as a change.
+_IGNORED = frozenset(
+    "__module__ __qualname__ __doc__ __dict__ __weakref__ __annotations__ __annotate__ __annotate_func__ "
+    "__annotations_cache__ __firstlineno__ __static_attributes__ __type_params__ __parameters__ __orig_bases__ "
+    "__classdictcell__ __abstractmethods__ _abc_impl __conditional_annotations__".split()
+)
+
+
+def expand(changes: tuple[Change, ...], modules: dict[str, ModuleType]) -> Iterator[Step | tuple[Target, Refusal]]:
+    """Each change as steps; one that cannot be made as its target and the reason."""
+    for change in changes:
+        if isinstance(change, Replacement):
+            yield from _replacement(change, modules)
+        elif isinstance(change, Addition):
+            yield from _addition(change, modules)
+        elif isinstance(change, Assignment):
+            yield ValueFor(change.target, change.value)
+        elif isinstance(change, Wrapping):
+            yield WrapperFor(change.target, change.wrapper)
+
+
+def _replacement(change: Replacement, modules: dict[str, ModuleType]) -> Iterator[Step | tuple[Target, Refusal]]:
+    source = change.source
+    if isinstance(source, type):
+        yield from _class_body(change, source, modules)
+        return
+    place = resolve(change.target, modules)
+    live = place.value if isinstance(place, Place) and place.owner is not None else ABSENT
+    yield from _functions_of(change.target, source, live, change.expect)
+
+
+_KINDS = (staticmethod, classmethod, property, functools.cached_property)
+
+
+def _functions_of(
+    target: Target, source: object, live: object, expect: tuple[str, ...]
+) -> Iterator[Step | tuple[Target, Refusal]]:
+    """The functions in a replacement, each for the like function in what is there."""
+    if isinstance(source, FunctionType):
+        yield NewBody(target, source, expect)
+        return
+    kind = next(kind for kind in _KINDS if isinstance(source, kind))
+    if not isinstance(live, kind) and live is not ABSENT:
+        yield (
+            target,
+            Refusal(
+                "kind-changed",
+                f"{target} is a {_kind_name(live)}, the replacement a {kind.__name__}",
+                "the same kind of attribute",
+                "keep the kind; its other face needs a restart",
+            ),
+        )
+    elif isinstance(source, property):
+        for accessor in ("fget", "fset", "fdel"):
+            function = getattr(source, accessor)
+            if isinstance(function, FunctionType):
+                yield NewBody(Target(target.module, f"{target.qualname}.{accessor}"), function, expect)
+    else:
+        inner = source.func if isinstance(source, functools.cached_property) else source.__func__  # type: ignore[attr-defined]
+        yield NewBody(target, inner, expect)
+
+
+def _kind_name(value: object) -> str:
+    return "plain method" if isinstance(value, FunctionType) else type(value).__qualname__
+
+
+def _class_body(
+    change: Replacement, source: type, modules: dict[str, ModuleType]
+) -> Iterator[Step | tuple[Target, Refusal]]:
+    place = resolve(change.target, modules)
+    if isinstance(place, Refusal):
+        yield change.target, place
+        return
+    cls = place.value
+    if place.owner is None or not isinstance(cls, type):
+        found = "nothing of that name" if place.owner is None else f"a {type(cls).__qualname__}"
+        yield change.target, Refusal("not-a-class", found, "a class, because the replacement is one", "name the class")
+        return
+    strange = [base.__qualname__ for base in source.__bases__ if base is not object and base not in cls.__mro__]
+    if strange:
+        yield (
+            change.target,
+            Refusal(
+                "bases-changed",
+                f"the replacement derives from {', '.join(strange)}",
+                f"no bases, or those of {cls.__qualname__}",
+                "leave the bases out; another base needs a restart",
+            ),
+        )
+    for name, value in vars(source).items():
+        if name in _IGNORED or isinstance(value, MemberDescriptorType):
+            continue
+        yield from _member(change, cls, source, name, value)
+
+
+def _member(
+    change: Replacement, cls: type, source: type, name: str, value: object
+) -> Iterator[Step | tuple[Target, Refusal]]:
+    prefix = mangled("__", source.__name__)
+    plain = name[len(prefix) - 2 :] if name.startswith(prefix) and prefix != "__" else name
+    attribute = mangled(plain, cls.__name__)
+    target = Target(change.target.module, f"{change.target.qualname}.{plain}")
+    live = vars(cls).get(attribute, ABSENT)
+    if name == "__slots__":
+        if live != value:
+            yield target, Refusal("slots-changed", "other __slots__", "the slots that instances have", "needs a restart")
+    elif name == "__hash__" and value is None and "__eq__" in vars(cls):
+        return  # comes along with an __eq__ in any class body; the class decides for itself
+    elif live is ABSENT:
+        yield NewAttribute(target, cls, attribute, value, as_method=True)
+    elif isinstance(value, property) and isinstance(live, property):
+        lacking = [a for a in ("fget", "fset", "fdel") if getattr(value, a) and not getattr(live, a)]
+        if lacking:
+            yield (
+                target,
+                Refusal(
+                    "no-such-accessor",
+                    f"the property has no {', '.join(lacking)}",
+                    "accessors that exist",
+                    "replace those that exist; a property with more accessors goes in with set()",
+                ),
+            )
+        else:
+            yield from _functions_of(target, value, live, change.expect)
+    elif isinstance(value, (FunctionType, *_KINDS)):
+        yield from _functions_of(target, value, live, change.expect)
+    else:
+        yield ValueFor(target, value)
+
+
+def _addition(change: Addition, modules: dict[str, ModuleType]) -> Iterator[Step | tuple[Target, Refusal]]:
+    place = resolve(change.owner, modules)
+    if isinstance(place, Refusal):
+        yield change.owner, place
+        return
+    owner = place.value
+    if place.owner is None or not isinstance(owner, (ModuleType, type)):
+        found = "nothing of that name" if place.owner is None else f"a {type(owner).__qualname__}"
+        yield change.owner, Refusal("not-a-class", found, "a module or a class", "name the module, or module:Class")
+        return
+    prefix = change.owner.qualname + "." if change.owner.qualname else ""
+    for name, value in change.names.items():
+        attribute = mangled(name, owner.__name__) if isinstance(owner, type) else name
+        yield NewAttribute(Target(change.owner.module, prefix + name), owner, attribute, value)

@@ -1,0 +1,70 @@
+"""Calls in flight: frames that still run a given code, on threads' stacks or suspended."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import threading
+from collections.abc import Collection
+from dataclasses import dataclass
+from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+
+__all__ = ["InFlight", "in_flight", "is_referenced"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InFlight:
+    """One frame: the function, where it stands, and what holds it (a thread's name, or the kind of suspended object)."""
+
+    function: str
+    file: str
+    line: int
+    holder: str
+
+    def __str__(self) -> str:
+        return f"{self.function} at {self.file}:{self.line} ({self.holder})"
+
+
+def is_referenced(code: CodeType, held: int) -> bool:
+    """Whether anything but the `held` references that we know of, a frame perhaps, refers to `code`.  Constant time."""
+    # This function's argument, its caller's variable, and the argument of getrefcount come on top.
+    return sys.getrefcount(code) - held - 3 > 0
+
+
+def in_flight(codes: Collection[CodeType]) -> tuple[InFlight, ...]:
+    """All frames that run one of `codes`.  Looks through the stacks, and through the heap for what is suspended."""
+    wanted = {id(code) for code in codes}
+    if not wanted:
+        return ()
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    found = []
+    for ident, top in sys._current_frames().items():
+        frame: FrameType | None = top
+        while frame is not None:
+            if id(frame.f_code) in wanted:
+                found.append(_describe(frame, f"thread {names.get(ident, ident)}"))
+            frame = frame.f_back
+    for item in gc.get_objects():
+        if isinstance(item, (GeneratorType, CoroutineType, AsyncGeneratorType)):
+            suspended = _frame_of(item)
+            if suspended is not None and id(suspended.f_code) in wanted and not _running(item):
+                found.append(_describe(suspended, f"suspended {type(item).__name__}"))
+    return tuple(found)
+
+
+def _frame_of(item: object) -> FrameType | None:
+    for attribute in ("gi_frame", "cr_frame", "ag_frame"):
+        frame = getattr(item, attribute, None)
+        if frame is not None:
+            return frame  # type: ignore[no-any-return]  # the three attributes hold frames
+    return None
+
+
+def _running(item: object) -> bool:
+    return any(getattr(item, attribute, False) for attribute in ("gi_running", "cr_running", "ag_running"))
+
+
+def _describe(frame: FrameType, holder: str) -> InFlight:
+    return InFlight(
+        function=frame.f_code.co_qualname, file=frame.f_code.co_filename, line=frame.f_lineno or 0, holder=holder
+    )

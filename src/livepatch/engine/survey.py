@@ -1,0 +1,409 @@
+"""What a patch would do to this process: every target found, its new side made, every slot named.  Writes nothing.
+
+The survey collects facts and the values for a layer; whether they permit the patch is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, ModuleType
+
+from livepatch.engine import closures, sides
+from livepatch.engine.aliases import bears_identity, imports_name
+from livepatch.engine.caches import Cache, caches_of
+from livepatch.engine.code import CodeKind, Parameter, fingerprint, kind_of, parameters_of, same_code
+from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.expand import NewAttribute, NewBody, ValueFor, WrapperFor, expand
+from livepatch.engine.locate import Found, Place, Refusal, find, resolve
+from livepatch.engine.names import resolve_names
+from livepatch.engine.source import Definition, SourceFiles, code_on_disk, patch_filename
+from livepatch.engine.stack import ABSENT, Slot, Stack
+from livepatch.engine.sweep import CallSite, Swept, sweep
+from livepatch.engine.wrapping import unwritable, wrapped
+from livepatch.patch import Change, Target
+
+__all__ = ["Survey", "TargetFacts", "survey"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFacts:
+    """The two sides of one function, as far as callers and pins can tell them apart."""
+
+    target: Target
+    count: int
+    via: tuple[str, ...]
+    kinds: tuple[CodeKind, CodeKind]
+    parameters: tuple[tuple[Parameter, ...], tuple[Parameter, ...]]
+    expect: tuple[str, ...]
+    pin: str
+    on_disk: bool | None
+    """Whether the file on disk gives the code in memory; ``None`` if that cannot be told."""
+    asserts: bool
+    forwarded: bool
+    caches: tuple[str, ...]
+    covers: str | None
+    alias_of: str
+    variants: int
+
+
+@dataclass(slots=True)
+class Survey:
+    """All that was found, and the values that the patch's layer would hold."""
+
+    facts: list[TargetFacts] = field(default_factory=list)
+    observations: list[tuple[str, Refusal]] = field(default_factory=list)
+    values: dict[Slot, object] = field(default_factory=dict)
+    originals: dict[Slot, object] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    caches: list[Cache] = field(default_factory=list)
+    calls: list[tuple[Target, CallSite]] = field(default_factory=list)
+    walked: float | None = None
+
+    def note(self, target: object, refusal: Refusal) -> None:
+        self.observations.append((str(target), refusal))
+
+    def put(self, owner: object, name: str, value: object, label: str) -> None:
+        slot = slot_of(owner, name, label)
+        if slot in self.values and self.values[slot] is not value:
+            self.note(
+                label,
+                Refusal(
+                    "changed-twice",
+                    f"two changes of this patch reach {label}",
+                    "one change for each live object",
+                    "name one of the paths that lead to it",
+                ),
+            )
+        self.values[slot] = value
+        self.originals.setdefault(slot, value_of(slot))
+
+
+def survey(
+    patch_id: str,
+    changes: tuple[Change, ...],
+    stack: Stack,
+    modules: dict[str, ModuleType],
+    *,
+    callers: bool = False,
+) -> Survey:
+    """Find every target of `changes` under the layers of `stack`, and make the new sides."""
+    return _Surveyor(patch_id, changes, stack, modules).run(callers)
+
+
+class _Surveyor:
+    def __init__(
+        self, patch_id: str, changes: tuple[Change, ...], stack: Stack, modules: dict[str, ModuleType]
+    ) -> None:
+        self.patch_id, self.stack, self.modules = patch_id, stack, modules
+        self.changes = changes
+        self.out = Survey()
+        self.files = SourceFiles()
+        self.disk: dict[str, dict[str, list[CodeType]] | None] = {}
+        self.replaced: dict[int, Target] = {}
+        self.bodies: list[tuple[NewBody, Found]] = []
+        self.assignments: list[tuple[ValueFor, Place]] = []
+
+    def run(self, callers: bool) -> Survey:
+        for step in expand(self.changes, self.modules):
+            if isinstance(step, tuple):
+                self.out.note(*step)
+            elif isinstance(step, NewBody):
+                self._find(step)
+            elif isinstance(step, NewAttribute):
+                self._new_attribute(step)
+            elif isinstance(step, ValueFor):
+                self._assign(step)
+            else:
+                self._wrap(step)
+        for change in self.changes:
+            source = getattr(change, "source", None)
+            if source is not None:
+                self.replaced[id(source)] = change.target  # type: ignore[union-attr]  # only a replacement has a source
+        swept = self._sweep(callers)
+        for body, found in self.bodies:
+            self._body(body, found, swept)
+        for assignment, place in self.assignments:
+            self._aliases(assignment, place, swept)
+        return self.out
+
+    # Finding
+
+    def _find(self, body: NewBody) -> None:
+        found = find(body.target, self.modules, lambda f: not body.expect or fingerprint(f) in body.expect)
+        if isinstance(found, Refusal):
+            self.out.note(body.target, found)
+            return
+        self.bodies.append((body, found))
+
+    def _sweep(self, callers: bool) -> Swept:
+        functions = [found.function for _, found in self.bodies if found.function is not None]
+        values: list[object] = []
+        for assignment, place in self.assignments:
+            assert place.owner is not None
+            slot = slot_of(place.owner, place.name)
+            values += [place.value, self.stack.originals.get(slot, place.value)]
+        held: dict[int, int] = {}
+        for value in (*self.stack.originals.values(), *(v for layer in self.stack.layers for v in layer.values.values())):
+            held[id(value)] = held.get(id(value), 0) + 1
+        callees = {found.place.name: found.place.value for _, found in self.bodies} if callers else {}
+        swept = sweep(self.modules, functions, values, callees=callees, held=held)
+        self.out.walked = swept.walked
+        for _, found in self.bodies:
+            self.out.calls += [(found.place.target, site) for site in swept.calls.get(found.place.name, ())]
+        return swept
+
+    # Functions
+
+    def _body(self, body: NewBody, found: Found, swept: Swept) -> None:
+        out, target = self.out, body.target
+        before = len(out.observations)
+        new = self._compile(body, found)
+        if isinstance(new, Refusal):
+            out.note(target, new)
+            return
+        self._carry(target, new, found.place.module, found.function)
+        if found.function is None:
+            functions = self._nested(body, found, new)
+        else:
+            functions = swept.copies.get(id(found.function.__code__), [found.function])
+            for function in functions:
+                values = sides.side_of(function, new, found.owner_class)
+                if isinstance(values, Refusal):
+                    out.note(target, values)
+                    break
+                for name, value in values.items():
+                    out.put(function, name, value, f"{target}.{name}")
+        if len(out.observations) > before and found.function is None:
+            return
+        caches = caches_of(found)
+        out.caches += caches
+        self._facts(body, found, new, functions, swept, caches)
+
+    def _facts(
+        self,
+        body: NewBody,
+        found: Found,
+        new: sides.NewSide,
+        functions: list[FunctionType],
+        swept: Swept,
+        caches: list[Cache],
+    ) -> None:
+        old = found.function
+        code_slot = slot_of(old, "__code__") if old is not None else None
+        layer0 = self.stack.originals.get(code_slot, found.code) if code_slot else found.code
+        assert isinstance(layer0, CodeType)
+        shell = old or FunctionType(found.code, {}, closure=closures.empty_cells(found.code))
+        put = self.out.values.get(code_slot) if code_slot else None
+        self.out.facts.append(
+            TargetFacts(
+                target=body.target,
+                count=len(functions),
+                via=tuple(type(layer).__qualname__ for layer in found.via),
+                kinds=(kind_of(found.code), kind_of(new.written.__code__)),
+                parameters=(parameters_of(shell), parameters_of(new.written) if old else parameters_of(shell)),
+                expect=body.expect,
+                pin=fingerprint(shell) if body.expect else "",
+                on_disk=self._on_disk(found, layer0),
+                asserts="assert " in new.text,
+                forwarded=isinstance(put, CodeType) and put is not new.code,
+                caches=tuple(cache.label for cache in caches),
+                covers=self.stack.decider(code_slot) if code_slot else None,
+                alias_of=found.alias_of,
+                variants=len(swept.variants.get(id(old.__code__), ())) if old is not None else 0,
+            )
+        )
+
+    def _compile(self, body: NewBody, found: Found) -> sides.NewSide | Refusal:
+        qualname = found.code.co_qualname
+        filename = patch_filename(self.patch_id, body.target)
+        definition = self.files.definition(body.written)
+        enclosing = {}
+        outer = found.outer
+        while outer is not None:
+            enclosing[outer.code.co_qualname] = (*outer.code.co_varnames, *outer.code.co_cellvars, *outer.code.co_freevars)
+            outer = outer.outer
+        owner = found.owner_class
+        new = sides.compile_new_side(
+            body.written,
+            definition,
+            qualname,
+            filename,
+            found.code,
+            class_name=owner.__name__ if owner else None,
+            enclosing=enclosing,
+        )
+        self._show(filename, new, definition)
+        return new
+
+    def _show(self, filename: str, new: object, definition: Definition | None) -> None:
+        if isinstance(new, sides.NewSide) and definition is not None:
+            self.out.sources[filename] = definition.text
+
+    def _nested(self, body: NewBody, found: Found, new: sides.NewSide) -> list[FunctionType]:
+        """A function that another one makes: its maker gets a new constant, and live instances follow the maker."""
+        assert found.outer is not None and found.constant is not None
+        if not closures.same_shape(found.constant, new.code):
+            self.out.note(
+                body.target,
+                Refusal(
+                    "closure-shape-changed",
+                    f"other parameters or free variables than {found.code.co_qualname} "
+                    f"({', '.join(found.code.co_freevars) or 'none'} free)",
+                    "the parameters and free variables that its maker gives each instance",
+                    f"replace {found.outer.place.target} as a whole",
+                ),
+            )
+            return []
+        top = found.outer
+        while top.function is None:
+            assert top.outer is not None
+            top = top.outer
+        slot = slot_of(top.function, "__code__", f"{top.place.target}.__code__")
+        current = self.out.values.get(slot, top.function.__code__)
+        assert isinstance(current, CodeType)
+        self.out.values[slot] = closures.with_constant(current, found.constant, new.code)
+        self.out.originals.setdefault(slot, value_of(slot))
+        return []
+
+    def _carry(self, target: Target, new: sides.NewSide, module: ModuleType, old: FunctionType | None) -> None:
+        names = resolve_names(
+            new, module, old, self.replaced, lambda name: self._lacks(module, name), self._live_object
+        )
+        for refusal in names.refusals:
+            self.out.note(target, refusal)
+        for name, value in names.carried.items():
+            self.out.put(module, name, value, f"{module.__name__}:{name}")
+
+    def _lacks(self, owner: object, name: str) -> bool:
+        """Whether the program itself, without what patches brought, lacks a name."""
+        slot = slot_of(owner, name)
+        return self.stack.originals.get(slot, value_of(slot)) is ABSENT
+
+    def _live_object(self, target: Target) -> object | None:
+        place = resolve(target, self.modules)
+        return place.value if isinstance(place, Place) and place.owner is not None else None
+
+    def _on_disk(self, found: Found, code: CodeType) -> bool | None:
+        module = found.place.module
+        if module.__name__ not in self.disk:
+            self.disk[module.__name__] = code_on_disk(module)
+        codes = self.disk[module.__name__]
+        if codes is None or found.alias_of:
+            return None
+        return any(same_code(other, code) for other in codes.get(code.co_qualname, ()))
+
+    # Attributes
+
+    def _new_attribute(self, step: NewAttribute) -> None:
+        refusal = unwritable(step.owner, step.name)
+        if refusal is None and not self._lacks(step.owner, step.name):
+            refusal = Refusal(
+                "exists-already",
+                f"{step.target} is there: {_short(vars(step.owner).get(step.name))}",
+                "a name that does not exist yet",
+                "use set() for a value, replace() for a function",
+            )
+        if refusal is not None:
+            self.out.note(step.target, refusal)
+            return
+        value = step.value
+        if step.as_method:
+            made = self._method(step, value)
+            if isinstance(made, Refusal):
+                self.out.note(step.target, made)
+                return
+            value = made
+        self.out.put(step.owner, step.name, value, str(step.target))
+
+    def _method(self, step: NewAttribute, value: object) -> object | Refusal:
+        """A member of a class body as the target class's own source would have made it."""
+        if isinstance(value, (staticmethod, classmethod)):
+            inner = self._method(step, value.__func__)
+            return inner if isinstance(inner, Refusal) else type(value)(inner)  # type: ignore[arg-type]  # a function
+        if isinstance(value, property):
+            made = [self._method(step, f) if f is not None else None for f in (value.fget, value.fset, value.fdel)]
+            for accessor in made:
+                if isinstance(accessor, Refusal):
+                    return accessor
+            return property(*made, value.__doc__)  # type: ignore[arg-type]  # functions or None
+        if type(value) is not FunctionType:
+            return value
+        assert isinstance(step.owner, type)
+        module = self.modules[step.target.module]
+        qualname = f"{step.owner.__qualname__}.{value.__name__}"
+        filename = patch_filename(self.patch_id, step.target)
+        definition = self.files.definition(value)
+        new = sides.compile_new_side(value, definition, qualname, filename, None, class_name=step.owner.__name__)
+        if isinstance(new, Refusal):
+            return new
+        self._show(filename, new, definition)
+        self._carry(step.target, new, module, None)
+        return sides.new_function(new, vars(module), module.__name__, step.owner)
+
+    def _assign(self, step: ValueFor) -> None:
+        place = resolve(step.target, self.modules)
+        if isinstance(place, Place) and (place.owner is None or place.accessor):
+            place = Refusal(
+                "no-such-name", f"there is no {step.target}", "an attribute that exists", "use add() for a new name"
+            )
+        refusal = place if isinstance(place, Refusal) else unwritable(place.owner, place.name)
+        if refusal is not None or isinstance(place, Refusal):
+            self.out.note(step.target, refusal or place)  # type: ignore[arg-type]  # one of them is a refusal
+            return
+        self.assignments.append((step, place))
+        self.out.put(place.owner, place.name, step.value, str(step.target))
+
+    def _aliases(self, step: ValueFor, place: Place, swept: Swept) -> None:
+        """Follow the other names that got this very value from the target; report those that only may have."""
+        slot = slot_of(place.owner, place.name)
+        unproved = []
+        for value in {id(v): v for v in (place.value, self.stack.originals.get(slot, place.value))}.values():
+            for owner, name in swept.aliases.get(id(value), ()):
+                if owner is place.owner and name == place.name:
+                    continue
+                label = f"{owner.__name__}:{name}" if isinstance(owner, ModuleType) else f"{owner.__module__}:{owner.__qualname__}.{name}"
+                if bears_identity(value) or (
+                    isinstance(owner, ModuleType)
+                    and imports_name(owner, place.target.module, place.name, name)
+                    and isinstance(place.owner, ModuleType)
+                ):
+                    if unwritable(owner, name) is None:
+                        self.out.put(owner, name, step.value, label)
+                    else:
+                        unproved.append(label)
+                elif name == place.name:
+                    unproved.append(label)
+        if unproved:
+            self.out.note(
+                step.target,
+                Refusal(
+                    "alias-unproved",
+                    f"{', '.join(sorted(unproved)[:8])} holds the same value, which may be chance",
+                    "an object that proves where it came from, or a source that says so",
+                    "if it is the same setting, set() it too",
+                ),
+            )
+
+    def _wrap(self, step: WrapperFor) -> None:
+        result = wrapped(step.target, step.wrapper, self.modules)
+        if isinstance(result, Refusal):
+            self.out.note(step.target, result)
+            return
+        for owner, name, value, label in result.places:
+            self.out.put(owner, name, value, label)
+        if result.unreached:
+            self.out.note(
+                step.target,
+                Refusal(
+                    "aliases-unreached",
+                    f"held elsewhere too: {'; '.join(result.unreached)}",
+                    "attributes of modules and classes, which a wrapper can take the place of",
+                    "have the holders look the name up again, or wrap what they call it through",
+                ),
+            )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+

@@ -1,0 +1,235 @@
+"""Who else holds it: copies of a function, aliases of a value, instances of a nested function, callers.
+
+The first look goes through the namespaces of modules and classes, in steps between which other threads may run.  The
+whole heap is walked only for code that has more holders than were found that way, because that walk stops every other
+thread for its duration (65 ms on four million objects).
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from types import CodeType, FunctionType, MethodType, ModuleType
+
+from livepatch.engine.code import kind_of
+from livepatch.engine.locate import hidden_from_the_heap_walk, reachable_functions
+
+__all__ = ["CallSite", "Swept", "instances_of", "sweep"]
+
+# Names looked at between two chances for other threads to run: well under a millisecond.
+_SLICE = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class CallSite:
+    """A live function whose code names a target.  `certain`: the name leads to that very object."""
+
+    caller: FunctionType
+    name: str
+    certain: bool
+
+
+@dataclass(slots=True)
+class Swept:
+    """What a sweep found, by the identity of the code or value asked for."""
+
+    copies: dict[int, list[FunctionType]] = field(default_factory=dict)
+    variants: dict[int, list[FunctionType]] = field(default_factory=dict)
+    aliases: dict[int, list[tuple[ModuleType | type, str]]] = field(default_factory=dict)
+    calls: dict[str, list[CallSite]] = field(default_factory=dict)
+    walked: float | None = None
+
+
+def sweep(
+    modules: Mapping[str, ModuleType],
+    functions: Iterable[FunctionType] = (),
+    values: Iterable[object] = (),
+    constants: list[CodeType] | None = None,
+    callees: Mapping[str, object] | None = None,
+    held: Mapping[int, int] | None = None,
+) -> Swept:
+    """Look for copies of `functions`, other names for `values`, instances of nested code `constants`.
+
+    `callees` maps names to the objects that they should lead to, to find callers.  `held` says how many references to a
+    code object, by its id, are the caller's own.  Changes nothing.
+    """
+    found = Swept()
+    primary = {id(f.__code__): f for f in functions}
+    by_name: dict[str, list[FunctionType]] = {}
+    for function in primary.values():
+        by_name.setdefault(function.__code__.co_qualname, []).append(function)
+    wanted_values = {id(value) for value in values}
+    names = frozenset(callees or ())
+    seen: set[int] = set()
+    for owner, name, value in _bindings(modules):
+        if id(value) in wanted_values:
+            found.aliases.setdefault(id(value), []).append((owner, name))
+        for function in _functions_in(value):
+            if id(function) in seen:
+                continue
+            seen.add(id(function))
+            code = function.__code__
+            if code.co_qualname in by_name:
+                _compare(function, by_name[code.co_qualname], found)
+            if names and not names.isdisjoint(code.co_names):
+                _calls(function, callees or {}, found)
+    for key, function in primary.items():
+        if all(other is not function for other in found.copies.setdefault(key, [])):
+            found.copies[key].append(function)
+    _walk_if_needed(found, primary, constants or [], held or {})
+    return found
+
+
+def _bindings(modules: Mapping[str, ModuleType]) -> Iterator[tuple[ModuleType | type, str, object]]:
+    """Every (owner, name, value) of the namespaces of modules and of the classes that they define or hold."""
+    visited: set[int] = set()
+    looked = 0
+    for module in list(modules.values()):
+        if not isinstance(module, ModuleType) or id(module) in visited:
+            continue
+        visited.add(id(module))
+        owners: list[ModuleType | type] = [module]
+        while owners:
+            owner = owners.pop()
+            namespace = vars(owner)
+            for name, value in list(namespace.items()):
+                yield owner, name, value
+                if isinstance(value, type) and id(value) not in visited:
+                    visited.add(id(value))
+                    owners.append(value)
+            looked += len(namespace)
+            if looked > _SLICE:
+                looked = 0
+                time.sleep(0)
+
+
+def _functions_in(value: object) -> Iterator[FunctionType]:
+    """A namespace's value as functions: itself, or those right behind a descriptor or ``__wrapped__``."""
+    if type(value) is FunctionType:
+        yield value
+        wrapped = vars(value).get("__wrapped__")
+        if wrapped is not None:
+            yield from _functions_in(wrapped)
+    elif isinstance(value, (staticmethod, classmethod, MethodType)):
+        yield from _functions_in(value.__func__)
+    elif isinstance(value, property):
+        for accessor in (value.fget, value.fset, value.fdel):
+            if accessor is not None:
+                yield from _functions_in(accessor)
+    elif isinstance(value, (functools.partial, functools.cached_property)):
+        yield from _functions_in(value.func)
+    elif isinstance(value, functools._lru_cache_wrapper):
+        yield from _functions_in(value.__wrapped__)
+
+
+def _compare(function: FunctionType, primaries: list[FunctionType], found: Swept) -> None:
+    code = function.__code__
+    for primary in primaries:
+        if code is primary.__code__ or (code == primary.__code__ and code.co_filename == primary.__code__.co_filename):
+            found.copies.setdefault(id(primary.__code__), []).append(function)
+        elif function.__globals__ is primary.__globals__:
+            found.variants.setdefault(id(primary.__code__), []).append(function)
+
+
+def _calls(function: FunctionType, callees: Mapping[str, object], found: Swept) -> None:
+    for name in callees.keys() & set(function.__code__.co_names):
+        callee = callees[name]
+        held = function.__globals__.get(name)
+        certain = held is not None and held is callee
+        found.calls.setdefault(name, []).append(CallSite(function, name, certain))
+
+
+# The heap
+
+
+def _references(function: FunctionType) -> int:
+    return sys.getrefcount(function.__code__)
+
+
+def _single() -> FunctionType:
+    namespace: dict[str, FunctionType] = {}
+    exec("def single(): pass", namespace)  # nothing but the function holds this code
+    return namespace["single"]
+
+
+_ONE_HOLDER = _references(_single())
+
+
+def _references_at(constants: list[CodeType], i: int) -> int:
+    return sys.getrefcount(constants[i])
+
+
+def _constant_holders() -> int:
+    """What is counted for a constant of one code object that stands in one list."""
+    outer = compile("def single(): pass", "<livepatch>", "exec", dont_inherit=True)
+    return _references_at([c for c in outer.co_consts if isinstance(c, CodeType)], 0)
+
+
+_CONSTANT_HOLDERS = _constant_holders()
+
+
+def _walk_if_needed(
+    found: Swept, primary: dict[int, FunctionType], constants: list[CodeType], held: Mapping[int, int]
+) -> None:
+    unexplained: list[CodeType] = []
+    running = _running_frames()
+    for key, function in primary.items():
+        same = sum(1 for copy in found.copies[key] if copy.__code__ is function.__code__)
+        extra = _references(function) - _ONE_HOLDER + 1 - same - held.get(key, 0)
+        if extra > running.get(key, 0) and extra - running.get(key, 0) > _suspended(function.__code__):
+            unexplained.append(function.__code__)
+    for i in range(len(constants)):
+        if _references_at(constants, i) - _CONSTANT_HOLDERS - held.get(id(constants[i]), 0) > 0:
+            unexplained.append(constants[i])
+    if not unexplained:
+        return
+    begun = time.perf_counter()
+    for function in instances_of(unexplained):
+        known = found.copies.setdefault(id(function.__code__), [])
+        if all(other is not function for other in known):
+            known.append(function)
+    found.walked = time.perf_counter() - begun
+
+
+def instances_of(codes: list[CodeType]) -> list[FunctionType]:
+    """All live functions that have one of these code objects.  Walks the whole heap."""
+    wanted = {id(code) for code in codes}
+    found = [r for r in gc.get_referrers(*codes) if type(r) is FunctionType and id(r.__code__) in wanted]
+    if hidden_from_the_heap_walk():
+        seen = {id(function) for function in found}
+        roots = [sys.modules, *sys._current_frames().values()]
+        found += [f for f in reachable_functions(*roots) if id(f.__code__) in wanted and id(f) not in seen]
+    return found
+
+
+def _running_frames() -> dict[int, int]:
+    """How many frames on the threads' stacks run each code object, by its id."""
+    count: dict[int, int] = {}
+    for frame in sys._current_frames().values():
+        step = frame
+        while step is not None:
+            count[id(step.f_code)] = count.get(id(step.f_code), 0) + 1
+            step = step.f_back  # type: ignore[assignment]  # None ends the loop
+    return count
+
+
+def _suspended(code: CodeType) -> int:
+    """How many coroutines of asyncio tasks wait inside this code: found through the tasks, without the heap."""
+    if kind_of(code) != "coroutine" or "asyncio" not in sys.modules:
+        return 0
+    from asyncio import tasks
+
+    count = 0
+    every = getattr(tasks, "_scheduled_tasks", None) or getattr(tasks, "_all_tasks", None) or ()
+    for task in list(every):
+        awaited: object = task.get_coro()
+        while inspect.iscoroutine(awaited):
+            # CPython 3.11 counts the code of a suspended coroutine twice: its own reference and its frame's.
+            count += (awaited.cr_code is code) * (2 if sys.version_info < (3, 12) else 1)
+            awaited = awaited.cr_await
+    return count

@@ -1,0 +1,139 @@
+"""From one stack to another: plan the writes, flip in one step, or leave everything as it was.
+
+There is one operation.  Applying a patch, changing its mode, replacing it and taking it out each hand a new stack to
+:func:`plan`, and the plan to :func:`switch`.
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+
+from livepatch.engine.caches import Cache, clearers
+from livepatch.engine.closures import follow
+from livepatch.engine.commit import commit, restore, value_of
+from livepatch.engine.environment import Environment
+from livepatch.engine.locate import Refusal
+from livepatch.engine.stack import Slot, Stack, Write, difference
+
+__all__ = ["Foreign", "Plan", "State", "needs_staging", "plan", "switch", "undo"]
+
+
+class State:
+    """The stack that is in force.  Stored to only within the one step that makes it true."""
+
+    __slots__ = ("stack",)
+
+    def __init__(self) -> None:
+        self.stack = Stack()
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """A slot that holds neither what we put there nor what we found: somebody else wrote it."""
+
+    slot: Slot
+    expected: object
+    found: object
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The stack to reach and the writes that lead there, live closures included."""
+
+    stack: Stack
+    writes: tuple[Write, ...]
+    foreign: tuple[Foreign, ...]
+    left: tuple[Refusal, ...]
+    walked: float | None
+
+
+def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
+    """What must be written to get from the stack in force to `new`.  Slots that others wrote are named, not planned."""
+    writes, foreign = [], []
+    for write in difference(state.stack, new):
+        if write.slot.owner is None:
+            continue
+        found = value_of(write.slot)
+        if found is write.after:
+            continue
+        if found is write.before:
+            writes.append(write)
+        else:
+            foreign.append(Foreign(write.slot, write.before, found))
+    followers = follow(writes, modules)
+    planned = {write.slot for write in writes}
+    closures = [write for write in followers.writes if write.slot not in planned]
+    return Plan(new, (*writes, *closures), tuple(foreign), followers.left, followers.walked)
+
+
+def needs_staging(writes: tuple[Write, ...], environment: Environment) -> bool:
+    """Whether the stores could be interleaved, so that the functions must be switched by one cell instead."""
+    functions = [write for write in writes if write.slot.kind == "function"]
+    return not environment.stores_are_atomic and len(functions) > 1
+
+
+def switch(state: State, planned: Plan, caches: list[Cache], environment: Environment) -> float:
+    """Carry out a plan; give the seconds that the stores took.  If anything is raised, all is as it was before."""
+    inside, after = clearers(caches)
+    before = state.stack
+    undo: tuple[Write, ...] = planned.writes
+    try:
+        if needs_staging(planned.writes, environment):
+            seconds = _staged(state, planned, inside)
+        else:
+            begun = time.perf_counter()
+            commit(planned.writes, (state, "stack", planned.stack), inside)
+            seconds = time.perf_counter() - begun
+        for clear in after:
+            clear()
+    except BaseException:
+        restore(undo)
+        state.stack = before
+        raise
+    return seconds
+
+
+def _staged(state: State, planned: Plan, inside: list[Callable[[], object]]) -> float:
+    """Functions get code that asks a shared cell; the cell and all other stores are flipped in one step; then plain code."""
+    from livepatch.engine.dispatch import guarded_code
+
+    cell = [False]
+    stage, settle, rest = [], [], []
+    for write in planned.writes:
+        function = write.slot.owner
+        if write.slot.name != "__code__" or not isinstance(function, FunctionType):
+            rest.append(write)
+            continue
+        assert isinstance(write.before, CodeType) and isinstance(write.after, CodeType)
+        guard = guarded_code(function, cell, _clone(function, write.before), _clone(function, write.after))
+        stage.append(Write(write.slot, write.before, guard))
+        settle.append(Write(write.slot, guard, write.after))
+    try:
+        commit(stage, (state, "stack", state.stack))
+        begun = time.perf_counter()
+        commit(rest, (state, "stack", planned.stack), [functools.partial(operator.setitem, cell, 0, True), *inside])
+        seconds = time.perf_counter() - begun
+        commit(settle, (state, "stack", planned.stack))
+    except BaseException:
+        restore(settle)
+        restore(stage)
+        raise
+    return seconds
+
+
+def _clone(function: FunctionType, code: CodeType) -> FunctionType:
+    clone = FunctionType(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    clone.__kwdefaults__ = function.__kwdefaults__
+    clone.__qualname__ = function.__qualname__
+    return clone
+
+
+def undo(state: State, planned: Plan, before: Stack) -> None:
+    """Take back a plan that was carried out."""
+    restore(planned.writes)
+    state.stack = before

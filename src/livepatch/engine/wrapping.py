@@ -1,0 +1,104 @@
+"""Attributes that can be written at all, and wrappers in the place of callables without Python code."""
+
+from __future__ import annotations
+
+import gc
+from dataclasses import dataclass
+from types import FrameType, FunctionType, ModuleType
+
+from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.locate import Found, Refusal, find, resolve
+from livepatch.engine.sweep import sweep
+from livepatch.patch import Target
+
+__all__ = ["Wrapped", "unwritable", "wrapped"]
+
+_IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
+_STRUCTURAL = frozenset("__class__ __bases__ __base__ __mro__ __dict__ __slots__ __name__ __qualname__ __weakref__".split())
+
+
+def unwritable(owner: ModuleType | type | None, name: str) -> Refusal | None:
+    """Why an attribute of a class or module cannot be stored in one C-level step, or ``None``."""
+    if isinstance(owner, type):
+        metaclass = type(owner)
+        if owner.__flags__ & _IMMUTABLE:
+            return Refusal(
+                "immutable-type",
+                f"{owner.__qualname__} is implemented natively and cannot be changed",
+                "a class defined in Python",
+                "change the code that uses it",
+            )
+        if metaclass.__setattr__ is not type.__setattr__ or metaclass.__delattr__ is not type.__delattr__:
+            return Refusal(
+                "metaclass-hooks-stores",
+                f"{metaclass.__qualname__}, the metaclass of {owner.__qualname__}, has its own __setattr__",
+                "a class whose attributes are stored plainly, as other threads could see half of a hooked store",
+                "change the functions that use the attribute",
+            )
+        if name in _STRUCTURAL:
+            return Refusal(
+                "structural", f"{name} shapes the class", "an ordinary attribute", "restart with the changed class"
+            )
+    elif isinstance(owner, ModuleType) and hasattr(getattr(type(owner), name, None), "__set__"):
+        return Refusal(
+            "module-hooks-stores",
+            f"{type(owner).__qualname__}, the class of module {owner.__name__}, answers for {name} itself",
+            "an attribute that the module's namespace holds",
+            "change what the property reads",
+        )
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class Wrapped:
+    """The places that a wrapper takes, as (owner, name, wrapper, label), and the holders that it cannot reach."""
+
+    places: tuple[tuple[ModuleType | type, str, object, str], ...]
+    unreached: tuple[str, ...]
+
+
+def wrapped(target: Target, wrapper: object, modules: dict[str, ModuleType]) -> Wrapped | Refusal:
+    """Put `wrapper` around the native callable at `target`, wherever modules and classes name it.  Writes nothing."""
+    import wrapt
+
+    place = resolve(target, modules)
+    if isinstance(place, Refusal):
+        return place
+    if place.owner is None:
+        return Refusal("no-such-name", f"there is no {target}", "a callable that exists", "correct the name")
+    if isinstance(find(target, modules), Found):
+        return Refusal(
+            "has-python-code",
+            f"{target} has Python code",
+            "a callable without",
+            f"use replace({str(target)!r}), which reaches every alias",
+        )
+    native = value_of(slot_of(place.owner, place.name))
+    if isinstance(native, type):
+        return Refusal("is-a-class", f"{target} is a class", "a function or method", "wrap one of its methods")
+    if not callable(native) and not hasattr(native, "__get__"):
+        return Refusal("not-callable", f"{target} is {type(native).__qualname__}", "a callable", "use set() for a value")
+    refusal = unwritable(place.owner, place.name)
+    if refusal is not None:
+        return refusal
+    around = wrapt.FunctionWrapper(native, wrapper)
+    places = [(place.owner, place.name, around, str(target))]
+    for owner, name in sweep(modules, values=[native]).aliases.get(id(native), ()):
+        if (owner, name) != (place.owner, place.name) and unwritable(owner, name) is None:
+            where = owner.__name__ if isinstance(owner, ModuleType) else f"{owner.__module__}:{owner.__qualname__}"
+            places.append((owner, name, around, f"{where}:{name}"))
+    named = {id(vars(owner)) for owner, *_ in places} | {id(owner) for owner, *_ in places}
+    unreached = [
+        _describe(holder)
+        for holder in gc.get_referrers(native)
+        if id(holder) not in named and holder is not around and not isinstance(holder, FrameType)
+    ]
+    return Wrapped(tuple(places), tuple(sorted(set(unreached))[:10]))
+
+
+def _describe(holder: object) -> str:
+    if isinstance(holder, FunctionType):
+        return f"a default of {holder.__module__}:{holder.__qualname__}"
+    if isinstance(holder, dict):
+        return f"a dict of {len(holder)} entries"
+    return f"a {type(holder).__module__}.{type(holder).__qualname__}"

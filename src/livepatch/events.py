@@ -1,0 +1,29 @@
+"""Events through structlog, which the application configures and we never do.
+
+Events carry ids, counts and durations; never source, values or secrets.
+"""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+__all__ = ["emit"]
+
+
+def emit(event: str, /, *, level: str = "info", **fields: object) -> None:
+    """Log one event.  A log that fails is reported as the interpreter reports what cannot be raised, and changes nothing."""
+    import structlog
+
+    try:
+        getattr(structlog.get_logger("livepatch"), level)(f"livepatch.{event}", **fields)
+    except Exception as error:
+        sys.unraisablehook(
+            SimpleNamespace(
+                exc_type=type(error),
+                exc_value=error,
+                exc_traceback=error.__traceback__,
+                err_msg=f"livepatch could not log {event}",
+                object=None,
+            )
+        )

@@ -1,0 +1,132 @@
+"""How an applied patch stands, and whether everything still is what the patches say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+from typing import Any, Literal
+
+from livepatch.compat.report import Finding
+from livepatch.engine.commit import value_of
+from livepatch.engine.frames import InFlight
+from livepatch.engine.stack import ABSENT, Mode, Slot, Stack
+
+__all__ = ["Status", "Verification", "verified"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Status:
+    """One patch in this process.
+
+    `state` is ``draining`` while calls that began on the other side are still running, else ``settled``, and
+    ``reverted`` once the patch is taken out.  `frames` says where those calls stand.  `foreign` names what others have
+    changed since, and so was not put back.
+    """
+
+    id: str
+    flag: str
+    summary: str
+    state: Literal["draining", "settled", "reverted"]
+    mode: Mode
+    targets: tuple[str, ...]
+    frames: tuple[InFlight, ...]
+    foreign: tuple[str, ...]
+
+    @property
+    def drained(self) -> bool:
+        """No call is left on the other side."""
+        return not self.frames
+
+    def __str__(self) -> str:
+        line = f"{self.id}: {self.state}, {self.mode}, {len(self.targets)} targets"
+        if self.frames:
+            line += f", {len(self.frames)} calls still on the other side, such as {self.frames[0]}"
+        return line + (f", changed by others: {', '.join(self.foreign)}" if self.foreign else "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verification:
+    """Whether every place that a patch wrote still holds what the patches say.  True if it does."""
+
+    findings: tuple[Finding, ...]
+    checked: int
+
+    @property
+    def ok(self) -> bool:
+        return not self.findings
+
+    def __bool__(self) -> bool:
+        return self.ok
+
+    def __str__(self) -> str:
+        if self.ok:
+            return f"all {self.checked} places hold what the patches say"
+        return "\n".join([f"{len(self.findings)} of {self.checked} places were changed by others", *map(str, self.findings)])
+
+
+def verified(stack: Stack, modules: dict[str, ModuleType]) -> Verification:
+    """Compare every slot of the stack with what it holds."""
+    findings = []
+    wanted = stack.wanted()
+    for slot, value in wanted.items():
+        if slot.owner is None:
+            continue
+        found = value_of(slot)
+        if found is not value:
+            decider = stack.decider(slot)
+            findings.append(
+                Finding(
+                    code="foreign-change",
+                    severity="error",
+                    target=str(slot),
+                    found=describe(found, modules),
+                    expected=f"what patch {decider} put there" if decider else "the original",
+                    action="find out who changed it; revert leaves it alone",
+                )
+            )
+    return Verification(findings=tuple(findings), checked=len(wanted))
+
+
+def describe(value: object, modules: dict[str, ModuleType]) -> str:
+    """A value that somebody else stored, and who that probably was."""
+    if value is ABSENT:
+        return "nothing (deleted)"
+    if isinstance(value, FunctionType):
+        return f"function {value.__qualname__} of {value.__module__}"
+    if isinstance(value, CodeType):
+        author = _module_of(value.co_filename, modules)
+        return f"code {value.co_qualname} of {value.co_filename}:{value.co_firstlineno}" + (f" ({author})" if author else "")
+    kind = type(value)
+    if kind.__module__ == "builtins":
+        text = repr(value)
+        return text if len(text) <= 60 else text[:57] + "..."
+    return f"a {kind.__module__}.{kind.__qualname__}"
+
+
+def _module_of(filename: str, modules: dict[str, ModuleType]) -> str:
+    return next((name for name, m in list(modules.items()) if getattr(m, "__file__", None) == filename), "")
+
+
+def foreign_now(stack: Stack, patch_id: str, modules: dict[str, ModuleType]) -> tuple[str, ...]:
+    """The slots of one patch that others changed."""
+    layer = stack.layer(patch_id)
+    if layer is None:
+        return ()
+    wanted = stack.wanted()
+    slots: list[Slot] = [s for s in layer.values if s.owner is not None and value_of(s) is not wanted[s]]
+    return tuple(f"{slot}: {describe(value_of(slot), modules)}" for slot in slots)
+
+
+def plain(status: Status) -> dict[str, Any]:
+    """A status as plain values, fit for JSON."""
+    return {
+        "id": status.id,
+        "flag": status.flag,
+        "summary": status.summary,
+        "state": status.state,
+        "mode": status.mode,
+        "targets": list(status.targets),
+        "frames": [str(frame) for frame in status.frames],
+        "drained": status.drained,
+        "foreign": list(status.foreign),
+    }
