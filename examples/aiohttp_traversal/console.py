@@ -86,9 +86,8 @@ class Server:
                 self._story.tell("stderr", line.decode(errors="replace").rstrip())
             else:
                 self.events.append({"event": name, **event})
-                self._story.tell(
-                    "event", " ".join([name, *(f"{key}={value}" for key, value in event.items())])
-                )
+                details = (f"{key}={value}" for key, value in event.items() if key not in {"patch", "flag"})
+                self._story.tell("event", " ".join([name, *details]))
 
     async def _answer(self) -> dict[str, Any]:
         line = await self._answers.readline()

@@ -69,9 +69,7 @@ class Client:
 
     async def send(self) -> None:
         """A transaction is acknowledged by its hash."""
-        expect(
-            len(await self._call("sendTransaction", str(self.random.random()))) == 64, "no transaction hash"
-        )
+        expect(len(await self._call("sendTransaction", str(self.random.random()))) == 64, "no transaction hash")
 
     async def download(self) -> None:
         """A snapshot has exactly its bytes, also through a link that leads out of the directory."""

@@ -60,11 +60,7 @@ def phase_row(name: str, requests: list[Request]) -> list[str]:
 def print_results(server: Server, phases: list[Phase], requests: list[Request]) -> None:
     """Print what the load saw of it all, and how long each step took."""
     steps = [*server.checks, *server.switches]
-    during = [
-        each
-        for each in requests
-        if any(each.began <= step.ended and each.ended >= step.began for step in steps)
-    ]
+    during = [each for each in requests if any(each.began <= step.ended and each.ended >= step.began for step in steps)]
     rows = [
         ["phase", "served", "failed", "p50 ms", "p99 ms"],
         *(phase_row(phase.name, [each for each in requests if phase.holds(each)]) for phase in phases),
@@ -72,13 +68,14 @@ def print_results(server: Server, phases: list[Phase], requests: list[Request]) 
     ]
     print(f"\n{table(rows)}\n")
     rows = [["step", "the writes", "the whole call", "settled after"]]
+    writes = times_of_writes(server.switches, server.events)
     for step in steps:
         whole, settled = milliseconds(step.ended - step.began), milliseconds(step.settled - step.began)
-        writes = writes_of(step, server.events)
-        rows.append([step.name, writes, whole, settled if step in server.switches else ""])
+        rows.append([step.name, writes.get(step, "-"), whole, settled if step in server.switches else ""])
     print(f"{table(rows)}\n")
 
 
-def writes_of(step: Step, events: list[dict[str, Any]]) -> str:
-    """Find how long the writes of a switch took, in the event that the library sent for it."""
-    return "-"
+def times_of_writes(switches: list[Step], events: list[dict[str, Any]]) -> dict[Step, str]:
+    """Find how long the writes of each switch took: the library sends one event a switch, in their order."""
+    reported = [float(event["switch_us"]) / 1e6 for event in events if "switch_us" in event]
+    return {switch: milliseconds(seconds) for switch, seconds in zip(switches, reported, strict=False)}

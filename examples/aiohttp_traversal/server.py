@@ -17,7 +17,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from aiohttp import web
@@ -86,7 +86,7 @@ class Operator:
         self._applied = livepatch.apply(traversal)
         return {}
 
-    def mode(self, mode: str) -> dict[str, Any]:
+    def mode(self, mode: Literal["on", "off"]) -> dict[str, Any]:
         """Move the fix's flag."""
         livepatch.flags[traversal.flag] = mode
         return {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECRET = "validator key 7f3c-not-for-you"  # noqa: S105 -- the demo's bait
+SECRET = "key-7f3c"  # noqa: S105 -- the demo's bait
 _ARCHIVE = bytes(range(256)) * 64
 
 # Name as served -> bytes. `archive/` is a symbolic link to another disk: what the option is there for.
@@ -19,17 +19,17 @@ FILES = {
 
 # Spellings of one path out of the served directory.
 EXPLOITS = (
-    "/snapshots/../keystore/validator.key",
-    "/snapshots/%2e%2e/keystore/validator.key",
-    "/snapshots/state/../../keystore/validator.key",
-    "/snapshots/..%2fkeystore/validator.key",
+    "/snapshots/../keys/node.key",
+    "/snapshots/%2e%2e/keys/node.key",
+    "/snapshots/state/../../keys/node.key",
+    "/snapshots/..%2fkeys/node.key",
 )
 
 
 def lay_out(directory: Path) -> None:
     """Write the node's files below a directory."""
-    (directory / "keystore").mkdir()
-    (directory / "keystore" / "validator.key").write_text(SECRET)
+    (directory / "keys").mkdir()
+    (directory / "keys" / "node.key").write_text(SECRET)
     (directory / "snapshots" / "state").mkdir(parents=True)
     (directory / "other-disk").mkdir()
     (directory / "snapshots" / "archive").symlink_to(directory / "other-disk", target_is_directory=True)

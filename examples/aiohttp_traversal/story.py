@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 import time
 from dataclasses import dataclass, field
 
@@ -15,10 +17,12 @@ class Story:
 
     def tell(self, who: str, what: str) -> None:
         """Print what happened, line by line, with the second in which it did."""
-        head = f"{time.monotonic() - self.started:5.1f}s  {who:<8}"
+        head = f"{time.monotonic() - self.started:5.1f}s  {who:<8}  "
+        width = max(shutil.get_terminal_size((100, 0)).columns - len(head), 40)
         for line in what.splitlines():
-            print(f"{head}  {line}", flush=True)
-            head = " " * len(head)
+            for part in textwrap.wrap(line, width, subsequent_indent="    ", break_on_hyphens=False):
+                print(f"{head}{part}", flush=True)
+                head = " " * len(head)
 
     def claim(self, held: bool, what: str) -> None:
         """Note whether something that the demo promises held."""
