@@ -17,11 +17,11 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 # Ground first. Rooms of one floor may import each other.
 FLOORS = (
-    {"errors"},
+    {"errors", "events"},
     {"patch"},
     {"engine"},
     {"compat"},
-    {"bundle", "govern", "health"},
+    {"bundle", "govern", "health", "distribution", "standing"},
     {"process"},
     {"node", "fleet", "integrations", "testing"},
     {"cli", "__main__"},
