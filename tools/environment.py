@@ -115,9 +115,7 @@ def _pip_for(interpreter: Interpreter) -> list[str]:
 
 
 def _run(command: list[str]) -> None:
-    done = subprocess.run(
-        command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    done = subprocess.run(command, cwd=ROOT, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     if done.returncode != 0:
         raise SetupError(f"{' '.join(command)} ended with status {done.returncode}\n{done.stdout}")
 
@@ -128,9 +126,7 @@ def main(arguments: list[str]) -> int:
         raise SystemExit(__doc__)
     split = arguments.index("--")
     options, command = arguments[:split], arguments[split + 1 :]
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", help="directory under .venvs")
     parser.add_argument("--supports", nargs="+", default=SUPPORTED, help="versions to choose the lowest from")
     parser.add_argument("--extras", default="", help="extras of the checkout, separated by commas")

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from story import Story
 
+GRACE = 2.0  # seconds for a process to end when it is asked to
 LONGEST_LINE = 2**26  # bytes: the load gives its whole record as one line
 
 
@@ -121,17 +122,29 @@ async def process(
     """Run a Python script that does not outlive the block, spoken to through standard input and output."""
     pipe = asyncio.subprocess.PIPE
     started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        script,
-        *map(str, arguments),
-        stdin=pipe,
-        stdout=pipe,
-        stderr=stderr,
-        limit=LONGEST_LINE,
+        sys.executable, script, *map(str, arguments), stdin=pipe, stdout=pipe, stderr=stderr, limit=LONGEST_LINE
     )
+    assert started.stdin is not None, "it was piped"
     try:
         yield started
     finally:
-        if started.returncode is None:
+        started.stdin.close()  # which asks it to end
+        try:
+            await asyncio.wait_for(started.wait(), GRACE)
+        except TimeoutError:
             started.kill()
             await started.wait()
+
+
+@asynccontextmanager
+async def serve(script: Path, directory: Path, story: Story) -> AsyncIterator[Server]:
+    """Run the node's process, and show what it says of itself to its last word."""
+    relay = None
+    try:
+        async with process(script, directory, stderr=asyncio.subprocess.PIPE) as started:
+            server = Server(started, story)
+            relay = asyncio.create_task(server.relay_events())
+            yield server
+    finally:
+        if relay is not None:
+            await relay  # the process has ended, and so has its standard error

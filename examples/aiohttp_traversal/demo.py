@@ -20,7 +20,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from attacker import Attacker, Attempt
-from console import Load, Server, Step, process
+from console import Load, Server, Step, process, serve
 from load import CLIENTS
 from results import Phase, Request, print_results
 from snapshots import EXPLOITS, SECRET, lay_out
@@ -49,12 +49,8 @@ async def perform(story: Story, directory: Path) -> tuple[Server, Attacker, list
     lay_out(directory)
     phases: list[Phase] = []
     async with asyncio.timeout(LIMIT), AsyncExitStack() as stack:
-        server = Server(
-            await stack.enter_async_context(process(HERE / "server.py", directory, stderr=asyncio.subprocess.PIPE)),
-            story,
-        )
+        server = await stack.enter_async_context(serve(HERE / "server.py", directory, story))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        relay = tasks.create_task(server.relay_events())
         host, port = await server.started()
         first = await server.ask("identity")
         story.tell("server", f"process {first['pid']} serves http://{host}:{port}")
@@ -92,7 +88,6 @@ async def perform(story: Story, directory: Path) -> tuple[Server, Attacker, list
         story.tell("load", f"stopped after {len(requests)} requests over {connections} connections")
         story.claim(connections == CLIENTS, f"each of {CLIENTS} clients kept its one connection throughout")
         attack.cancel()
-        relay.cancel()
     return server, attacker, phases, requests
 
 

@@ -28,9 +28,7 @@ def test_the_demo_holds_all_it_promises():
         [sys.executable, DEMO], capture_output=True, text=True, timeout=90, check=False, env=os.environ.copy()
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    claims = [
-        line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith(("  ok ", "  FAILED"))
-    ]
+    claims = [line.split(maxsplit=1) for line in done.stdout.splitlines() if line.startswith(("  ok ", "  FAILED"))]
     assert len(claims) >= 15
     assert {verdict for verdict, _ in claims} == {"ok"}
     assert done.stderr == ""
