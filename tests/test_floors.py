@@ -17,11 +17,12 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 # Ground first. Rooms of one floor may import each other.
 FLOORS = (
-    {"errors", "events"},
+    {"errors", "events", "report"},
     {"patch"},
     {"engine"},
     {"compat"},
-    {"bundle", "govern", "health", "distribution", "standing"},
+    {"bundle", "govern", "health", "distribution", "standing", "arguments"},
+    {"live"},
     {"process"},
     {"node", "fleet", "integrations", "testing"},
     {"cli", "__main__"},

@@ -5,8 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from livepatch.compat.report import Finding as Finding
-    from livepatch.compat.report import Report as Report
     from livepatch.errors import AuditError as AuditError
     from livepatch.errors import BundleError as BundleError
     from livepatch.errors import IncompatibleError as IncompatibleError
@@ -26,12 +24,14 @@ if TYPE_CHECKING:
     from livepatch.process import revert as revert
     from livepatch.process import status as status
     from livepatch.process import verify as verify
+    from livepatch.report import Finding as Finding
+    from livepatch.report import Report as Report
     from livepatch.standing import Status as Status
     from livepatch.standing import Verification as Verification
 
 # Where each public name lives; its module is imported when the name is first used.
 _HOMES = {
-    "livepatch.compat.report": ("Finding", "Report"),
+    "livepatch.report": ("Finding", "Report"),
     "livepatch.errors": (
         "AuditError",
         "BundleError",

@@ -12,12 +12,15 @@ __all__ = ["emit"]
 
 
 def emit(event: str, /, *, level: str = "info", **fields: object) -> None:
-    """Log one event.  A log that fails is reported as the interpreter reports what cannot be raised, and changes nothing."""
+    """Log one event.
+
+    A log that fails changes nothing; the failure goes where the interpreter reports what cannot be raised.
+    """
     import structlog
 
     try:
         getattr(structlog.get_logger("livepatch"), level)(f"livepatch.{event}", **fields)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  # an application's log may fail in any way
         sys.unraisablehook(
             SimpleNamespace(
                 exc_type=type(error),

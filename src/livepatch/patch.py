@@ -112,7 +112,13 @@ class Patch:
     """
 
     def __init__(
-        self, id: str, *, package: str, versions: str, summary: str = "", flag: str | None = None
+        self,
+        id: str,  # noqa: A002  # the word that advisories use
+        *,
+        package: str,
+        versions: str,
+        summary: str = "",
+        flag: str | None = None,
     ) -> None:
         for argument, value in (("id", id), ("package", package), ("versions", versions), ("summary", summary)):
             if not isinstance(value, str):
@@ -152,9 +158,7 @@ class Patch:
         """Add new `names` to the module or class `owner`.  Names that exist already are refused at check."""
         where = Target.parse(owner, argument="owner", owner=True)
         if not names:
-            raise PatchError(
-                "names is empty", found=f"add({owner!r})", expected="one name or more, such as LIMIT=4096"
-            )
+            raise PatchError("names is empty", found=f"add({owner!r})", expected="one name or more, such as LIMIT=4096")
         self._add(Addition(where, MappingProxyType(dict(names))))
 
     def set(self, target: str, value: object) -> None:
@@ -219,9 +223,7 @@ def _specifier(value: str) -> str:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     if not value.strip():
-        raise PatchError(
-            "versions is empty", found=repr(value), expected="a PEP 440 specifier such as '>=2.1,<2.3'"
-        )
+        raise PatchError("versions is empty", found=repr(value), expected="a PEP 440 specifier such as '>=2.1,<2.3'")
     try:
         return str(SpecifierSet(value))
     except InvalidSpecifier as error:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Literal
 
-from livepatch.compat.report import Finding
 from livepatch.engine.commit import value_of
 from livepatch.engine.frames import InFlight
 from livepatch.engine.stack import ABSENT, Mode, Slot, Stack
+from livepatch.report import Finding
 
-__all__ = ["Status", "Verification", "verified"]
+__all__ = ["State", "Status", "Verification", "verified"]
+
+
+State = Literal["draining", "settled", "reverted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +29,7 @@ class Status:
     id: str
     flag: str
     summary: str
-    state: Literal["draining", "settled", "reverted"]
+    state: State
     mode: Mode
     targets: tuple[str, ...]
     frames: tuple[InFlight, ...]
@@ -36,6 +39,10 @@ class Status:
     def drained(self) -> bool:
         """No call is left on the other side."""
         return not self.frames
+
+    def to_dict(self) -> dict[str, Any]:
+        """The status as plain values, fit for JSON."""
+        return {**asdict(self), "drained": self.drained}
 
     def __str__(self) -> str:
         line = f"{self.id}: {self.state}, {self.mode}, {len(self.targets)} targets"
@@ -53,6 +60,7 @@ class Verification:
 
     @property
     def ok(self) -> bool:
+        """Nothing was changed by others."""
         return not self.findings
 
     def __bool__(self) -> bool:
@@ -61,7 +69,9 @@ class Verification:
     def __str__(self) -> str:
         if self.ok:
             return f"all {self.checked} places hold what the patches say"
-        return "\n".join([f"{len(self.findings)} of {self.checked} places were changed by others", *map(str, self.findings)])
+        return "\n".join(
+            [f"{len(self.findings)} of {self.checked} places were changed by others", *map(str, self.findings)]
+        )
 
 
 def verified(stack: Stack, modules: dict[str, ModuleType]) -> Verification:
@@ -95,7 +105,9 @@ def describe(value: object, modules: dict[str, ModuleType]) -> str:
         return f"function {value.__qualname__} of {value.__module__}"
     if isinstance(value, CodeType):
         author = _module_of(value.co_filename, modules)
-        return f"code {value.co_qualname} of {value.co_filename}:{value.co_firstlineno}" + (f" ({author})" if author else "")
+        return f"code {value.co_qualname} of {value.co_filename}:{value.co_firstlineno}" + (
+            f" ({author})" if author else ""
+        )
     kind = type(value)
     if kind.__module__ == "builtins":
         text = repr(value)
@@ -115,18 +127,3 @@ def foreign_now(stack: Stack, patch_id: str, modules: dict[str, ModuleType]) -> 
     wanted = stack.wanted()
     slots: list[Slot] = [s for s in layer.values if s.owner is not None and value_of(s) is not wanted[s]]
     return tuple(f"{slot}: {describe(value_of(slot), modules)}" for slot in slots)
-
-
-def plain(status: Status) -> dict[str, Any]:
-    """A status as plain values, fit for JSON."""
-    return {
-        "id": status.id,
-        "flag": status.flag,
-        "summary": status.summary,
-        "state": status.state,
-        "mode": status.mode,
-        "targets": list(status.targets),
-        "frames": [str(frame) for frame in status.frames],
-        "drained": status.drained,
-        "foreign": list(status.foreign),
-    }

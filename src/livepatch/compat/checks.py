@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from livepatch.compat.report import Caller, Finding, Report, Severity, by_weight
 from livepatch.compat.signature import broken_calls
 from livepatch.engine.environment import Environment
 from livepatch.engine.locate import Refusal
+from livepatch.engine.stack import Slot
 from livepatch.engine.survey import Survey, TargetFacts
+from livepatch.report import Caller, Finding, Report, Severity, by_weight
 
 __all__ = ["Distribution", "PatchFacts", "judge"]
 
@@ -60,7 +61,9 @@ def judge(patch: PatchFacts, distribution: Distribution, environment: Environmen
         patch_id=patch.id,
         package=patch.package,
         versions=patch.versions,
-        targets=tuple(dict.fromkeys(slot.label.removesuffix(".__code__") for slot in survey.values if _shown(slot.name))),
+        targets=tuple(
+            dict.fromkeys(slot.label.removesuffix(".__code__") for slot in survey.values if _shown(slot.name))
+        ),
         findings=by_weight(findings),
         callers=_callers(survey),
     )
@@ -70,7 +73,9 @@ def _shown(name: str) -> bool:
     return name not in ("__defaults__", "__kwdefaults__", "__annotations__", "__annotate__", "__doc__")
 
 
-def _finding(severity: Severity, code: str, target: object, found: str, expected: str, action: str) -> Finding:
+def _finding(  # a row, in the order in which it is read
+    severity: Severity, code: str, target: object, found: str, expected: str, action: str
+) -> Finding:
     return Finding(code=code, severity=severity, target=str(target), found=found, expected=expected, action=action)
 
 
@@ -82,7 +87,12 @@ def _observed(target: str, refusal: Refusal) -> Finding:
 def _names(patch: PatchFacts) -> Iterator[Finding]:
     if not patch.changes:
         yield _finding(
-            "error", "empty-patch", "", f"patch {patch.id} changes nothing", "one change or more", "replace(), add(), set()"
+            "error",
+            "empty-patch",
+            "",
+            f"patch {patch.id} changes nothing",
+            "one change or more",
+            "replace(), add(), set()",
         )
     if patch.already_applied:
         yield _finding(
@@ -247,8 +257,8 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
         )
 
 
-def _differs(survey: Survey, slot: object) -> bool:
-    return survey.values[slot] is not survey.originals.get(slot)  # type: ignore[index]  # a slot of the survey
+def _differs(survey: Survey, slot: Slot) -> bool:
+    return survey.values[slot] is not survey.originals.get(slot)
 
 
 def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
@@ -280,7 +290,7 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             target,
             "code in memory that the module's source does not give",
             "the code of the module's own source",
-            "another tool rewrote it or the file changed under the process: undo that, or pin the live code with expect=",
+            "a tool rewrote it, or the file changed under the process: undo that, or pin the live code with expect=",
         )
     old_kind, new_kind = facts.kinds
     if old_kind != new_kind:
@@ -353,7 +363,12 @@ def _notes(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
         )
     for cache in facts.caches:
         yield _finding(
-            "info", "cache-cleared", target, f"a {cache}", "answers of one side only", "nothing; it is emptied at the switch"
+            "info",
+            "cache-cleared",
+            target,
+            f"a {cache}",
+            "answers of one side only",
+            "nothing; it is emptied at the switch",
         )
 
 

@@ -1,68 +1,79 @@
-"""Whether every call that the old parameters took, the new ones take too."""
+"""Whether every call that the old parameters took, the new ones take too.
+
+The shapes of call that the old side takes are written out (so many by position, the rest by keyword, optional ones left
+out or given) and each is bound to the new parameters.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 from livepatch.engine.code import Parameter
 
 __all__ = ["broken_calls"]
 
+Parameters = tuple[Parameter, ...]
+_ANY = "…"  # a keyword that no parameter can have
 
-def broken_calls(old: tuple[Parameter, ...], new: tuple[Parameter, ...]) -> tuple[str, ...]:
+
+def broken_calls(old: Parameters, new: Parameters) -> tuple[str, ...]:
     """Say which calls worked and would fail.  Empty: every call that the old side took, the new one takes.
 
-    The first parameter of a method may have another name (`self`), because nobody passes it by keyword.
+    The first parameter of a method may get another name, because nobody passes `self` by keyword.
     """
-    problems: list[str] = []
-    old_positional, new_positional = _positional(old), _positional(new)
-    old_rest, new_rest = _has(old, "*"), _has(new, "*")
-    new_names = {p.name for p in new if p.kind in "-="}
-    if old_rest and not new_rest:
-        problems.append("calls with more positional arguments, which went into *" + _named(old, "*"))
-    if _has(old, "**") and not _has(new, "**"):
-        problems.append("calls with other keyword arguments, which went into **" + _named(old, "**"))
-    for i, parameter in enumerate(old_positional):
-        other = new_positional[i] if i < len(new_positional) else None
-        if other is None:
-            if not new_rest:
-                problems.append(f"calls that pass {parameter.name!r} by position")
-        elif not parameter.required and other.required:
-            problems.append(f"calls that leave out {parameter.name!r}, which is now required")
-        if parameter.kind == "-" and parameter.name not in new_names and not _has(new, "**"):
-            if not (i == 0 and parameter.name in ("self", "cls")):
-                problems.append(f"calls that pass {parameter.name!r} by keyword")
-        elif parameter.kind == "-" and parameter.name in new_names and other is not None and other.name != parameter.name:
-            problems.append(f"calls that pass {parameter.name!r} by position, where {other.name!r} is now")
-    for i, parameter in enumerate(new_positional[len(old_positional) :]):
-        if parameter.required and not _keyword_only_required(old, parameter.name):
-            problems.append(f"calls without {parameter.name!r}, which is new and required")
-        elif old_rest and not new_rest and i == 0:
-            continue
-    for parameter in (p for p in old if p.kind == "="):
-        same = next((p for p in new if p.name == parameter.name and p.kind in "-="), None)
-        if same is None and not _has(new, "**"):
-            problems.append(f"calls that pass {parameter.name!r} by keyword")
-        elif same is not None and same.required and not parameter.required:
-            problems.append(f"calls that leave out {parameter.name!r}, which is now required")
-    taken = {p.name for p in old}
-    for parameter in (p for p in new if p.kind == "="):
-        if parameter.required and parameter.name not in taken:
-            problems.append(f"calls without {parameter.name!r}, which is new and required")
-        elif parameter.required and any(p.name == parameter.name and p.kind == "-" for p in old):
-            problems.append(f"calls that pass {parameter.name!r} by position")
-    return tuple(dict.fromkeys(problems))
+    if old and old[0].name in ("self", "cls", "mcs", "_cls"):
+        old = (Parameter(old[0].name, "/", old[0].required), *old[1:])
+    problems = [problem for shape in _shapes(old) if (problem := _bind(new, *shape)) is not None]
+    return tuple(dict.fromkeys([*_moved(old, new), *problems]))
 
 
-def _positional(parameters: tuple[Parameter, ...]) -> list[Parameter]:
+def _positional(parameters: Parameters) -> list[Parameter]:
     return [p for p in parameters if p.kind in "/-"]
 
 
-def _has(parameters: tuple[Parameter, ...], kind: str) -> bool:
+def _has(parameters: Parameters, kind: str) -> bool:
     return any(p.kind == kind for p in parameters)
 
 
-def _named(parameters: tuple[Parameter, ...], kind: str) -> str:
-    return next(p.name for p in parameters if p.kind == kind)
+def _shapes(old: Parameters) -> Iterator[tuple[int, frozenset[str]]]:
+    """Calls that the old side takes: how many arguments by position, and which names by keyword."""
+    positional = _positional(old)
+    needed = {p.name for p in old if p.kind == "=" and p.required}
+    optional = [p.name for p in old if p.kind == "=" and not p.required]
+    for count in range(len(positional) + 1):
+        rest = positional[count:]
+        if any(p.kind == "/" and p.required for p in rest):
+            continue
+        names = frozenset(needed | {p.name for p in rest if p.required})
+        yield count, names
+        for name in (*optional, *(p.name for p in rest if p.kind == "-" and not p.required)):
+            yield count, names | {name}
+        if _has(old, "**"):
+            yield count, names | {_ANY}
+    if _has(old, "*"):
+        yield len(positional) + 1, frozenset(needed)
 
 
-def _keyword_only_required(parameters: tuple[Parameter, ...], name: str) -> bool:
-    return any(p.name == name and p.kind == "=" and p.required for p in parameters)
+def _bind(new: Parameters, count: int, names: frozenset[str]) -> str | None:
+    """Bind a call; say what is wrong with it, or ``None``."""
+    positional = _positional(new)
+    bound = {p.name for p in positional[:count]}
+    if count > len(positional) and not _has(new, "*"):
+        return f"calls with {count} positional arguments, of which it takes {len(positional)}"
+    by_keyword = {p.name for p in new if p.kind in "-="}
+    for name in sorted(names):
+        if name in by_keyword and name in bound:
+            return f"calls that pass {name!r} by keyword after {count} positional arguments"
+        if name not in by_keyword and not _has(new, "**"):
+            return "calls with any other keyword arguments" if name == _ANY else f"calls that pass {name!r} by keyword"
+    bound |= names & by_keyword
+    missing = next((p.name for p in new if p.required and p.kind in "/-=" and p.name not in bound), None)
+    return None if missing is None else f"calls without {missing!r}, which is required now"
+
+
+def _moved(old: Parameters, new: Parameters) -> Iterator[str]:
+    """Parameters that a positional argument would reach no more, or reach another of."""
+    places = {p.name: i for i, p in enumerate(_positional(new))}
+    for i, p in enumerate(_positional(old)):
+        if p.kind == "-" and places.get(p.name, i) != i:
+            yield f"calls that pass {p.name!r} as argument {i + 1}, which is now argument {places[p.name] + 1}"

@@ -7,9 +7,9 @@ patterns); then the importing module's own source must say ``from m import NAME`
 from __future__ import annotations
 
 import ast
-import linecache
 import re
 import sys
+import tokenize
 from types import ModuleType
 
 __all__ = ["bears_identity", "imports_name"]
@@ -39,12 +39,18 @@ def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bo
     if not isinstance(filename, str):
         return False
     try:
-        tree = ast.parse("".join(linecache.getlines(filename, vars(importer))))
-    except (SyntaxError, ValueError):
+        with tokenize.open(filename) as file:
+            text = file.read()
+        # Most modules that hold an equal value never import anything from there.
+        if module.rpartition(".")[2] not in text or not (name in text or "*" in text):
+            return False
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, OSError):
         return False
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and _absolute(node, importer) == module:
-            if any(item.name in (name, "*") and (item.asname or item.name) in (alias, "*") for item in node.names):
+            given = [(item.name, item.asname or item.name) for item in node.names]
+            if (name, alias) in given or (name == alias and ("*", "*") in given):
                 return True
     return False
 

@@ -52,7 +52,7 @@ def clearers(caches: list[Cache]) -> tuple[list[Callable[[], object]], list[Call
 
 def _holding(owner: type, name: str) -> list[dict[str, Any]]:
     """The namespaces of live instances of `owner` that keep an answer under `name`.  Walks the heap."""
-    classes = [owner]
+    classes: list[type[Any]] = [owner]
     for cls in classes:
         classes += [sub for sub in type.__subclasses__(cls) if sub not in classes]
     return [

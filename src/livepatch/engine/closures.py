@@ -8,9 +8,9 @@ the way back the very constant that they had.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import CellType, CodeType, ModuleType
+from types import CellType, CodeType
 
 from livepatch.engine.code import nested_codes, same_code
 from livepatch.engine.commit import slot_of
@@ -25,21 +25,16 @@ _SHAPE_FLAGS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 
 @dataclass(frozen=True, slots=True)
 class Followers:
-    """The writes for live closures; those that must stay as they are, and why; how long the heap walk took (seconds)."""
+    """The writes for live closures; those that must stay as they are, and why; seconds that the heap walk took."""
 
     writes: tuple[Write, ...]
     left: tuple[Refusal, ...]
     walked: float | None
 
 
-def follow(writes: Iterable[Write], modules: Mapping[str, ModuleType]) -> Followers:
+def follow(writes: Iterable[Write]) -> Followers:
     """Find the live closures that the code changes among `writes` concern.  Changes nothing."""
-    pairs: dict[int, tuple[CodeType, CodeType | None]] = {}
-    for write in writes:
-        if isinstance(write.before, CodeType) and isinstance(write.after, CodeType):
-            for before, after in _pairs(write.before, write.after):
-                pairs[id(before)] = (before, after)
-            before = after = None  # a name would count as one holder more
+    pairs = {id(before): (before, after) for before, after in _all_pairs(writes)}
     if not pairs:
         return Followers((), (), None)
     swept: Swept = sweep({}, constants=[before for before, _ in pairs.values()], held=dict.fromkeys(pairs, 1))
@@ -60,10 +55,17 @@ def follow(writes: Iterable[Write], modules: Mapping[str, ModuleType]) -> Follow
                 )
             )
             continue
-        found += [
-            Write(slot_of(instance, "__code__", before.co_qualname), before, after) for instance in instances
-        ]
+        found += [Write(slot_of(instance, "__code__", before.co_qualname), before, after) for instance in instances]
     return Followers(tuple(found), tuple(left), swept.walked)
+
+
+def _all_pairs(writes: Iterable[Write]) -> list[tuple[CodeType, CodeType | None]]:
+    return [
+        pair
+        for write in writes
+        if isinstance(write.before, CodeType) and isinstance(write.after, CodeType)
+        for pair in _pairs(write.before, write.after)
+    ]
 
 
 def _pairs(before: CodeType, after: CodeType) -> Iterable[tuple[CodeType, CodeType | None]]:
@@ -83,7 +85,12 @@ def _by_name(code: CodeType) -> dict[str, list[CodeType]]:
     named: dict[str, list[CodeType]] = {}
     for nested in nested_codes(code):
         # Comprehensions and class bodies run at once and leave no function behind.
-        if nested.co_flags & inspect.CO_NEWLOCALS and nested.co_name not in ("<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"):
+        if nested.co_flags & inspect.CO_NEWLOCALS and nested.co_name not in (
+            "<listcomp>",
+            "<setcomp>",
+            "<dictcomp>",
+            "<genexpr>",
+        ):
             named.setdefault(nested.co_qualname, []).append(nested)
     return named
 

@@ -6,7 +6,6 @@ and the qualified name come out as the target's own.
 """
 
 from __future__ import annotations
-
 import __future__
 
 import ast
@@ -55,7 +54,7 @@ def kind_of(code: CodeType) -> CodeKind:
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter: `kind` is one of ``/`` (positional only), ``-``, ``*`` (the rest), ``=`` (keyword only), ``**``."""
+    """One parameter.  `kind` is ``/`` (positional only), ``-``, ``*`` (the rest), ``=`` (keyword only) or ``**``."""
 
     name: str
     kind: str
@@ -95,7 +94,7 @@ _GLOBAL_STORES = frozenset({"STORE_GLOBAL", "STORE_NAME"})
 
 
 def names_loaded(code: CodeType) -> frozenset[str]:
-    """The names that this code, and all code inside it, looks up among globals and builtins and does not make itself."""
+    """The names that this code, and all inside it, looks up among globals and builtins and does not make itself."""
     import dis
 
     loaded: set[str] = set()
@@ -167,13 +166,14 @@ def same_code(one: CodeType, other: CodeType) -> bool:
 
 def interpreter_tag() -> str:
     """What compiled code depends on besides its source: the Python version and ``-O``."""
-    return "cp%d%d%s" % (*sys.version_info[:2], {0: "", 1: "-O"}.get(sys.flags.optimize, "-OO"))
+    optimized = {0: "", 1: "-O"}.get(sys.flags.optimize, "-OO")
+    return f"cp{sys.version_info.major}{sys.version_info.minor}{optimized}"
 
 
 def fingerprint(function: FunctionType, code: CodeType | None = None) -> str:
     """A pin for what a function does: its code (or `code`), and its defaults as far as they are plain values.
 
-    Looks like ``cp311:6b86b273ff34fce19d6b804eff5a3f57``; the part before the colon is the interpreter for which it holds.
+    Looks like ``cp311:6b86b273ff34fce19d6b804eff5a3f57``; before the colon stands the interpreter for which it holds.
     """
     defaults = tuple(_default_key(value) for value in function.__defaults__ or ())
     keyword = tuple(sorted((name, _default_key(value)) for name, value in (function.__kwdefaults__ or {}).items()))

@@ -49,7 +49,9 @@ def value_of(slot: Slot) -> object:
     return vars(owner).get(slot.name, ABSENT)
 
 
-def commit(writes: Sequence[Write], record: tuple[object, str, object], then: Sequence[Callable[[], object]] = ()) -> None:
+def commit(
+    writes: Sequence[Write], record: tuple[object, str, object], then: Sequence[Callable[[], object]] = ()
+) -> None:
     """Make all `writes` in one step that no other thread can see half done.
 
     `record` is an (object, attribute, value) that is stored in the same step, so that what we believe and what is true
@@ -97,7 +99,10 @@ def commit(writes: Sequence[Write], record: tuple[object, str, object], then: Se
 
 
 def restore(writes: Sequence[Write]) -> None:
-    """Put back what `writes` replaced, wherever they went through.  Raises :class:`TransitionError` if a store is refused."""
+    """Put back what `writes` replaced, wherever they went through.
+
+    Raises :class:`TransitionError` if a store is refused; the others are made all the same.
+    """
     refused = []
     for write in reversed(writes):
         owner = write.slot.owner
@@ -105,7 +110,7 @@ def restore(writes: Sequence[Write]) -> None:
             continue
         try:
             _store(owner, write.slot, write.before)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever refuses one store, the others go on
             refused.append(f"{write.slot}: {error}")
     if refused:
         raise TransitionError(

@@ -11,7 +11,7 @@ from __future__ import annotations
 import inspect
 import sys
 from types import CodeType, FunctionType
-from typing import cast
+from typing import Any, cast
 
 from bytecode import Bytecode, Instr
 from bytecode.instr import InstrLocation
@@ -25,7 +25,7 @@ _KEPT_FLAGS = KIND_FLAGS | getattr(inspect, "CO_METHOD", 0) | inspect.CO_NESTED
 
 
 def forwarding_code(shape: FunctionType, callee: FunctionType, free: tuple[str, ...]) -> CodeType:
-    """A body with the parameters and name of `shape` and the free variables `free` that calls `callee` with all it gets."""
+    """A body with the parameters and name of `shape`, and `free` variables, that calls `callee` with all it gets."""
     call = "return LIVEPATCH_NEW({arguments})"
     return _assemble(shape, call, {"LIVEPATCH_NEW": callee}, free)
 
@@ -79,7 +79,7 @@ def _with_constants(code: CodeType, constants: dict[str, object], line: int) -> 
     """The same code with the globals named in `constants` made constants, all of it at one line."""
     where = InstrLocation(line, line, None, None)
     blocks = Bytecode.from_code(code)
-    made = []
+    made: list[Any] = []
     for instruction in blocks:
         if isinstance(instruction, Instr):
             if instruction.location is not None and instruction.location.lineno is not None:

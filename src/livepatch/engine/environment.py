@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = ["Environment", "observe"]
 
@@ -41,10 +42,10 @@ def observe() -> Environment:
 
 
 def _monitoring_tools() -> tuple[str, ...]:
-    if sys.version_info < (3, 12):
+    monitoring: Any = getattr(sys, "monitoring", None)  # CPython 3.12 and later
+    if monitoring is None:
         return ()
-    tools = (sys.monitoring.get_tool(number) for number in range(6))
-    return tuple(str(tool) for tool in tools if tool is not None)
+    return tuple(str(tool) for tool in map(monitoring.get_tool, range(6)) if tool is not None)
 
 
 def _name_of(hook: object) -> str | None:
@@ -55,20 +56,26 @@ def _name_of(hook: object) -> str | None:
 
 
 def _audit_hooked() -> bool:
-    """Whether any audit hook is installed.  No interface lists them, but only with a hook are the arguments looked at."""
-    if sys.version_info < (3, 14):
-        try:
-            sys.audit(0)  # type: ignore[arg-type]  # refused as no event name, but only where somebody listens
-        except TypeError:
-            return True
-        return False
+    """Whether any audit hook is installed.  Nothing lists them, but only with a hook are the arguments looked at."""
+    return _refused_by_audit() if sys.version_info < (3, 14) else _refused_by_audit_in_c()
+
+
+def _refused_by_audit() -> bool:
+    no_name: Any = 0
+    try:
+        sys.audit(no_name)
+    except TypeError:
+        return True
+    return False
+
+
+def _refused_by_audit_in_c() -> bool:
     try:
         import ctypes
     except ImportError:
         return True  # unknown is no
     try:
-        # The format is read, and this one refused, only where somebody listens.
-        ctypes.pythonapi.PySys_Audit(b"livepatch.probe", b"?", None)
+        ctypes.pythonapi.PySys_Audit(b"livepatch.probe", b"?", None)  # no such format
     except SystemError:
         return True
     return False

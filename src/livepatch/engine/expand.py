@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import FunctionType, MemberDescriptorType, ModuleType
+from typing import Any
 
 from livepatch.engine.locate import Place, Refusal, mangled, resolve
 from livepatch.engine.stack import ABSENT
@@ -47,17 +48,18 @@ class WrapperFor:
     """A wrapper for a callable without Python code."""
 
     target: Target
-    wrapper: object
+    wrapper: Callable[..., Any]
 
 
 Step = NewBody | NewAttribute | ValueFor | WrapperFor
 
 # What every class body has, or the class machinery puts there, and no author means as a change.
-_IGNORED = frozenset(
-    "__module__ __qualname__ __doc__ __dict__ __weakref__ __annotations__ __annotate__ __annotate_func__ "
-    "__annotations_cache__ __firstlineno__ __static_attributes__ __type_params__ __parameters__ __orig_bases__ "
-    "__classdictcell__ __abstractmethods__ _abc_impl __conditional_annotations__".split()
-)
+_IGNORED = frozenset({
+    "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__static_attributes__",
+    "__classdictcell__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__",
+    "__conditional_annotations__", "__type_params__", "__parameters__", "__orig_bases__", "__abstractmethods__",
+    "_abc_impl",
+})  # fmt: skip
 
 
 def expand(changes: tuple[Change, ...], modules: dict[str, ModuleType]) -> Iterator[Step | tuple[Target, Refusal]]:
@@ -110,7 +112,7 @@ def _functions_of(
             if isinstance(function, FunctionType):
                 yield NewBody(Target(target.module, f"{target.qualname}.{accessor}"), function, expect)
     else:
-        inner = source.func if isinstance(source, functools.cached_property) else source.__func__  # type: ignore[attr-defined]
+        inner: Any = getattr(source, "func" if kind is functools.cached_property else "__func__")
         yield NewBody(target, inner, expect)
 
 
@@ -157,7 +159,10 @@ def _member(
     live = vars(cls).get(attribute, ABSENT)
     if name == "__slots__":
         if live != value:
-            yield target, Refusal("slots-changed", "other __slots__", "the slots that instances have", "needs a restart")
+            yield (
+                target,
+                Refusal("slots-changed", "other __slots__", "the slots that instances have", "needs a restart"),
+            )
     elif name == "__hash__" and value is None and "__eq__" in vars(cls):
         return  # comes along with an __eq__ in any class body; the class decides for itself
     elif live is ABSENT:

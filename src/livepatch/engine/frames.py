@@ -14,7 +14,7 @@ __all__ = ["InFlight", "in_flight", "is_referenced"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InFlight:
-    """One frame: the function, where it stands, and what holds it (a thread's name, or the kind of suspended object)."""
+    """One frame: the function, where it stands, and what holds it (a thread, or the kind of suspended object)."""
 
     function: str
     file: str

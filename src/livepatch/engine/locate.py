@@ -66,6 +66,7 @@ class Found:
 
     @property
     def code(self) -> CodeType:
+        """The code that a new call of the target runs."""
         if self.function is not None:
             return self.function.__code__
         assert self.constant is not None
@@ -73,6 +74,7 @@ class Found:
 
     @property
     def owner_class(self) -> type | None:
+        """The class that the target is a member of."""
         return self.place.owner if isinstance(self.place.owner, type) else None
 
 
@@ -86,7 +88,7 @@ def mangled(name: str, class_name: str) -> str:
 
 def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
     """Where `target` is.  A missing last name gives a :class:`Place` with no owner if it may be held elsewhere."""
-    module = modules.get(target.module)
+    module: object = modules.get(target.module)
     if module is None:
         return Refusal(
             "module-not-imported",
@@ -146,7 +148,8 @@ def _inherited(owner: ModuleType | type, name: str) -> Refusal | None:
 def _missing(target: Target, owner: ModuleType | type, name: str) -> Refusal:
     import difflib
 
-    close = difflib.get_close_matches(name, [n for n in vars(owner) if isinstance(n, str)], 3)
+    names: Iterable[object] = vars(owner)
+    close = difflib.get_close_matches(name, [n for n in names if isinstance(n, str)], 3)
     where = owner.__name__ if isinstance(owner, ModuleType) else owner.__qualname__
     return Refusal(
         "no-such-name",
@@ -156,7 +159,9 @@ def _missing(target: Target, owner: ModuleType | type, name: str) -> Refusal:
     )
 
 
-def find(target: Target, modules: dict[str, ModuleType], pick: Callable[[FunctionType], bool] | None = None) -> Found | Refusal:
+def find(
+    target: Target, modules: dict[str, ModuleType], pick: Callable[[FunctionType], bool] | None = None
+) -> Found | Refusal:
     """The function that the source defines at `target`.  `pick` chooses among several of that name."""
     place = resolve(target, modules)
     if isinstance(place, Refusal):
@@ -378,7 +383,7 @@ def hidden_from_the_heap_walk() -> bool:
 
 
 def reachable_functions(*roots: object) -> Iterator[FunctionType]:
-    """Functions that can be reached from `roots` by references.  Finds what ``gc.freeze()`` hides from the heap walk."""
+    """Functions that references lead to from `roots`.  Finds what ``gc.freeze()`` hides from the heap walk."""
     seen: set[int] = set()
     stack: list[object] = list(roots)
     while stack:
@@ -393,7 +398,9 @@ def reachable_functions(*roots: object) -> Iterator[FunctionType]:
         stack.extend(inner for inner in inside if gc.is_tracked(inner) and id(inner) not in seen)
 
 
-def _find_nested(target: Target, modules: dict[str, ModuleType], pick: Callable[[FunctionType], bool] | None) -> Found | Refusal:
+def _find_nested(
+    target: Target, modules: dict[str, ModuleType], pick: Callable[[FunctionType], bool] | None
+) -> Found | Refusal:
     """A function that another one makes: known by its code among the constants of the outer one."""
     before, _, rest = target.qualname.rpartition(".<locals>.")
     outer = find(Target(target.module, before), modules)
@@ -409,7 +416,10 @@ def _find_nested(target: Target, modules: dict[str, ModuleType], pick: Callable[
             "correct the name; the outer function itself can be replaced as a whole",
         )
     if len(constants) > 1 and pick is not None:
-        shells = {FunctionType(c, vars(outer.place.module), closure=tuple(CellType() for _ in c.co_freevars)): c for c in constants}
+        shells = {
+            FunctionType(c, vars(outer.place.module), closure=tuple(CellType() for _ in c.co_freevars)): c
+            for c in constants
+        }
         constants = [c for shell, c in shells.items() if pick(shell)] or constants
     if len(constants) > 1:
         shown = ", ".join(f"line {c.co_firstlineno}" for c in constants)
@@ -429,6 +439,8 @@ def _own_constants(code: CodeType) -> Iterator[CodeType]:
         if isinstance(constant, CodeType):
             yield constant
             if ".<locals>." not in constant.co_qualname.removeprefix(code.co_qualname + ".<locals>."):
-                yield from (c for c in nested_codes(constant) if c.co_qualname.count("<locals>") == constant.co_qualname.count("<locals>"))
-
-
+                yield from (
+                    c
+                    for c in nested_codes(constant)
+                    if c.co_qualname.count("<locals>") == constant.co_qualname.count("<locals>")
+                )

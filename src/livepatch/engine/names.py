@@ -33,8 +33,9 @@ def resolve_names(
 ) -> Names:
     """Resolve every global name of the new side as if its source stood in `module`.
 
-    `replaced` maps the ids of the patch's own replacement objects to their targets, because such a name means the target.
-    `lacks` says whether the module is without a name but for what patches brought, and `live` gives a target's live object.
+    `replaced` maps the ids of the patch's own replacement objects to their targets, because such a name means the
+    target.  `lacks` says whether the module is without a name but for what patches brought, and `live` gives a target's
+    live object.
     """
     names = Names()
     home = new.written.__globals__
@@ -44,7 +45,11 @@ def resolve_names(
     known_before = names_loaded(old.__code__) if old is not None else frozenset()
     for name in sorted(names_loaded(new.code)):
         if not lacks(name):
-            if name in home and not _same(home[name], here[name], Target(module.__name__, name), replaced) and not _dunder(name):
+            if (
+                name in home
+                and not _same(home[name], here[name], Target(module.__name__, name), replaced)
+                and not _dunder(name)
+            ):
                 names.refusals.append(_ambiguous(name, module, new))
         elif name in home and not _dunder(name):
             value = home[name]

@@ -48,7 +48,10 @@ def compile_new_side(
     class_name: str | None = None,
     enclosing: Mapping[str, tuple[str, ...]] | None = None,
 ) -> NewSide | Refusal:
-    """Compile `written` as if its source stood at `qualname`.  `old` is the code that it replaces, ``None`` for a new function."""
+    """Compile `written` as if its source stood at `qualname`.
+
+    `old` is the code that it replaces, ``None`` for a new function.
+    """
     if definition is None:
         return _as_written(written, qualname, class_name)
     free = set(written.__code__.co_freevars) | set(old.co_freevars if old else ())
@@ -85,7 +88,7 @@ def _as_written(written: FunctionType, qualname: str, class_name: str | None) ->
     if needs:
         return Refusal(
             "source-needed",
-            f"{written.__qualname__} has {' and '.join(needs)}, and no source in {code.co_filename} that gives its code",
+            f"{written.__qualname__} has {' and '.join(needs)}, and {code.co_filename} does not give its code",
             "source, to compile it as part of the target's class",
             "define the replacement in a file that has not changed since it was imported",
         )
@@ -135,7 +138,7 @@ def _empty(code: CodeType) -> CodeType:
 
 
 def _cells_for(function: FunctionType, new: NewSide, owner: type | None) -> tuple[CellType, ...] | Refusal:
-    """A cell for each free variable of the new code: the live function's own, else those that the replacement brought."""
+    """A cell for each free variable of the new code: the live function's own, else what the replacement brought."""
     live = dict(zip(function.__code__.co_freevars, function.__closure__ or (), strict=True))
     brought = dict(zip(new.written.__code__.co_freevars, new.written.__closure__ or (), strict=True))
     cells = []

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from importlib.abc import SourceLoader
 from importlib.machinery import SourceFileLoader
 from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 from livepatch.engine.code import FUTURE_FLAGS, FunctionNode, nested_codes, same_code
 
@@ -83,14 +84,14 @@ def _first_line(node: FunctionNode) -> int:
 class _Reader(SourceFileLoader):
     """The ordinary loader, but one that never writes a ``.pyc``."""
 
-    def set_data(self, path: str, data: bytes, *, _mode: int = 0o666) -> None:
+    def set_data(self, path: str, data: object, *, _mode: int = 0o666) -> None:  # noqa: ARG002  # the loader's own
         return None
 
 
 def code_on_disk(module: ModuleType) -> dict[str, list[CodeType]] | None:
-    """The code objects that importing the module anew would give, by qualified name; ``None`` if that cannot be told."""
+    """What code importing the module anew would give, by qualified name; ``None`` if that cannot be told."""
     spec = module.__spec__
-    loader: object = getattr(spec, "loader", None)
+    loader: Any = getattr(spec, "loader", None)
     if spec is None or not hasattr(loader, "get_code"):
         return None
     if type(loader) is SourceFileLoader:
@@ -98,7 +99,7 @@ def code_on_disk(module: ModuleType) -> dict[str, list[CodeType]] | None:
     elif isinstance(loader, SourceLoader):
         return None  # its own way to make code, and to store it
     try:
-        top = loader.get_code(spec.name)  # type: ignore[attr-defined]  # hasattr saw it
+        top = loader.get_code(spec.name)
     except (ImportError, OSError, SyntaxError, ValueError, EOFError):
         return None
     if top is None:
@@ -117,11 +118,6 @@ def patch_filename(patch_id: str, target: object) -> str:
 def show_source(filename: str, text: str) -> None:
     """Let ``linecache``, and so tracebacks, debuggers and ``inspect``, know the lines of `filename`."""
     linecache.cache[filename] = (len(text), None, text.splitlines(keepends=True), filename)
-
-
-def shown(filename: str) -> str:
-    """The text that ``linecache`` knows for `filename`, empty if none."""
-    return "".join(linecache.getlines(filename))
 
 
 def forget_source(filename: str) -> None:

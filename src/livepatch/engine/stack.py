@@ -43,6 +43,7 @@ class Slot:
 
     @property
     def owner(self) -> object | None:
+        """The function, class or module, if it still lives."""
         return self.reference()
 
     def __eq__(self, other: object) -> bool:
@@ -118,6 +119,7 @@ class Stack:
         return wanted
 
     def layer(self, patch_id: str) -> Layer | None:
+        """The layer of a patch."""
         return next((layer for layer in self.layers if layer.patch_id == patch_id), None)
 
     def decider(self, slot: Slot) -> str | None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from types import CodeType, FunctionType, ModuleType
+from typing import Any, cast
 
 from livepatch.engine import closures, sides
 from livepatch.engine.aliases import bears_identity, imports_name
@@ -60,9 +61,11 @@ class Survey:
     walked: float | None = None
 
     def note(self, target: object, refusal: Refusal) -> None:
+        """Keep an observation about a target."""
         self.observations.append((str(target), refusal))
 
     def put(self, owner: object, name: str, value: object, label: str) -> None:
+        """Let the layer hold `value` in an attribute; remember what is there now."""
         slot = slot_of(owner, name, label)
         if slot in self.values and self.values[slot] is not value:
             self.note(
@@ -138,12 +141,15 @@ class _Surveyor:
     def _sweep(self, callers: bool) -> Swept:
         functions = [found.function for _, found in self.bodies if found.function is not None]
         values: list[object] = []
-        for assignment, place in self.assignments:
+        for _, place in self.assignments:
             assert place.owner is not None
             slot = slot_of(place.owner, place.name)
             values += [place.value, self.stack.originals.get(slot, place.value)]
         held: dict[int, int] = {}
-        for value in (*self.stack.originals.values(), *(v for layer in self.stack.layers for v in layer.values.values())):
+        for value in (
+            *self.stack.originals.values(),
+            *(v for layer in self.stack.layers for v in layer.values.values()),
+        ):
             held[id(value)] = held.get(id(value), 0) + 1
         callees = {found.place.name: found.place.value for _, found in self.bodies} if callers else {}
         swept = sweep(self.modules, functions, values, callees=callees, held=held)
@@ -209,9 +215,19 @@ class _Surveyor:
                 caches=tuple(cache.label for cache in caches),
                 covers=self.stack.decider(code_slot) if code_slot else None,
                 alias_of=found.alias_of,
-                variants=len(swept.variants.get(id(old.__code__), ())) if old is not None else 0,
+                variants=len(self._variants(found, swept)),
             )
         )
+
+    @staticmethod
+    def _variants(found: Found, swept: Swept) -> list[FunctionType]:
+        """Functions of that name with other code, but for the other accessors of the same property."""
+        if found.function is None:
+            return []
+        value = found.place.value
+        siblings = (value.fget, value.fset, value.fdel) if isinstance(value, property) else ()
+        others = swept.variants.get(id(found.function.__code__), ())
+        return [other for other in others if all(other is not sibling for sibling in siblings)]
 
     def _compile(self, body: NewBody, found: Found) -> sides.NewSide | Refusal:
         qualname = found.code.co_qualname
@@ -220,7 +236,11 @@ class _Surveyor:
         enclosing = {}
         outer = found.outer
         while outer is not None:
-            enclosing[outer.code.co_qualname] = (*outer.code.co_varnames, *outer.code.co_cellvars, *outer.code.co_freevars)
+            enclosing[outer.code.co_qualname] = (
+                *outer.code.co_varnames,
+                *outer.code.co_cellvars,
+                *outer.code.co_freevars,
+            )
             outer = outer.outer
         owner = found.owner_class
         new = sides.compile_new_side(
@@ -241,7 +261,8 @@ class _Surveyor:
 
     def _nested(self, body: NewBody, found: Found, new: sides.NewSide) -> list[FunctionType]:
         """A function that another one makes: its maker gets a new constant, and live instances follow the maker."""
-        assert found.outer is not None and found.constant is not None
+        assert found.outer is not None
+        assert found.constant is not None
         if not closures.same_shape(found.constant, new.code):
             self.out.note(
                 body.target,
@@ -325,7 +346,7 @@ class _Surveyor:
             for accessor in made:
                 if isinstance(accessor, Refusal):
                     return accessor
-            return property(*made, value.__doc__)  # type: ignore[arg-type]  # functions or None
+            return property(*cast("tuple[Any, Any, Any]", tuple(made)), value.__doc__)
         if type(value) is not FunctionType:
             return value
         assert isinstance(step.owner, type)
@@ -361,7 +382,11 @@ class _Surveyor:
             for owner, name in swept.aliases.get(id(value), ()):
                 if owner is place.owner and name == place.name:
                     continue
-                label = f"{owner.__name__}:{name}" if isinstance(owner, ModuleType) else f"{owner.__module__}:{owner.__qualname__}.{name}"
+                label = (
+                    f"{owner.__name__}:{name}"
+                    if isinstance(owner, ModuleType)
+                    else f"{owner.__module__}:{owner.__qualname__}.{name}"
+                )
                 if bears_identity(value) or (
                     isinstance(owner, ModuleType)
                     and imports_name(owner, place.target.module, place.name, name)
@@ -406,4 +431,3 @@ class _Surveyor:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else text[:57] + "..."
-

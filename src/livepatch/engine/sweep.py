@@ -59,6 +59,7 @@ def sweep(
     code object, by its id, are the caller's own.  Changes nothing.
     """
     found = Swept()
+    functions, values = list(functions), list(values)
     primary = {id(f.__code__): f for f in functions}
     by_name: dict[str, list[FunctionType]] = {}
     for function in primary.values():
@@ -66,7 +67,7 @@ def sweep(
     wanted_values = {id(value) for value in values}
     names = frozenset(callees or ())
     seen: set[int] = set()
-    for owner, name, value in _bindings(modules):
+    for owner, name, value in _bindings(modules) if primary or wanted_values or names else ():
         if id(value) in wanted_values:
             found.aliases.setdefault(id(value), []).append((owner, name))
         for function in _functions_in(value):
@@ -85,7 +86,7 @@ def sweep(
     return found
 
 
-def _bindings(modules: Mapping[str, ModuleType]) -> Iterator[tuple[ModuleType | type, str, object]]:
+def _bindings(modules: Mapping[str, object]) -> Iterator[tuple[ModuleType | type, str, object]]:
     """Every (owner, name, value) of the namespaces of modules and of the classes that they define or hold."""
     visited: set[int] = set()
     looked = 0
@@ -183,9 +184,11 @@ def _walk_if_needed(
         extra = _references(function) - _ONE_HOLDER + 1 - same - held.get(key, 0)
         if extra > running.get(key, 0) and extra - running.get(key, 0) > _suspended(function.__code__):
             unexplained.append(function.__code__)
-    for i in range(len(constants)):
-        if _references_at(constants, i) - _CONSTANT_HOLDERS - held.get(id(constants[i]), 0) > 0:
-            unexplained.append(constants[i])
+    unexplained += [
+        constants[i]
+        for i in range(len(constants))
+        if _references_at(constants, i) - _CONSTANT_HOLDERS - held.get(id(constants[i]), 0) > 0
+    ]
     if not unexplained:
         return
     begun = time.perf_counter()

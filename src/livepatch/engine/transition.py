@@ -9,9 +9,9 @@ from __future__ import annotations
 import functools
 import operator
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FunctionType
 
 from livepatch.engine.caches import Cache, clearers
 from livepatch.engine.closures import follow
@@ -20,7 +20,7 @@ from livepatch.engine.environment import Environment
 from livepatch.engine.locate import Refusal
 from livepatch.engine.stack import Slot, Stack, Write, difference
 
-__all__ = ["Foreign", "Plan", "State", "needs_staging", "plan", "switch", "undo"]
+__all__ = ["Foreign", "Plan", "State", "needs_staging", "plan", "switch"]
 
 
 class State:
@@ -52,7 +52,7 @@ class Plan:
     walked: float | None
 
 
-def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
+def plan(state: State, new: Stack) -> Plan:
     """What must be written to get from the stack in force to `new`.  Slots that others wrote are named, not planned."""
     writes, foreign = [], []
     for write in difference(state.stack, new):
@@ -65,7 +65,7 @@ def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
             writes.append(write)
         else:
             foreign.append(Foreign(write.slot, write.before, found))
-    followers = follow(writes, modules)
+    followers = follow(writes)
     planned = {write.slot for write in writes}
     closures = [write for write in followers.writes if write.slot not in planned]
     return Plan(new, (*writes, *closures), tuple(foreign), followers.left, followers.walked)
@@ -99,7 +99,7 @@ def switch(state: State, planned: Plan, caches: list[Cache], environment: Enviro
 
 
 def _staged(state: State, planned: Plan, inside: list[Callable[[], object]]) -> float:
-    """Functions get code that asks a shared cell; the cell and all other stores are flipped in one step; then plain code."""
+    """Functions get code that asks a cell; the cell and all other stores are flipped in one step; then plain code."""
     from livepatch.engine.dispatch import guarded_code
 
     cell = [False]
@@ -109,7 +109,8 @@ def _staged(state: State, planned: Plan, inside: list[Callable[[], object]]) -> 
         if write.slot.name != "__code__" or not isinstance(function, FunctionType):
             rest.append(write)
             continue
-        assert isinstance(write.before, CodeType) and isinstance(write.after, CodeType)
+        assert isinstance(write.before, CodeType)
+        assert isinstance(write.after, CodeType)
         guard = guarded_code(function, cell, _clone(function, write.before), _clone(function, write.after))
         stage.append(Write(write.slot, write.before, guard))
         settle.append(Write(write.slot, guard, write.after))
@@ -131,9 +132,3 @@ def _clone(function: FunctionType, code: CodeType) -> FunctionType:
     clone.__kwdefaults__ = function.__kwdefaults__
     clone.__qualname__ = function.__qualname__
     return clone
-
-
-def undo(state: State, planned: Plan, before: Stack) -> None:
-    """Take back a plan that was carried out."""
-    restore(planned.writes)
-    state.stack = before

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import gc
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType, FunctionType, ModuleType
+from typing import Any, cast
 
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.locate import Found, Refusal, find, resolve
@@ -14,7 +16,19 @@ from livepatch.patch import Target
 __all__ = ["Wrapped", "unwritable", "wrapped"]
 
 _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
-_STRUCTURAL = frozenset("__class__ __bases__ __base__ __mro__ __dict__ __slots__ __name__ __qualname__ __weakref__".split())
+_STRUCTURAL = frozenset(
+    [
+        "__class__",
+        "__bases__",
+        "__base__",
+        "__mro__",
+        "__dict__",
+        "__slots__",
+        "__name__",
+        "__qualname__",
+        "__weakref__",
+    ]
+)
 
 
 def unwritable(owner: ModuleType | type | None, name: str) -> Refusal | None:
@@ -57,7 +71,7 @@ class Wrapped:
     unreached: tuple[str, ...]
 
 
-def wrapped(target: Target, wrapper: object, modules: dict[str, ModuleType]) -> Wrapped | Refusal:
+def wrapped(target: Target, wrapper: Callable[..., Any], modules: dict[str, ModuleType]) -> Wrapped | Refusal:
     """Put `wrapper` around the native callable at `target`, wherever modules and classes name it.  Writes nothing."""
     import wrapt
 
@@ -77,11 +91,13 @@ def wrapped(target: Target, wrapper: object, modules: dict[str, ModuleType]) -> 
     if isinstance(native, type):
         return Refusal("is-a-class", f"{target} is a class", "a function or method", "wrap one of its methods")
     if not callable(native) and not hasattr(native, "__get__"):
-        return Refusal("not-callable", f"{target} is {type(native).__qualname__}", "a callable", "use set() for a value")
+        return Refusal(
+            "not-callable", f"{target} is {type(native).__qualname__}", "a callable", "use set() for a value"
+        )
     refusal = unwritable(place.owner, place.name)
     if refusal is not None:
         return refusal
-    around = wrapt.FunctionWrapper(native, wrapper)
+    around: Any = wrapt.FunctionWrapper(cast("Any", native), wrapper)
     places = [(place.owner, place.name, around, str(target))]
     for owner, name in sweep(modules, values=[native]).aliases.get(id(native), ()):
         if (owner, name) != (place.owner, place.name) and unwritable(owner, name) is None:

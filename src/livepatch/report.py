@@ -69,10 +69,7 @@ class Report:
     def __str__(self) -> str:
         """The decision first, then the reasons in order of weight, what it would touch, and who calls it."""
         errors = len(self.errors)
-        if self.ok:
-            verdict = "fits this process"
-        else:
-            verdict = f"does not fit this process ({errors} error{'s' * (errors != 1)})"
+        verdict = "fits this process" if self.ok else f"does not fit this process ({errors} error{'s' * (errors != 1)})"
         lines = [f"patch {self.patch_id} for {self.package} {self.versions} {verdict}"]
         lines += [f"  {finding}" for finding in self.findings]
         if self.ok:

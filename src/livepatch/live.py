@@ -1,0 +1,297 @@
+"""The process's one stack, the records of its patches, and the transaction in which both change.
+
+One transaction happens at a time.  A second thread waits for the first, up to its own timeout; the same thread (a
+signal handler or ``__del__`` that runs in the middle of one) is refused at once.  Whatever a transaction raises, the
+process is as it was before it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import CodeType
+from typing import TypeVar
+
+from livepatch import distribution
+from livepatch.compat.checks import PatchFacts, judge
+from livepatch.engine import source, transition
+from livepatch.engine.caches import Cache
+from livepatch.engine.code import nested_codes
+from livepatch.engine.commit import restore
+from livepatch.engine.environment import observe
+from livepatch.engine.frames import InFlight, in_flight, is_referenced
+from livepatch.engine.stack import Layer, Mode, Stack
+from livepatch.engine.survey import Survey, survey
+from livepatch.errors import TransitionError, UnknownPatchError
+from livepatch.events import emit
+from livepatch.patch import Addition, Patch
+from livepatch.report import Report
+from livepatch.standing import State, Status, describe, foreign_now
+
+__all__ = ["Live", "Record", "live"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What belongs to an applied patch besides its layer.  `switch_seconds`: how long the stores of its apply took."""
+
+    patch: Patch
+    id: str
+    flag: str
+    summary: str
+    report: Report
+    caches: tuple[Cache, ...]
+    sources: dict[str, str]
+    switch_seconds: float
+
+    def gone(self, foreign: tuple[str, ...] = ()) -> Status:
+        """How the patch stands once it is taken out."""
+        return self.standing("reverted", "off", (), foreign)
+
+    def standing(self, state: State, mode: Mode, frames: tuple[InFlight, ...], foreign: tuple[str, ...]) -> Status:
+        """How the patch stands."""
+        return Status(
+            id=self.id,
+            flag=self.flag,
+            summary=self.summary,
+            state=state,
+            mode=mode,
+            targets=self.report.targets,
+            frames=frames,
+            foreign=foreign,
+        )
+
+
+class Live:
+    """The process: the stack in force, the records of its patches, and who is changing them."""
+
+    def __init__(self) -> None:
+        self.state = transition.State()
+        self.records: dict[str, Record] = {}
+        self.reverted: dict[str, Status] = {}
+        self._lock = threading.RLock()
+        self._changing = False
+        self._planned: transition.Plan | None = None
+        self._shown: dict[str, str] = {}
+
+    def transact(self, timeout: float, body: Callable[[], T]) -> T:
+        """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
+        if not self._lock.acquire(timeout=timeout):
+            raise TransitionError(
+                f"another thread was still switching after {timeout:g} s",
+                timeout=timeout,
+                found="a switch in progress",
+                expected="one switch at a time",
+                action="try again, or with a longer timeout",
+            )
+        lock = self._lock
+        try:
+            if self._changing:
+                raise TransitionError(
+                    "this thread is in the middle of a switch",
+                    found="a call from a signal handler, a __del__ or a log processor that the switch itself ran",
+                    expected="one switch at a time",
+                    action="hand the call to another thread, or make it when the switch has returned",
+                )
+            stack, records, reverted = self.state.stack, self.records, self.reverted
+            self._changing = True
+            try:
+                return body()
+            except BaseException:
+                self._recover(stack, records, reverted)
+                raise
+            finally:
+                self._planned = None
+                self._shown = {}
+                self._changing = False
+        finally:
+            lock.release()
+
+    def _recover(self, stack: Stack, records: dict[str, Record], reverted: dict[str, Status]) -> None:
+        if self._planned is not None:
+            restore(self._planned.writes)
+        self.state.stack, self.records, self.reverted = stack, records, reverted
+        for filename in self._shown:
+            source.forget_source(filename)
+        for record in records.values():
+            for filename, text in record.sources.items():
+                source.show_source(filename, text)
+
+    def after_fork(self) -> None:
+        """Only the forking thread lives on in the child; a switch that another was making is not ours to finish."""
+        self._lock = threading.RLock()
+        self._changing = False
+
+    # Within a transaction
+
+    def examine(self, patch: Patch, replaced: Iterable[str], *, callers: bool) -> tuple[Report, Survey]:
+        """Survey the process for `patch`, and judge what was found.  Changes nothing."""
+        stack = self.state.stack.only(lambda slot: slot.owner is not None)
+        gone = frozenset(replaced)
+        found = survey(patch.id, patch.changes, stack, sys.modules, callers=callers)
+        places = [change.owner if isinstance(change, Addition) else change.target for change in patch.changes]
+        holder = next((r.id for r in self.records.values() if r.flag == patch.flag and r.id != patch.id), None)
+        facts = PatchFacts(
+            id=patch.id,
+            flag=patch.flag,
+            package=patch.package,
+            versions=patch.versions,
+            already_applied=patch.id in self.records and patch.id not in gone,
+            flag_taken_by=None if holder in gone else holder,
+            replaces_unknown=tuple(sorted(gone - self.records.keys())),
+            changes=len(patch.changes),
+        )
+        installed = distribution.look_up(patch.package, (place.module for place in places), sys.modules)
+        return judge(facts, installed, observe(), found), found
+
+    def put_in(
+        self, patch: Patch, mode: Mode, replaced: tuple[str, ...], *, report: Report, found: Survey, begun: float
+    ) -> Record:
+        """Add a layer for `patch` and take out those that it replaces, in one step."""
+        alive = self.state.stack.only(lambda slot: slot.owner is not None)
+        known = {**found.originals, **alive.originals}
+        new = alive.without(replaced).push(Layer(patch.id, mode, found.values), known)
+        self._shown = found.sources
+        for filename, text in found.sources.items():
+            source.show_source(filename, text)
+        caches = [*found.caches, *(cache for name in replaced for cache in self.records[name].caches)]
+        planned, seconds = self._switch(new, caches if mode == "on" or replaced else [], whole=True)
+        record = Record(patch, patch.id, patch.flag, patch.summary, report, tuple(found.caches), found.sources, seconds)
+        was = self.records
+        self.records = {**{k: v for k, v in was.items() if k not in replaced}, patch.id: record}
+        gone = {name: was[name].gone() for name in replaced}
+        self.reverted = {k: v for k, v in {**self.reverted, **gone}.items() if k != patch.id}
+        for name in replaced:
+            self._forget(was[name])
+        emit(
+            "applied",
+            patch=patch.id,
+            flag=patch.flag,
+            mode=mode,
+            targets=len(report.targets),
+            writes=len(planned.writes),
+            replaced=list(replaced),
+            switch_us=round(seconds * 1e6, 1),
+            total_ms=round((time.perf_counter() - begun) * 1e3, 1),
+        )
+        return record
+
+    def take_out(self, record: Record) -> Status:
+        """Take a layer out, wherever it is."""
+        begun = time.perf_counter()
+        planned, seconds = self._switch(self.state.stack.without([record.id]), record.caches, whole=False)
+        foreign = tuple(f"{f.slot}: {describe(f.found, sys.modules)}" for f in planned.foreign)
+        status = record.gone(foreign)
+        self.records = {k: v for k, v in self.records.items() if k != record.id}
+        self.reverted = {**self.reverted, record.id: status}
+        self._forget(record)
+        emit(
+            "reverted",
+            level="warning" if foreign else "info",
+            patch=record.id,
+            flag=record.flag,
+            writes=len(planned.writes),
+            foreign=len(foreign),
+            switch_us=round(seconds * 1e6, 1),
+            total_ms=round((time.perf_counter() - begun) * 1e3, 1),
+        )
+        return status
+
+    def set_mode(self, record: Record, mode: Mode) -> None:
+        """Give a layer another mode."""
+        layer = self.state.stack.layer(record.id)
+        assert layer is not None
+        if layer.mode == mode:
+            return
+        new = self.state.stack.with_mode(record.id, mode)
+        planned, seconds = self._switch(new, record.caches, whole=mode == "on")
+        emit(
+            "mode_changed",
+            level="warning" if planned.foreign else "info",
+            patch=record.id,
+            flag=record.flag,
+            mode=mode,
+            writes=len(planned.writes),
+            foreign=len(planned.foreign),
+            switch_us=round(seconds * 1e6, 1),
+        )
+
+    def _switch(self, new: Stack, caches: Iterable[Cache], *, whole: bool) -> tuple[transition.Plan, float]:
+        """Go to another stack.  With `whole`, not if others have changed a place that must be written."""
+        self._planned = planned = transition.plan(self.state, new)
+        if whole and planned.foreign:
+            first = planned.foreign[0]
+            raise TransitionError(
+                f"{len(planned.foreign)} places were changed by others, so the fix would not be whole",
+                found=f"{first.slot}: {describe(first.found, sys.modules)}",
+                expected="what livepatch last put there",
+                action="undo that change, or revert the patch and apply it anew",
+            )
+        return planned, transition.switch(self.state, planned, list(caches), observe())
+
+    def _forget(self, record: Record) -> None:
+        still = {filename for other in self.records.values() for filename in other.sources}
+        for filename in record.sources.keys() - still:
+            source.forget_source(filename)
+
+    # At any time
+
+    def status(self, record: Record) -> Status:
+        """How an applied patch stands now."""
+        stack = self.state.stack
+        layer = stack.layer(record.id)
+        if layer is None:
+            return self.reverted.get(record.id, record.gone())
+        frames = _on_the_other_side(stack, layer)
+        foreign = foreign_now(stack, record.id, sys.modules)
+        return record.standing("draining" if frames else "settled", layer.mode, frames, foreign)
+
+    def record(self, patch_id: str) -> Record:
+        """The record of an applied patch.  Raises :class:`UnknownPatchError`."""
+        found = self.records.get(patch_id)
+        if found is None:
+            raise unknown("patch", patch_id, self.records)
+        return found
+
+    def flagged(self, flag: str) -> Record:
+        """The record of the patch with that flag.  Raises :class:`UnknownPatchError`."""
+        for record in self.records.values():
+            if record.flag == flag:
+                return record
+        raise unknown("flag", flag, [record.flag for record in self.records.values()])
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownPatchError:
+    """The error for a name that nothing applied has."""
+    return UnknownPatchError(
+        f"no {kind} {name!r} in this process",
+        found=f"{kind}s {', '.join(sorted(known)) or '(none)'}",
+        expected=f"an applied {kind}",
+        action="see livepatch.status()",
+    )
+
+
+def _on_the_other_side(stack: Stack, layer: Layer) -> tuple[InFlight, ...]:
+    """Calls that run, in this layer's functions, code which no new call would get."""
+    wanted = {id(value) for value in stack.wanted().values()}
+    codes: dict[int, CodeType] = {}
+    held: dict[int, int] = {}
+    for values in (stack.originals, *(other.values for other in stack.layers)):
+        for slot, value in values.items():
+            if isinstance(value, CodeType) and slot in layer.values and slot.name == "__code__":
+                held[id(value)] = held.get(id(value), 0) + 1
+                if id(value) not in wanted:
+                    codes[id(value)] = value
+    stale = [code for key, code in codes.items() if is_referenced(code, held[key] + 1)]
+    return in_flight([inner for code in stale for inner in (code, *nested_codes(code))])
+
+
+live = Live()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=live.after_fork)
