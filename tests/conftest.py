@@ -1,0 +1,66 @@
+"""What every test shares: targets in real files, a distribution they belong to, and a process left as it was."""
+
+from __future__ import annotations
+
+import importlib
+import itertools
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+import livepatch
+
+NewPatch = Callable[[], livepatch.Patch]
+WriteModule = Callable[..., ModuleType]
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_applied() -> Iterator[None]:
+    yield
+    for status in reversed(livepatch.status()):
+        livepatch.revert(status.id)
+
+
+@pytest.fixture
+def distribution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An importable folder with an installed distribution called specimen, of version 1.0."""
+    metadata = tmp_path / "specimen-1.0.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: specimen\nVersion: 1.0\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def write_module(distribution: Path) -> Iterator[WriteModule]:
+    """Write a module to a real file and import it: ``write_module(source, name=…)``; a dotted name makes packages."""
+    written: list[str] = []
+
+    def write(source: str, name: str = "") -> ModuleType:
+        name = name or f"specimen_{next(_numbers)}"
+        folder = distribution
+        for package in name.split(".")[:-1]:
+            folder = folder / package
+            folder.mkdir(exist_ok=True)
+            (folder / "__init__.py").touch()
+            written.append(".".join(folder.relative_to(distribution).parts))
+        (folder / f"{name.rpartition('.')[2]}.py").write_text(textwrap.dedent(source), encoding="utf-8")
+        importlib.invalidate_caches()
+        written.append(name)
+        return importlib.import_module(name)
+
+    yield write
+    for name in written:
+        sys.modules.pop(name, None)
+
+
+@pytest.fixture
+def new_patch(distribution: Path) -> NewPatch:
+    """An empty patch for the specimen distribution, with an id of its own."""
+    return lambda: livepatch.Patch(f"FIX-{next(_numbers)}", package="specimen", versions="==1.0")
