@@ -15,9 +15,9 @@ import operator
 import sys
 import weakref
 from collections.abc import Callable, Sequence
-from types import FunctionType, ModuleType
-from typing import Literal
+from typing import Any, Literal
 
+from livepatch.engine.namespaces import is_function, is_module, namespace_of
 from livepatch.engine.stack import ABSENT, Slot, Write
 from livepatch.errors import TransitionError
 
@@ -30,9 +30,9 @@ _COLLECTS_INSIDE = sys.version_info < (3, 12)
 def slot_of(owner: object, name: str, label: str = "") -> Slot:
     """The slot for an attribute of a live function, class or module."""
     kind: Literal["function", "class", "module"]
-    if isinstance(owner, FunctionType):
+    if is_function(owner):
         kind = "function"
-    elif isinstance(owner, ModuleType):
+    elif is_module(owner):
         kind = "module"
     else:
         kind = "class"
@@ -46,7 +46,7 @@ def value_of(slot: Slot) -> object:
         return ABSENT
     if slot.kind == "function":
         return getattr(owner, slot.name)
-    return vars(owner).get(slot.name, ABSENT)
+    return namespace_of(owner).get(slot.name, ABSENT)  # type: ignore[arg-type]  # a class or module, by the slot's kind
 
 
 def commit(
@@ -66,7 +66,7 @@ def commit(
         if target is None:
             continue
         if write.slot.kind == "module":
-            namespace = vars(target)
+            namespace = namespace_of(target)  # type: ignore[arg-type]  # a module, by the slot's kind
             if write.after is ABSENT:
                 gone_items.append((namespace, write.slot.name))
             else:
@@ -123,10 +123,11 @@ def restore(writes: Sequence[Write]) -> None:
 
 def _store(owner: object, slot: Slot, value: object) -> None:
     if slot.kind == "module":
+        namespace: Any = namespace_of(owner)  # type: ignore[arg-type]  # a module, by the slot's kind
         if value is ABSENT:
-            del vars(owner)[slot.name]
+            operator.delitem(namespace, slot.name)
         else:
-            vars(owner)[slot.name] = value
+            operator.setitem(namespace, slot.name, value)
     elif value is ABSENT:
         delattr(owner, slot.name)
     else:

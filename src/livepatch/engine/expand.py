@@ -9,6 +9,7 @@ from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from livepatch.engine.locate import Place, Refusal, mangled, resolve
+from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.stack import ABSENT
 from livepatch.patch import Addition, Assignment, Change, Replacement, Target, Wrapping
 
@@ -96,7 +97,7 @@ def _functions_of(
         yield NewBody(target, source, expect)
         return
     kind = next(kind for kind in _KINDS if isinstance(source, kind))
-    if not isinstance(live, kind) and live is not ABSENT:
+    if live is not ABSENT and not is_a(live, kind):
         yield (
             target,
             Refusal(
@@ -117,7 +118,7 @@ def _functions_of(
 
 
 def _kind_name(value: object) -> str:
-    return "plain method" if isinstance(value, FunctionType) else type(value).__qualname__
+    return "plain method" if is_function(value) else type(value).__qualname__
 
 
 def _class_body(
@@ -128,7 +129,7 @@ def _class_body(
         yield change.target, place
         return
     cls = place.value
-    if place.owner is None or not isinstance(cls, type):
+    if place.owner is None or not is_class(cls):
         found = "nothing of that name" if place.owner is None else f"a {type(cls).__qualname__}"
         yield change.target, Refusal("not-a-class", found, "a class, because the replacement is one", "name the class")
         return
@@ -144,7 +145,7 @@ def _class_body(
             ),
         )
     for name, value in vars(source).items():
-        if name in _IGNORED or isinstance(value, MemberDescriptorType):
+        if name in _IGNORED or is_a(value, MemberDescriptorType):
             continue
         yield from _member(change, cls, source, name, value)
 
@@ -156,18 +157,18 @@ def _member(
     plain = name[len(prefix) - 2 :] if name.startswith(prefix) and prefix != "__" else name
     attribute = mangled(plain, cls.__name__)
     target = Target(change.target.module, f"{change.target.qualname}.{plain}")
-    live = vars(cls).get(attribute, ABSENT)
+    live = namespace_of(cls).get(attribute, ABSENT)
     if name == "__slots__":
         if live != value:
             yield (
                 target,
                 Refusal("slots-changed", "other __slots__", "the slots that instances have", "needs a restart"),
             )
-    elif name == "__hash__" and value is None and "__eq__" in vars(cls):
+    elif name == "__hash__" and value is None and "__eq__" in namespace_of(cls):
         return  # comes along with an __eq__ in any class body; the class decides for itself
     elif live is ABSENT:
         yield NewAttribute(target, cls, attribute, value, as_method=True)
-    elif isinstance(value, property) and isinstance(live, property):
+    elif is_a(value, property) and is_a(live, property):
         lacking = [a for a in ("fget", "fset", "fdel") if getattr(value, a) and not getattr(live, a)]
         if lacking:
             yield (
@@ -181,7 +182,7 @@ def _member(
             )
         else:
             yield from _functions_of(target, value, live, change.expect)
-    elif isinstance(value, (FunctionType, *_KINDS)):
+    elif is_a(value, FunctionType, *_KINDS):
         yield from _functions_of(target, value, live, change.expect)
     else:
         yield ValueFor(target, value)
@@ -193,11 +194,11 @@ def _addition(change: Addition, modules: dict[str, ModuleType]) -> Iterator[Step
         yield change.owner, place
         return
     owner = place.value
-    if place.owner is None or not isinstance(owner, (ModuleType, type)):
+    if place.owner is None or not (is_module(owner) or is_class(owner)):
         found = "nothing of that name" if place.owner is None else f"a {type(owner).__qualname__}"
         yield change.owner, Refusal("not-a-class", found, "a module or a class", "name the module, or module:Class")
         return
     prefix = change.owner.qualname + "." if change.owner.qualname else ""
     for name, value in change.names.items():
-        attribute = mangled(name, owner.__name__) if isinstance(owner, type) else name
+        attribute = mangled(name, owner.__name__) if is_class(owner) else name
         yield NewAttribute(Target(change.owner.module, prefix + name), owner, attribute, value)

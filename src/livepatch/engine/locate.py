@@ -13,8 +13,10 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
+from typing import TypeGuard
 
 from livepatch.engine.code import nested_codes
+from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
 from livepatch.patch import Target
 
 __all__ = ["Found", "Refusal", "find", "mangled", "resolve"]
@@ -75,7 +77,7 @@ class Found:
     @property
     def owner_class(self) -> type | None:
         """The class that the target is a member of."""
-        return self.place.owner if isinstance(self.place.owner, type) else None
+        return self.place.owner if is_class(self.place.owner) else None
 
 
 def mangled(name: str, class_name: str) -> str:
@@ -96,7 +98,7 @@ def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
             "a module that is imported",
             f"import {target.module} before the patch is applied, or correct the name",
         )
-    if not isinstance(module, ModuleType):
+    if not is_module(module):
         return Refusal(
             "not-a-module",
             f"sys.modules[{target.module!r}] is a {type(module).__qualname__}",
@@ -110,10 +112,10 @@ def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
     for i, segment in enumerate(segments):
         if segment == "<locals>":
             break
-        if isinstance(value, property) and segment in _ACCESSORS:
+        if is_a(value, property) and segment in _ACCESSORS:
             return Place(target, module, owner, name, value, _ACCESSORS[segment])
         if i:
-            if not isinstance(value, type):
+            if not is_class(value):
                 return Refusal(
                     "not-a-class",
                     f"{'.'.join(segments[:i])} is a {type(value).__qualname__}",
@@ -121,21 +123,21 @@ def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
                     "name the class and the method as the source defines them",
                 )
             owner = value
-        name = mangled(segment, owner.__name__) if isinstance(owner, type) else segment
-        if name not in vars(owner):
+        name = mangled(segment, owner.__name__) if is_class(owner) else segment
+        if name not in namespace_of(owner):
             inherited = _inherited(owner, name)
             if inherited is not None:
                 return inherited
             if i == len(segments) - 1:
                 return Place(target, module, None, name, owner)
             return _missing(target, owner, name)
-        value = vars(owner)[name]
+        value = namespace_of(owner)[name]
     return Place(target, module, owner, name, value)
 
 
 def _inherited(owner: ModuleType | type, name: str) -> Refusal | None:
-    for base in owner.__mro__[1:] if isinstance(owner, type) else ():
-        if name in vars(base):
+    for base in owner.__mro__[1:] if is_class(owner) else ():
+        if name in namespace_of(base):
             return Refusal(
                 "inherited",
                 f"{owner.__qualname__} inherits {name!r} from {base.__module__}:{base.__qualname__}",
@@ -148,9 +150,9 @@ def _inherited(owner: ModuleType | type, name: str) -> Refusal | None:
 def _missing(target: Target, owner: ModuleType | type, name: str) -> Refusal:
     import difflib
 
-    names: Iterable[object] = vars(owner)
+    names: Iterable[object] = namespace_of(owner)
     close = difflib.get_close_matches(name, [n for n in names if isinstance(n, str)], 3)
-    where = owner.__name__ if isinstance(owner, ModuleType) else owner.__qualname__
+    where = owner.__qualname__ if is_class(owner) else owner.__name__
     return Refusal(
         "no-such-name",
         f"{where} has no {name!r}" + (f"; it has {', '.join(close)}" if close else ""),
@@ -172,7 +174,7 @@ def find(
     if place.owner is None:
         return _find_held_elsewhere(place, expected, pick)
     start = place.value
-    if isinstance(start, property):
+    if is_a(start, property):
         accessor = place.accessor or "fget"
         start = getattr(start, accessor)
         if start is None:
@@ -183,7 +185,7 @@ def find(
                 f"replace one of {', '.join(n for n in ('fget', 'fset', 'fdel') if getattr(place.value, n))}, "
                 "or give the whole property in a class body",
             )
-    if isinstance(start, type):
+    if is_class(start):
         return Refusal(
             "is-a-class",
             f"{target} is a class",
@@ -202,7 +204,7 @@ def _source_name(qualname: str, place: Place) -> str:
     parts = qualname.split(".")
     if place.accessor:
         parts.pop()
-    if isinstance(place.owner, type) and len(parts) > 1:
+    if is_class(place.owner) and len(parts) > 1:
         prefix = mangled("__", place.owner.__name__)
         if parts[-1].startswith(prefix) and parts[-1] == place.name:
             parts[-1] = parts[-1][len(prefix) - 2 :]
@@ -220,21 +222,17 @@ def _behind(start: object, expected: str, module: str) -> list[Match]:
     while queue and len(seen) < _MOST_OBJECTS:
         value, via = queue.popleft()
         if is_definition(value, expected, module):
-            matches.append((value, via))  # type: ignore[arg-type]  # is_definition checked it is a function
+            matches.append((value, via))
         for inner in _inside(value):
             if id(inner) not in seen:
                 seen.add(id(inner))
-                queue.append((inner, via if isinstance(value, (CellType, dict, tuple, list)) else (*via, value)))
+                queue.append((inner, via if is_a(value, CellType, dict, tuple, list) else (*via, value)))
     return matches
 
 
-def is_definition(value: object, qualname: str, module: str) -> bool:
+def is_definition(value: object, qualname: str, module: str) -> TypeGuard[FunctionType]:
     """Whether `value` is a function that the source of `module` defines as `qualname`."""
-    return (
-        type(value) is FunctionType
-        and value.__code__.co_qualname == qualname
-        and value.__globals__.get("__name__") == module
-    )
+    return is_function(value) and value.__code__.co_qualname == qualname and value.__globals__.get("__name__") == module
 
 
 _OPAQUE = (ModuleType, type, CodeType, str, bytes, int, float, complex, type(None))
@@ -242,25 +240,25 @@ _OPAQUE = (ModuleType, type, CodeType, str, bytes, int, float, complex, type(Non
 
 def _inside(value: object) -> Iterable[object]:
     """What may hold the decorated function inside a wrapper."""
-    if isinstance(value, FunctionType):
+    if is_function(value):
         return _inside_function(value)
-    if isinstance(value, _OPAQUE):
+    if is_a(value, *_OPAQUE):
         return ()
-    if isinstance(value, CellType):
+    if type(value) is CellType:
         return _cell(value)
-    if isinstance(value, MethodType):
+    if type(value) is MethodType:
         return (value.__func__,)
-    return (inner for inner in gc.get_referents(value) if not isinstance(inner, _OPAQUE))
+    return (inner for inner in gc.get_referents(value) if not is_a(inner, *_OPAQUE))
 
 
 def _inside_function(function: FunctionType) -> Iterator[object]:
-    yield from (inner for inner in vars(function).values() if not isinstance(inner, _OPAQUE))
+    yield from (inner for inner in vars(function).values() if not is_a(inner, *_OPAQUE))
     for cell in function.__closure__ or ():
         yield from _cell(cell)
-    yield from (inner for inner in function.__defaults__ or () if not isinstance(inner, _OPAQUE))
-    yield from (inner for inner in (function.__kwdefaults__ or {}).values() if not isinstance(inner, _OPAQUE))
+    yield from (inner for inner in function.__defaults__ or () if not is_a(inner, *_OPAQUE))
+    yield from (inner for inner in (function.__kwdefaults__ or {}).values() if not is_a(inner, *_OPAQUE))
     # Dispatch code holds the functions that it stands for as constants.
-    yield from (inner for inner in function.__code__.co_consts if isinstance(inner, FunctionType))
+    yield from (inner for inner in function.__code__.co_consts if is_function(inner))
 
 
 def _cell(cell: CellType) -> tuple[object, ...]:
@@ -278,11 +276,11 @@ def _choose(place: Place, matches: list[Match], pick: Callable[[FunctionType], b
         distinct.setdefault(function.__code__, (function, via))
     if len(distinct) > 1 and pick is not None:
         distinct = {code: match for code, match in distinct.items() if pick(match[0])} or distinct
-    if len(distinct) > 1 and isinstance(place.value, FunctionType):
+    if len(distinct) > 1 and is_function(place.value):
         # What __wrapped__ leads to is the definition; others of that name came along in a registry.
         inner: object = place.value
-        while (deeper := getattr(inner, "__wrapped__", None)) is not None:
-            inner = deeper
+        while is_function(inner) and "__wrapped__" in vars(inner):
+            inner = vars(inner)["__wrapped__"]
         distinct = {code: match for code, match in distinct.items() if match[0] is inner} or distinct
     if len(distinct) > 1:
         return _several(place.target, [match[0] for match in distinct.values()])
@@ -303,9 +301,9 @@ def _several(target: Target, functions: Iterable[FunctionType]) -> Refusal:
 def _without_match(place: Place, start: object, expected: str) -> Found | Refusal:
     """The attribute is there, but no function that the source defines under that name is behind it."""
     target = place.target
-    if type(start) in (staticmethod, classmethod):
-        start = start.__func__  # type: ignore[attr-defined]
-    if isinstance(start, FunctionType):
+    if is_a(start, staticmethod) or is_a(start, classmethod):
+        start = start.__func__
+    if is_function(start):
         code = start.__code__
         if _is_generated(code, place):
             return Refusal(
@@ -314,7 +312,7 @@ def _without_match(place: Place, start: object, expected: str) -> Found | Refusa
                 "a function that the source defines",
                 "replace what it is generated from, or give the class its own method with add()",
             )
-        if hasattr(start, "__wrapped__"):
+        if "__wrapped__" in vars(start):
             return Refusal(
                 "behind-wrapper",
                 f"{target} holds {code.co_qualname} of {start.__globals__.get('__name__')}, and no function "
@@ -331,7 +329,7 @@ def _without_match(place: Place, start: object, expected: str) -> Found | Refusa
                 f"replace '{own}', which covers all that the factory made",
             )
         return Found(place, start, alias_of=own)
-    if not callable(start) and not hasattr(start, "__get__"):
+    if not callable(start) and not hasattr(type(start), "__get__"):
         return Refusal(
             "not-callable",
             f"{target} is a {type(start).__qualname__}",
@@ -368,7 +366,7 @@ def functions_of(module: ModuleType) -> Iterator[FunctionType]:
     namespace = vars(module)
     seen: set[int] = set()
     for referrer in gc.get_referrers(namespace):
-        if type(referrer) is FunctionType and referrer.__globals__ is namespace:
+        if is_function(referrer) and referrer.__globals__ is namespace:
             seen.add(id(referrer))
             yield referrer
     if hidden_from_the_heap_walk():
@@ -391,10 +389,10 @@ def reachable_functions(*roots: object) -> Iterator[FunctionType]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if type(value) is FunctionType:
+        if is_function(value):
             yield value
         # A native module's own traversal is not for us: that of CPython 3.12's _asyncio shows freed objects.
-        inside = (vars(value),) if isinstance(value, ModuleType) else gc.get_referents(value)
+        inside = (namespace_of(value),) if is_module(value) else gc.get_referents(value)
         stack.extend(inner for inner in inside if gc.is_tracked(inner) and id(inner) not in seen)
 
 

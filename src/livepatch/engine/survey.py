@@ -17,6 +17,7 @@ from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.expand import NewAttribute, NewBody, ValueFor, WrapperFor, expand
 from livepatch.engine.locate import Found, Place, Refusal, find, resolve
 from livepatch.engine.names import resolve_names
+from livepatch.engine.namespaces import is_a, is_class, is_module, namespace_of, owner_name
 from livepatch.engine.source import Definition, SourceFiles, code_on_disk, patch_filename
 from livepatch.engine.stack import ABSENT, Slot, Stack
 from livepatch.engine.sweep import CallSite, Swept, sweep
@@ -225,7 +226,7 @@ class _Surveyor:
         if found.function is None:
             return []
         value = found.place.value
-        siblings = (value.fget, value.fset, value.fdel) if isinstance(value, property) else ()
+        siblings = (value.fget, value.fset, value.fdel) if is_a(value, property) else ()
         others = swept.variants.get(id(found.function.__code__), ())
         return [other for other in others if all(other is not sibling for sibling in siblings)]
 
@@ -320,7 +321,7 @@ class _Surveyor:
         if refusal is None and not self._lacks(step.owner, step.name):
             refusal = Refusal(
                 "exists-already",
-                f"{step.target} is there: {_short(vars(step.owner).get(step.name))}",
+                f"{step.target} is there: {_short(namespace_of(step.owner).get(step.name))}",
                 "a name that does not exist yet",
                 "use set() for a value, replace() for a function",
             )
@@ -338,10 +339,10 @@ class _Surveyor:
 
     def _method(self, step: NewAttribute, value: object) -> object | Refusal:
         """A member of a class body as the target class's own source would have made it."""
-        if isinstance(value, (staticmethod, classmethod)):
+        if is_a(value, staticmethod) or is_a(value, classmethod):
             inner = self._method(step, value.__func__)
             return inner if isinstance(inner, Refusal) else type(value)(inner)  # type: ignore[arg-type]  # a function
-        if isinstance(value, property):
+        if is_a(value, property):
             made = [self._method(step, f) if f is not None else None for f in (value.fget, value.fset, value.fdel)]
             for accessor in made:
                 if isinstance(accessor, Refusal):
@@ -382,15 +383,11 @@ class _Surveyor:
             for owner, name in swept.aliases.get(id(value), ()):
                 if owner is place.owner and name == place.name:
                     continue
-                label = (
-                    f"{owner.__name__}:{name}"
-                    if isinstance(owner, ModuleType)
-                    else f"{owner.__module__}:{owner.__qualname__}.{name}"
-                )
+                label = f"{owner_name(owner)}.{name}" if is_class(owner) else f"{owner.__name__}:{name}"
                 if bears_identity(value) or (
-                    isinstance(owner, ModuleType)
+                    is_module(owner)
                     and imports_name(owner, place.target.module, place.name, name)
-                    and isinstance(place.owner, ModuleType)
+                    and is_module(place.owner)
                 ):
                     if unwritable(owner, name) is None:
                         self.out.put(owner, name, step.value, label)

@@ -7,22 +7,19 @@ thread for its duration (65 ms on four million objects).
 
 from __future__ import annotations
 
-import functools
 import gc
-import inspect
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType, CoroutineType, FrameType, FunctionType, ModuleType
+from typing import Any
 
 from livepatch.engine.code import kind_of
 from livepatch.engine.locate import hidden_from_the_heap_walk, reachable_functions
+from livepatch.engine.namespaces import bindings, functions_behind
 
 __all__ = ["CallSite", "Swept", "instances_of", "sweep"]
-
-# Names looked at between two chances for other threads to run: well under a millisecond.
-_SLICE = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +61,9 @@ def sweep(
     by_name: dict[str, list[FunctionType]] = {}
     for function in primary.values():
         by_name.setdefault(function.__code__.co_qualname, []).append(function)
-    wanted_values = {id(value) for value in values}
-    names = frozenset(callees or ())
-    seen: set[int] = set()
-    for owner, name, value in _bindings(modules) if primary or wanted_values or names else ():
-        if id(value) in wanted_values:
-            found.aliases.setdefault(id(value), []).append((owner, name))
-        for function in _functions_in(value):
-            if id(function) in seen:
-                continue
-            seen.add(id(function))
-            code = function.__code__
-            if code.co_qualname in by_name:
-                _compare(function, by_name[code.co_qualname], found)
-            if names and not names.isdisjoint(code.co_names):
-                _calls(function, callees or {}, found)
+    wanted = {id(value) for value in values}
+    if primary or wanted or callees:
+        _look_through(modules, by_name, wanted, callees or {}, found)
     for key, function in primary.items():
         if all(other is not function for other in found.copies.setdefault(key, [])):
             found.copies[key].append(function)
@@ -86,46 +71,26 @@ def sweep(
     return found
 
 
-def _bindings(modules: Mapping[str, object]) -> Iterator[tuple[ModuleType | type, str, object]]:
-    """Every (owner, name, value) of the namespaces of modules and of the classes that they define or hold."""
-    visited: set[int] = set()
-    looked = 0
-    for module in list(modules.values()):
-        if not isinstance(module, ModuleType) or id(module) in visited:
-            continue
-        visited.add(id(module))
-        owners: list[ModuleType | type] = [module]
-        while owners:
-            owner = owners.pop()
-            namespace = vars(owner)
-            for name, value in list(namespace.items()):
-                yield owner, name, value
-                if isinstance(value, type) and id(value) not in visited:
-                    visited.add(id(value))
-                    owners.append(value)
-            looked += len(namespace)
-            if looked > _SLICE:
-                looked = 0
-                time.sleep(0)
-
-
-def _functions_in(value: object) -> Iterator[FunctionType]:
-    """A namespace's value as functions: itself, or those right behind a descriptor or ``__wrapped__``."""
-    if type(value) is FunctionType:
-        yield value
-        wrapped = vars(value).get("__wrapped__")
-        if wrapped is not None:
-            yield from _functions_in(wrapped)
-    elif isinstance(value, (staticmethod, classmethod, MethodType)):
-        yield from _functions_in(value.__func__)
-    elif isinstance(value, property):
-        for accessor in (value.fget, value.fset, value.fdel):
-            if accessor is not None:
-                yield from _functions_in(accessor)
-    elif isinstance(value, (functools.partial, functools.cached_property)):
-        yield from _functions_in(value.func)
-    elif isinstance(value, functools._lru_cache_wrapper):
-        yield from _functions_in(value.__wrapped__)
+def _look_through(
+    modules: Mapping[str, ModuleType],
+    by_name: Mapping[str, list[FunctionType]],
+    wanted: set[int],
+    callees: Mapping[str, object],
+    found: Swept,
+) -> None:
+    names = frozenset(callees)
+    seen: set[int] = set()
+    for owner, name, value in bindings(modules):
+        if id(value) in wanted:
+            found.aliases.setdefault(id(value), []).append((owner, name))
+        for function in functions_behind(value):
+            if id(function) in seen:
+                continue
+            seen.add(id(function))
+            if function.__code__.co_qualname in by_name:
+                _compare(function, by_name[function.__code__.co_qualname], found)
+            if names and not names.isdisjoint(function.__code__.co_names):
+                _calls(function, callees, found)
 
 
 def _compare(function: FunctionType, primaries: list[FunctionType], found: Swept) -> None:
@@ -210,29 +175,47 @@ def instances_of(codes: list[CodeType]) -> list[FunctionType]:
     return found
 
 
+# CPython 3.11 counts the code of a generator or coroutine twice: by the object and by its frame.
+_PER_GENERATOR = 2 if sys.version_info < (3, 12) else 1
+
+
 def _running_frames() -> dict[int, int]:
-    """How many frames on the threads' stacks run each code object, by its id."""
+    """How many references the frames on the threads' stacks hold to each code object, by its id."""
     count: dict[int, int] = {}
-    for frame in sys._current_frames().values():
-        step = frame
-        while step is not None:
-            count[id(step.f_code)] = count.get(id(step.f_code), 0) + 1
-            step = step.f_back  # type: ignore[assignment]  # None ends the loop
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None:
+            code = frame.f_code
+            count[id(code)] = count.get(id(code), 0) + (1 if kind_of(code) == "function" else _PER_GENERATOR)
+            frame = frame.f_back
     return count
 
 
 def _suspended(code: CodeType) -> int:
-    """How many coroutines of asyncio tasks wait inside this code: found through the tasks, without the heap."""
-    if kind_of(code) != "coroutine" or "asyncio" not in sys.modules:
+    """How many references the waiting coroutines of asyncio tasks hold to `code`: found through the event loops."""
+    if kind_of(code) != "coroutine":
         return 0
-    from asyncio import tasks
-
+    asyncio: Any = sys.modules.get("asyncio")
+    if asyncio is None:
+        return 0
     count = 0
-    every = getattr(tasks, "_scheduled_tasks", None) or getattr(tasks, "_all_tasks", None) or ()
-    for task in list(every):
-        awaited: object = task.get_coro()
-        while inspect.iscoroutine(awaited):
-            # CPython 3.11 counts the code of a suspended coroutine twice: its own reference and its frame's.
-            count += (awaited.cr_code is code) * (2 if sys.version_info < (3, 12) else 1)
-            awaited = awaited.cr_await
+    for loop in _event_loops(asyncio.base_events.BaseEventLoop.run_forever.__code__):
+        for task in asyncio.all_tasks(loop):
+            awaited: object = task.get_coro()
+            while type(awaited) is CoroutineType:
+                if awaited.cr_code is code and not awaited.cr_running:
+                    count += _PER_GENERATOR
+                awaited = awaited.cr_await
     return count
+
+
+def _event_loops(run_forever: CodeType) -> list[object]:
+    """The event loops that run in any thread, as their own frames know them."""
+    loops = []
+    for top in sys._current_frames().values():
+        frame: FrameType | None = top
+        while frame is not None:
+            if frame.f_code is run_forever:
+                loops.append(frame.f_locals["self"])
+            frame = frame.f_back
+    return loops

@@ -5,11 +5,12 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import FrameType, FunctionType, ModuleType
+from types import FrameType, ModuleType
 from typing import Any, cast
 
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.locate import Found, Refusal, find, resolve
+from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of, owner_name
 from livepatch.engine.sweep import sweep
 from livepatch.patch import Target
 
@@ -33,7 +34,7 @@ _STRUCTURAL = frozenset(
 
 def unwritable(owner: ModuleType | type | None, name: str) -> Refusal | None:
     """Why an attribute of a class or module cannot be stored in one C-level step, or ``None``."""
-    if isinstance(owner, type):
+    if is_class(owner):
         metaclass = type(owner)
         if owner.__flags__ & _IMMUTABLE:
             return Refusal(
@@ -53,7 +54,7 @@ def unwritable(owner: ModuleType | type | None, name: str) -> Refusal | None:
             return Refusal(
                 "structural", f"{name} shapes the class", "an ordinary attribute", "restart with the changed class"
             )
-    elif isinstance(owner, ModuleType) and hasattr(getattr(type(owner), name, None), "__set__"):
+    elif owner is not None and hasattr(getattr(type(owner), name, None), "__set__"):
         return Refusal(
             "module-hooks-stores",
             f"{type(owner).__qualname__}, the class of module {owner.__name__}, answers for {name} itself",
@@ -88,9 +89,9 @@ def wrapped(target: Target, wrapper: Callable[..., Any], modules: dict[str, Modu
             f"use replace({str(target)!r}), which reaches every alias",
         )
     native = value_of(slot_of(place.owner, place.name))
-    if isinstance(native, type):
+    if is_class(native):
         return Refusal("is-a-class", f"{target} is a class", "a function or method", "wrap one of its methods")
-    if not callable(native) and not hasattr(native, "__get__"):
+    if not callable(native) and not hasattr(type(native), "__get__"):
         return Refusal(
             "not-callable", f"{target} is {type(native).__qualname__}", "a callable", "use set() for a value"
         )
@@ -101,20 +102,19 @@ def wrapped(target: Target, wrapper: Callable[..., Any], modules: dict[str, Modu
     places = [(place.owner, place.name, around, str(target))]
     for owner, name in sweep(modules, values=[native]).aliases.get(id(native), ()):
         if (owner, name) != (place.owner, place.name) and unwritable(owner, name) is None:
-            where = owner.__name__ if isinstance(owner, ModuleType) else f"{owner.__module__}:{owner.__qualname__}"
-            places.append((owner, name, around, f"{where}:{name}"))
-    named = {id(vars(owner)) for owner, *_ in places} | {id(owner) for owner, *_ in places}
+            places.append((owner, name, around, f"{owner_name(owner)}:{name}"))
+    named = {id(namespace_of(owner)) for owner, *_ in places} | {id(owner) for owner, *_ in places}
     unreached = [
         _describe(holder)
         for holder in gc.get_referrers(native)
-        if id(holder) not in named and holder is not around and not isinstance(holder, FrameType)
+        if id(holder) not in named and holder is not around and not is_a(holder, FrameType)
     ]
     return Wrapped(tuple(places), tuple(sorted(set(unreached))[:10]))
 
 
 def _describe(holder: object) -> str:
-    if isinstance(holder, FunctionType):
+    if is_function(holder):
         return f"a default of {holder.__module__}:{holder.__qualname__}"
-    if isinstance(holder, dict):
+    if is_a(holder, dict):
         return f"a dict of {len(holder)} entries"
     return f"a {type(holder).__module__}.{type(holder).__qualname__}"

@@ -1,0 +1,99 @@
+"""What modules and classes hold, read without asking them.
+
+An ordinary look may run other people's code: ``isinstance`` reads a proxy's ``__class__`` (and so evaluates a lazy
+object), ``vars`` loads a lazy module.  Here only the real type is asked, and the real ``__dict__``.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
+from typing import Any, TypeGuard, TypeVar
+
+__all__ = ["bindings", "functions_behind", "is_a", "is_class", "is_function", "is_module", "namespace_of", "owner_name"]
+
+T = TypeVar("T")
+
+# Names looked at between two chances for other threads to run: well under a millisecond.
+_SLICE = 2_000
+
+_module_dict: Any = vars(ModuleType)["__dict__"].__get__
+_class_dict: Any = vars(type)["__dict__"].__get__
+
+
+def is_a(value: object, *kinds: type[T]) -> TypeGuard[T]:
+    """Whether the real type of `value` is one of `kinds` or derives from one."""
+    return issubclass(type(value), kinds)
+
+
+def is_function(value: object) -> TypeGuard[FunctionType]:
+    """Whether it is a Python function, and no proxy that says so."""
+    return type(value) is FunctionType
+
+
+def is_class(value: object) -> TypeGuard[type]:
+    """Whether it is a class, and no proxy that says so."""
+    return issubclass(type(value), type)
+
+
+def is_module(value: object) -> TypeGuard[ModuleType]:
+    """Whether it is a module object."""
+    return issubclass(type(value), ModuleType)
+
+
+def namespace_of(owner: ModuleType | type) -> Mapping[str, Any]:
+    """The namespace itself: a module's dict, or the read-only view of a class's."""
+    found: Mapping[str, Any] = _class_dict(owner) if is_class(owner) else _module_dict(owner)
+    return found
+
+
+def owner_name(owner: ModuleType | type) -> str:
+    """``module``, or ``module:Class``."""
+    return f"{owner.__module__}:{owner.__qualname__}" if is_class(owner) else owner.__name__
+
+
+def bindings(modules: Mapping[str, object]) -> Iterator[tuple[ModuleType | type, str, object]]:
+    """Every (owner, name, value) of the namespaces of modules and of the classes in them.
+
+    Other threads get a chance to run every few hundred names.
+    """
+    visited: set[int] = set()
+    looked = 0
+    for module in list(modules.values()):
+        if not is_module(module) or id(module) in visited:
+            continue
+        visited.add(id(module))
+        owners: list[ModuleType | type] = [module]
+        while owners:
+            owner = owners.pop()
+            namespace = namespace_of(owner)
+            for name, value in list(namespace.items()):
+                yield owner, name, value
+                if is_class(value) and id(value) not in visited:
+                    visited.add(id(value))
+                    owners.append(value)
+            looked += len(namespace)
+            if looked > _SLICE:
+                looked = 0
+                time.sleep(0)
+
+
+def functions_behind(value: object) -> Iterator[FunctionType]:
+    """A value as functions: itself, or those right behind a descriptor or ``__wrapped__``."""
+    if is_function(value):
+        yield value
+        wrapped = vars(value).get("__wrapped__")
+        if wrapped is not None:
+            yield from functions_behind(wrapped)
+    elif is_a(value, staticmethod) or is_a(value, classmethod) or is_a(value, MethodType):
+        yield from functions_behind(value.__func__)
+    elif is_a(value, property):
+        for accessor in (value.fget, value.fset, value.fdel):
+            if accessor is not None:
+                yield from functions_behind(accessor)
+    elif is_a(value, functools.partial) or is_a(value, functools.cached_property):
+        yield from functions_behind(value.func)
+    elif type(value) is functools._lru_cache_wrapper:
+        yield from functions_behind(value.__wrapped__)
