@@ -50,11 +50,18 @@ class Record:
     sources: dict[str, str]
     switch_seconds: float
 
-    def gone(self, foreign: tuple[str, ...] = ()) -> Status:
+    def gone(self, foreign: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Status:
         """How the patch stands once it is taken out."""
-        return self.standing("reverted", "off", (), foreign)
+        return self.standing("reverted", "off", (), foreign, left)
 
-    def standing(self, state: State, mode: Mode, frames: tuple[InFlight, ...], foreign: tuple[str, ...]) -> Status:
+    def standing(
+        self,
+        state: State,
+        mode: Mode,
+        frames: tuple[InFlight, ...],
+        foreign: tuple[str, ...],
+        left: tuple[str, ...] = (),
+    ) -> Status:
         """How the patch stands."""
         return Status(
             id=self.id,
@@ -65,6 +72,7 @@ class Record:
             targets=self.report.targets,
             frames=frames,
             foreign=foreign,
+            left=left,
         )
 
 
@@ -187,17 +195,18 @@ class Live:
         begun = time.perf_counter()
         planned, seconds = self._switch(self.state.stack.without([record.id]), record.caches, whole=False)
         foreign = tuple(f"{f.slot}: {describe(f.found, sys.modules)}" for f in planned.foreign)
-        status = record.gone(foreign)
+        status = record.gone(foreign, planned.left)
         self.records = {k: v for k, v in self.records.items() if k != record.id}
         self.reverted = {**self.reverted, record.id: status}
         self._forget(record)
         emit(
             "reverted",
-            level="warning" if foreign else "info",
+            level="warning" if foreign or planned.left else "info",
             patch=record.id,
             flag=record.flag,
             writes=len(planned.writes),
             foreign=len(foreign),
+            left=len(planned.left),
             switch_us=round(seconds * 1e6, 1),
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
         )
@@ -224,7 +233,7 @@ class Live:
 
     def _switch(self, new: Stack, caches: Iterable[Cache], *, whole: bool) -> tuple[transition.Plan, float]:
         """Go to another stack.  With `whole`, not if others have changed a place that must be written."""
-        self._planned = planned = transition.plan(self.state, new)
+        self._planned = planned = transition.plan(self.state, new, sys.modules)
         if whole and planned.foreign:
             first = planned.foreign[0]
             raise TransitionError(

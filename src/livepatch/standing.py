@@ -23,7 +23,8 @@ class Status:
 
     `state` is ``draining`` while calls that began on the other side are still running, else ``settled``, and
     ``reverted`` once the patch is taken out.  `frames` says where those calls stand.  `foreign` names what others have
-    changed since, and so was not put back.
+    changed since, and so was not put back; `left` what got the new side while it was live and could not be given the
+    old one back.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Status:
     targets: tuple[str, ...]
     frames: tuple[InFlight, ...]
     foreign: tuple[str, ...]
+    left: tuple[str, ...] = ()
 
     @property
     def drained(self) -> bool:

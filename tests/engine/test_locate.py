@@ -762,7 +762,7 @@ C.generated = attrs['generated']
         ("C.__str__", "inherited", "builtins"),
         ("C", "is-a-class", "method"),
         ("made", "made-by-factory", "factory.<locals>.made"),
-        ("opaque", "native", "Opaque"),
+        ("opaque", "is-an-instance", "Opaque.__call__"),
         ("number", "not-callable", "set("),
         ("C.value", "not-callable", "set("),
         ("plain.f", "not-a-class", "function"),

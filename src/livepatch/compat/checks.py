@@ -22,6 +22,9 @@ _MILDER: dict[str, Severity] = {
 }
 
 
+_NOTICEABLE = 0.005  # seconds: the interpreter's own switch interval
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Distribution:
     """What is installed under the patch's package name, as its metadata and its modules say."""
@@ -236,7 +239,7 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
             "no tracing, profiling or monitoring",
             "expect them to see both sides; detach them if their own instrumentation changes code",
         )
-    if survey.walked is not None:
+    if survey.walked is not None and survey.walked > _NOTICEABLE:
         yield _finding(
             "info",
             "heap-walk",

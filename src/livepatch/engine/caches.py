@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import gc
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from livepatch.engine.locate import Found
-from livepatch.engine.namespaces import is_function
+from livepatch.engine.locate import Found, hidden_from_the_heap_walk, reachable
+from livepatch.engine.namespaces import is_function, namespace_of
 
 __all__ = ["Cache", "caches_of", "clearers"]
 
@@ -19,12 +20,13 @@ __all__ = ["Cache", "caches_of", "clearers"]
 class Cache:
     """A wrapper with a ``cache_clear``; or, with an `owner`, a descriptor whose answers lie in that class's instances.
 
-    Then `holder` is the name under which they lie there.
+    Then `name` is the attribute under which they lie there.
     """
 
     label: str
     holder: Any
     owner: type | None = None
+    name: str = ""
 
 
 def caches_of(found: Found) -> list[Cache]:
@@ -34,7 +36,7 @@ def caches_of(found: Found) -> list[Cache]:
         kind = type(layer)
         label = f"{kind.__module__}.{kind.__qualname__}"
         if layer is found.place.value and found.owner_class is not None and _keeps_in_instances(kind):
-            caches[id(layer)] = Cache(label, found.place.name, found.owner_class)
+            caches[id(layer)] = Cache(label, layer, found.owner_class, found.place.name)
         elif hasattr(kind, "cache_clear") or (is_function(layer) and callable(vars(layer).get("cache_clear"))):
             caches[id(layer)] = Cache(label, layer)
     return list(caches.values())
@@ -54,8 +56,7 @@ def clearers(caches: list[Cache]) -> tuple[list[Callable[[], object]], list[Call
     after: list[Callable[[], object]] = []
     for cache in caches:
         if cache.owner is not None:
-            name = cache.holder
-            inside += [functools.partial(namespace.pop, name, None) for namespace in _holding(cache.owner, name)]
+            inside += [functools.partial(kept.pop, cache.name, None) for kept in _answers(cache, cache.owner)]
         elif type(cache.holder) is functools._lru_cache_wrapper:
             inside.append(cache.holder.cache_clear)
         else:
@@ -63,18 +64,29 @@ def clearers(caches: list[Cache]) -> tuple[list[Callable[[], object]], list[Call
     return inside, after
 
 
-def _holding(owner: type, name: str) -> list[dict[str, Any]]:
-    """The namespaces of live instances of `owner` that keep an answer under `name`.  Walks the heap."""
+def _answers(cache: Cache, owner: type) -> list[dict[str, Any]]:
+    """The namespaces of live instances that keep an answer.  Walks the heap.
+
+    Instances of a subclass that has something else under that name keep what is their own.
+    """
     classes: list[type[Any]] = [owner]
     for cls in classes:
         classes += [sub for sub in type.__subclasses__(cls) if sub not in classes]
-    found = []
-    for instance in gc.get_referrers(*classes):
-        if owner in type(instance).__mro__:
+    sharing = [cls for cls in classes if _static(cls, cache.name) is cache.holder]
+    walked = gc.get_referrers(*sharing)
+    if hidden_from_the_heap_walk():
+        walked += [item for item in reachable(sys.modules, *sys._current_frames().values()) if type(item) in sharing]
+    found: dict[int, dict[str, Any]] = {}
+    for instance in walked:
+        if type(instance) in sharing:
             try:
                 namespace = object.__getattribute__(instance, "__dict__")
             except AttributeError:
                 continue
-            if type(namespace) is dict and name in namespace:
-                found.append(namespace)
-    return found
+            if type(namespace) is dict and cache.name in namespace:
+                found[id(namespace)] = namespace
+    return list(found.values())
+
+
+def _static(cls: type, name: str) -> object:
+    return next((namespace_of(base)[name] for base in cls.__mro__ if name in namespace_of(base)), None)

@@ -252,6 +252,7 @@ def compile_in_context(
     inner = _bare(copy.deepcopy(node))
     inner.name = segments[-1]
     _keep_free(inner, qualname, keep_free or {})
+    ast.fix_missing_locations(inner)
     tree: ast.stmt = inner
     end = len(segments) - 1
     while end > 0:

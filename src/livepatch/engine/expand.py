@@ -147,11 +147,11 @@ def _class_body(
     for name, value in vars(source).items():
         if name in _IGNORED or is_a(value, MemberDescriptorType):
             continue
-        yield from _member(change, cls, source, name, value)
+        yield from _member(change, cls, source, name, value, modules)
 
 
 def _member(
-    change: Replacement, cls: type, source: type, name: str, value: object
+    change: Replacement, cls: type, source: type, name: str, value: object, modules: dict[str, ModuleType]
 ) -> Iterator[Step | tuple[Target, Refusal]]:
     prefix = mangled("__", source.__name__)
     plain = name[len(prefix) - 2 :] if name.startswith(prefix) and prefix != "__" else name
@@ -182,6 +182,8 @@ def _member(
             )
         else:
             yield from _functions_of(target, value, live, change.expect)
+    elif is_class(value) and is_class(live):
+        yield from _class_body(Replacement(target, value, change.expect), value, modules)
     elif is_a(value, FunctionType, *_KINDS):
         yield from _functions_of(target, value, live, change.expect)
     else:

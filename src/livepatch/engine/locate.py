@@ -7,6 +7,7 @@ module, however many decorators lie in between.
 
 from __future__ import annotations
 
+import functools
 import gc
 import sys
 from collections import deque
@@ -19,7 +20,7 @@ from livepatch.engine.code import nested_codes
 from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
 from livepatch.patch import Target
 
-__all__ = ["Found", "Refusal", "find", "mangled", "resolve"]
+__all__ = ["Found", "Refusal", "find", "mangled", "resolve", "several"]
 
 # How far a wrapper is looked into.  A decorator's closure may hold an application, and that the whole heap.
 _MOST_OBJECTS = 5_000
@@ -172,7 +173,9 @@ def find(
         return _find_nested(target, modules, pick)
     expected = _source_name(target.qualname, place)
     if place.owner is None:
-        return _find_held_elsewhere(place, expected, pick)
+        holder = place.value
+        assert isinstance(holder, (ModuleType, type))
+        return _find_held_elsewhere(place, expected, pick) or _missing(target, holder, place.name)
     start = place.value
     if is_a(start, property):
         accessor = place.accessor or "fget"
@@ -194,9 +197,10 @@ def find(
         )
     matches = _behind(start, expected, target.module)
     found = _choose(place, matches, pick)
-    if found is not None:
-        return found
-    return _without_match(place, start, expected)
+    if found is None and not is_function(start):
+        # A decorator may have kept the function for itself and left something else under its name.
+        found = _find_held_elsewhere(place, expected, pick)
+    return found if found is not None else _without_match(place, start, expected)
 
 
 def _source_name(qualname: str, place: Place) -> str:
@@ -228,6 +232,13 @@ def _behind(start: object, expected: str, module: str) -> list[Match]:
                 seen.add(id(inner))
                 queue.append((inner, via if is_a(value, CellType, dict, tuple, list) else (*via, value)))
     return matches
+
+
+def _functions_within(start: object) -> list[FunctionType]:
+    """The functions that a partial or another native wrapper holds."""
+    if not is_a(start, functools.partial) and not is_a(start, functools.partialmethod) and not is_a(start, MethodType):
+        return []
+    return [inner for inner in (getattr(start, "func", None), getattr(start, "__func__", None)) if is_function(inner)]
 
 
 def is_definition(value: object, qualname: str, module: str) -> TypeGuard[FunctionType]:
@@ -283,12 +294,13 @@ def _choose(place: Place, matches: list[Match], pick: Callable[[FunctionType], b
             inner = vars(inner)["__wrapped__"]
         distinct = {code: match for code, match in distinct.items() if match[0] is inner} or distinct
     if len(distinct) > 1:
-        return _several(place.target, [match[0] for match in distinct.values()])
+        return several(place.target, [match[0] for match in distinct.values()])
     function, via = next(iter(distinct.values()))
     return Found(place, function, via)
 
 
-def _several(target: Target, functions: Iterable[FunctionType]) -> Refusal:
+def several(target: Target, functions: Iterable[FunctionType]) -> Refusal:
+    """The refusal of a name that several live functions have."""
     lines = sorted(f"line {f.__code__.co_firstlineno}" for f in functions)
     return Refusal(
         "ambiguous",
@@ -329,6 +341,23 @@ def _without_match(place: Place, start: object, expected: str) -> Found | Refusa
                 f"replace '{own}', which covers all that the factory made",
             )
         return Found(place, start, alias_of=own)
+    inner = [f for f in _functions_within(start) if "<locals>" not in f.__code__.co_qualname]
+    if inner:
+        own = f"{inner[0].__globals__.get('__name__')}:{inner[0].__code__.co_qualname}"
+        return Refusal(
+            "behind-wrapper",
+            f"{target} is a {type(start).__qualname__} around {own}",
+            "the name under which the source defines the function",
+            f"replace '{own}', which reaches every alias",
+        )
+    call = next((namespace_of(c)["__call__"] for c in type(start).__mro__ if "__call__" in namespace_of(c)), None)
+    if is_function(call):
+        return Refusal(
+            "is-an-instance",
+            f"{target} is an instance of {type(start).__module__}:{type(start).__qualname__}",
+            "a function or method",
+            f"replace '{call.__module__}:{call.__code__.co_qualname}'",
+        )
     if not callable(start) and not hasattr(type(start), "__get__"):
         return Refusal(
             "not-callable",
@@ -352,13 +381,12 @@ def _is_generated(code: CodeType, place: Place) -> bool:
     return file is not None and code.co_filename.startswith("<") and not file.startswith("<")
 
 
-def _find_held_elsewhere(place: Place, expected: str, pick: Callable[[FunctionType], bool] | None) -> Found | Refusal:
+def _find_held_elsewhere(
+    place: Place, expected: str, pick: Callable[[FunctionType], bool] | None
+) -> Found | Refusal | None:
     """A function whose name its module does not keep: a handler that a decorator put into a registry."""
-    owner = place.value
-    assert isinstance(owner, (ModuleType, type))
     functions = [f for f in functions_of(place.module) if is_definition(f, expected, place.target.module)]
-    found = _choose(place, [(function, ()) for function in functions], pick)
-    return found if found is not None else _missing(place.target, owner, place.name)
+    return _choose(place, [(function, ()) for function in functions], pick)
 
 
 def functions_of(module: ModuleType) -> Iterator[FunctionType]:
@@ -370,8 +398,8 @@ def functions_of(module: ModuleType) -> Iterator[FunctionType]:
             seen.add(id(referrer))
             yield referrer
     if hidden_from_the_heap_walk():
-        for reached in reachable_functions(namespace, sys.modules):
-            if id(reached) not in seen and reached.__globals__ is namespace:
+        for reached in reachable(namespace, sys.modules):
+            if is_function(reached) and id(reached) not in seen and reached.__globals__ is namespace:
                 yield reached
 
 
@@ -380,8 +408,8 @@ def hidden_from_the_heap_walk() -> bool:
     return gc.get_freeze_count() > (1_000 if sys.version_info[:2] == (3, 12) else 0)
 
 
-def reachable_functions(*roots: object) -> Iterator[FunctionType]:
-    """Functions that references lead to from `roots`.  Finds what ``gc.freeze()`` hides from the heap walk."""
+def reachable(*roots: object) -> Iterator[object]:
+    """Everything that references lead to from `roots`.  Finds what ``gc.freeze()`` hides from the heap walk."""
     seen: set[int] = set()
     stack: list[object] = list(roots)
     while stack:
@@ -389,8 +417,7 @@ def reachable_functions(*roots: object) -> Iterator[FunctionType]:
         if id(value) in seen:
             continue
         seen.add(id(value))
-        if is_function(value):
-            yield value
+        yield value
         # A native module's own traversal is not for us: that of CPython 3.12's _asyncio shows freed objects.
         inside = (namespace_of(value),) if is_module(value) else gc.get_referents(value)
         stack.extend(inner for inner in inside if gc.is_tracked(inner) and id(inner) not in seen)

@@ -29,13 +29,14 @@ def resolve_names(
     old: FunctionType | None,
     replaced: Mapping[int, Target],
     lacks: Callable[[str], bool],
+    added: Mapping[str, object],
     live: Callable[[Target], object | None],
 ) -> Names:
     """Resolve every global name of the new side as if its source stood in `module`.
 
     `replaced` maps the ids of the patch's own replacement objects to their targets, because such a name means the
-    target.  `lacks` says whether the module is without a name but for what patches brought, and `live` gives a target's
-    live object.
+    target.  `lacks` says whether the module is without a name but for what patches brought, `added` holds what this
+    patch itself adds to the module, and `live` gives a target's live object.
     """
     names = Names()
     home = new.written.__globals__
@@ -44,7 +45,10 @@ def resolve_names(
         return names
     known_before = names_loaded(old.__code__) if old is not None else frozenset()
     for name in sorted(names_loaded(new.code)):
-        if not lacks(name):
+        if name in added:
+            if name in home and not _dunder(name) and not alike(home[name], added[name]):
+                names.refusals.append(_ambiguous(name, module, new, "what the patch adds"))
+        elif not lacks(name):
             if (
                 name in home
                 and not _same(home[name], here[name], Target(module.__name__, name), replaced)

@@ -8,6 +8,7 @@ with its own cells, and the live function gets a body that forwards to it.
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
@@ -95,8 +96,14 @@ def _as_written(written: FunctionType, qualname: str, class_name: str | None) ->
     return NewSide(written, code.replace(co_name=qualname.rpartition(".")[2], co_qualname=qualname))
 
 
-def side_of(function: FunctionType, new: NewSide, owner: type | None) -> dict[str, object] | Refusal:
-    """What the attributes of `function` shall be under the new side, by name; unchanged values are the very objects."""
+def side_of(
+    function: FunctionType, new: NewSide, owner: type | None, primary: FunctionType | None = None
+) -> dict[str, object] | Refusal:
+    """What the attributes of `function` shall be under the new side, by name; unchanged values are the very objects.
+
+    A copy of the target keeps what the patch does not change in the `primary` function, such as defaults of its own.
+    """
+    primary = primary or function
     cells = _cells_for(function, new, owner)
     if isinstance(cells, Refusal):
         return cells
@@ -106,8 +113,12 @@ def side_of(function: FunctionType, new: NewSide, owner: type | None) -> dict[st
         code = _forward(function, new, cells)
     values: dict[str, object] = {
         "__code__": code,
-        "__defaults__": _kept(function.__defaults__, written.__defaults__),
-        "__kwdefaults__": _kept(function.__kwdefaults__, written.__kwdefaults__),
+        "__defaults__": function.__defaults__
+        if alike(primary.__defaults__, written.__defaults__)
+        else written.__defaults__,
+        "__kwdefaults__": function.__kwdefaults__
+        if alike(primary.__kwdefaults__, written.__kwdefaults__)
+        else written.__kwdefaults__,
     }
     if written.__doc__ is not None and written.__doc__ != function.__doc__:
         values["__doc__"] = written.__doc__
@@ -169,9 +180,12 @@ def _cells_for(function: FunctionType, new: NewSide, owner: type | None) -> tupl
 
 def _same_content(one: CellType, other: CellType) -> bool:
     try:
-        return alike(one.cell_contents, other.cell_contents)
+        mine, theirs = one.cell_contents, other.cell_contents
     except ValueError:
         return False  # not yet bound
+    if type(mine) in _TYPE_PARAMETERS and type(mine) is type(theirs):
+        return bool(mine.__name__ == theirs.__name__)  # written anew, as the target's own stands there
+    return alike(mine, theirs)
 
 
 def _forward(function: FunctionType, new: NewSide, cells: tuple[CellType, ...]) -> CodeType:
@@ -184,6 +198,7 @@ def _forward(function: FunctionType, new: NewSide, cells: tuple[CellType, ...]) 
     return forwarding_code(callee, callee, function.__code__.co_freevars)
 
 
+_TYPE_PARAMETERS = (typing.TypeVar, typing.ParamSpec, typing.TypeVarTuple)
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, type(Ellipsis))
 
 
@@ -202,10 +217,6 @@ def alike(one: object, other: object) -> bool:
     if type(one) in (set, frozenset):
         return one == other and all(type(item) in _PLAIN for item in one)  # type: ignore[attr-defined]  # sets
     return False
-
-
-def _kept(now: object, then: object) -> object:
-    return now if alike(now, then) else then
 
 
 def _annotations(function: FunctionType, written: FunctionType) -> dict[str, object]:

@@ -5,7 +5,8 @@ The survey collects facts and the values for a layer; whether they permit the pa
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import typing
+from dataclasses import dataclass, field, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
@@ -15,14 +16,14 @@ from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.code import CodeKind, Parameter, fingerprint, kind_of, parameters_of, same_code
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.expand import NewAttribute, NewBody, ValueFor, WrapperFor, expand
-from livepatch.engine.locate import Found, Place, Refusal, find, resolve
+from livepatch.engine.locate import Found, Place, Refusal, find, functions_of, is_definition, resolve, several
 from livepatch.engine.names import resolve_names
-from livepatch.engine.namespaces import is_a, is_class, is_module, namespace_of, owner_name
+from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of, owner_name
 from livepatch.engine.source import Definition, SourceFiles, code_on_disk, patch_filename
 from livepatch.engine.stack import ABSENT, Slot, Stack
 from livepatch.engine.sweep import CallSite, Swept, sweep
 from livepatch.engine.wrapping import unwritable, wrapped
-from livepatch.patch import Change, Target
+from livepatch.patch import Addition, Change, Replacement, Target
 
 __all__ = ["Survey", "TargetFacts", "survey"]
 
@@ -104,10 +105,17 @@ class _Surveyor:
         self.files = SourceFiles()
         self.disk: dict[str, dict[str, list[CodeType]] | None] = {}
         self.replaced: dict[int, Target] = {}
+        self.added: dict[str, dict[str, object]] = {}
         self.bodies: list[tuple[NewBody, Found]] = []
         self.assignments: list[tuple[ValueFor, Place]] = []
 
     def run(self, callers: bool) -> Survey:
+        """Find everything first: what one change does may depend on what another brings."""
+        for change in self.changes:
+            if isinstance(change, Replacement):
+                self.replaced[id(change.source)] = change.target
+            elif isinstance(change, Addition) and not change.owner.qualname:
+                self.added.setdefault(change.owner.module, {}).update(change.names)
         for step in expand(self.changes, self.modules):
             if isinstance(step, tuple):
                 self.out.note(*step)
@@ -119,10 +127,6 @@ class _Surveyor:
                 self._assign(step)
             else:
                 self._wrap(step)
-        for change in self.changes:
-            source = getattr(change, "source", None)
-            if source is not None:
-                self.replaced[id(source)] = change.target  # type: ignore[union-attr]  # only a replacement has a source
         swept = self._sweep(callers)
         for body, found in self.bodies:
             self._body(body, found, swept)
@@ -137,7 +141,30 @@ class _Surveyor:
         if isinstance(found, Refusal):
             self.out.note(body.target, found)
             return
+        found = self._the_one_that_is_meant(body, found)
+        if isinstance(found, Refusal):
+            self.out.note(body.target, found)
+            return
         self.bodies.append((body, found))
+
+    def _the_one_that_is_meant(self, body: NewBody, found: Found) -> Found | Refusal:
+        """Where the source defines several functions of that name, all still in use, the name alone is a guess."""
+        if found.function is None or is_a(found.place.value, property):
+            return found
+        name = found.function.__code__.co_qualname
+        if len((self._disk_codes(found.place.module) or {}).get(name, ())) < 2:
+            return found
+        stubs = [stub.__code__ for stub in typing.get_overloads(found.function) if is_function(stub)]
+        live = [
+            function
+            for function in functions_of(found.place.module)
+            if is_definition(function, name, found.place.module.__name__) and function.__code__ not in stubs
+        ]
+        picked = [function for function in live if fingerprint(function) in body.expect] or live
+        distinct = {function.__code__: function for function in picked}
+        if len(distinct) > 1:
+            return several(body.target, distinct.values())
+        return replace(found, function=picked[0]) if picked and picked[0].__code__ is not found.code else found
 
     def _sweep(self, callers: bool) -> Swept:
         functions = [found.function for _, found in self.bodies if found.function is not None]
@@ -174,7 +201,7 @@ class _Surveyor:
         else:
             functions = swept.copies.get(id(found.function.__code__), [found.function])
             for function in functions:
-                values = sides.side_of(function, new, found.owner_class)
+                values = sides.side_of(function, new, found.owner_class, found.function)
                 if isinstance(values, Refusal):
                     out.note(target, values)
                     break
@@ -289,7 +316,13 @@ class _Surveyor:
 
     def _carry(self, target: Target, new: sides.NewSide, module: ModuleType, old: FunctionType | None) -> None:
         names = resolve_names(
-            new, module, old, self.replaced, lambda name: self._lacks(module, name), self._live_object
+            new,
+            module,
+            old,
+            self.replaced,
+            lambda name: self._lacks(module, name),
+            self.added.get(module.__name__, {}),
+            self._live_object,
         )
         for refusal in names.refusals:
             self.out.note(target, refusal)
@@ -306,13 +339,15 @@ class _Surveyor:
         return place.value if isinstance(place, Place) and place.owner is not None else None
 
     def _on_disk(self, found: Found, code: CodeType) -> bool | None:
-        module = found.place.module
-        if module.__name__ not in self.disk:
-            self.disk[module.__name__] = code_on_disk(module)
-        codes = self.disk[module.__name__]
+        codes = self._disk_codes(found.place.module)
         if codes is None or found.alias_of:
             return None
         return any(same_code(other, code) for other in codes.get(code.co_qualname, ()))
+
+    def _disk_codes(self, module: ModuleType) -> dict[str, list[CodeType]] | None:
+        if module.__name__ not in self.disk:
+            self.disk[module.__name__] = code_on_disk(module)
+        return self.disk[module.__name__]
 
     # Attributes
 

@@ -16,8 +16,8 @@ from types import CodeType, CoroutineType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.engine.code import kind_of
-from livepatch.engine.locate import hidden_from_the_heap_walk, reachable_functions
-from livepatch.engine.namespaces import bindings, functions_behind
+from livepatch.engine.locate import hidden_from_the_heap_walk, reachable
+from livepatch.engine.namespaces import bindings, functions_behind, is_function
 
 __all__ = ["CallSite", "Swept", "instances_of", "sweep"]
 
@@ -64,9 +64,9 @@ def sweep(
     wanted = {id(value) for value in values}
     if primary or wanted or callees:
         _look_through(modules, by_name, wanted, callees or {}, found)
-    for key, function in primary.items():
-        if all(other is not function for other in found.copies.setdefault(key, [])):
-            found.copies[key].append(function)
+    for function in functions:
+        _add(found.copies, id(function.__code__), function)
+    _look_at_all_functions(by_name, found)
     _walk_if_needed(found, primary, constants or [], held or {})
     return found
 
@@ -97,9 +97,15 @@ def _compare(function: FunctionType, primaries: list[FunctionType], found: Swept
     code = function.__code__
     for primary in primaries:
         if code is primary.__code__ or (code == primary.__code__ and code.co_filename == primary.__code__.co_filename):
-            found.copies.setdefault(id(primary.__code__), []).append(function)
+            _add(found.copies, id(primary.__code__), function)
         elif function.__globals__ is primary.__globals__:
-            found.variants.setdefault(id(primary.__code__), []).append(function)
+            _add(found.variants, id(primary.__code__), function)
+
+
+def _add(groups: dict[int, list[FunctionType]], key: int, function: FunctionType) -> None:
+    group = groups.setdefault(key, [])
+    if all(other is not function for other in group):
+        group.append(function)
 
 
 def _calls(function: FunctionType, callees: Mapping[str, object], found: Swept) -> None:
@@ -111,6 +117,21 @@ def _calls(function: FunctionType, callees: Mapping[str, object], found: Swept) 
 
 
 # The heap
+
+# With fewer allocated blocks than this a walk takes a few milliseconds, and is made even if nothing asks for it: what
+# an importlib.reload left behind has code of its own, and shows in no count.
+_SMALL_HEAP = 400_000
+
+
+def _look_at_all_functions(by_name: Mapping[str, list[FunctionType]], found: Swept) -> None:
+    if not by_name or sys.getallocatedblocks() > _SMALL_HEAP:
+        return
+    begun = time.perf_counter()
+    spaces = {id(f.__globals__): f.__globals__ for functions in by_name.values() for f in functions}
+    for referrer in gc.get_referrers(*spaces.values()):
+        if is_function(referrer) and referrer.__code__.co_qualname in by_name and id(referrer.__globals__) in spaces:
+            _compare(referrer, by_name[referrer.__code__.co_qualname], found)
+    found.walked = time.perf_counter() - begun
 
 
 def _references(function: FunctionType) -> int:
@@ -158,10 +179,8 @@ def _walk_if_needed(
         return
     begun = time.perf_counter()
     for function in instances_of(unexplained):
-        known = found.copies.setdefault(id(function.__code__), [])
-        if all(other is not function for other in known):
-            known.append(function)
-    found.walked = time.perf_counter() - begun
+        _add(found.copies, id(function.__code__), function)
+    found.walked = (found.walked or 0.0) + time.perf_counter() - begun
 
 
 def instances_of(codes: list[CodeType]) -> list[FunctionType]:
@@ -171,7 +190,11 @@ def instances_of(codes: list[CodeType]) -> list[FunctionType]:
     if hidden_from_the_heap_walk():
         seen = {id(function) for function in found}
         roots = [sys.modules, *sys._current_frames().values()]
-        found += [f for f in reachable_functions(*roots) if id(f.__code__) in wanted and id(f) not in seen]
+        found += [
+            item
+            for item in reachable(*roots)
+            if is_function(item) and id(item.__code__) in wanted and id(item) not in seen
+        ]
     return found
 
 

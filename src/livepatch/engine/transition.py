@@ -9,15 +9,15 @@ from __future__ import annotations
 import functools
 import operator
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 
 from livepatch.engine.caches import Cache, clearers
 from livepatch.engine.closures import follow
 from livepatch.engine.commit import commit, restore, value_of
 from livepatch.engine.environment import Environment
-from livepatch.engine.locate import Refusal
+from livepatch.engine.latecomers import latecomers
 from livepatch.engine.stack import Slot, Stack, Write, difference
 
 __all__ = ["Foreign", "Plan", "State", "needs_staging", "plan", "switch"]
@@ -43,16 +43,18 @@ class Foreign:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The stack to reach and the writes that lead there, live closures included."""
+    """The stack to reach and the writes that lead there.
+
+    They include what follows: live closures, copies and imports of a side that leaves.  `left` names those that cannot.
+    """
 
     stack: Stack
     writes: tuple[Write, ...]
     foreign: tuple[Foreign, ...]
-    left: tuple[Refusal, ...]
-    walked: float | None
+    left: tuple[str, ...]
 
 
-def plan(state: State, new: Stack) -> Plan:
+def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
     """What must be written to get from the stack in force to `new`.  Slots that others wrote are named, not planned."""
     writes, foreign = [], []
     for write in difference(state.stack, new):
@@ -66,9 +68,10 @@ def plan(state: State, new: Stack) -> Plan:
         else:
             foreign.append(Foreign(write.slot, write.before, found))
     followers = follow(writes)
-    planned = {write.slot for write in writes}
-    closures = [write for write in followers.writes if write.slot not in planned]
-    return Plan(new, (*writes, *closures), tuple(foreign), followers.left, followers.walked)
+    late, kept = latecomers(state.stack, new, writes, modules)
+    every = {write.slot: write for write in (*late, *followers.writes, *writes)}
+    left = (*kept, *(refusal.found for refusal in followers.left))
+    return Plan(new, tuple(every.values()), tuple(foreign), left)
 
 
 def needs_staging(writes: tuple[Write, ...], environment: Environment) -> bool:
