@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
@@ -63,6 +63,72 @@ async def coroutine(x):
     return x + 2
 """
 _STATEMENTS = {"function": "f(1)", "method": "o.method(1)", "property": "o.value", "coroutine": "await f(1)"}
+
+# Patches that need more than other code in the same function, and the module that they should be as fast as.
+_BEFORE = """
+def defaults(x, y=1):
+    return x + y
+
+def make(step):
+    def closure(x):
+        return x + step
+    return closure
+
+class Base:
+    def grows(self, x):
+        return x + 1
+
+class Child(Base):
+    def grows(self, x):
+        return x + 1
+"""
+_AFTER = """
+def defaults(x, y=2):
+    return x + y
+
+def make(step):
+    def closure(x):
+        return step + x
+    return closure
+
+class Base:
+    def grows(self, x):
+        return x + 1
+
+class Child(Base):
+    def grows(self, x):
+        return super().grows(x)
+
+    def added(self, x):
+        return x + 2
+"""
+_SHAPING = """
+import livepatch
+fix = livepatch.Patch('{distribution}', package='{distribution}', versions='==1.0')
+
+@fix.replace('{before}:defaults')
+def defaults(x, y=2):
+    return x + y
+
+@fix.replace('{before}:make.<locals>.closure')
+def closure(x):
+    return step + x
+
+@fix.replace('{before}:Child')
+class Child:
+    def grows(self, x):
+        return super().grows(x)
+
+    def added(self, x):
+        return x + 2
+"""
+_SHAPES: dict[str, tuple[str, Callable[[Any], dict[str, Any]]]] = {
+    "other default values": ("f(1)", lambda module: {"f": module.defaults}),
+    "a closure": ("f(1)", lambda module: {"f": module.closure}),
+    "a method that the patch adds": ("o.added(1)", lambda module: {"o": module.Child()}),
+    "a method that begins to call super()": ("o.grows(1)", lambda module: {"o": module.Child()}),
+}
+_FORWARDED = "a method that begins to call super()"  # the function has no cell for it, so it calls one that has
 
 # Rows, in order of print.
 DIRECT, BARE, ON = "the replacement, called directly", "bare store to __code__", "livepatch, on"
@@ -189,6 +255,35 @@ def _kind_table(kind: str, batches: int, turns: int) -> Table:
     return Table(f"A call of a {kind}: {_STATEMENTS[kind]}", columns, rows)
 
 
+def _shaped_batch() -> Iterator[Mapping[str, Loop]]:
+    with installed(before=_BEFORE, after=_AFTER, patch=_SHAPING) as (before, after, patch):
+        for module in (before, after):
+            module.closure = module.make(2)  # type: ignore[attr-defined]  # its own text has none
+        applied = livepatch.apply(patch.fix)
+        loops = {}
+        for shape, (statement, names) in _SHAPES.items():
+            loops[f"{shape}, in the source"] = call_loop(statement, names(after))
+            loops[f"{shape}, livepatch"] = call_loop(statement, names(before))
+        yield loops
+        applied.revert()
+
+
+def _shapes_table(batches: int, turns: int) -> Table:
+    timed = take_turns((loops for _ in range(batches) for loops in _shaped_batch()), turns)
+    rows = []
+    for shape in _SHAPES:
+        name = f"{shape}, livepatch"
+        # A method that was never there before was never stored to, so nothing excuses it on any version.
+        held = shape == "a method that the patch adds" or not (LOSES_SPECIALISATION or shape == _FORWARDED)
+        figures = {"ns": timed.ns(name), "to source": timed.ratio(name, f"{shape}, in the source")}
+        rows.append(Row(shape, figures, Bar("to source", _MOST) if held else None))
+    return Table(
+        "A call under a patch that changes more than a body, beside the same in the source",
+        (Column("ns", "{:.1f}"), Column("to source", "{:.2f}")),
+        rows,
+    )
+
+
 def _live_code() -> dict[FunctionType, CodeType]:
     return {thing: thing.__code__ for thing in gc.get_objects() if isinstance(thing, FunctionType)}
 
@@ -239,4 +334,5 @@ def tables(*, quick: bool = False) -> Iterator[Table]:
     batches, turns = (2, 20) if quick else (8, 40)
     for kind in _STATEMENTS:
         yield _kind_table(kind, batches, turns)
+    yield _shapes_table(batches, turns)
     yield _untouched()
