@@ -23,9 +23,10 @@ from livepatch.engine.caches import Cache
 from livepatch.engine.code import nested_codes
 from livepatch.engine.commit import restore
 from livepatch.engine.environment import observe
+from livepatch.engine.facts import Survey
 from livepatch.engine.frames import InFlight, in_flight, is_referenced
 from livepatch.engine.stack import Layer, Mode, Stack
-from livepatch.engine.survey import Survey, survey
+from livepatch.engine.survey import survey
 from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
 from livepatch.patch import Addition, Patch

@@ -16,7 +16,8 @@ from typing import Literal
 from livepatch import standing
 from livepatch.arguments import check_mode, check_patch, check_seconds, check_text, names_of
 from livepatch.engine import code
-from livepatch.engine.locate import Refusal, find
+from livepatch.engine.locate import find
+from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Mode
 from livepatch.errors import BundleError, IncompatibleError, PatchError
 from livepatch.live import Record, live, unknown

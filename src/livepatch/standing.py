@@ -7,6 +7,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Literal
 
 from livepatch.engine.commit import value_of
+from livepatch.engine.facts import short
 from livepatch.engine.frames import InFlight
 from livepatch.engine.stack import ABSENT, Mode, Slot, Stack
 from livepatch.report import Finding
@@ -110,11 +111,7 @@ def describe(value: object, modules: dict[str, ModuleType]) -> str:
         return f"code {value.co_qualname} of {value.co_filename}:{value.co_firstlineno}" + (
             f" ({author})" if author else ""
         )
-    kind = type(value)
-    if kind.__module__ == "builtins":
-        text = repr(value)
-        return text if len(text) <= 60 else text[:57] + "..."
-    return f"a {kind.__module__}.{kind.__qualname__}"
+    return short(value)
 
 
 def _module_of(filename: str, modules: dict[str, ModuleType]) -> str:

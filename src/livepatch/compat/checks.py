@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from livepatch.compat.signature import broken_calls
 from livepatch.engine.environment import Environment
-from livepatch.engine.locate import Refusal
+from livepatch.engine.facts import Survey, TargetFacts
+from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Slot
-from livepatch.engine.survey import Survey, TargetFacts
 from livepatch.report import Caller, Finding, Report, Severity, by_weight
 
 __all__ = ["Distribution", "PatchFacts", "judge"]

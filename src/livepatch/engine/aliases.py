@@ -12,7 +12,9 @@ import sys
 import tokenize
 from types import ModuleType
 
-__all__ = ["bears_identity", "imports_name"]
+from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
+
+__all__ = ["bears_identity", "imports_name", "is_origin"]
 
 _SMALL = range(-5, 1025)  # 3.15 shares integers up to 1024
 
@@ -33,26 +35,37 @@ def bears_identity(value: object) -> bool:
     return type(value) is not float or value != 0.0
 
 
+def is_origin(module: ModuleType, name: str, value: object) -> bool:
+    """Whether `module` is where the value under `name` was made, and not one of those that imported it."""
+    if is_module(value):
+        return False
+    if is_function(value) or is_class(value):
+        return value.__module__ == module.__name__
+    return all(name != (item.asname or item.name) for node in _imports(module, name) for item in node.names)
+
+
 def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bool:
     """Whether the source of `importer` says ``from module import name as alias``.  No source proves nothing."""
-    filename = getattr(importer, "__file__", None)
-    if not isinstance(filename, str):
-        return False
-    try:
-        with tokenize.open(filename) as file:
-            text = file.read()
-        # Most modules that hold an equal value never import anything from there.
-        if module.rpartition(".")[2] not in text or not (name in text or "*" in text):
-            return False
-        tree = ast.parse(text)
-    except (SyntaxError, ValueError, OSError):
-        return False
-    for node in ast.walk(tree):
+    for node in _imports(importer, name):
         if isinstance(node, ast.ImportFrom) and _absolute(node, importer) == module:
             given = [(item.name, item.asname or item.name) for item in node.names]
             if (name, alias) in given or (name == alias and ("*", "*") in given):
                 return True
     return False
+
+
+def _imports(module: ModuleType, name: str) -> list[ast.Import | ast.ImportFrom]:
+    """The import statements of a module's source file; none if its text cannot import `name`."""
+    filename = namespace_of(module).get("__file__")
+    if not isinstance(filename, str) or not filename.endswith(".py"):
+        return []
+    try:
+        with tokenize.open(filename) as file:
+            text = file.read()
+        tree = ast.parse(text) if name in text or "import *" in text else ast.Module([], [])
+    except (SyntaxError, ValueError, OSError):
+        return []
+    return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
 def _absolute(node: ast.ImportFrom, importer: ModuleType) -> str:

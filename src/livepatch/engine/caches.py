@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from livepatch.engine.locate import Found, hidden_from_the_heap_walk, reachable
+from livepatch.engine.heap import hidden_from_the_heap_walk, reachable
+from livepatch.engine.locate import Found
 from livepatch.engine.namespaces import is_function, namespace_of
 
 __all__ = ["Cache", "caches_of", "clearers"]

@@ -14,7 +14,7 @@ from types import CellType, CodeType
 
 from livepatch.engine.code import nested_codes, same_code
 from livepatch.engine.commit import slot_of
-from livepatch.engine.locate import Refusal
+from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Write
 from livepatch.engine.sweep import Swept, sweep
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
-from livepatch.engine.locate import Place, Refusal, mangled, resolve
+from livepatch.engine.locate import mangled, resolve
 from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
+from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.stack import ABSENT
 from livepatch.patch import Addition, Assignment, Change, Replacement, Target, Wrapping
 

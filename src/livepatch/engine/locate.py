@@ -7,49 +7,24 @@ module, however many decorators lie in between.
 
 from __future__ import annotations
 
-import functools
 import gc
-import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 from livepatch.engine.code import nested_codes
+from livepatch.engine.heap import functions_of
 from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
+from livepatch.engine.refusal import Place, Refusal, inherited, missing, several, without_match
 from livepatch.patch import Target
 
-__all__ = ["Found", "Refusal", "find", "mangled", "resolve", "several"]
+__all__ = ["Found", "find", "is_definition", "mangled", "resolve"]
 
 # How far a wrapper is looked into.  A decorator's closure may hold an application, and that the whole heap.
 _MOST_OBJECTS = 5_000
 _ACCESSORS = {"fget": "fget", "fset": "fset", "fdel": "fdel", "getter": "fget", "setter": "fset", "deleter": "fdel"}
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a target cannot be patched: a stable code, what was found and expected, and what to do."""
-
-    code: str
-    found: str
-    expected: str
-    action: str
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a path leads: the object, and the class or module and the attribute that hold it.
-
-    `owner` is ``None`` for a place that no attribute holds (a nested function, a name that only a registry knows).
-    """
-
-    target: Target
-    module: ModuleType
-    owner: ModuleType | type | None
-    name: str
-    value: object
-    accessor: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,40 +101,14 @@ def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
             owner = value
         name = mangled(segment, owner.__name__) if is_class(owner) else segment
         if name not in namespace_of(owner):
-            inherited = _inherited(owner, name)
-            if inherited is not None:
-                return inherited
+            from_base = inherited(owner, name)
+            if from_base is not None:
+                return from_base
             if i == len(segments) - 1:
                 return Place(target, module, None, name, owner)
-            return _missing(target, owner, name)
+            return missing(target, owner, name)
         value = namespace_of(owner)[name]
     return Place(target, module, owner, name, value)
-
-
-def _inherited(owner: ModuleType | type, name: str) -> Refusal | None:
-    for base in owner.__mro__[1:] if is_class(owner) else ():
-        if name in namespace_of(base):
-            return Refusal(
-                "inherited",
-                f"{owner.__qualname__} inherits {name!r} from {base.__module__}:{base.__qualname__}",
-                "a name that the class itself defines",
-                f"replace '{base.__module__}:{base.__qualname__}.{name}', or add() an override to {owner.__qualname__}",
-            )
-    return None
-
-
-def _missing(target: Target, owner: ModuleType | type, name: str) -> Refusal:
-    import difflib
-
-    names: Iterable[object] = namespace_of(owner)
-    close = difflib.get_close_matches(name, [n for n in names if isinstance(n, str)], 3)
-    where = owner.__qualname__ if is_class(owner) else owner.__name__
-    return Refusal(
-        "no-such-name",
-        f"{where} has no {name!r}" + (f"; it has {', '.join(close)}" if close else ""),
-        f"{target} to exist",
-        "correct the name; new names go in with add()",
-    )
 
 
 def find(
@@ -175,7 +124,7 @@ def find(
     if place.owner is None:
         holder = place.value
         assert isinstance(holder, (ModuleType, type))
-        return _find_held_elsewhere(place, expected, pick) or _missing(target, holder, place.name)
+        return _find_held_elsewhere(place, expected, pick) or missing(target, holder, place.name)
     start = place.value
     if is_a(start, property):
         accessor = place.accessor or "fget"
@@ -200,7 +149,13 @@ def find(
     if found is None and not is_function(start):
         # A decorator may have kept the function for itself and left something else under its name.
         found = _find_held_elsewhere(place, expected, pick)
-    return found if found is not None else _without_match(place, start, expected)
+    if found is not None:
+        return found
+    refusal = without_match(place, start, expected)
+    if refusal is not None:
+        return refusal
+    function: Any = start.__func__ if is_a(start, staticmethod) or is_a(start, classmethod) else start
+    return Found(place, function, alias_of=f"{function.__globals__.get('__name__')}:{function.__code__.co_qualname}")
 
 
 def _source_name(qualname: str, place: Place) -> str:
@@ -232,13 +187,6 @@ def _behind(start: object, expected: str, module: str) -> list[Match]:
                 seen.add(id(inner))
                 queue.append((inner, via if is_a(value, CellType, dict, tuple, list) else (*via, value)))
     return matches
-
-
-def _functions_within(start: object) -> list[FunctionType]:
-    """The functions that a partial or another native wrapper holds."""
-    if not is_a(start, functools.partial) and not is_a(start, functools.partialmethod) and not is_a(start, MethodType):
-        return []
-    return [inner for inner in (getattr(start, "func", None), getattr(start, "__func__", None)) if is_function(inner)]
 
 
 def is_definition(value: object, qualname: str, module: str) -> TypeGuard[FunctionType]:
@@ -299,128 +247,12 @@ def _choose(place: Place, matches: list[Match], pick: Callable[[FunctionType], b
     return Found(place, function, via)
 
 
-def several(target: Target, functions: Iterable[FunctionType]) -> Refusal:
-    """The refusal of a name that several live functions have."""
-    lines = sorted(f"line {f.__code__.co_firstlineno}" for f in functions)
-    return Refusal(
-        "ambiguous",
-        f"{len(lines)} different functions are {target}: {', '.join(lines)}",
-        "one function, or expect= with the fingerprint of one of them",
-        "pass expect=livepatch.fingerprint(function) of the one that is meant",
-    )
-
-
-def _without_match(place: Place, start: object, expected: str) -> Found | Refusal:
-    """The attribute is there, but no function that the source defines under that name is behind it."""
-    target = place.target
-    if is_a(start, staticmethod) or is_a(start, classmethod):
-        start = start.__func__
-    if is_function(start):
-        code = start.__code__
-        if _is_generated(code, place):
-            return Refusal(
-                "generated",
-                f"{target} was generated at run time (code of {code.co_filename}, {code.co_qualname})",
-                "a function that the source defines",
-                "replace what it is generated from, or give the class its own method with add()",
-            )
-        if "__wrapped__" in vars(start):
-            return Refusal(
-                "behind-wrapper",
-                f"{target} holds {code.co_qualname} of {start.__globals__.get('__name__')}, and no function "
-                f"{expected} of {target.module} is inside it",
-                "the function that the source defines at this path, within its wrappers",
-                "name the function that is to change by its own module and qualified name",
-            )
-        own = f"{start.__globals__.get('__name__')}:{code.co_qualname}"
-        if "<locals>" in code.co_qualname:
-            return Refusal(
-                "made-by-factory",
-                f"{target} was made by a call, from the code of {own}",
-                "a function that the source defines at this path",
-                f"replace '{own}', which covers all that the factory made",
-            )
-        return Found(place, start, alias_of=own)
-    inner = [f for f in _functions_within(start) if "<locals>" not in f.__code__.co_qualname]
-    if inner:
-        own = f"{inner[0].__globals__.get('__name__')}:{inner[0].__code__.co_qualname}"
-        return Refusal(
-            "behind-wrapper",
-            f"{target} is a {type(start).__qualname__} around {own}",
-            "the name under which the source defines the function",
-            f"replace '{own}', which reaches every alias",
-        )
-    call = next((namespace_of(c)["__call__"] for c in type(start).__mro__ if "__call__" in namespace_of(c)), None)
-    if is_function(call):
-        return Refusal(
-            "is-an-instance",
-            f"{target} is an instance of {type(start).__module__}:{type(start).__qualname__}",
-            "a function or method",
-            f"replace '{call.__module__}:{call.__code__.co_qualname}'",
-        )
-    if not callable(start) and not hasattr(type(start), "__get__"):
-        return Refusal(
-            "not-callable",
-            f"{target} is a {type(start).__qualname__}",
-            "a function, method or property",
-            f"use set({str(target)!r}, value) for a value",
-        )
-    return Refusal(
-        "native",
-        f"{target} is a {type(start).__module__}.{type(start).__qualname__} without Python code behind it",
-        "a function with Python code",
-        f"put a wrapper in its place with wrap({str(target)!r})",
-    )
-
-
-def _is_generated(code: CodeType, place: Place) -> bool:
-    """Made by ``exec`` while the module itself came from a file: dataclasses, attrs, named tuples."""
-    if code.co_qualname.startswith("__create_fn__."):
-        return True
-    file = getattr(place.module, "__file__", None)
-    return file is not None and code.co_filename.startswith("<") and not file.startswith("<")
-
-
 def _find_held_elsewhere(
     place: Place, expected: str, pick: Callable[[FunctionType], bool] | None
 ) -> Found | Refusal | None:
     """A function whose name its module does not keep: a handler that a decorator put into a registry."""
     functions = [f for f in functions_of(place.module) if is_definition(f, expected, place.target.module)]
     return _choose(place, [(function, ()) for function in functions], pick)
-
-
-def functions_of(module: ModuleType) -> Iterator[FunctionType]:
-    """All live functions whose globals are the module's.  Looks through the whole heap; frozen objects by namespace."""
-    namespace = vars(module)
-    seen: set[int] = set()
-    for referrer in gc.get_referrers(namespace):
-        if is_function(referrer) and referrer.__globals__ is namespace:
-            seen.add(id(referrer))
-            yield referrer
-    if hidden_from_the_heap_walk():
-        for reached in reachable(namespace, sys.modules):
-            if is_function(reached) and id(reached) not in seen and reached.__globals__ is namespace:
-                yield reached
-
-
-def hidden_from_the_heap_walk() -> bool:
-    """Whether ``gc.freeze()`` has hidden objects.  CPython 3.12 freezes a few hundred of its own at start."""
-    return gc.get_freeze_count() > (1_000 if sys.version_info[:2] == (3, 12) else 0)
-
-
-def reachable(*roots: object) -> Iterator[object]:
-    """Everything that references lead to from `roots`.  Finds what ``gc.freeze()`` hides from the heap walk."""
-    seen: set[int] = set()
-    stack: list[object] = list(roots)
-    while stack:
-        value = stack.pop()
-        if id(value) in seen:
-            continue
-        seen.add(id(value))
-        yield value
-        # A native module's own traversal is not for us: that of CPython 3.12's _asyncio shows freed objects.
-        inside = (namespace_of(value),) if is_module(value) else gc.get_referents(value)
-        stack.extend(inner for inner in inside if gc.is_tracked(inner) and id(inner) not in seen)
 
 
 def _find_nested(

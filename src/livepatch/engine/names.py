@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 
 from livepatch.engine.code import names_loaded
-from livepatch.engine.locate import Refusal
+from livepatch.engine.refusal import Refusal
 from livepatch.engine.sides import NewSide, alike
 from livepatch.patch import Target
 

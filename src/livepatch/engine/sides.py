@@ -21,7 +21,7 @@ from livepatch.engine.code import (
     private_names,
     same_code,
 )
-from livepatch.engine.locate import Refusal
+from livepatch.engine.refusal import Refusal
 from livepatch.engine.source import Definition
 
 __all__ = ["NewSide", "alike", "compile_new_side", "side_of"]

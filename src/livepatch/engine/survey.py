@@ -6,81 +6,29 @@ The survey collects facts and the values for a layer; whether they permit the pa
 from __future__ import annotations
 
 import typing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
 from livepatch.engine import closures, sides
-from livepatch.engine.aliases import bears_identity, imports_name
+from livepatch.engine.attributes import assign, follow_aliases, wrap
 from livepatch.engine.caches import Cache, caches_of
-from livepatch.engine.code import CodeKind, Parameter, fingerprint, kind_of, parameters_of, same_code
+from livepatch.engine.code import fingerprint, kind_of, parameters_of, same_code
 from livepatch.engine.commit import slot_of, value_of
-from livepatch.engine.expand import NewAttribute, NewBody, ValueFor, WrapperFor, expand
-from livepatch.engine.locate import Found, Place, Refusal, find, functions_of, is_definition, resolve, several
+from livepatch.engine.expand import NewAttribute, NewBody, ValueFor, expand
+from livepatch.engine.facts import Survey, TargetFacts, short
+from livepatch.engine.heap import functions_of
+from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
-from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of, owner_name
+from livepatch.engine.namespaces import is_a, is_function, namespace_of
+from livepatch.engine.refusal import Place, Refusal, several
 from livepatch.engine.source import Definition, SourceFiles, code_on_disk, patch_filename
-from livepatch.engine.stack import ABSENT, Slot, Stack
-from livepatch.engine.sweep import CallSite, Swept, sweep
-from livepatch.engine.wrapping import unwritable, wrapped
+from livepatch.engine.stack import ABSENT, Stack
+from livepatch.engine.sweep import Swept, sweep
+from livepatch.engine.wrapping import unwritable
 from livepatch.patch import Addition, Change, Replacement, Target
 
-__all__ = ["Survey", "TargetFacts", "survey"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetFacts:
-    """The two sides of one function, as far as callers and pins can tell them apart."""
-
-    target: Target
-    count: int
-    via: tuple[str, ...]
-    kinds: tuple[CodeKind, CodeKind]
-    parameters: tuple[tuple[Parameter, ...], tuple[Parameter, ...]]
-    expect: tuple[str, ...]
-    pin: str
-    on_disk: bool | None
-    """Whether the file on disk gives the code in memory; ``None`` if that cannot be told."""
-    asserts: bool
-    forwarded: bool
-    caches: tuple[str, ...]
-    covers: str | None
-    alias_of: str
-    variants: int
-
-
-@dataclass(slots=True)
-class Survey:
-    """All that was found, and the values that the patch's layer would hold."""
-
-    facts: list[TargetFacts] = field(default_factory=list)
-    observations: list[tuple[str, Refusal]] = field(default_factory=list)
-    values: dict[Slot, object] = field(default_factory=dict)
-    originals: dict[Slot, object] = field(default_factory=dict)
-    sources: dict[str, str] = field(default_factory=dict)
-    caches: list[Cache] = field(default_factory=list)
-    calls: list[tuple[Target, CallSite]] = field(default_factory=list)
-    walked: float | None = None
-
-    def note(self, target: object, refusal: Refusal) -> None:
-        """Keep an observation about a target."""
-        self.observations.append((str(target), refusal))
-
-    def put(self, owner: object, name: str, value: object, label: str) -> None:
-        """Let the layer hold `value` in an attribute; remember what is there now."""
-        slot = slot_of(owner, name, label)
-        if slot in self.values and self.values[slot] is not value:
-            self.note(
-                label,
-                Refusal(
-                    "changed-twice",
-                    f"two changes of this patch reach {label}",
-                    "one change for each live object",
-                    "name one of the paths that lead to it",
-                ),
-            )
-        self.values[slot] = value
-        self.originals.setdefault(slot, value_of(slot))
+__all__ = ["survey"]
 
 
 def survey(
@@ -124,14 +72,16 @@ class _Surveyor:
             elif isinstance(step, NewAttribute):
                 self._new_attribute(step)
             elif isinstance(step, ValueFor):
-                self._assign(step)
+                place = assign(step, self.modules, self.out)
+                if place is not None:
+                    self.assignments.append((step, place))
             else:
-                self._wrap(step)
+                wrap(step, self.modules, self.out)
         swept = self._sweep(callers)
         for body, found in self.bodies:
             self._body(body, found, swept)
         for assignment, place in self.assignments:
-            self._aliases(assignment, place, swept)
+            follow_aliases(assignment, place, self.stack, swept, self.out)
         return self.out
 
     # Finding
@@ -356,7 +306,7 @@ class _Surveyor:
         if refusal is None and not self._lacks(step.owner, step.name):
             refusal = Refusal(
                 "exists-already",
-                f"{step.target} is there: {_short(namespace_of(step.owner).get(step.name))}",
+                f"{step.target} is there: {short(namespace_of(step.owner).get(step.name))}",
                 "a name that does not exist yet",
                 "use set() for a value, replace() for a function",
             )
@@ -396,70 +346,3 @@ class _Surveyor:
         self._show(filename, new, definition)
         self._carry(step.target, new, module, None)
         return sides.new_function(new, vars(module), module.__name__, step.owner)
-
-    def _assign(self, step: ValueFor) -> None:
-        place = resolve(step.target, self.modules)
-        if isinstance(place, Place) and (place.owner is None or place.accessor):
-            place = Refusal(
-                "no-such-name", f"there is no {step.target}", "an attribute that exists", "use add() for a new name"
-            )
-        refusal = place if isinstance(place, Refusal) else unwritable(place.owner, place.name)
-        if refusal is not None or isinstance(place, Refusal):
-            self.out.note(step.target, refusal or place)  # type: ignore[arg-type]  # one of them is a refusal
-            return
-        self.assignments.append((step, place))
-        self.out.put(place.owner, place.name, step.value, str(step.target))
-
-    def _aliases(self, step: ValueFor, place: Place, swept: Swept) -> None:
-        """Follow the other names that got this very value from the target; report those that only may have."""
-        slot = slot_of(place.owner, place.name)
-        unproved = []
-        for value in {id(v): v for v in (place.value, self.stack.originals.get(slot, place.value))}.values():
-            for owner, name in swept.aliases.get(id(value), ()):
-                if owner is place.owner and name == place.name:
-                    continue
-                label = f"{owner_name(owner)}.{name}" if is_class(owner) else f"{owner.__name__}:{name}"
-                if bears_identity(value) or (
-                    is_module(owner)
-                    and imports_name(owner, place.target.module, place.name, name)
-                    and is_module(place.owner)
-                ):
-                    if unwritable(owner, name) is None:
-                        self.out.put(owner, name, step.value, label)
-                    else:
-                        unproved.append(label)
-                elif name == place.name:
-                    unproved.append(label)
-        if unproved:
-            self.out.note(
-                step.target,
-                Refusal(
-                    "alias-unproved",
-                    f"{', '.join(sorted(unproved)[:8])} holds the same value, which may be chance",
-                    "an object that proves where it came from, or a source that says so",
-                    "if it is the same setting, set() it too",
-                ),
-            )
-
-    def _wrap(self, step: WrapperFor) -> None:
-        result = wrapped(step.target, step.wrapper, self.modules)
-        if isinstance(result, Refusal):
-            self.out.note(step.target, result)
-            return
-        for owner, name, value, label in result.places:
-            self.out.put(owner, name, value, label)
-        if result.unreached:
-            self.out.note(
-                step.target,
-                Refusal(
-                    "aliases-unreached",
-                    f"held elsewhere too: {'; '.join(result.unreached)}",
-                    "attributes of modules and classes, which a wrapper can take the place of",
-                    "have the holders look the name up again, or wrap what they call it through",
-                ),
-            )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -16,7 +16,7 @@ from types import CodeType, CoroutineType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.engine.code import kind_of
-from livepatch.engine.locate import hidden_from_the_heap_walk, reachable
+from livepatch.engine.heap import instances_of
 from livepatch.engine.namespaces import bindings, functions_behind, is_function
 
 __all__ = ["CallSite", "Swept", "instances_of", "sweep"]
@@ -181,21 +181,6 @@ def _walk_if_needed(
     for function in instances_of(unexplained):
         _add(found.copies, id(function.__code__), function)
     found.walked = (found.walked or 0.0) + time.perf_counter() - begun
-
-
-def instances_of(codes: list[CodeType]) -> list[FunctionType]:
-    """All live functions that have one of these code objects.  Walks the whole heap."""
-    wanted = {id(code) for code in codes}
-    found = [r for r in gc.get_referrers(*codes) if type(r) is FunctionType and id(r.__code__) in wanted]
-    if hidden_from_the_heap_walk():
-        seen = {id(function) for function in found}
-        roots = [sys.modules, *sys._current_frames().values()]
-        found += [
-            item
-            for item in reachable(*roots)
-            if is_function(item) and id(item.__code__) in wanted and id(item) not in seen
-        ]
-    return found
 
 
 # CPython 3.11 counts the code of a generator or coroutine twice: by the object and by its frame.

@@ -9,8 +9,9 @@ from types import FrameType, ModuleType
 from typing import Any, cast
 
 from livepatch.engine.commit import slot_of, value_of
-from livepatch.engine.locate import Found, Refusal, find, resolve
+from livepatch.engine.locate import Found, find, resolve
 from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of, owner_name
+from livepatch.engine.refusal import Refusal
 from livepatch.engine.sweep import sweep
 from livepatch.patch import Target
 

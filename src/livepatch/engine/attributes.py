@@ -1,0 +1,95 @@
+"""Values of modules and classes: what is assigned, where else that very value was taken to, and native callables."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from livepatch.engine.aliases import bears_identity, imports_name, is_origin
+from livepatch.engine.commit import slot_of
+from livepatch.engine.expand import ValueFor, WrapperFor
+from livepatch.engine.facts import Survey
+from livepatch.engine.locate import resolve
+from livepatch.engine.namespaces import is_class, is_module, owner_name
+from livepatch.engine.refusal import Place, Refusal
+from livepatch.engine.stack import Stack
+from livepatch.engine.sweep import Swept
+from livepatch.engine.wrapping import unwritable, wrapped
+
+__all__ = ["assign", "follow_aliases", "wrap"]
+
+
+def assign(step: ValueFor, modules: dict[str, ModuleType], out: Survey) -> Place | None:
+    """Put another value in the attribute's place; give that place, or note why it cannot be."""
+    place = resolve(step.target, modules)
+    if isinstance(place, Refusal):
+        out.note(step.target, place)
+        return None
+    if place.owner is None or place.accessor:
+        refusal: Refusal | None = Refusal(
+            "no-such-name", f"there is no {step.target}", "an attribute that exists", "use add() for a new name"
+        )
+    else:
+        refusal = unwritable(place.owner, place.name)
+    if refusal is not None:
+        out.note(step.target, refusal)
+        return None
+    out.put(place.owner, place.name, step.value, str(step.target))
+    return place
+
+
+def follow_aliases(step: ValueFor, place: Place, stack: Stack, swept: Swept, out: Survey) -> None:
+    """Follow the other names that got this very value from the target; note those that only may have."""
+    assert place.owner is not None
+    slot = slot_of(place.owner, place.name)
+    unproved = []
+    for value in {id(v): v for v in (place.value, stack.originals.get(slot, place.value))}.values():
+        for owner, name in swept.aliases.get(id(value), ()):
+            if owner is place.owner and name == place.name:
+                continue
+            label = f"{owner_name(owner)}.{name}" if is_class(owner) else f"{owner_name(owner)}:{name}"
+            if _came_from(place, value, owner, name) and unwritable(owner, name) is None:
+                out.put(owner, name, step.value, label)
+            elif name == place.name and not is_module(value):
+                unproved.append(label)
+    if unproved:
+        out.note(
+            step.target,
+            Refusal(
+                "alias-unproved",
+                f"{', '.join(sorted(unproved)[:8])} holds the same value, which may be chance",
+                "an object that proves where it came from, or a source that says so",
+                "if it is the same setting, set() it too",
+            ),
+        )
+
+
+def _came_from(place: Place, value: object, owner: ModuleType | type, name: str) -> bool:
+    """Whether the name got the value from the target, and not the other way round or both from elsewhere."""
+    home = place.owner
+    if is_class(home):
+        # A class attribute is taken to other classes; a module's constant that it was made from stays.
+        return is_class(owner) and name == place.name and bears_identity(value)
+    assert is_module(home)
+    if bears_identity(value) and is_origin(home, place.name, value):
+        return True
+    return is_module(owner) and imports_name(owner, home.__name__, place.name, name)
+
+
+def wrap(step: WrapperFor, modules: dict[str, ModuleType], out: Survey) -> None:
+    """Put a wrapper in the place of a native callable, or note why it cannot be."""
+    result = wrapped(step.target, step.wrapper, modules)
+    if isinstance(result, Refusal):
+        out.note(step.target, result)
+        return
+    for owner, name, value, label in result.places:
+        out.put(owner, name, value, label)
+    if result.unreached:
+        out.note(
+            step.target,
+            Refusal(
+                "aliases-unreached",
+                f"held elsewhere too: {'; '.join(result.unreached)}",
+                "attributes of modules and classes, which a wrapper can take the place of",
+                "have the holders look the name up again, or wrap what they call it through",
+            ),
+        )

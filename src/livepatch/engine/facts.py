@@ -1,0 +1,81 @@
+"""What a survey finds: facts for the checks, and the values that a patch's layer would hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from livepatch.engine.caches import Cache
+from livepatch.engine.code import CodeKind, Parameter
+from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.refusal import Refusal
+from livepatch.engine.stack import Slot
+from livepatch.engine.sweep import CallSite
+from livepatch.patch import Target
+
+__all__ = ["Survey", "TargetFacts", "short"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetFacts:
+    """The two sides of one function, as far as callers and pins can tell them apart."""
+
+    target: Target
+    count: int
+    via: tuple[str, ...]
+    kinds: tuple[CodeKind, CodeKind]
+    parameters: tuple[tuple[Parameter, ...], tuple[Parameter, ...]]
+    expect: tuple[str, ...]
+    pin: str
+    on_disk: bool | None
+    """Whether the file on disk gives the code in memory; ``None`` if that cannot be told."""
+    asserts: bool
+    forwarded: bool
+    caches: tuple[str, ...]
+    covers: str | None
+    alias_of: str
+    variants: int
+
+
+@dataclass(slots=True)
+class Survey:
+    """All that was found, and the values that the patch's layer would hold."""
+
+    facts: list[TargetFacts] = field(default_factory=list)
+    observations: list[tuple[str, Refusal]] = field(default_factory=list)
+    values: dict[Slot, object] = field(default_factory=dict)
+    originals: dict[Slot, object] = field(default_factory=dict)
+    sources: dict[str, str] = field(default_factory=dict)
+    caches: list[Cache] = field(default_factory=list)
+    calls: list[tuple[Target, CallSite]] = field(default_factory=list)
+    walked: float | None = None
+
+    def note(self, target: object, refusal: Refusal) -> None:
+        """Keep an observation about a target."""
+        self.observations.append((str(target), refusal))
+
+    def put(self, owner: object, name: str, value: object, label: str) -> None:
+        """Let the layer hold `value` in an attribute; remember what is there now."""
+        slot = slot_of(owner, name, label)
+        if slot in self.values and self.values[slot] is not value:
+            self.note(
+                label,
+                Refusal(
+                    "changed-twice",
+                    f"two changes of this patch reach {label}",
+                    "one change for each live object",
+                    "name one of the paths that lead to it",
+                ),
+            )
+        self.values[slot] = value
+        self.originals.setdefault(slot, value_of(slot))
+
+
+_SHOWN = (type(None), bool, int, float, complex, str, bytes)
+
+
+def short(value: object) -> str:
+    """A value in a few characters; only plain values are shown, as any other's ``repr`` is somebody's code."""
+    if type(value) not in _SHOWN:
+        return f"a {type(value).__module__}.{type(value).__qualname__}"
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
