@@ -16,6 +16,7 @@ import livepatch
 
 NewPatch = Callable[[], livepatch.Patch]
 WriteModule = Callable[..., ModuleType]
+WriteFix = Callable[..., livepatch.Patch]
 
 _numbers = itertools.count(1)
 
@@ -64,3 +65,22 @@ def write_module(distribution: Path) -> Iterator[WriteModule]:
 def new_patch(distribution: Path) -> NewPatch:
     """An empty patch for the specimen distribution, with an id of its own."""
     return lambda: livepatch.Patch(f"FIX-{next(_numbers)}", package="specimen", versions="==1.0")
+
+
+@pytest.fixture
+def write_fix(write_module: WriteModule, new_patch: NewPatch) -> WriteFix:
+    """A patch in a module of its own, as an author would write it: ``write_fix(target, replacement, above=…)``.
+
+    In `replacement` ``@replace`` stands for the decorator; without one it comes first.
+    """
+
+    def write(target: str, replacement: str, above: str = "") -> livepatch.Patch:
+        decorator = f"@fix.replace({target!r})"
+        body = textwrap.dedent(replacement).strip()
+        body = body.replace("@replace", decorator) if "@replace" in body else f"{decorator}\n{body}"
+        made = f"fix = livepatch.Patch({new_patch().id!r}, package='specimen', versions='==1.0')"
+        fix = write_module("\n".join(["import livepatch", textwrap.dedent(above).strip(), made, body, ""])).fix
+        assert isinstance(fix, livepatch.Patch)
+        return fix
+
+    return write
