@@ -278,7 +278,7 @@ def _shapes_table(batches: int, turns: int) -> Table:
         figures = {"ns": timed.ns(name), "to source": timed.ratio(name, f"{shape}, in the source")}
         rows.append(Row(shape, figures, Bar("to source", _MOST) if held else None))
     return Table(
-        "A call under a patch that changes more than a body, beside the same in the source",
+        "A call under a patch of more than a body: beside the same in the source",
         (Column("ns", "{:.1f}"), Column("to source", "{:.2f}")),
         rows,
     )
