@@ -1,0 +1,226 @@
+"""The documents tell the truth: what they show runs, what they list is complete, where they point there is something.
+
+A comment before a fenced block says what the block is:
+
+* ``<!-- file: NAME -->``: it is written to NAME, beside the files of examples/first_patch;
+* ``<!-- run -->``: it is run there, in a process of its own, and ends with status 0;
+* ``<!-- output: NAME -->``: it is what running the file NAME prints, but for a report's ``info:`` lines, which differ
+  between interpreters.
+"""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCE = ROOT / "src" / "livepatch"
+FIRST_PATCH = ROOT / "examples" / "first_patch"
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
+
+
+class Block(NamedTuple):
+    what: str
+    name: str
+    text: str
+    line: int
+
+
+def blocks(document: Path) -> list[Block]:
+    pattern = r"<!-- (file|run|output)(?:: (\S+))? -->\n```\w*\n(.*?)^```$"
+    text = document.read_text(encoding="utf-8")
+    found = re.finditer(pattern, text, re.DOTALL | re.MULTILINE)
+    return [Block(m[1], m[2] or "", m[3], text.count("\n", 0, m.start(3)) + 1) for m in found]
+
+
+def run(script: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, "-W", "error", script],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment,
+    )
+
+
+def without_information(text: str) -> str:
+    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith("  info: "))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    target = tmp_path / "first_patch"
+    shutil.copytree(FIRST_PATCH, target, ignore=shutil.ignore_patterns("__pycache__"))
+    return target
+
+
+def name_of(document: Path) -> str:
+    return str(document.relative_to(ROOT))
+
+
+RUNNABLE = [document for document in DOCUMENTS if blocks(document)]
+
+
+@pytest.mark.parametrize("document", RUNNABLE, ids=name_of)
+def test_what_a_document_shows_runs_and_prints_what_it_says(document, folder):
+    for block in blocks(document):
+        if block.what == "file":
+            path = folder / block.name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(block.text, encoding="utf-8")
+            continue
+        script = folder / (block.name or f"{document.stem}_line_{block.line}.py")
+        if block.what == "run":
+            script.write_text(block.text, encoding="utf-8")
+        done = run(script.name, folder)
+        assert done.returncode == 0, f"{name_of(document)}:{block.line}\n{done.stdout}{done.stderr}"
+        if block.what == "output":
+            assert without_information(done.stdout) == block.text
+
+
+def test_the_readme_shows_the_example_that_lies_ready():
+    shown = {block.name: block.text for block in blocks(ROOT / "README.md") if block.what == "file"}
+    assert set(shown) == {
+        "nodeclient/mempool.py",
+        "nodeclient-2.1.0.dist-info/METADATA",
+        "fixes.py",
+        "node.py",
+    }
+    for name, text in shown.items():
+        assert (FIRST_PATCH / name).read_text(encoding="utf-8") == text, name
+
+
+def test_no_marked_block_is_overlooked():
+    for document in DOCUMENTS:
+        marks = re.findall(r"^<!--.*-->$", document.read_text(encoding="utf-8"), re.MULTILINE)
+        assert len(marks) == len(blocks(document)), name_of(document)
+
+
+# Findings
+
+
+def codes_in(node: ast.expr) -> list[str]:
+    if isinstance(node, ast.IfExp):
+        return [*codes_in(node.body), *codes_in(node.orelse)]
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+
+
+def constant_of(tree: ast.Module, name: str) -> ast.expr | None:
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
+            return node.value
+    return None
+
+
+def findings_of_the_source() -> dict[str, set[str]]:
+    """Every stable code, with the severities that it may have, as the calls in the source name them."""
+    found: dict[str, set[str]] = {}
+    milder = constant_of(ast.parse((SOURCE / "compat" / "checks.py").read_text(encoding="utf-8")), "_MILDER")
+    assert milder is not None
+    mild = ast.literal_eval(milder)
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+            named = {keyword.arg: keyword.value for keyword in node.keywords}
+            if called == "Refusal":
+                for code in codes_in(node.args[0] if node.args else named["code"]):
+                    found.setdefault(code, set()).add(mild.get(code, "error"))
+            elif called == "_finding":
+                for code in codes_in(node.args[1]):
+                    found.setdefault(code, set()).update(codes_in(node.args[0]))
+            elif called == "Finding":
+                for code in codes_in(named["code"]):
+                    found.setdefault(code, set()).update(codes_in(named["severity"]))
+    return found
+
+
+def findings_of_the_document() -> list[tuple[str, str, str, str]]:
+    rows = []
+    for line in (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
+        if line.startswith("| `") and len(cells) == 4:
+            rows.append((cells[0].strip("`"), *cells[1:]))
+    return rows
+
+
+def test_the_source_is_read_as_it_should_be():
+    found = findings_of_the_source()
+    assert found["not-installed"] == {"error"}
+    assert found["native"] == {"error"}
+    assert found["alias-unproved"] == {"warning"}
+    assert found["audit-hook"] == {"error", "info"}
+    assert found["foreign-change"] == {"error"}
+
+
+def test_every_finding_is_documented_and_no_other():
+    rows = [row[0] for row in findings_of_the_document()]
+    assert len(rows) == len(set(rows))
+    assert set(rows) == set(findings_of_the_source())
+
+
+def test_every_finding_is_documented_with_its_severity_and_what_to_do():
+    severities = findings_of_the_source()
+    for code, severity, meaning, action in findings_of_the_document():
+        assert set(severity.split(" or ")) == severities[code], code
+        assert meaning, code
+        assert action, code
+
+
+def test_the_codes_that_other_documents_name_exist():
+    known = set(findings_of_the_source())
+    text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
+    in_brackets = set(re.findall(r"\(`([a-z]+(?:-[a-z]+)+)`\)", text))
+    assert in_brackets <= known
+
+
+# Links
+
+
+def anchors(document: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
+def test_relative_links_lead_somewhere(document):
+    text = re.sub(r"^```.*?^```$", "", document.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    for link in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+# What the threat model says that livepatch never does
+
+
+NEVER = {
+    "asyncio.subprocess", "http", "logging", "marshal", "multiprocessing", "pickle", "shelve", "socket", "ssl",
+    "subprocess", "tempfile", "urllib",
+}  # fmt: skip
+
+
+def test_what_livepatch_never_does_it_does_not_even_import():
+    imported: set[str] = set()
+    for path in SOURCE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module)
+    assert {name for name in imported if name in NEVER or name.partition(".")[0] in NEVER} == set()
