@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from types import FunctionType
 from typing import TYPE_CHECKING
 
 import pytest
@@ -249,6 +250,20 @@ def test_a_name_that_the_nested_replacement_brings_along(write_module: WriteModu
         f"{m.__name__}:make.<locals>.inner", "def inner(a=0): return TAG, k, a", above="TAG = 'new ' + 'tag'"
     )
     cycle(fix, m.before, ("old", 1, 0), ("new tag", 1, 0), m)
+
+
+@pytest.mark.parametrize("made", ["while on", "while off"])
+def test_copies_made_later_follow_off_and_on(made: str, write_module: WriteModule, write_fix: WriteFix):
+    m = write_module("def f(): return 'old'")
+    fix = write_fix(f"{m.__name__}:f", "def f(): return 'new'")
+    applied = livepatch.apply(fix, mode="on" if made == "while on" else "off")
+    copy = FunctionType(m.f.__code__, vars(m))
+    applied.mode = "off"
+    assert copy() == "old"
+    applied.mode = "on"
+    assert copy() == "new", "the fix is on, and a live function does not have it"
+    applied.revert()
+    assert copy() == "old"
 
 
 # What cannot follow is left as it is and named
