@@ -88,6 +88,13 @@ ATTRIBUTES = {
         {},
         {"a": str},
     ),
+    "annotations that were set by hand": (
+        "def f(a): return 1\nf.__annotations__ = {'a': int}",
+        "def f(a: str): return 1",
+        "m.f.__annotations__",
+        {"a": int},
+        {"a": str},
+    ),
     "annotations that are left out stay": (
         "def f(a: int) -> int: return 'old'",
         "def f(a): return 'new'",
