@@ -6,10 +6,10 @@ import threading
 from collections.abc import Iterable
 
 from livepatch.engine.stack import Mode
-from livepatch.errors import PatchError
+from livepatch.errors import PatchError, spelled
 from livepatch.patch import Patch
 
-__all__ = ["check_mode", "check_patch", "check_seconds", "check_text", "names_of"]
+__all__ = ["check_consistency", "check_mode", "check_patch", "check_seconds", "check_text", "names_of"]
 
 MODES: tuple[Mode, ...] = ("on", "off")
 
@@ -17,38 +17,47 @@ MODES: tuple[Mode, ...] = ("on", "off")
 def check_patch(patch: object) -> None:
     """Raise :class:`TypeError` unless it is a patch."""
     if not isinstance(patch, Patch):
-        raise TypeError(f"patch must be a livepatch.Patch, not {patch!r}")
+        raise TypeError(f"patch must be a livepatch.Patch, not {spelled(patch)}")
 
 
 def check_text(argument: str, value: object) -> None:
     """Raise :class:`TypeError` unless it is a string."""
     if not isinstance(value, str):
-        raise TypeError(f"{argument} must be a str, not {value!r}")
+        raise TypeError(f"{argument} must be a str, not {spelled(value)}")
 
 
 def check_mode(mode: object) -> None:
     """Raise :class:`TypeError` or :class:`PatchError` unless it is a mode."""
     check_text("mode", mode)
     if mode not in MODES:
-        raise PatchError("mode is unknown", found=repr(mode), expected=" or ".join(map(repr, MODES)))
+        raise PatchError("mode is unknown", found=spelled(mode), expected=" or ".join(map(repr, MODES)))
+
+
+def check_consistency(consistency: object) -> None:
+    """Raise :class:`TypeError` or :class:`PatchError` unless it is a way to switch that this version has."""
+    if consistency is None:
+        return
+    check_text("consistency", consistency)
+    if consistency != "immediate":
+        raise PatchError("consistency is unknown", found=spelled(consistency), expected="None or 'immediate'")
 
 
 def check_seconds(argument: str, value: object) -> None:
     """Raise :class:`TypeError` or :class:`PatchError` unless it is a time that can be waited."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise TypeError(f"{argument} must be a number of seconds, not {value!r}")
+        raise TypeError(f"{argument} must be a number of seconds, not {spelled(value)}")
     if not 0 <= value <= threading.TIMEOUT_MAX:
         raise PatchError(
-            f"{argument} is no number of seconds to wait", found=repr(value), expected="0 or more, and finite"
+            f"{argument} is no number of seconds to wait", found=spelled(value), expected="0 or more, and finite"
         )
 
 
 def names_of(argument: str, values: object) -> tuple[str, ...]:
     """The strings in `values`, each once.  Raises :class:`TypeError` if it holds anything else."""
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"{argument} must be ids of patches, such as ['CVE-2026-1'], not {values!r}")
+        raise TypeError(f"{argument} must be ids of patches, such as ['CVE-2026-1'], not {spelled(values)}")
     names = tuple(values)
     for name in names:
         if not isinstance(name, str):
-            raise TypeError(f"{argument} must hold ids of patches, not {name!r}")
+            raise TypeError(f"{argument} must hold ids of patches, not {spelled(name)}")
     return tuple(dict.fromkeys(names))

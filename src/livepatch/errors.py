@@ -23,7 +23,21 @@ __all__ = [
     "TransitionError",
     "TrustError",
     "UnknownPatchError",
+    "spelled",
 ]
+
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+
+
+def spelled(value: object) -> str:
+    """A value in a few characters.  Only plain values are shown: any other's ``repr`` is somebody's code."""
+    if type(value) not in _PLAIN:
+        return f"a {type(value).__module__}.{type(value).__qualname__}"
+    if type(value) is int and value.bit_length() > 200:
+        return f"an int of {value.bit_length()} bits"
+    text = repr(value if not isinstance(value, (str, bytes)) else value[:100])
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 class LivepatchError(Exception):

@@ -7,6 +7,7 @@ process is as it was before it.
 
 from __future__ import annotations
 
+import collections
 import os
 import sys
 import threading
@@ -84,58 +85,69 @@ class Live:
         self.state = transition.State()
         self.records: dict[str, Record] = {}
         self.reverted: dict[str, Status] = {}
-        self._lock = threading.RLock()
-        self._changing = False
-        self._planned: transition.Plan | None = None
+        self._lock = threading.Lock()
+        self._owner: int | None = None
+        self._before: tuple[Stack, dict[str, Record], dict[str, Status]] | None = None
         self._shown: dict[str, str] = {}
 
     def transact(self, timeout: float, body: Callable[[], T]) -> T:
         """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
-        if not self._lock.acquire(timeout=timeout):
+        if self._owner == threading.get_ident():
             raise TransitionError(
-                f"another thread was still switching after {timeout:g} s",
-                timeout=timeout,
-                found="a switch in progress",
+                "this thread is in the middle of a switch",
+                found="a call from a signal handler, a __del__ or a log processor that the switch itself ran",
                 expected="one switch at a time",
-                action="try again, or with a longer timeout",
+                action="hand the call to another thread, or make it when the switch has returned",
             )
-        lock = self._lock
+        # An interrupt may strike as soon as the lock is taken.  Whether it was is noted by the same call into C.
+        lock, taken = self._lock, collections.deque[bool](maxlen=1)
         try:
-            if self._changing:
+            taken.extend(map(lock.acquire, (True,), (timeout,)))
+            if not taken[0]:
                 raise TransitionError(
-                    "this thread is in the middle of a switch",
-                    found="a call from a signal handler, a __del__ or a log processor that the switch itself ran",
+                    f"another thread was still switching after {timeout:g} s",
+                    timeout=timeout,
+                    found="a switch in progress",
                     expected="one switch at a time",
-                    action="hand the call to another thread, or make it when the switch has returned",
+                    action="try again, or with a longer timeout",
                 )
-            stack, records, reverted = self.state.stack, self.records, self.reverted
-            self._changing = True
-            try:
-                return body()
-            except BaseException:
-                self._recover(stack, records, reverted)
-                raise
-            finally:
-                self._planned = None
-                self._shown = {}
-                self._changing = False
+            return self._alone(body)
         finally:
-            lock.release()
+            if taken and taken[0]:
+                lock.release()
 
-    def _recover(self, stack: Stack, records: dict[str, Record], reverted: dict[str, Status]) -> None:
-        if self._planned is not None:
-            restore(self._planned.writes)
-        self.state.stack, self.records, self.reverted = stack, records, reverted
+    def _alone(self, body: Callable[[], T]) -> T:
+        try:
+            self._owner = threading.get_ident()
+            self._before = (self.state.stack, self.records, self.reverted)
+            return body()
+        except BaseException:
+            self._recover()
+            raise
+        finally:
+            self._before = None
+            self._shown = {}
+            self.state.undo = ()
+            self._owner = None
+
+    def _recover(self) -> None:
+        """Put back what the transaction has changed so far."""
+        if self._before is None:
+            return
+        restore(self.state.undo)
+        self.state.stack, self.records, self.reverted = self._before
         for filename in self._shown:
             source.forget_source(filename)
-        for record in records.values():
+        for record in self.records.values():
             for filename, text in record.sources.items():
                 source.show_source(filename, text)
 
     def after_fork(self) -> None:
-        """Only the forking thread lives on in the child; a switch that another was making is not ours to finish."""
-        self._lock = threading.RLock()
-        self._changing = False
+        """In a child: only the forking thread lives on, so a switch that another was making is taken back."""
+        if self._owner != threading.get_ident():
+            self._recover()
+            self._before = self._owner = None
+            self._lock = threading.Lock()
 
     # Within a transaction
 
@@ -143,7 +155,7 @@ class Live:
         """Survey the process for `patch`, and judge what was found.  Changes nothing."""
         stack = self.state.stack.only(lambda slot: slot.owner is not None)
         gone = frozenset(replaced)
-        found = survey(patch.id, patch.changes, stack, sys.modules, callers=callers)
+        found = survey(patch.id, patch.changes, stack, sys.modules, replaced=gone, callers=callers)
         places = [change.owner if isinstance(change, Addition) else change.target for change in patch.changes]
         holder = next((r.id for r in self.records.values() if r.flag == patch.flag and r.id != patch.id), None)
         facts = PatchFacts(
@@ -234,7 +246,7 @@ class Live:
 
     def _switch(self, new: Stack, caches: Iterable[Cache], *, whole: bool) -> tuple[transition.Plan, float]:
         """Go to another stack.  With `whole`, not if others have changed a place that must be written."""
-        self._planned = planned = transition.plan(self.state, new, sys.modules)
+        planned = transition.plan(self.state, new, sys.modules)
         if whole and planned.foreign:
             first = planned.foreign[0]
             raise TransitionError(
@@ -293,12 +305,14 @@ def _on_the_other_side(stack: Stack, layer: Layer) -> tuple[InFlight, ...]:
     codes: dict[int, CodeType] = {}
     held: dict[int, int] = {}
     for values in (stack.originals, *(other.values for other in stack.layers)):
-        for slot, value in values.items():
-            if isinstance(value, CodeType) and slot in layer.values and slot.name == "__code__":
-                held[id(value)] = held.get(id(value), 0) + 1
-                if id(value) not in wanted:
-                    codes[id(value)] = value
-    stale = [code for key, code in codes.items() if is_referenced(code, held[key] + 1)]
+        for slot in layer.values:
+            code = values.get(slot)
+            if slot.name == "__code__" and isinstance(code, CodeType):
+                held[id(code)] = held.get(id(code), 0) + 1
+                if id(code) not in wanted:
+                    codes[id(code)] = code
+            code = None  # a name would count as a holder
+    stale = [codes[key] for key in codes if is_referenced(codes, key, held[key])]
     return in_flight([inner for code in stale for inner in (code, *nested_codes(code))])
 
 

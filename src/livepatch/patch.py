@@ -8,13 +8,14 @@ written to until then, and later changes to it do nothing to what was applied.
 from __future__ import annotations
 
 import functools
+import keyword
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from livepatch.errors import PatchError
+from livepatch.errors import PatchError, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -45,16 +46,16 @@ class Target:
         Raises :class:`PatchError`, or :class:`TypeError` if `text` is no string.
         """
         if not isinstance(text, str):
-            raise TypeError(f"{argument} must be a str such as 'package.module:Class.method', not {text!r}")
+            raise TypeError(f"{argument} must be a str such as 'package.module:Class.method', not {spelled(text)}")
         module, colon, qualname = text.partition(":")
         right = "'package.module' or 'package.module:Class'" if owner else "'package.module:Class.method'"
         if not module or not all(part.isidentifier() for part in module.split(".")):
-            raise PatchError(f"{argument} names no module", found=repr(text), expected=right)
+            raise PatchError(f"{argument} names no module", found=spelled(text), expected=right)
         if not colon and owner:
             return cls(module, "")
         segments = qualname.split(".")
         if not all(_SEGMENT.fullmatch(part) for part in segments) or segments[0] == "<locals>":
-            raise PatchError(f"{argument} has no qualified name", found=repr(text), expected=right)
+            raise PatchError(f"{argument} has no qualified name", found=spelled(text), expected=right)
         return cls(module, qualname)
 
     def __str__(self) -> str:
@@ -122,9 +123,9 @@ class Patch:
     ) -> None:
         for argument, value in (("id", id), ("package", package), ("versions", versions), ("summary", summary)):
             if not isinstance(value, str):
-                raise TypeError(f"{argument} must be a str, not {value!r}")
+                raise TypeError(f"{argument} must be a str, not {spelled(value)}")
         if flag is not None and not isinstance(flag, str):
-            raise TypeError(f"flag must be a str or None, not {flag!r}")
+            raise TypeError(f"flag must be a str or None, not {spelled(flag)}")
         self.id = _name("id", id)
         self.flag = self.id if flag is None else _name("flag", flag)
         self.package = _distribution(package)
@@ -157,8 +158,13 @@ class Patch:
     def add(self, owner: str, /, **names: object) -> None:
         """Add new `names` to the module or class `owner`.  Names that exist already are refused at check."""
         where = Target.parse(owner, argument="owner", owner=True)
+        odd = next((name for name in names if not name.isidentifier() or keyword.iskeyword(name)), None)
+        if odd is not None:
+            raise PatchError("names holds no usable name", found=spelled(odd), expected="Python identifiers")
         if not names:
-            raise PatchError("names is empty", found=f"add({owner!r})", expected="one name or more, such as LIMIT=4096")
+            raise PatchError(
+                "names is empty", found=f"add({spelled(owner)})", expected="one name or more, such as LIMIT=4096"
+            )
         self._add(Addition(where, MappingProxyType(dict(names))))
 
     def set(self, target: str, value: object) -> None:
@@ -174,7 +180,9 @@ class Patch:
 
         def register(wrapper: T) -> T:
             if not callable(wrapper):
-                raise TypeError(f"wrapper must be callable as (wrapped, instance, args, kwargs), not {wrapper!r}")
+                raise TypeError(
+                    f"wrapper must be callable as (wrapped, instance, args, kwargs), not {spelled(wrapper)}"
+                )
             self._add(Wrapping(where, wrapper))
             return wrapper
 
@@ -207,7 +215,7 @@ def _name(argument: str, value: str) -> str:
     if not _ID.fullmatch(value):
         raise PatchError(
             f"{argument} is no usable name",
-            found=repr(value),
+            found=spelled(value),
             expected="1 to 128 letters, digits and . _ : + -, beginning with a letter or digit",
         )
     return value
@@ -215,7 +223,7 @@ def _name(argument: str, value: str) -> str:
 
 def _distribution(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", value):
-        raise PatchError("package is no distribution name", found=repr(value), expected="such as 'nodeclient'")
+        raise PatchError("package is no distribution name", found=spelled(value), expected="such as 'nodeclient'")
     return value
 
 
@@ -223,28 +231,30 @@ def _specifier(value: str) -> str:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     if not value.strip():
-        raise PatchError("versions is empty", found=repr(value), expected="a PEP 440 specifier such as '>=2.1,<2.3'")
+        raise PatchError("versions is empty", found=spelled(value), expected="a PEP 440 specifier such as '>=2.1,<2.3'")
     try:
         return str(SpecifierSet(value))
     except InvalidSpecifier as error:
         raise PatchError(
-            "versions is no PEP 440 specifier", found=repr(value), expected="such as '>=2.1,<2.3'"
+            "versions is no PEP 440 specifier", found=spelled(value), expected="such as '>=2.1,<2.3'"
         ) from error
 
 
 def _pins(expect: str | Iterable[str] | None) -> tuple[str, ...]:
     if expect is None:
         return ()
+    if not isinstance(expect, (str, Iterable)):
+        raise TypeError(f"expect must be a fingerprint or several, not {spelled(expect)}")
     pins = (expect,) if isinstance(expect, str) else tuple(expect)
     for pin in pins:
         if not isinstance(pin, str):
-            raise TypeError(f"expect must be a fingerprint or several, not {pin!r}")
+            raise TypeError(f"expect must be a fingerprint or several, not {spelled(pin)}")
         if not re.fullmatch(r"cp3\d+(-O{1,2})?:[0-9a-f]{32}", pin):
             raise PatchError(
-                "expect is no fingerprint", found=repr(pin), expected="what livepatch.fingerprint('m:f') gives"
+                "expect is no fingerprint", found=spelled(pin), expected="what livepatch.fingerprint('m:f') gives"
             )
     if not pins:
-        raise PatchError("expect is empty", found=repr(expect), expected="one fingerprint or more, or None")
+        raise PatchError("expect is empty", found=spelled(expect), expected="one fingerprint or more, or None")
     return pins
 
 
@@ -265,5 +275,5 @@ def _check_source(source: object) -> None:
         if type(function) is not FunctionType or hasattr(function, "__wrapped__"):
             raise TypeError(
                 "replacement must be a plain function or a class, perhaps as staticmethod, classmethod, property "
-                f"or cached_property, not {source!r}; the target keeps its own decorators, leave them out here"
+                f"or cached_property, not {spelled(source)}; the target keeps its own decorators, leave them out here"
             )

@@ -5,21 +5,20 @@ A patched function may itself apply and revert: its own call ends on the code th
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from types import CellType, FunctionType
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from livepatch import standing
-from livepatch.arguments import check_mode, check_patch, check_seconds, check_text, names_of
+from livepatch.arguments import check_consistency, check_mode, check_patch, check_seconds, check_text, names_of
 from livepatch.engine import code
 from livepatch.engine.locate import find
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Mode
-from livepatch.errors import BundleError, IncompatibleError, PatchError
+from livepatch.errors import BundleError, IncompatibleError, PatchError, spelled
 from livepatch.live import Record, live, unknown
 from livepatch.patch import Patch, Target
 from livepatch.report import Report
@@ -27,6 +26,8 @@ from livepatch.standing import Status, Verification
 
 __all__ = ["Applied", "Flags", "apply", "check", "fingerprint", "flags", "revert", "status", "verify"]
 
+# A look may have to go through the heap, which stops other threads: at most a fiftieth of the time goes into looking.
+_RARELY = 50
 _WAIT = 30.0  # seconds that a call without a timeout of its own waits for another thread's switch
 
 
@@ -79,14 +80,13 @@ def apply(
     if isinstance(patch, (str, os.PathLike)):
         raise BundleError(
             "patch files cannot be read by this version",
-            found=repr(os.fspath(patch)),
+            found=spelled(os.fspath(patch)),
             expected="a livepatch.Patch",
             action="describe the fix as a Patch in code",
         )
     check_patch(patch)
     check_mode(mode)
-    if consistency not in (None, "immediate"):
-        raise PatchError("consistency is unknown", found=repr(consistency), expected="None or 'immediate'")
+    check_consistency(consistency)
     check_seconds("timeout", timeout)
     for argument, value in (("trust", trust), ("policy", policy)):
         if value is not None:
@@ -196,20 +196,22 @@ class Applied:
             check_seconds("timeout", timeout)
         end = float("inf") if timeout is None else time.monotonic() + timeout
         pause = 0.001
-        while not self.status().drained:
+        while not (look := _look(self)).drained:
             left = end - time.monotonic()
             if left <= 0:
                 return False
+            pause = max(min(pause * 2, 0.1), look.seconds * _RARELY)
             time.sleep(min(pause, left))
-            pause = min(pause * 2, 0.1)
         return True
 
     async def settled(self) -> None:
         """Wait, in asyncio, until no call is left on the other side."""
+        import asyncio
+
         pause = 0.001
-        while not self.status().drained:
+        while not (look := _look(self)).drained:
+            pause = max(min(pause * 2, 0.1), look.seconds * _RARELY)
             await asyncio.sleep(pause)
-            pause = min(pause * 2, 0.1)
 
     def _is_applied(self) -> bool:
         return live.records.get(self.id) is self._record
@@ -220,6 +222,17 @@ class Applied:
 
     def __repr__(self) -> str:
         return f"<livepatch.Applied {self.id} {self.mode if self._is_applied() else 'reverted'}>"
+
+
+class _Look(NamedTuple):
+    drained: bool
+    seconds: float
+
+
+def _look(applied: Applied) -> _Look:
+    """See whether a patch is drained, and what seeing it took."""
+    begun = time.perf_counter()
+    return _Look(applied.status().drained, time.perf_counter() - begun)
 
 
 class Flags(Mapping[str, Mode]):

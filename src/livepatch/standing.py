@@ -7,9 +7,9 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Literal
 
 from livepatch.engine.commit import value_of
-from livepatch.engine.facts import short
 from livepatch.engine.frames import InFlight
 from livepatch.engine.stack import ABSENT, Mode, Slot, Stack
+from livepatch.errors import spelled
 from livepatch.report import Finding
 
 __all__ = ["State", "Status", "Verification", "verified"]
@@ -111,7 +111,7 @@ def describe(value: object, modules: dict[str, ModuleType]) -> str:
         return f"code {value.co_qualname} of {value.co_filename}:{value.co_firstlineno}" + (
             f" ({author})" if author else ""
         )
-    return short(value)
+    return spelled(value)
 
 
 def _module_of(filename: str, modules: dict[str, ModuleType]) -> str:

@@ -46,7 +46,7 @@ def is_origin(module: ModuleType, name: str, value: object) -> bool:
 
 def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bool:
     """Whether the source of `importer` says ``from module import name as alias``.  No source proves nothing."""
-    for node in _imports(importer, name):
+    for node in _imports(importer, name, module.rpartition(".")[2]):
         if isinstance(node, ast.ImportFrom) and _absolute(node, importer) == module:
             given = [(item.name, item.asname or item.name) for item in node.names]
             if (name, alias) in given or (name == alias and ("*", "*") in given):
@@ -54,15 +54,17 @@ def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bo
     return False
 
 
-def _imports(module: ModuleType, name: str) -> list[ast.Import | ast.ImportFrom]:
-    """The import statements of a module's source file; none if its text cannot import `name`."""
+def _imports(module: ModuleType, name: str, origin: str = "") -> list[ast.Import | ast.ImportFrom]:
+    """The import statements of a module's source file; none if its text cannot import `name` from `origin`."""
     filename = namespace_of(module).get("__file__")
     if not isinstance(filename, str) or not filename.endswith(".py"):
         return []
     try:
         with tokenize.open(filename) as file:
             text = file.read()
-        tree = ast.parse(text) if name in text or "import *" in text else ast.Module([], [])
+        # Most modules that hold an equal value have never heard of the one that it may have come from.
+        possible = (name in text or "import *" in text) and (origin in text or "from ." in text)
+        tree = ast.parse(text) if possible else ast.Module([], [])
     except (SyntaxError, ValueError, OSError):
         return []
     return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]

@@ -118,11 +118,18 @@ def empty_cells(code: CodeType) -> tuple[CellType, ...]:
 
 
 def with_constant(code: CodeType, old: CodeType, new: CodeType) -> CodeType:
-    """The same code, making `new` where it made `old`, at whatever depth."""
+    """The same code, making `new` where it made `old`, or the one nested function of that name, at whatever depth."""
+    nested = list(nested_codes(code))
+    if all(constant is not old for constant in nested):
+        (old,) = (constant for constant in nested if constant.co_qualname == old.co_qualname)
+    return _exchange(code, old, new)
+
+
+def _exchange(code: CodeType, old: CodeType, new: CodeType) -> CodeType:
     constants = tuple(
         new
         if constant is old
-        else with_constant(constant, old, new)
+        else _exchange(constant, old, new)
         if isinstance(constant, CodeType) and any(nested is old for nested in nested_codes(constant))
         else constant
         for constant in code.co_consts

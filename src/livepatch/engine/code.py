@@ -24,6 +24,7 @@ __all__ = [
     "fingerprint",
     "kind_of",
     "names_loaded",
+    "names_stored",
     "nested_codes",
     "parameters_of",
     "private_names",
@@ -90,33 +91,26 @@ def nested_codes(code: CodeType) -> Iterator[CodeType]:
 
 
 _GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
-_GLOBAL_STORES = frozenset({"STORE_GLOBAL", "STORE_NAME"})
 
 
 def names_loaded(code: CodeType) -> frozenset[str]:
-    """The names that this code, and all inside it, looks up among globals and builtins and does not make itself."""
+    """The names that this code, and all inside it, looks up among globals and builtins; a class body's own left out."""
     import dis
 
     loaded: set[str] = set()
     for part in (code, *nested_codes(code)):
-        if not part.co_names:
-            continue
-        made: set[str] = set()
-        for instruction in dis.get_instructions(part):
-            if instruction.opname in _GLOBAL_LOADS:
-                loaded.add(instruction.argval)
-            elif instruction.opname == "STORE_NAME":
-                made.add(instruction.argval)  # a class body's own names
-        if not part.co_flags & inspect.CO_NEWLOCALS:
-            loaded -= made
-    stored = {
-        instruction.argval
-        for part in (code, *nested_codes(code))
-        if part.co_names
-        for instruction in dis.get_instructions(part)
-        if instruction.opname == "STORE_GLOBAL"
-    }
-    return frozenset(loaded - stored - {"__name__", "__module__", "__qualname__"})
+        instructions = list(dis.get_instructions(part)) if part.co_names else []
+        made = {i.argval for i in instructions if i.opname == "STORE_NAME"}
+        loaded |= {i.argval for i in instructions if i.opname in _GLOBAL_LOADS} - made
+    return frozenset(loaded - {"__name__", "__module__", "__qualname__"})
+
+
+def names_stored(code: CodeType) -> frozenset[str]:
+    """The globals that this code, and all inside it, assigns."""
+    import dis
+
+    parts = [part for part in (code, *nested_codes(code)) if part.co_names]
+    return frozenset(i.argval for part in parts for i in dis.get_instructions(part) if i.opname == "STORE_GLOBAL")
 
 
 def private_names(code: CodeType) -> frozenset[str]:

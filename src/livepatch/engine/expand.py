@@ -54,6 +54,7 @@ class WrapperFor:
 
 
 Step = NewBody | NewAttribute | ValueFor | WrapperFor
+Lacks = Callable[[type, str], bool]
 
 # What every class body has, or the class machinery puts there, and no author means as a change.
 _IGNORED = frozenset({
@@ -64,11 +65,16 @@ _IGNORED = frozenset({
 })  # fmt: skip
 
 
-def expand(changes: tuple[Change, ...], modules: dict[str, ModuleType]) -> Iterator[Step | tuple[Target, Refusal]]:
-    """Each change as steps; one that cannot be made as its target and the reason."""
+def expand(
+    changes: tuple[Change, ...], modules: dict[str, ModuleType], lacks: Lacks
+) -> Iterator[Step | tuple[Target, Refusal]]:
+    """Each change as steps; one that cannot be made as its target and the reason.
+
+    `lacks` says whether a class is without a name but for what patches brought.
+    """
     for change in changes:
         if isinstance(change, Replacement):
-            yield from _replacement(change, modules)
+            yield from _replacement(change, modules, lacks)
         elif isinstance(change, Addition):
             yield from _addition(change, modules)
         elif isinstance(change, Assignment):
@@ -77,10 +83,12 @@ def expand(changes: tuple[Change, ...], modules: dict[str, ModuleType]) -> Itera
             yield WrapperFor(change.target, change.wrapper)
 
 
-def _replacement(change: Replacement, modules: dict[str, ModuleType]) -> Iterator[Step | tuple[Target, Refusal]]:
+def _replacement(
+    change: Replacement, modules: dict[str, ModuleType], lacks: Lacks
+) -> Iterator[Step | tuple[Target, Refusal]]:
     source = change.source
     if isinstance(source, type):
-        yield from _class_body(change, source, modules)
+        yield from _class_body(change, source, modules, lacks)
         return
     place = resolve(change.target, modules)
     live = place.value if isinstance(place, Place) and place.owner is not None else ABSENT
@@ -123,7 +131,7 @@ def _kind_name(value: object) -> str:
 
 
 def _class_body(
-    change: Replacement, source: type, modules: dict[str, ModuleType]
+    change: Replacement, source: type, modules: dict[str, ModuleType], lacks: Lacks
 ) -> Iterator[Step | tuple[Target, Refusal]]:
     place = resolve(change.target, modules)
     if isinstance(place, Refusal):
@@ -148,17 +156,17 @@ def _class_body(
     for name, value in vars(source).items():
         if name in _IGNORED or is_a(value, MemberDescriptorType):
             continue
-        yield from _member(change, cls, source, name, value, modules)
+        yield from _member(change, cls, source, name, value, modules, lacks)
 
 
 def _member(
-    change: Replacement, cls: type, source: type, name: str, value: object, modules: dict[str, ModuleType]
+    change: Replacement, cls: type, source: type, name: str, value: object, modules: dict[str, ModuleType], lacks: Lacks
 ) -> Iterator[Step | tuple[Target, Refusal]]:
     prefix = mangled("__", source.__name__)
     plain = name[len(prefix) - 2 :] if name.startswith(prefix) and prefix != "__" else name
     attribute = mangled(plain, cls.__name__)
     target = Target(change.target.module, f"{change.target.qualname}.{plain}")
-    live = namespace_of(cls).get(attribute, ABSENT)
+    live = ABSENT if lacks(cls, attribute) else namespace_of(cls).get(attribute, ABSENT)
     if name == "__slots__":
         if live != value:
             yield (
@@ -184,7 +192,7 @@ def _member(
         else:
             yield from _functions_of(target, value, live, change.expect)
     elif is_class(value) and is_class(live):
-        yield from _class_body(Replacement(target, value, change.expect), value, modules)
+        yield from _class_body(Replacement(target, value, change.expect), value, modules, lacks)
     elif is_a(value, FunctionType, *_KINDS):
         yield from _functions_of(target, value, live, change.expect)
     else:

@@ -12,7 +12,7 @@ from livepatch.engine.stack import Slot
 from livepatch.engine.sweep import CallSite
 from livepatch.patch import Target
 
-__all__ = ["Survey", "TargetFacts", "short"]
+__all__ = ["Survey", "TargetFacts"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,14 +68,3 @@ class Survey:
             )
         self.values[slot] = value
         self.originals.setdefault(slot, value_of(slot))
-
-
-_SHOWN = (type(None), bool, int, float, complex, str, bytes)
-
-
-def short(value: object) -> str:
-    """A value in a few characters; only plain values are shown, as any other's ``repr`` is somebody's code."""
-    if type(value) not in _SHOWN:
-        return f"a {type(value).__module__}.{type(value).__qualname__}"
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 
@@ -25,10 +25,19 @@ class InFlight:
         return f"{self.function} at {self.file}:{self.line} ({self.holder})"
 
 
-def is_referenced(code: CodeType, held: int) -> bool:
-    """Whether anything but the `held` references that we know of, a frame perhaps, refers to `code`.  Constant time."""
-    # This function's argument, its caller's variable, and the argument of getrefcount come on top.
-    return sys.getrefcount(code) - held - 3 > 0
+def _references(codes: Mapping[int, CodeType], key: int) -> int:
+    return sys.getrefcount(codes[key])
+
+
+_ONLY_HERE = _references({0: compile("", "<livepatch>", "exec", dont_inherit=True)}, 0)
+
+
+def is_referenced(codes: Mapping[int, CodeType], key: int, held: int) -> bool:
+    """Whether anything else refers to ``codes[key]`` than `codes` itself and `held` references.  Constant time.
+
+    A frame that runs the code does, so what is not referenced is not in flight.
+    """
+    return _references(codes, key) - _ONLY_HERE - held > 0
 
 
 def in_flight(codes: Collection[CodeType]) -> tuple[InFlight, ...]:

@@ -52,7 +52,10 @@ def reachable(*roots: object) -> Iterator[object]:
 def instances_of(codes: list[CodeType]) -> list[FunctionType]:
     """All live functions that have one of these code objects.  Walks the whole heap."""
     wanted = {id(code) for code in codes}
-    found = [r for r in gc.get_referrers(*codes) if type(r) is FunctionType and id(r.__code__) in wanted]
+    # A search compares every reference with every argument, so with several a list of all objects is cheaper.
+    candidates = gc.get_referrers(*codes) if len(codes) <= 3 else gc.get_objects()
+    found = [item for item in candidates if type(item) is FunctionType and id(item.__code__) in wanted]
+    del candidates
     if hidden_from_the_heap_walk():
         seen = {id(function) for function in found}
         roots = [sys.modules, *sys._current_frames().values()]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import CodeType, FunctionType, ModuleType
 
-from livepatch.engine.aliases import bears_identity
+from livepatch.engine.aliases import bears_identity, imports_name
 from livepatch.engine.closures import same_shape
 from livepatch.engine.commit import slot_of, value_of
-from livepatch.engine.namespaces import owner_name
-from livepatch.engine.stack import ABSENT, Stack, Write
+from livepatch.engine.namespaces import is_module, owner_name
+from livepatch.engine.stack import ABSENT, Slot, Stack, Write
 from livepatch.engine.sweep import sweep
 from livepatch.engine.wrapping import unwritable
 
@@ -18,7 +18,7 @@ __all__ = ["latecomers"]
 
 
 def latecomers(
-    old: Stack, new: Stack, writes: Iterable[Write], modules: Mapping[str, ModuleType]
+    old: Stack, new: Stack, writes: list[Write], modules: Mapping[str, ModuleType]
 ) -> tuple[list[Write], list[str]]:
     """Writes for functions and names that got a leaving side from where we put it; and what must keep it, in words.
 
@@ -31,7 +31,10 @@ def latecomers(
     if not codes and not values:
         return [], []
     functions = [f for w in leaving if id(w.before) in codes and isinstance(f := w.slot.owner, FunctionType)]
-    swept = sweep(modules if values else {}, functions, [w.before for w in values.values()], held=held_by(old, new))
+    held = held_by(old, new)
+    held.update(id(write.before) for write in writes)
+    before = [write.before for write in values.values()]
+    swept = sweep(modules if values else {}, functions, before, held=held, thorough=False)
     known = {(write.slot.owner_id, write.slot.name) for write in leaving}
     found: list[Write] = []
     kept: list[str] = []
@@ -49,6 +52,9 @@ def latecomers(
             slot = slot_of(owner, name, f"{owner_name(owner)}:{name}")
             if (slot.owner_id, name) in known or value_of(slot) is not write.before:
                 continue
+            # Only the import statement tells a latecomer from the patch's own module, which has the value to give.
+            if not _imported(owner, name, write.slot):
+                continue
             if write.after is ABSENT or unwritable(owner, name) is not None:
                 kept.append(f"{slot}, which got it from {write.slot}")
             else:
@@ -56,8 +62,15 @@ def latecomers(
     return found, kept
 
 
+def _imported(owner: ModuleType | type, name: str, slot: Slot) -> bool:
+    home = slot.owner
+    if name != slot.name and not bears_identity(value_of(slot)):
+        return False  # chance: half of all modules hold a 1
+    return is_module(owner) and is_module(home) and imports_name(owner, home.__name__, slot.name, name)
+
+
 def _may_be_imported(write: Write) -> bool:
-    return write.slot.kind != "function" and write.before is not ABSENT and bears_identity(write.before)
+    return write.slot.kind == "module" and write.before is not ABSENT
 
 
 def held_by(*stacks: Stack) -> Counter[int]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 
-from livepatch.engine.code import names_loaded
+from livepatch.engine.code import names_loaded, names_stored
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.sides import NewSide, alike
 from livepatch.patch import Target
@@ -44,37 +44,36 @@ def resolve_names(
     if home is here:
         return names
     known_before = names_loaded(old.__code__) if old is not None else frozenset()
+    makes = names_stored(new.code)
     for name in sorted(names_loaded(new.code)):
+        theirs = home.get(name, _MISSING) if not _dunder(name) else _MISSING
         if name in added:
-            if name in home and not _dunder(name) and not alike(home[name], added[name]):
+            if theirs is not _MISSING and not alike(theirs, added[name]):
                 names.refusals.append(_ambiguous(name, module, new, "what the patch adds"))
         elif not lacks(name):
-            if (
-                name in home
-                and not _same(home[name], here[name], Target(module.__name__, name), replaced)
-                and not _dunder(name)
-            ):
+            if theirs is not _MISSING and not _same(theirs, here[name], Target(module.__name__, name), replaced):
                 names.refusals.append(_ambiguous(name, module, new))
-        elif name in home and not _dunder(name):
-            value = home[name]
-            if hasattr(builtins, name) and not alike(getattr(builtins, name), value):
-                names.refusals.append(_ambiguous(name, module, new, "the builtin"))
-                continue
-            if hasattr(builtins, name):
-                continue
-            if id(value) in replaced:
-                value = live(replaced[id(value)]) or value
-            names.carried[name] = value
-        elif not hasattr(builtins, name) and name not in known_before:
-            names.refusals.append(
-                Refusal(
-                    "unresolved-name",
-                    f"{name!r} is neither in {module.__name__}, nor where the replacement is written, nor a builtin",
-                    "every name that the new code looks up to exist",
-                    f"correct the name, or bring it in with add({module.__name__!r}, {name}=…)",
-                )
-            )
+        elif hasattr(builtins, name):
+            if theirs is not _MISSING and not alike(theirs, getattr(builtins, name)):
+                names.refusals.append(_ambiguous(name, module, new, "the builtins"))
+        elif theirs is not _MISSING:
+            meant = live(replaced[id(theirs)]) if id(theirs) in replaced else None
+            names.carried[name] = theirs if meant is None else meant
+        elif name not in makes and name not in known_before:
+            names.refusals.append(_unresolved(name, module))
     return names
+
+
+_MISSING = object()
+
+
+def _unresolved(name: str, module: ModuleType) -> Refusal:
+    return Refusal(
+        "unresolved-name",
+        f"{name!r} is neither in {module.__name__}, nor where the replacement is written, nor a builtin",
+        "every name that the new code looks up to exist",
+        f"correct the name, or bring it in with add({module.__name__!r}, {name}=…)",
+    )
 
 
 def _dunder(name: str) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeGuard, TypeVar
 
@@ -54,10 +54,18 @@ def owner_name(owner: ModuleType | type) -> str:
     return f"{owner.__module__}:{owner.__qualname__}" if is_class(owner) else owner.__name__
 
 
-def bindings(modules: Mapping[str, object]) -> Iterator[tuple[ModuleType | type, str, object]]:
-    """Every (owner, name, value) of the namespaces of modules and of the classes in them.
+# Types whose values hold neither a function nor a class by themselves; most of what namespaces hold.
+_PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, ModuleType})
+_NATIVE = frozenset(map(type, (len, str.join, int.__add__, vars(type)["__dict__"], vars(dict)["fromkeys"], [].append)))
+_LEAVES = _PLAIN | _NATIVE
 
-    Other threads get a chance to run every few hundred names.
+
+def bindings(
+    modules: Mapping[str, object], wanted: Container[int] = ()
+) -> Iterator[tuple[ModuleType | type, str, object]]:
+    """Every (owner, name, value) of the namespaces of modules and of the classes in them that may hold a function.
+
+    Other values are left out unless their ids are `wanted`.  Other threads get a chance to run every few hundred names.
     """
     visited: set[int] = set()
     looked = 0
@@ -68,13 +76,18 @@ def bindings(modules: Mapping[str, object]) -> Iterator[tuple[ModuleType | type,
         owners: list[ModuleType | type] = [module]
         while owners:
             owner = owners.pop()
-            namespace = namespace_of(owner)
-            for name, value in list(namespace.items()):
+            items = list(namespace_of(owner).items())
+            for name, value in items:
+                kind = type(value)
+                if kind in _LEAVES:
+                    if id(value) in wanted:
+                        yield owner, name, value
+                    continue
                 yield owner, name, value
-                if is_class(value) and id(value) not in visited:
+                if kind is not FunctionType and issubclass(kind, type) and id(value) not in visited:
                     visited.add(id(value))
                     owners.append(value)
-            looked += len(namespace)
+            looked += len(items)
             if looked > _SLICE:
                 looked = 0
                 time.sleep(0)

@@ -120,8 +120,8 @@ def side_of(
         if alike(primary.__kwdefaults__, written.__kwdefaults__)
         else written.__kwdefaults__,
     }
-    if written.__doc__ is not None and written.__doc__ != function.__doc__:
-        values["__doc__"] = written.__doc__
+    if written.__doc__ is not None:
+        values["__doc__"] = function.__doc__ if written.__doc__ == function.__doc__ else written.__doc__
     values.update(_annotations(function, written))
     return values
 
@@ -220,7 +220,7 @@ def alike(one: object, other: object) -> bool:
 
 
 def _annotations(function: FunctionType, written: FunctionType) -> dict[str, object]:
-    """The annotations, if the replacement has any and they differ.  Lazy ones (3.14) are compared by their code."""
+    """The annotations, if the replacement has any; equal ones are the live ones.  Lazy ones (3.14) compare by code."""
     if sys.version_info >= (3, 14):
         annotate = written.__annotate__
         if annotate is None:
@@ -229,8 +229,9 @@ def _annotations(function: FunctionType, written: FunctionType) -> dict[str, obj
         if isinstance(live, FunctionType) and isinstance(annotate, FunctionType):
             code = annotate.__code__.replace(co_qualname=live.__code__.co_qualname)
             if same_code(code, live.__code__):
-                return {}
+                return {"__annotate__": live}
         return {"__annotate__": annotate}
-    if not written.__annotations__ or written.__annotations__ == function.__annotations__:
+    if not written.__annotations__:
         return {}
-    return {"__annotations__": written.__annotations__}
+    same = written.__annotations__ == function.__annotations__
+    return {"__annotations__": function.__annotations__ if same else written.__annotations__}

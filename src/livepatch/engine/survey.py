@@ -16,7 +16,7 @@ from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.code import fingerprint, kind_of, parameters_of, same_code
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.expand import NewAttribute, NewBody, ValueFor, expand
-from livepatch.engine.facts import Survey, TargetFacts, short
+from livepatch.engine.facts import Survey, TargetFacts
 from livepatch.engine.heap import functions_of
 from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
@@ -26,6 +26,7 @@ from livepatch.engine.source import Definition, SourceFiles, code_on_disk, patch
 from livepatch.engine.stack import ABSENT, Stack
 from livepatch.engine.sweep import Swept, sweep
 from livepatch.engine.wrapping import unwritable
+from livepatch.errors import spelled
 from livepatch.patch import Addition, Change, Replacement, Target
 
 __all__ = ["survey"]
@@ -37,17 +38,29 @@ def survey(
     stack: Stack,
     modules: dict[str, ModuleType],
     *,
+    replaced: frozenset[str] = frozenset(),
     callers: bool = False,
 ) -> Survey:
-    """Find every target of `changes` under the layers of `stack`, and make the new sides."""
-    return _Surveyor(patch_id, changes, stack, modules).run(callers)
+    """Find every target of `changes` under the layers of `stack`, and make the new sides.
+
+    The patch will lie on those layers but the `replaced` ones.
+    """
+    return _Surveyor(patch_id, changes, stack, stack.without(replaced), modules).run(callers)
+
+
+_OWN_CODE = Refusal(
+    "own-code",
+    "a function of livepatch itself",
+    "the code of another package",
+    "update livepatch; it cannot switch the code that switches",
+)
 
 
 class _Surveyor:
     def __init__(
-        self, patch_id: str, changes: tuple[Change, ...], stack: Stack, modules: dict[str, ModuleType]
+        self, patch_id: str, changes: tuple[Change, ...], stack: Stack, under: Stack, modules: dict[str, ModuleType]
     ) -> None:
-        self.patch_id, self.stack, self.modules = patch_id, stack, modules
+        self.patch_id, self.stack, self.under, self.modules = patch_id, stack, under, modules
         self.changes = changes
         self.out = Survey()
         self.files = SourceFiles()
@@ -64,7 +77,7 @@ class _Surveyor:
                 self.replaced[id(change.source)] = change.target
             elif isinstance(change, Addition) and not change.owner.qualname:
                 self.added.setdefault(change.owner.module, {}).update(change.names)
-        for step in expand(self.changes, self.modules):
+        for step in expand(self.changes, self.modules, self._lacks):
             if isinstance(step, tuple):
                 self.out.note(*step)
             elif isinstance(step, NewBody):
@@ -87,6 +100,9 @@ class _Surveyor:
     # Finding
 
     def _find(self, body: NewBody) -> None:
+        if body.target.module.partition(".")[0] == "livepatch":
+            self.out.note(body.target, _OWN_CODE)
+            return
         found = find(body.target, self.modules, lambda f: not body.expect or fingerprint(f) in body.expect)
         if isinstance(found, Refusal):
             self.out.note(body.target, found)
@@ -177,6 +193,8 @@ class _Surveyor:
         layer0 = self.stack.originals.get(code_slot, found.code) if code_slot else found.code
         assert isinstance(layer0, CodeType)
         shell = old or FunctionType(found.code, {}, closure=closures.empty_cells(found.code))
+        under = self.under.wanted().get(code_slot, layer0) if code_slot else found.code
+        assert isinstance(under, CodeType)
         put = self.out.values.get(code_slot) if code_slot else None
         self.out.facts.append(
             TargetFacts(
@@ -186,12 +204,12 @@ class _Surveyor:
                 kinds=(kind_of(found.code), kind_of(new.written.__code__)),
                 parameters=(parameters_of(shell), parameters_of(new.written) if old else parameters_of(shell)),
                 expect=body.expect,
-                pin=fingerprint(shell) if body.expect else "",
+                pin=fingerprint(shell, under) if body.expect else "",
                 on_disk=self._on_disk(found, layer0),
                 asserts="assert " in new.text,
                 forwarded=isinstance(put, CodeType) and put is not new.code,
                 caches=tuple(cache.label for cache in caches),
-                covers=self.stack.decider(code_slot) if code_slot else None,
+                covers=self.under.decider(code_slot) if code_slot else None,
                 alias_of=found.alias_of,
                 variants=len(self._variants(found, swept)),
             )
@@ -258,9 +276,21 @@ class _Surveyor:
             assert top.outer is not None
             top = top.outer
         slot = slot_of(top.function, "__code__", f"{top.place.target}.__code__")
-        current = self.out.values.get(slot, top.function.__code__)
-        assert isinstance(current, CodeType)
-        self.out.values[slot] = closures.with_constant(current, found.constant, new.code)
+        coverer = self.under.decider(slot)
+        if coverer is not None:
+            self.out.note(
+                body.target,
+                Refusal(
+                    "maker-is-patched",
+                    f"patch {coverer} changes {top.place.target}, which makes it",
+                    "a maker that no other patch has changed, so that either can be taken out alone",
+                    f"revert {coverer} first, or name it in replaces=",
+                ),
+            )
+            return []
+        base = self.out.values.get(slot, self.stack.originals.get(slot, top.function.__code__))
+        assert isinstance(base, CodeType)
+        self.out.values[slot] = closures.with_constant(base, found.constant, new.code)
         self.out.originals.setdefault(slot, value_of(slot))
         return []
 
@@ -306,7 +336,7 @@ class _Surveyor:
         if refusal is None and not self._lacks(step.owner, step.name):
             refusal = Refusal(
                 "exists-already",
-                f"{step.target} is there: {short(namespace_of(step.owner).get(step.name))}",
+                f"{step.target} is there: {spelled(namespace_of(step.owner).get(step.name))}",
                 "a name that does not exist yet",
                 "use set() for a value, replace() for a function",
             )

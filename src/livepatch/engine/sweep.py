@@ -49,11 +49,14 @@ def sweep(
     constants: list[CodeType] | None = None,
     callees: Mapping[str, object] | None = None,
     held: Mapping[int, int] | None = None,
+    *,
+    thorough: bool = True,
 ) -> Swept:
     """Look for copies of `functions`, other names for `values`, instances of nested code `constants`.
 
     `callees` maps names to the objects that they should lead to, to find callers.  `held` says how many references to a
-    code object, by its id, are the caller's own.  Changes nothing.
+    code object, by its id, are the caller's own.  With `thorough`, a small heap is walked even if nothing asks for it.
+    Changes nothing.
     """
     found = Swept()
     functions, values = list(functions), list(values)
@@ -66,7 +69,8 @@ def sweep(
         _look_through(modules, by_name, wanted, callees or {}, found)
     for function in functions:
         _add(found.copies, id(function.__code__), function)
-    _look_at_all_functions(by_name, found)
+    if thorough:
+        _look_at_all_functions(by_name, found)
     _walk_if_needed(found, primary, constants or [], held or {})
     return found
 
@@ -80,10 +84,11 @@ def _look_through(
 ) -> None:
     names = frozenset(callees)
     seen: set[int] = set()
-    for owner, name, value in bindings(modules):
+    for owner, name, value in bindings(modules, wanted):
         if id(value) in wanted:
             found.aliases.setdefault(id(value), []).append((owner, name))
-        for function in functions_behind(value):
+        behind = (value,) if type(value) is FunctionType and not vars(value) else functions_behind(value)
+        for function in behind:
             if id(function) in seen:
                 continue
             seen.add(id(function))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
@@ -26,10 +25,12 @@ __all__ = ["Foreign", "Plan", "State", "needs_staging", "plan", "switch"]
 class State:
     """The stack that is in force.  Stored to only within the one step that makes it true."""
 
-    __slots__ = ("stack",)
+    __slots__ = ("stack", "undo")
 
     def __init__(self) -> None:
         self.stack = Stack()
+        self.undo: tuple[Write, ...] = ()
+        """What has been, or is about to be, stored in the switch that is being made; in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,10 @@ def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
     for write in difference(state.stack, new):
         if write.slot.owner is None:
             continue
-        found = value_of(write.slot)
-        if found is write.after:
-            continue
-        if found is write.before:
+        if value_of(write.slot) is write.before:
             writes.append(write)
-        else:
-            foreign.append(Foreign(write.slot, write.before, found))
+        elif value_of(write.slot) is not write.after:
+            foreign.append(Foreign(write.slot, write.before, value_of(write.slot)))
     followers = follow(writes)
     late, kept = latecomers(state.stack, new, writes, modules)
     every = {write.slot: write for write in (*late, *followers.writes, *writes)}
@@ -84,18 +82,16 @@ def switch(state: State, planned: Plan, caches: list[Cache], environment: Enviro
     """Carry out a plan; give the seconds that the stores took.  If anything is raised, all is as it was before."""
     inside, after = clearers(caches)
     before = state.stack
-    undo: tuple[Write, ...] = planned.writes
     try:
         if needs_staging(planned.writes, environment):
             seconds = _staged(state, planned, inside)
         else:
-            begun = time.perf_counter()
-            commit(planned.writes, (state, "stack", planned.stack), inside)
-            seconds = time.perf_counter() - begun
+            state.undo = planned.writes
+            seconds = commit(planned.writes, (state, "stack", planned.stack), inside)
         for clear in after:
             clear()
     except BaseException:
-        restore(undo)
+        restore(state.undo)
         state.stack = before
         raise
     return seconds
@@ -117,16 +113,11 @@ def _staged(state: State, planned: Plan, inside: list[Callable[[], object]]) -> 
         guard = guarded_code(function, cell, _clone(function, write.before), _clone(function, write.after))
         stage.append(Write(write.slot, write.before, guard))
         settle.append(Write(write.slot, guard, write.after))
-    try:
-        commit(stage, (state, "stack", state.stack))
-        begun = time.perf_counter()
-        commit(rest, (state, "stack", planned.stack), [functools.partial(operator.setitem, cell, 0, True), *inside])
-        seconds = time.perf_counter() - begun
-        commit(settle, (state, "stack", planned.stack))
-    except BaseException:
-        restore(settle)
-        restore(stage)
-        raise
+    state.undo = (*rest, *stage, *settle)
+    commit(stage, (state, "stack", state.stack))
+    flip = functools.partial(operator.setitem, cell, 0, True)
+    seconds = commit(rest, (state, "stack", planned.stack), [flip, *inside])
+    commit(settle, (state, "stack", planned.stack))
     return seconds
 
 
