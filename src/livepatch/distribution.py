@@ -27,7 +27,7 @@ def look_up(package: str, targets: Iterable[str], modules: dict[str, ModuleType]
     return Distribution(
         installed=found.version,
         module_versions=tuple(versions),
-        foreign_modules=tuple(sorted(tops - owned)) if owned else (),
+        foreign_modules=tuple(sorted(tops - (owned or {package.replace("-", "_"), package.lower().replace("-", "_")}))),
     )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "TransitionError",
     "TrustError",
     "UnknownPatchError",
+    "counted",
     "spelled",
 ]
 
@@ -38,6 +39,11 @@ def spelled(value: object) -> str:
         return f"an int of {value.bit_length()} bits"
     text = repr(value if not isinstance(value, (str, bytes)) else value[:100])
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 call``, ``2 calls``."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class LivepatchError(Exception):
@@ -88,8 +94,11 @@ class IncompatibleError(LivepatchError):
         super().__init__(str(report))
 
 
-class UnknownPatchError(LivepatchError, LookupError):
+class UnknownPatchError(LivepatchError, KeyError):
     """No applied patch, or no flag, has that name in this process.  Nothing has changed."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])  # a KeyError would show it quoted
 
 
 class TransitionError(LivepatchError):

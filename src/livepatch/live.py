@@ -32,7 +32,7 @@ from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
 from livepatch.patch import Addition, Patch
 from livepatch.report import Report
-from livepatch.standing import State, Status, describe, foreign_now
+from livepatch.standing import Phase, Status, describe, foreign_now
 
 __all__ = ["Live", "Record", "live"]
 
@@ -58,7 +58,7 @@ class Record:
 
     def standing(
         self,
-        state: State,
+        state: Phase,
         mode: Mode,
         frames: tuple[InFlight, ...],
         foreign: tuple[str, ...],
@@ -78,6 +78,9 @@ class Record:
         )
 
 
+_Memory = tuple[Stack, dict[str, Record], dict[str, Status], dict[str, tuple[str, ...]]]
+
+
 class Live:
     """The process: the stack in force, the records of its patches, and who is changing them."""
 
@@ -85,9 +88,11 @@ class Live:
         self.state = transition.State()
         self.records: dict[str, Record] = {}
         self.reverted: dict[str, Status] = {}
+        self.left: dict[str, tuple[str, ...]] = {}
+        """What could not follow the last switch of each applied patch."""
         self._lock = threading.Lock()
         self._owner: int | None = None
-        self._before: tuple[Stack, dict[str, Record], dict[str, Status]] | None = None
+        self._before: _Memory | None = None
         self._shown: dict[str, str] = {}
 
     def transact(self, timeout: float, body: Callable[[], T]) -> T:
@@ -111,31 +116,28 @@ class Live:
                     expected="one switch at a time",
                     action="try again, or with a longer timeout",
                 )
-            return self._alone(body)
+            try:
+                self._owner = threading.get_ident()
+                self._before = (self.state.stack, self.records, self.reverted, self.left)
+                return body()
+            except BaseException:
+                self._recover()
+                raise
+            finally:
+                self._before = None
+                self._shown = {}
+                self.state.undo = ()
+                self._owner = None
         finally:
             if taken and taken[0]:
                 lock.release()
-
-    def _alone(self, body: Callable[[], T]) -> T:
-        try:
-            self._owner = threading.get_ident()
-            self._before = (self.state.stack, self.records, self.reverted)
-            return body()
-        except BaseException:
-            self._recover()
-            raise
-        finally:
-            self._before = None
-            self._shown = {}
-            self.state.undo = ()
-            self._owner = None
 
     def _recover(self) -> None:
         """Put back what the transaction has changed so far."""
         if self._before is None:
             return
         restore(self.state.undo)
-        self.state.stack, self.records, self.reverted = self._before
+        self.state.stack, self.records, self.reverted, self.left = self._before
         for filename in self._shown:
             source.forget_source(filename)
         for record in self.records.values():
@@ -176,7 +178,7 @@ class Live:
     ) -> Record:
         """Add a layer for `patch` and take out those that it replaces, in one step."""
         alive = self.state.stack.only(lambda slot: slot.owner is not None)
-        known = {**found.originals, **alive.originals}
+        known = {slot: alive.originals.get(slot, found.originals[slot]) for slot in found.values}
         new = alive.without(replaced).push(Layer(patch.id, mode, found.values), known)
         self._shown = found.sources
         for filename, text in found.sources.items():
@@ -185,6 +187,7 @@ class Live:
         planned, seconds = self._switch(new, caches if mode == "on" or replaced else [], whole=True)
         record = Record(patch, patch.id, patch.flag, patch.summary, report, tuple(found.caches), found.sources, seconds)
         was = self.records
+        self.left = {**{k: v for k, v in self.left.items() if k not in replaced}, patch.id: planned.left}
         self.records = {**{k: v for k, v in was.items() if k not in replaced}, patch.id: record}
         gone = {name: was[name].gone() for name in replaced}
         self.reverted = {k: v for k, v in {**self.reverted, **gone}.items() if k != patch.id}
@@ -197,6 +200,7 @@ class Live:
             mode=mode,
             targets=len(report.targets),
             writes=len(planned.writes),
+            left=len(planned.left),
             replaced=list(replaced),
             switch_us=round(seconds * 1e6, 1),
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
@@ -211,6 +215,7 @@ class Live:
         status = record.gone(foreign, planned.left)
         self.records = {k: v for k, v in self.records.items() if k != record.id}
         self.reverted = {**self.reverted, record.id: status}
+        self.left = {k: v for k, v in self.left.items() if k != record.id}
         self._forget(record)
         emit(
             "reverted",
@@ -233,6 +238,7 @@ class Live:
             return
         new = self.state.stack.with_mode(record.id, mode)
         planned, seconds = self._switch(new, record.caches, whole=mode == "on")
+        self.left = {**self.left, record.id: planned.left}
         emit(
             "mode_changed",
             level="warning" if planned.foreign else "info",
@@ -241,6 +247,7 @@ class Live:
             mode=mode,
             writes=len(planned.writes),
             foreign=len(planned.foreign),
+            left=len(planned.left),
             switch_us=round(seconds * 1e6, 1),
         )
 
@@ -271,8 +278,9 @@ class Live:
         if layer is None:
             return self.reverted.get(record.id, record.gone())
         frames = _on_the_other_side(stack, layer)
-        foreign = foreign_now(stack, record.id, sys.modules)
-        return record.standing("draining" if frames else "settled", layer.mode, frames, foreign)
+        foreign = foreign_now(self.state, record.id, sys.modules)
+        phase: Phase = "draining" if frames else "settled"
+        return record.standing(phase, layer.mode, frames, foreign, self.left.get(record.id, ()))
 
     def record(self, patch_id: str) -> Record:
         """The record of an applied patch.  Raises :class:`UnknownPatchError`."""
@@ -293,7 +301,7 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownPatchError:
     """The error for a name that nothing applied has."""
     return UnknownPatchError(
         f"no {kind} {name!r} in this process",
-        found=f"{kind}s {', '.join(sorted(known)) or '(none)'}",
+        found=", ".join(sorted(known)) or "none at all",
         expected=f"an applied {kind}",
         action="see livepatch.status()",
     )

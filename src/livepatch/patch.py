@@ -129,7 +129,8 @@ class Patch:
         self.id = _name("id", id)
         self.flag = self.id if flag is None else _name("flag", flag)
         self.package = _distribution(package)
-        self.versions = _specifier(versions)
+        _check_specifier(versions)
+        self.versions = versions.strip()
         self.summary = summary
         self._changes: list[Change] = []
 
@@ -227,13 +228,14 @@ def _distribution(value: str) -> str:
     return value
 
 
-def _specifier(value: str) -> str:
+def _check_specifier(value: str) -> None:
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
     if not value.strip():
         raise PatchError("versions is empty", found=spelled(value), expected="a PEP 440 specifier such as '>=2.1,<2.3'")
     try:
-        return str(SpecifierSet(value))
+        if not len(SpecifierSet(value)):
+            raise PatchError("versions holds no specifier", found=spelled(value), expected="such as '>=2.1,<2.3'")
     except InvalidSpecifier as error:
         raise PatchError(
             "versions is no PEP 440 specifier", found=spelled(value), expected="such as '>=2.1,<2.3'"
@@ -271,6 +273,8 @@ def _check_source(source: object) -> None:
         inner = (source.func,)
     else:
         inner = (source,)
+    if not inner:
+        raise TypeError("replacement must hold a function, and this property has no accessor")
     for function in inner:
         if type(function) is not FunctionType or hasattr(function, "__wrapped__"):
             raise TypeError(

@@ -127,7 +127,7 @@ def status() -> tuple[Status, ...]:
 
 def verify() -> Verification:
     """Whether every target still is what the stack of patches says; the findings name who probably changed it."""
-    return standing.verified(live.state.stack, sys.modules)
+    return standing.verified(live.state, sys.modules)
 
 
 class Applied:

@@ -23,8 +23,8 @@ class Finding:
     action: str
 
     def __str__(self) -> str:
-        where = f" {self.target}" if self.target else ""
-        return f"{self.severity}: [{self.code}]{where}: found {self.found}; expected {self.expected}; do: {self.action}"
+        where = f" {self.target}:" if self.target else ""
+        return f"{self.severity}: [{self.code}]{where} found {self.found}; expected {self.expected}; do: {self.action}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +74,9 @@ class Report:
         lines += [f"  {finding}" for finding in self.findings]
         if self.ok:
             lines += [f"  changes {target}" for target in self.targets]
-            certain = [caller for caller in self.callers if caller.certain]
-            lines += [f"  called by {caller}" for caller in certain[:8]]
-            if len(self.callers) > len(certain[:8]):
-                lines.append(f"  and by {len(self.callers) - len(certain[:8])} more, certain or possible")
+            lines += [f"  called by {caller}" for caller in self.callers[:8]]
+            if len(self.callers) > 8:
+                lines.append(f"  called by {len(self.callers) - 8} more, certain or possible")
         return "\n".join(lines)
 
 

@@ -9,13 +9,14 @@ from typing import Any, Literal
 from livepatch.engine.commit import value_of
 from livepatch.engine.frames import InFlight
 from livepatch.engine.stack import ABSENT, Mode, Slot, Stack
-from livepatch.errors import spelled
+from livepatch.engine.transition import State
+from livepatch.errors import counted, spelled
 from livepatch.report import Finding
 
-__all__ = ["State", "Status", "Verification", "verified"]
+__all__ = ["Phase", "Status", "Verification", "verified"]
 
 
-State = Literal["draining", "settled", "reverted"]
+Phase = Literal["draining", "settled", "reverted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,14 +25,14 @@ class Status:
 
     `state` is ``draining`` while calls that began on the other side are still running, else ``settled``, and
     ``reverted`` once the patch is taken out.  `frames` says where those calls stand.  `foreign` names what others have
-    changed since, and so was not put back; `left` what got the new side while it was live and could not be given the
-    old one back.
+    changed since, and so was not put back; `left` what could not follow the last switch, such as live closures whose
+    variables differ.
     """
 
     id: str
     flag: str
     summary: str
-    state: State
+    state: Phase
     mode: Mode
     targets: tuple[str, ...]
     frames: tuple[InFlight, ...]
@@ -48,10 +49,11 @@ class Status:
         return {**asdict(self), "drained": self.drained}
 
     def __str__(self) -> str:
-        line = f"{self.id}: {self.state}, {self.mode}, {len(self.targets)} targets"
+        line = f"{self.id}: {self.state}, {self.mode}, {counted(len(self.targets), 'target')}"
         if self.frames:
-            line += f", {len(self.frames)} calls still on the other side, such as {self.frames[0]}"
-        return line + (f", changed by others: {', '.join(self.foreign)}" if self.foreign else "")
+            line += f", {counted(len(self.frames), 'call')} still on the other side, such as {self.frames[0]}"
+        line += f", changed by others: {', '.join(self.foreign)}" if self.foreign else ""
+        return line + (f", left on the other side: {', '.join(self.left)}" if self.left else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,14 +73,22 @@ class Verification:
 
     def __str__(self) -> str:
         if self.ok:
-            return f"all {self.checked} places hold what the patches say"
+            return f"{counted(self.checked, 'place')} checked: all as the patches say"
         return "\n".join(
             [f"{len(self.findings)} of {self.checked} places were changed by others", *map(str, self.findings)]
         )
 
 
-def verified(stack: Stack, modules: dict[str, ModuleType]) -> Verification:
-    """Compare every slot of the stack with what it holds."""
+def verified(state: State, modules: dict[str, ModuleType]) -> Verification:
+    """Compare every slot of the stack in force with what it holds."""
+    while True:
+        stack = state.stack
+        verification = _compare(stack, modules)
+        if state.stack is stack:  # else another thread switched while we looked
+            return verification
+
+
+def _compare(stack: Stack, modules: dict[str, ModuleType]) -> Verification:
     findings = []
     wanted = stack.wanted()
     for slot, value in wanted.items():
@@ -118,8 +128,16 @@ def _module_of(filename: str, modules: dict[str, ModuleType]) -> str:
     return next((name for name, m in list(modules.items()) if getattr(m, "__file__", None) == filename), "")
 
 
-def foreign_now(stack: Stack, patch_id: str, modules: dict[str, ModuleType]) -> tuple[str, ...]:
+def foreign_now(state: State, patch_id: str, modules: dict[str, ModuleType]) -> tuple[str, ...]:
     """The slots of one patch that others changed."""
+    while True:
+        stack = state.stack
+        foreign = _foreign(stack, patch_id, modules)
+        if state.stack is stack:
+            return foreign
+
+
+def _foreign(stack: Stack, patch_id: str, modules: dict[str, ModuleType]) -> tuple[str, ...]:
     layer = stack.layer(patch_id)
     if layer is None:
         return ()

@@ -128,7 +128,7 @@ def maker(k):
 _FIX = """
 import livepatch
 
-WORD = {name!r}
+{word} = {name!r}
 
 def describe(node):
     fix = livepatch.Patch({name!r}, package="pytest", versions=">=1")
@@ -141,7 +141,7 @@ def f(x, y={default}):
     return ("f", {name!r}, x, y)
 
 def g(x):
-    return ("g", WORD, x)
+    return ("g", {word}, x)
 
 def maker(k):
     def made(x):
@@ -178,7 +178,9 @@ class Patches(RuleBasedStateMachine):
         }
         self.names = dict(vars(self.node))
         self.written = [
-            _write(path, _FIX.format(name=name, functions=f"({functions},)", default=default))
+            _write(
+                path, _FIX.format(name=name, word=name.replace("-", "_"), functions=f"({functions},)", default=default)
+            )
             for name, (functions, default) in _PATCHES.items()
         ]
         self.fixes = {name: w.describe(self.node.__name__) for name, w in zip(_PATCHES, self.written, strict=True)}

@@ -10,6 +10,7 @@ from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Slot
+from livepatch.errors import counted
 from livepatch.report import Caller, Finding, Report, Severity, by_weight
 
 __all__ = ["Distribution", "PatchFacts", "judge"]
@@ -253,7 +254,7 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
             "info",
             "specialisation-lost",
             "",
-            f"{len({slot.owner_id for slot in stores})} functions that CPython {environment.python[0]}."
+            f"{counted(len({slot.owner_id for slot in stores}), 'function')} that CPython {environment.python[0]}."
             f"{environment.python[1]} will call about 4 ns slower from now on, also after revert",
             "functions never stored to",
             "nothing, unless a call of an all but empty function is what the process spends its time on",
@@ -328,7 +329,7 @@ def _notes(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             "checks that -O does not remove",
             "raise an exception instead of asserting",
         )
-    if facts.alias_of:
+    if facts.alias_of and not facts.alias_of.endswith("<lambda>"):
         yield _finding(
             "warning",
             "alias",

@@ -23,7 +23,7 @@ def broken_calls(old: Parameters, new: Parameters) -> tuple[str, ...]:
     """
     if old and old[0].name in ("self", "cls", "mcs", "_cls"):
         old = (Parameter(old[0].name, "/", old[0].required), *old[1:])
-    problems = [problem for shape in _shapes(old) if (problem := _bind(new, *shape)) is not None]
+    problems = [problem for shape in _shapes(old, new) if (problem := _bind(new, *shape)) is not None]
     return tuple(dict.fromkeys([*_moved(old, new), *problems]))
 
 
@@ -35,12 +35,18 @@ def _has(parameters: Parameters, kind: str) -> bool:
     return any(p.kind == kind for p in parameters)
 
 
-def _shapes(old: Parameters) -> Iterator[tuple[int, frozenset[str]]]:
-    """Calls that the old side takes: how many arguments by position, and which names by keyword."""
+def _shapes(old: Parameters, new: Parameters) -> Iterator[tuple[int, frozenset[str]]]:
+    """Calls that the old side takes: how many arguments by position, and which names by keyword.
+
+    What the old side gathered in ``*`` and ``**`` is tried with what the new side could take it for.
+    """
     positional = _positional(old)
+    by_keyword = {p.name for p in old if p.kind in "-="}
+    gathered = [_ANY, *(p.name for p in new if p.kind in "/-=" and p.name not in by_keyword)] if _has(old, "**") else []
+    most = max(len(positional), len(_positional(new))) + 1 if _has(old, "*") else len(positional)
     needed = {p.name for p in old if p.kind == "=" and p.required}
     optional = [p.name for p in old if p.kind == "=" and not p.required]
-    for count in range(len(positional) + 1):
+    for count in range(most + 1):
         rest = positional[count:]
         if any(p.kind == "/" and p.required for p in rest):
             continue
@@ -48,10 +54,8 @@ def _shapes(old: Parameters) -> Iterator[tuple[int, frozenset[str]]]:
         yield count, names
         for name in (*optional, *(p.name for p in rest if p.kind == "-" and not p.required)):
             yield count, names | {name}
-        if _has(old, "**"):
-            yield count, names | {_ANY}
-    if _has(old, "*"):
-        yield len(positional) + 1, frozenset(needed)
+        for name in gathered:
+            yield count, names | {name}
 
 
 def _bind(new: Parameters, count: int, names: frozenset[str]) -> str | None:

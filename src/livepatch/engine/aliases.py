@@ -10,11 +10,12 @@ import ast
 import re
 import sys
 import tokenize
-from types import ModuleType
+from types import BuiltinFunctionType, ModuleType
 
-from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
+from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
+from livepatch.engine.refusal import Place
 
-__all__ = ["bears_identity", "imports_name", "is_origin"]
+__all__ = ["bears_identity", "came_from", "imports_name", "is_origin"]
 
 _SMALL = range(-5, 1025)  # 3.15 shares integers up to 1024
 
@@ -35,11 +36,23 @@ def bears_identity(value: object) -> bool:
     return type(value) is not float or value != 0.0
 
 
+def came_from(place: Place, value: object, owner: ModuleType | type, name: str) -> bool:
+    """Whether the name got the value from the target, and not the other way round or both from elsewhere."""
+    home = place.owner
+    if is_class(home):
+        # A class attribute is taken to other classes; a module's constant that it was made from stays.
+        return is_class(owner) and name == place.name and bears_identity(value)
+    assert is_module(home)
+    if bears_identity(value) and is_origin(home, place.name, value):
+        return True
+    return is_module(owner) and imports_name(owner, home.__name__, place.name, name)
+
+
 def is_origin(module: ModuleType, name: str, value: object) -> bool:
     """Whether `module` is where the value under `name` was made, and not one of those that imported it."""
     if is_module(value):
         return False
-    if is_function(value) or is_class(value):
+    if is_function(value) or is_class(value) or is_a(value, BuiltinFunctionType):
         return value.__module__ == module.__name__
     return all(name != (item.asname or item.name) for node in _imports(module, name) for item in node.names)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from livepatch.engine.aliases import bears_identity, imports_name, is_origin
+from livepatch.engine.aliases import came_from
 from livepatch.engine.commit import slot_of
 from livepatch.engine.expand import ValueFor, WrapperFor
 from livepatch.engine.facts import Survey
@@ -47,7 +47,7 @@ def follow_aliases(step: ValueFor, place: Place, stack: Stack, swept: Swept, out
             if owner is place.owner and name == place.name:
                 continue
             label = f"{owner_name(owner)}.{name}" if is_class(owner) else f"{owner_name(owner)}:{name}"
-            if _came_from(place, value, owner, name) and unwritable(owner, name) is None:
+            if came_from(place, value, owner, name) and unwritable(owner, name) is None:
                 out.put(owner, name, step.value, label)
             elif name == place.name and not is_module(value):
                 unproved.append(label)
@@ -61,18 +61,6 @@ def follow_aliases(step: ValueFor, place: Place, stack: Stack, swept: Swept, out
                 "if it is the same setting, set() it too",
             ),
         )
-
-
-def _came_from(place: Place, value: object, owner: ModuleType | type, name: str) -> bool:
-    """Whether the name got the value from the target, and not the other way round or both from elsewhere."""
-    home = place.owner
-    if is_class(home):
-        # A class attribute is taken to other classes; a module's constant that it was made from stays.
-        return is_class(owner) and name == place.name and bears_identity(value)
-    assert is_module(home)
-    if bears_identity(value) and is_origin(home, place.name, value):
-        return True
-    return is_module(owner) and imports_name(owner, home.__name__, place.name, name)
 
 
 def wrap(step: WrapperFor, modules: dict[str, ModuleType], out: Survey) -> None:

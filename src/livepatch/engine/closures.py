@@ -8,15 +8,17 @@ the way back the very constant that they had.
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from types import CellType, CodeType
+from types import CellType, CodeType, FunctionType
+from typing import cast
 
 from livepatch.engine.code import nested_codes, same_code
 from livepatch.engine.commit import slot_of
 from livepatch.engine.refusal import Refusal
-from livepatch.engine.stack import Write
-from livepatch.engine.sweep import Swept, sweep
+from livepatch.engine.stack import Stack, Write
+from livepatch.engine.sweep import sweep
 
 __all__ = ["Followers", "follow", "with_constant"]
 
@@ -32,44 +34,67 @@ class Followers:
     walked: float | None
 
 
-def follow(writes: Iterable[Write]) -> Followers:
-    """Find the live closures that the code changes among `writes` concern.  Changes nothing."""
-    pairs = {id(before): (before, after) for before, after in _all_pairs(writes)}
+def follow(writes: Iterable[Write], *stacks: Stack) -> Followers:
+    """Find the live closures that the code changes among `writes` concern.  Changes nothing.
+
+    An instance may have got its code from any side that its maker has had, so all those that `stacks` know are asked.
+    """
+    changes = [
+        (write, write.after)
+        for write in writes
+        if write.slot.name == "__code__" and isinstance(write.before, CodeType) and isinstance(write.after, CodeType)
+    ]
+    pairs: dict[int, tuple[CodeType, CodeType | None]] = {}
+    held: Counter[int] = Counter()
+    spaces = []
+    for write, after in changes:
+        makers = versions_of(write, stacks)
+        original = next((s.originals[write.slot] for s in stacks if write.slot in s.originals), write.before)
+        held.update(id(nested) for maker in (*makers, after) for nested in nested_codes(maker))
+        for maker in makers:
+            pairs.update((id(pair[0]), pair) for pair in _pairs(maker, after, keep_equal=maker is original))
+        spaces.append(cast("FunctionType", write.slot.owner).__globals__)
     if not pairs:
         return Followers((), (), None)
-    swept: Swept = sweep({}, constants=[before for before, _ in pairs.values()], held=dict.fromkeys(pairs, 1))
+    constants = [pair[0] for pair in pairs.values()]
+    swept = sweep({}, constants=constants, held=held, spaces=spaces)
     found: list[Write] = []
     left: list[Refusal] = []
-    for key, (before, after) in pairs.items():
+    for key, (before, counterpart) in pairs.items():
         instances = swept.copies.get(key, [])
-        if not instances:
-            continue
-        if after is None or _shape(before) != _shape(after):
-            left.append(
-                Refusal(
-                    "closures-left-behind",
-                    f"{len(instances)} live instances of {before.co_qualname}, "
-                    + ("which the new side does not make" if after is None else "whose parameters or variables differ"),
-                    "a counterpart with the same parameters and free variables",
-                    "have the objects that hold them made anew; until then they run the code they have",
-                )
-            )
-            continue
-        found += [Write(slot_of(instance, "__code__", before.co_qualname), before, after) for instance in instances]
+        if instances and (counterpart is None or not same_shape(before, counterpart)):
+            left.append(_left(len(instances), before, counterpart))
+        elif instances:
+            label = before.co_qualname
+            found += [Write(slot_of(instance, "__code__", label), before, counterpart) for instance in instances]
     return Followers(tuple(found), tuple(left), swept.walked)
 
 
-def _all_pairs(writes: Iterable[Write]) -> list[tuple[CodeType, CodeType | None]]:
-    return [
-        pair
-        for write in writes
-        if isinstance(write.before, CodeType) and isinstance(write.after, CodeType)
-        for pair in _pairs(write.before, write.after)
-    ]
+def _left(count: int, before: CodeType, after: CodeType | None) -> Refusal:
+    return Refusal(
+        "closures-left-behind",
+        f"{count} live instances of {before.co_qualname}, "
+        + ("which the new side does not make" if after is None else "whose parameters or variables differ"),
+        "a counterpart with the same parameters and free variables",
+        "have the objects that hold them made anew; until then they run the code they have",
+    )
 
 
-def _pairs(before: CodeType, after: CodeType) -> Iterable[tuple[CodeType, CodeType | None]]:
-    """Nested functions of the old code that differ in the new, each with its counterpart if there is just one."""
+def versions_of(write: Write, stacks: Iterable[Stack]) -> list[CodeType]:
+    """The code objects that a function has had and may get again, but for the one that it gets now."""
+    values = [write.before]
+    for stack in stacks:
+        values.append(stack.originals.get(write.slot))
+        values += [layer.values.get(write.slot) for layer in stack.layers]
+    codes = {id(code): code for code in values if isinstance(code, CodeType) and code is not write.after}
+    return list(codes.values())
+
+
+def _pairs(before: CodeType, after: CodeType, *, keep_equal: bool) -> Iterable[tuple[CodeType, CodeType | None]]:
+    """Nested functions of the old code that differ in the new, each with its counterpart if there is just one.
+
+    With `keep_equal`, those that do the same are left out: an instance keeps the object that it was made with.
+    """
     old, new = _by_name(before), _by_name(after)
     for name, codes in old.items():
         others = new.get(name, [])
@@ -77,7 +102,7 @@ def _pairs(before: CodeType, after: CodeType) -> Iterable[tuple[CodeType, CodeTy
             yield from ((code, None) for code in codes)
             continue
         for code, other in zip(codes, others, strict=True):
-            if code is not other and not same_code(code, other):
+            if code is not other and not (keep_equal and same_code(code, other)):
                 yield code, other
 
 
@@ -107,9 +132,9 @@ def _shape(code: CodeType) -> tuple[object, ...]:
     )
 
 
-def same_shape(one: CodeType, other: CodeType) -> bool:
-    """Whether an instance made for one code can run the other: the same parameters and free variables."""
-    return _shape(one) == _shape(other)
+def same_shape(one: CodeType, other: CodeType, *, parameters: bool = True) -> bool:
+    """Whether an instance made for one code can run the other: the same free variables, and parameters if asked."""
+    return _shape(one) == _shape(other) if parameters else one.co_freevars == other.co_freevars
 
 
 def empty_cells(code: CodeType) -> tuple[CellType, ...]:

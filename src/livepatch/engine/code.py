@@ -144,7 +144,7 @@ def _code_key(code: CodeType) -> tuple[object, ...]:
         code.co_varnames,
         code.co_freevars,
         code.co_cellvars,
-        code.co_flags,
+        code.co_flags & ~inspect.CO_ITERABLE_COROUTINE,  # types.coroutine sets it on code that is compiled already
         code.co_argcount,
         code.co_posonlyargcount,
         code.co_kwonlyargcount,

@@ -9,7 +9,7 @@ from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
 from livepatch.engine.locate import mangled, resolve
-from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
+from livepatch.engine.namespaces import functions_behind, is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.stack import ABSENT
 from livepatch.patch import Addition, Assignment, Change, Replacement, Target, Wrapping
@@ -175,6 +175,8 @@ def _member(
             )
     elif name == "__hash__" and value is None and "__eq__" in namespace_of(cls):
         return  # comes along with an __eq__ in any class body; the class decides for itself
+    elif not is_a(value, FunctionType, *_KINDS) and any(_written_in(source, f) for f in functions_behind(value)):
+        yield target, _DECORATED
     elif live is ABSENT:
         yield NewAttribute(target, cls, attribute, value, as_method=True)
     elif is_a(value, property) and is_a(live, property):
@@ -186,7 +188,7 @@ def _member(
                     "no-such-accessor",
                     f"the property has no {', '.join(lacking)}",
                     "accessors that exist",
-                    "replace those that exist; a property with more accessors goes in with set()",
+                    f"replace those that exist, or put a property with more in its place with set({str(target)!r}, …)",
                 ),
             )
         else:
@@ -197,6 +199,21 @@ def _member(
         yield from _functions_of(target, value, live, change.expect)
     else:
         yield ValueFor(target, value)
+
+
+_DECORATED = Refusal(
+    "decorated",
+    "a decorated function in the class body of the replacement",
+    "plain functions, perhaps as staticmethod, classmethod, property or cached_property",
+    "leave the decorator out: a target keeps its own; bring in what is new and decorated with add()",
+)
+
+
+def _written_in(source: type, function: FunctionType) -> bool:
+    """Whether a function was defined in the class body itself."""
+    return (
+        function.__code__.co_qualname.startswith(f"{source.__qualname__}.") and function.__module__ == source.__module__
+    )
 
 
 def _addition(change: Addition, modules: dict[str, ModuleType]) -> Iterator[Step | tuple[Target, Refusal]]:

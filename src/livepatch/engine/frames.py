@@ -9,6 +9,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 
+from livepatch.engine.stacks import visit_frames
+
 __all__ = ["InFlight", "in_flight", "is_referenced"]
 
 
@@ -46,19 +48,23 @@ def in_flight(codes: Collection[CodeType]) -> tuple[InFlight, ...]:
     if not wanted:
         return ()
     names = {thread.ident: thread.name for thread in threading.enumerate()}
-    found = []
-    for ident, top in sys._current_frames().items():
-        frame: FrameType | None = top
-        while frame is not None:
-            if id(frame.f_code) in wanted:
-                found.append(_describe(frame, f"thread {names.get(ident, ident)}"))
-            frame = frame.f_back
-    for item in gc.get_objects():
-        if isinstance(item, (GeneratorType, CoroutineType, AsyncGeneratorType)):
+    found: list[InFlight] = []
+
+    def note(frame: FrameType, ident: int) -> None:
+        if id(frame.f_code) in wanted:
+            found.append(_describe(frame, f"thread {names.get(ident, ident)}"))
+
+    visit_frames(note)
+    # All objects are never listed: a tuple that another thread is still making must not get a second holder.
+    for item in gc.get_referrers(*codes):
+        if type(item) in _SUSPENDABLE:
             suspended = _frame_of(item)
             if suspended is not None and id(suspended.f_code) in wanted and not _running(item):
                 found.append(_describe(suspended, f"suspended {type(item).__name__}"))
     return tuple(found)
+
+
+_SUSPENDABLE = (GeneratorType, CoroutineType, AsyncGeneratorType)
 
 
 def _frame_of(item: object) -> FrameType | None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
+from typing import Any
 
 from livepatch.engine.namespaces import is_function, is_module, namespace_of
 
@@ -49,13 +50,17 @@ def reachable(*roots: object) -> Iterator[object]:
         stack.extend(inner for inner in inside if gc.is_tracked(inner) and id(inner) not in seen)
 
 
-def instances_of(codes: list[CodeType]) -> list[FunctionType]:
-    """All live functions that have one of these code objects.  Walks the whole heap."""
+def instances_of(codes: list[CodeType], spaces: Iterable[dict[str, Any]]) -> list[FunctionType]:
+    """All live functions that have one of these code objects.  Walks the whole heap.
+
+    The search compares every reference with every argument, so for many codes it looks for the functions whose globals
+    are one of the few `spaces` instead.  Objects are never listed without an argument: a tuple that another thread is
+    still making must not get a second holder.
+    """
     wanted = {id(code) for code in codes}
-    # A search compares every reference with every argument, so with several a list of all objects is cheaper.
-    candidates = gc.get_referrers(*codes) if len(codes) <= 3 else gc.get_objects()
+    homes = list({id(space): space for space in spaces}.values())
+    candidates = gc.get_referrers(*codes) if len(codes) <= max(3, len(homes)) else gc.get_referrers(*homes)
     found = [item for item in candidates if type(item) is FunctionType and id(item.__code__) in wanted]
-    del candidates
     if hidden_from_the_heap_walk():
         seen = {id(function) for function in found}
         roots = [sys.modules, *sys._current_frames().values()]

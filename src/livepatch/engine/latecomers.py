@@ -1,4 +1,4 @@
-"""What came while a side was live: copies of its functions and imports of its values, which leave with it."""
+"""What came after the survey, copies of functions and imports of values: it follows every later switch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from types import CodeType, FunctionType, ModuleType
 
 from livepatch.engine.aliases import bears_identity, imports_name
-from livepatch.engine.closures import same_shape
-from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.closures import same_shape, versions_of
+from livepatch.engine.commit import slot_of
 from livepatch.engine.namespaces import is_module, owner_name
 from livepatch.engine.stack import ABSENT, Slot, Stack, Write
 from livepatch.engine.sweep import sweep
@@ -20,40 +20,72 @@ __all__ = ["latecomers"]
 def latecomers(
     old: Stack, new: Stack, writes: list[Write], modules: Mapping[str, ModuleType]
 ) -> tuple[list[Write], list[str]]:
-    """Writes for functions and names that got a leaving side from where we put it; and what must keep it, in words.
+    """Writes for functions and names that got a side from a place that is written now; and what must keep it, in words.
 
-    Only what a layer brought can have come late; what the original program holds was found when the patch was applied.
+    Only places that the stack knew before can have been taken from since; what a new patch reaches was just surveyed.
     """
-    brought = {id(value) for layer in old.layers for value in layer.values.values()}
-    leaving = [write for write in writes if id(write.before) in brought]
-    codes = {id(write.before): write for write in leaving if isinstance(write.before, CodeType)}
-    values = {id(write.before): write for write in leaving if _may_be_imported(write)}
-    if not codes and not values:
+    late = [write for write in writes if write.slot in old.originals]
+    functions, kept = _copies(old, new, [w for w in late if w.slot.kind == "function"])
+    names, unwritten = _imports([w for w in late if _may_be_imported(w)], modules)
+    return [*functions, *names], [*kept, *unwritten]
+
+
+def _copies(old: Stack, new: Stack, late: list[Write]) -> tuple[list[Write], list[str]]:
+    codes = {
+        id(code): (code, write)
+        for write in late
+        if write.slot.name == "__code__"
+        for code in versions_of(write, (old, new))
+    }
+    if not codes:
         return [], []
-    functions = [f for w in leaving if id(w.before) in codes and isinstance(f := w.slot.owner, FunctionType)]
-    held = held_by(old, new)
-    held.update(id(write.before) for write in writes)
-    before = [write.before for write in values.values()]
-    swept = sweep(modules if values else {}, functions, before, held=held, thorough=False)
-    known = {(write.slot.owner_id, write.slot.name) for write in leaving}
+    known = {write.slot.owner_id for write in late}
+    owners = {write.slot.owner_id: write.slot.owner for write in late}
+    # The stacks, the writes, the functions themselves; and in `codes`, in place of a maker's constant.
+    held = _held_by(old, new)
+    held.update(id(write.before) for write in late)
+    held.update(id(owner.__code__) for owner in owners.values() if isinstance(owner, FunctionType))
+    spaces = [owner.__globals__ for owner in owners.values() if isinstance(owner, FunctionType)]
+    swept = sweep({}, constants=[code for code, _ in codes.values()], held=held, spaces=spaces)
     found: list[Write] = []
     kept: list[str] = []
-    for key, write in codes.items():
+    for key, (_, write) in codes.items():
         for function in swept.copies.get(key, ()):
-            if (id(function), "__code__") in known or function.__code__ is not write.before:
+            if id(function) in known or function.__code__ is write.after:
                 continue
-            assert isinstance(write.after, CodeType)
-            if same_shape(function.__code__, write.after):
-                found.append(Write(slot_of(function, "__code__", f"a copy of {write.slot}"), write.before, write.after))
+            if isinstance(write.after, CodeType) and same_shape(function.__code__, write.after, parameters=False):
+                found.append(
+                    Write(slot_of(function, "__code__", f"a copy of {write.slot}"), function.__code__, write.after)
+                )
+                found += _alike(function, write, late)
             else:
                 kept.append(f"a copy of {write.slot}")
-    for key, write in values.items():
-        for owner, name in swept.aliases.get(key, ()):
+    return found, kept
+
+
+def _alike(function: FunctionType, write: Write, late: list[Write]) -> list[Write]:
+    """What else the function that was copied gets, where the copy holds the very same."""
+    return [
+        Write(slot_of(function, other.slot.name, f"a copy of {other.slot}"), other.before, other.after)
+        for other in late
+        if other.slot.owner_id == write.slot.owner_id
+        and other.slot.name != "__code__"
+        and getattr(function, other.slot.name) is other.before
+    ]
+
+
+def _imports(late: list[Write], modules: Mapping[str, ModuleType]) -> tuple[list[Write], list[str]]:
+    values = {id(write.before): write for write in late}
+    if not values:
+        return [], []
+    known = {(write.slot.owner_id, write.slot.name) for write in late}
+    swept = sweep(modules, values=[write.before for write in values.values()])
+    found: list[Write] = []
+    kept: list[str] = []
+    for write in late:
+        for owner, name in swept.aliases.get(id(write.before), ()):
             slot = slot_of(owner, name, f"{owner_name(owner)}:{name}")
-            if (slot.owner_id, name) in known or value_of(slot) is not write.before:
-                continue
-            # Only the import statement tells a latecomer from the patch's own module, which has the value to give.
-            if not _imported(owner, name, write.slot):
+            if (slot.owner_id, name) in known or not _imported(owner, name, write.slot):
                 continue
             if write.after is ABSENT or unwritable(owner, name) is not None:
                 kept.append(f"{slot}, which got it from {write.slot}")
@@ -63,17 +95,18 @@ def latecomers(
 
 
 def _imported(owner: ModuleType | type, name: str, slot: Slot) -> bool:
+    """Only the import statement tells a latecomer from the patch's own module, which has the value to give."""
     home = slot.owner
-    if name != slot.name and not bears_identity(value_of(slot)):
-        return False  # chance: half of all modules hold a 1
     return is_module(owner) and is_module(home) and imports_name(owner, home.__name__, slot.name, name)
 
 
 def _may_be_imported(write: Write) -> bool:
-    return write.slot.kind == "module" and write.before is not ABSENT
+    if write.slot.kind != "module" or write.before is ABSENT:
+        return False
+    return write.after is not ABSENT or bears_identity(write.before)  # a name that goes is only reported
 
 
-def held_by(*stacks: Stack) -> Counter[int]:
+def _held_by(*stacks: Stack) -> Counter[int]:
     """How many references the stacks themselves hold to each value, by its id."""
     mappings = {id(m): m for stack in stacks for m in (stack.originals, *(layer.values for layer in stack.layers))}
     return Counter(id(value) for mapping in mappings.values() for value in mapping.values())

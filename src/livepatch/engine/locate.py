@@ -135,7 +135,7 @@ def find(
                 f"property {expected} has no {accessor}",
                 "an accessor that exists",
                 f"replace one of {', '.join(n for n in ('fget', 'fset', 'fdel') if getattr(place.value, n))}, "
-                "or give the whole property in a class body",
+                f"or put a property with more of them in its place with set('{target.module}:{expected}', …)",
             )
     if is_class(start):
         return Refusal(

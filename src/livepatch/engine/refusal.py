@@ -89,7 +89,7 @@ def without_match(place: Place, start: object, expected: str) -> Refusal | None:
                 "generated",
                 f"{target} was generated at run time (code of {code.co_filename}, {code.co_qualname})",
                 "a function that the source defines",
-                "replace what it is generated from, or give the class its own method with add()",
+                f"replace what it is generated from, or put a function in its place with set({str(target)!r}, …)",
             )
         if "__wrapped__" in vars(start):
             return Refusal(

@@ -6,7 +6,11 @@ with its own cells, and the live function gets a body that forwards to it.
 """
 
 from __future__ import annotations
+import __future__
 
+import ast
+import contextlib
+import inspect
 import sys
 import typing
 from collections.abc import Mapping
@@ -37,6 +41,7 @@ class NewSide:
     written: FunctionType
     code: CodeType
     text: str = ""
+    asserts: bool = False
 
 
 def compile_new_side(
@@ -55,6 +60,13 @@ def compile_new_side(
     """
     if definition is None:
         return _as_written(written, qualname, class_name)
+    if class_name is None and _bare_super(definition.node):
+        return Refusal(
+            "super-outside-class",
+            f"super() in the replacement of {qualname}, which is no method",
+            "super() in methods only",
+            "name the class and the object: super(Class, self)",
+        )
     free = set(written.__code__.co_freevars) | set(old.co_freevars if old else ())
     bound = {name for names in (enclosing or {}).values() for name in names}
     keep = {code.co_qualname: code.co_freevars for code in (old, *nested_codes(old)) if code.co_freevars} if old else {}
@@ -75,7 +87,21 @@ def compile_new_side(
             f"source that compiles as {qualname}",
             "correct the replacement",
         )
-    return NewSide(written, code, definition.text)
+    if old is not None and old.co_flags & inspect.CO_ITERABLE_COROUTINE and code.co_flags & inspect.CO_GENERATOR:
+        code = code.replace(co_flags=code.co_flags | inspect.CO_ITERABLE_COROUTINE)  # as the target's decorator did
+    asserts = any(isinstance(part, ast.Assert) for part in ast.walk(definition.node))
+    return NewSide(written, code, definition.text, asserts)
+
+
+def _bare_super(node: ast.AST) -> bool:
+    """Whether ``super()`` without arguments stands in the definition, and not in a class inside it."""
+    for child in ast.iter_child_nodes(node):
+        called = child.func if isinstance(child, ast.Call) and not child.args else None
+        if isinstance(called, ast.Name) and called.id == "super":
+            return True
+        if not isinstance(child, ast.ClassDef) and _bare_super(child):
+            return True
+    return False
 
 
 def _as_written(written: FunctionType, qualname: str, class_name: str | None) -> NewSide | Refusal:
@@ -221,7 +247,7 @@ def alike(one: object, other: object) -> bool:
 
 def _annotations(function: FunctionType, written: FunctionType) -> dict[str, object]:
     """The annotations, if the replacement has any; equal ones are the live ones.  Lazy ones (3.14) compare by code."""
-    if sys.version_info >= (3, 14):
+    if sys.version_info >= (3, 14) and function.__annotate__ is not None:
         annotate = written.__annotate__
         if annotate is None:
             return {}
@@ -231,7 +257,22 @@ def _annotations(function: FunctionType, written: FunctionType) -> dict[str, obj
             if same_code(code, live.__code__):
                 return {"__annotate__": live}
         return {"__annotate__": annotate}
-    if not written.__annotations__:
+    # Storing evaluated annotations is the only store that also puts back those of a function without lazy ones.
+    annotations = _evaluated(written, function)
+    if not annotations:
         return {}
-    same = written.__annotations__ == function.__annotations__
-    return {"__annotations__": function.__annotations__ if same else written.__annotations__}
+    return {"__annotations__": function.__annotations__ if annotations == function.__annotations__ else annotations}
+
+
+def _evaluated(written: FunctionType, function: FunctionType) -> dict[str, Any]:
+    """The replacement's annotations as the target's module would have them: strings only where its own are strings."""
+    try:
+        annotations = dict(written.__annotations__)
+    except NameError:  # lazy ones that name what is not there
+        return {}
+    future = __future__.annotations.compiler_flag
+    if written.__code__.co_flags & future and not function.__code__.co_flags & future:
+        for name, text in annotations.items():
+            with contextlib.suppress(Exception):  # it may be any expression; what cannot be evaluated stays a string
+                annotations[name] = eval(text, function.__globals__)  # noqa: S307  # the patch's own text
+    return annotations

@@ -13,6 +13,7 @@ from typing import Any, cast
 from livepatch.engine import closures, sides
 from livepatch.engine.attributes import assign, follow_aliases, wrap
 from livepatch.engine.caches import Cache, caches_of
+from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint, kind_of, parameters_of, same_code
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.expand import NewAttribute, NewBody, ValueFor, expand
@@ -23,7 +24,7 @@ from livepatch.engine.names import resolve_names
 from livepatch.engine.namespaces import is_a, is_function, namespace_of
 from livepatch.engine.refusal import Place, Refusal, several
 from livepatch.engine.source import Definition, SourceFiles, code_on_disk, patch_filename
-from livepatch.engine.stack import ABSENT, Stack
+from livepatch.engine.stack import ABSENT, Stack, Write
 from livepatch.engine.sweep import Swept, sweep
 from livepatch.engine.wrapping import unwritable
 from livepatch.errors import spelled
@@ -91,11 +92,23 @@ class _Surveyor:
             else:
                 wrap(step, self.modules, self.out)
         swept = self._sweep(callers)
-        for body, found in self.bodies:
-            self._body(body, found, swept)
+        while self.bodies:
+            self._body(*self.bodies.pop(0), swept)  # nobody holds on to what was found: holders are counted next
+        self._closures()
         for assignment, place in self.assignments:
             follow_aliases(assignment, place, self.stack, swept, self.out)
         return self.out
+
+    def _closures(self) -> None:
+        """Name the live closures that cannot follow their maker."""
+        out = self.out
+        writes = [
+            Write(slot, out.originals[slot], value)
+            for slot, value in out.values.items()
+            if slot.name == "__code__" and out.originals[slot] is not value
+        ]
+        for refusal in follow(writes, self.stack).left:
+            out.note("", refusal)
 
     # Finding
 
@@ -201,12 +214,12 @@ class _Surveyor:
                 target=body.target,
                 count=len(functions),
                 via=tuple(type(layer).__qualname__ for layer in found.via),
-                kinds=(kind_of(found.code), kind_of(new.written.__code__)),
+                kinds=(kind_of(found.code), kind_of(new.code)),
                 parameters=(parameters_of(shell), parameters_of(new.written) if old else parameters_of(shell)),
                 expect=body.expect,
                 pin=fingerprint(shell, under) if body.expect else "",
                 on_disk=self._on_disk(found, layer0),
-                asserts="assert " in new.text,
+                asserts=new.asserts,
                 forwarded=isinstance(put, CodeType) and put is not new.code,
                 caches=tuple(cache.label for cache in caches),
                 covers=self.under.decider(code_slot) if code_slot else None,
@@ -307,7 +320,25 @@ class _Surveyor:
         for refusal in names.refusals:
             self.out.note(target, refusal)
         for name, value in names.carried.items():
-            self.out.put(module, name, value, f"{module.__name__}:{name}")
+            if not self._brought_already(module, name, value, target, "ambiguous-name"):
+                self.out.put(module, name, value, f"{module.__name__}:{name}")
+
+    def _brought_already(self, owner: object, name: str, value: object, target: object, code: str) -> bool:
+        """Whether another patch brings another object under that name; then neither could be taken out alone."""
+        slot = slot_of(owner, name)
+        for layer in self.under.layers:
+            if slot in layer.values and not sides.alike(layer.values[slot], value):
+                self.out.note(
+                    target,
+                    Refusal(
+                        code,
+                        f"patch {layer.patch_id} has brought another object as {name}",
+                        "a name that does not exist yet",
+                        f"give it another name, or name {layer.patch_id} in replaces=",
+                    ),
+                )
+                return True
+        return False
 
     def _lacks(self, owner: object, name: str) -> bool:
         """Whether the program itself, without what patches brought, lacks a name."""
@@ -350,7 +381,8 @@ class _Surveyor:
                 self.out.note(step.target, made)
                 return
             value = made
-        self.out.put(step.owner, step.name, value, str(step.target))
+        if not self._brought_already(step.owner, step.name, value, step.target, "exists-already"):
+            self.out.put(step.owner, step.name, value, str(step.target))
 
     def _method(self, step: NewAttribute, value: object) -> object | Refusal:
         """A member of a class body as the target class's own source would have made it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from types import CodeType, CoroutineType, FrameType, FunctionType, ModuleType
@@ -18,6 +19,7 @@ from typing import Any
 from livepatch.engine.code import kind_of
 from livepatch.engine.heap import instances_of
 from livepatch.engine.namespaces import bindings, functions_behind, is_function
+from livepatch.engine.stacks import visit_frames
 
 __all__ = ["CallSite", "Swept", "instances_of", "sweep"]
 
@@ -50,13 +52,14 @@ def sweep(
     callees: Mapping[str, object] | None = None,
     held: Mapping[int, int] | None = None,
     *,
+    spaces: Iterable[dict[str, Any]] = (),
     thorough: bool = True,
 ) -> Swept:
     """Look for copies of `functions`, other names for `values`, instances of nested code `constants`.
 
     `callees` maps names to the objects that they should lead to, to find callers.  `held` says how many references to a
-    code object, by its id, are the caller's own.  With `thorough`, a small heap is walked even if nothing asks for it.
-    Changes nothing.
+    code object, by its id, are the caller's own; `spaces` are the globals of the makers of `constants`.  A
+    small heap is walked even if nothing asks for it, if `thorough`.  Changes nothing.
     """
     found = Swept()
     functions, values = list(functions), list(values)
@@ -71,7 +74,8 @@ def sweep(
         _add(found.copies, id(function.__code__), function)
     if thorough:
         _look_at_all_functions(by_name, found)
-    _walk_if_needed(found, primary, constants or [], held or {})
+    homes = [*spaces, *(function.__globals__ for function in functions)]
+    _walk_if_needed(found, primary, constants or [], held or {}, homes)
     return found
 
 
@@ -166,24 +170,28 @@ _CONSTANT_HOLDERS = _constant_holders()
 
 
 def _walk_if_needed(
-    found: Swept, primary: dict[int, FunctionType], constants: list[CodeType], held: Mapping[int, int]
+    found: Swept,
+    primary: dict[int, FunctionType],
+    constants: list[CodeType],
+    held: Mapping[int, int],
+    homes: list[dict[str, Any]],
 ) -> None:
     unexplained: list[CodeType] = []
     running = _running_frames()
     for key, function in primary.items():
         same = sum(1 for copy in found.copies[key] if copy.__code__ is function.__code__)
-        extra = _references(function) - _ONE_HOLDER + 1 - same - held.get(key, 0)
-        if extra > running.get(key, 0) and extra - running.get(key, 0) > _suspended(function.__code__):
+        extra = _references(function) - _ONE_HOLDER + 1 - same - held.get(key, 0) - running.get(key, 0)
+        if extra > 0 and extra > _suspended(function.__code__):
             unexplained.append(function.__code__)
-    unexplained += [
-        constants[i]
-        for i in range(len(constants))
-        if _references_at(constants, i) - _CONSTANT_HOLDERS - held.get(id(constants[i]), 0) > 0
-    ]
+    for i in range(len(constants)):
+        key = id(constants[i])
+        extra = _references_at(constants, i) - _CONSTANT_HOLDERS - held.get(key, 0) - running.get(key, 0)
+        if extra > 0 and extra > _suspended(constants[i]):
+            unexplained.append(constants[i])
     if not unexplained:
         return
     begun = time.perf_counter()
-    for function in instances_of(unexplained):
+    for function in instances_of(unexplained, homes):
         _add(found.copies, id(function.__code__), function)
     found.walked = (found.walked or 0.0) + time.perf_counter() - begun
 
@@ -194,13 +202,12 @@ _PER_GENERATOR = 2 if sys.version_info < (3, 12) else 1
 
 def _running_frames() -> dict[int, int]:
     """How many references the frames on the threads' stacks hold to each code object, by its id."""
-    count: dict[int, int] = {}
-    for top in sys._current_frames().values():
-        frame: FrameType | None = top
-        while frame is not None:
-            code = frame.f_code
-            count[id(code)] = count.get(id(code), 0) + (1 if kind_of(code) == "function" else _PER_GENERATOR)
-            frame = frame.f_back
+    count: Counter[int] = Counter()
+
+    def add(frame: FrameType, _: int) -> None:
+        count[id(frame.f_code)] += 1 if kind_of(frame.f_code) == "function" else _PER_GENERATOR
+
+    visit_frames(add)
     return count
 
 
@@ -224,11 +231,11 @@ def _suspended(code: CodeType) -> int:
 
 def _event_loops(run_forever: CodeType) -> list[object]:
     """The event loops that run in any thread, as their own frames know them."""
-    loops = []
-    for top in sys._current_frames().values():
-        frame: FrameType | None = top
-        while frame is not None:
-            if frame.f_code is run_forever:
-                loops.append(frame.f_locals["self"])
-            frame = frame.f_back
+    loops: list[object] = []
+
+    def add(frame: FrameType, _: int) -> None:
+        if frame.f_code is run_forever:
+            loops.append(frame.f_locals["self"])
+
+    visit_frames(add)
     return loops

@@ -65,7 +65,7 @@ def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
             writes.append(write)
         elif value_of(write.slot) is not write.after:
             foreign.append(Foreign(write.slot, write.before, value_of(write.slot)))
-    followers = follow(writes)
+    followers = follow(writes, state.stack, new)
     late, kept = latecomers(state.stack, new, writes, modules)
     every = {write.slot: write for write in (*late, *followers.writes, *writes)}
     left = (*kept, *(refusal.found for refusal in followers.left))

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from types import FrameType, ModuleType
 from typing import Any, cast
 
+from livepatch.engine.aliases import came_from
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.locate import Found, find, resolve
-from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of, owner_name
+from livepatch.engine.namespaces import is_a, is_class, is_function, owner_name
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.sweep import sweep
 from livepatch.patch import Target
@@ -100,17 +101,32 @@ def wrapped(target: Target, wrapper: Callable[..., Any], modules: dict[str, Modu
     if refusal is not None:
         return refusal
     around: Any = wrapt.FunctionWrapper(cast("Any", native), wrapper)
-    places = [(place.owner, place.name, around, str(target))]
+    places: list[tuple[ModuleType | type, str, object, str]] = [(place.owner, place.name, around, str(target))]
+    elsewhere = []
     for owner, name in sweep(modules, values=[native]).aliases.get(id(native), ()):
-        if (owner, name) != (place.owner, place.name) and unwritable(owner, name) is None:
-            places.append((owner, name, around, f"{owner_name(owner)}:{name}"))
-    named = {id(namespace_of(owner)) for owner, *_ in places} | {id(owner) for owner, *_ in places}
-    unreached = [
+        if (owner, name) == (place.owner, place.name):
+            continue
+        label = f"{owner_name(owner)}.{name}" if is_class(owner) else f"{owner_name(owner)}:{name}"
+        if came_from(place, native, owner, name) and unwritable(owner, name) is None:
+            places.append((owner, name, around, label))
+        else:
+            elsewhere.append(label)
+    return Wrapped(tuple(places), (*sorted(elsewhere), *_other_holders(native, around)))
+
+
+def _other_holders(native: object, around: object) -> list[str]:
+    """What refers to the callable and is no namespace: containers, instances, defaults.  Walks the heap."""
+    holders = gc.get_referrers(native)
+    ours = {id(holders), id(around)}
+    described = {
         _describe(holder)
-        for holder in gc.get_referrers(native)
-        if id(holder) not in named and holder is not around and not is_a(holder, FrameType)
-    ]
-    return Wrapped(tuple(places), tuple(sorted(set(unreached))[:10]))
+        for holder in holders
+        if id(holder) not in ours
+        and not is_a(holder, FrameType)
+        and not type(holder).__module__.startswith("livepatch.")
+        and not (type(holder) is dict and ("__name__" in holder or "__qualname__" in holder))
+    }
+    return sorted(described)[:10]
 
 
 def _describe(holder: object) -> str:
