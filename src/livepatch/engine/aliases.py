@@ -54,38 +54,47 @@ def is_origin(module: ModuleType, name: str, value: object) -> bool:
         return False
     if is_function(value) or is_class(value) or is_a(value, BuiltinFunctionType):
         return value.__module__ == module.__name__
-    return all(name != (item.asname or item.name) for node in _imports(module, name) for item in node.names)
+    return all(name != (item.asname or item.name) for node in _imports(_text(module)) for item in node.names)
 
 
 def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bool:
     """Whether the source of `importer` says ``from module import name as alias``.  No source proves nothing."""
-    for node in _imports(importer, name, module.rpartition(".")[2]):
-        if isinstance(node, ast.ImportFrom) and _absolute(node, importer) == module:
+    text = _text(importer)
+    # Most modules that hold an equal value have never heard of the one that it may have come from.
+    if all(_absolute(len(dots), origin, importer) != module for dots, origin in _FROM.findall(text)):
+        return False
+    for node in _imports(text):
+        if isinstance(node, ast.ImportFrom) and _absolute(node.level, node.module or "", importer) == module:
             given = [(item.name, item.asname or item.name) for item in node.names]
             if (name, alias) in given or (name == alias and ("*", "*") in given):
                 return True
     return False
 
 
-def _imports(module: ModuleType, name: str, origin: str = "") -> list[ast.Import | ast.ImportFrom]:
-    """The import statements of a module's source file; none if its text cannot import `name` from `origin`."""
+_FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)[ \t]*([\w.]*)[ \t]+import\b", re.MULTILINE)
+
+
+def _text(module: ModuleType) -> str:
     filename = namespace_of(module).get("__file__")
     if not isinstance(filename, str) or not filename.endswith(".py"):
-        return []
+        return ""
     try:
         with tokenize.open(filename) as file:
-            text = file.read()
-        # Most modules that hold an equal value have never heard of the one that it may have come from.
-        possible = (name in text or "import *" in text) and (origin in text or "from ." in text)
-        tree = ast.parse(text) if possible else ast.Module([], [])
+            return file.read()
     except (SyntaxError, ValueError, OSError):
+        return ""
+
+
+def _imports(text: str) -> list[ast.Import | ast.ImportFrom]:
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError):
         return []
     return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
 
 
-def _absolute(node: ast.ImportFrom, importer: ModuleType) -> str:
-    if not node.level:
-        return node.module or ""
-    package = (getattr(importer, "__package__", None) or importer.__name__).split(".")
-    base = package[: len(package) - node.level + 1]
-    return ".".join([*base, *([node.module] if node.module else [])])
+def _absolute(level: int, origin: str, importer: ModuleType) -> str:
+    if not level:
+        return origin
+    package = (namespace_of(importer).get("__package__") or importer.__name__).split(".")
+    return ".".join([*package[: len(package) - level + 1], *([origin] if origin else [])])

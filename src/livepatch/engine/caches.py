@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from livepatch.engine.heap import hidden_from_the_heap_walk, reachable
+from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stacks, reachable
 from livepatch.engine.locate import Found
 from livepatch.engine.namespaces import is_function, namespace_of
 
@@ -76,7 +76,7 @@ def _answers(cache: Cache, owner: type) -> list[dict[str, Any]]:
     sharing = [cls for cls in classes if _static(cls, cache.name) is cache.holder]
     walked = gc.get_referrers(*sharing)
     if hidden_from_the_heap_walk():
-        walked += [item for item in reachable(sys.modules, *sys._current_frames().values()) if type(item) in sharing]
+        walked += [item for item in reachable(sys.modules, *locals_on_the_stacks()) if type(item) in sharing]
     found: dict[int, dict[str, Any]] = {}
     for instance in walked:
         if type(instance) in sharing:

@@ -243,7 +243,7 @@ def compile_in_context(
     closures keep the target's shape.  Raises :class:`SyntaxError`.
     """
     segments = qualname.split(".")
-    inner = _bare(copy.deepcopy(node))
+    inner = _bare(node if not keep_free and node.lineno == first_line else copy.deepcopy(node))
     inner.name = segments[-1]
     _keep_free(inner, qualname, keep_free or {})
     ast.fix_missing_locations(inner)

@@ -12,8 +12,9 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.engine.namespaces import is_function, is_module, namespace_of
+from livepatch.engine.stacks import visit_frames
 
-__all__ = ["functions_of", "hidden_from_the_heap_walk", "instances_of", "reachable"]
+__all__ = ["functions_of", "hidden_from_the_heap_walk", "instances_of", "locals_on_the_stacks", "reachable"]
 
 
 def functions_of(module: ModuleType) -> Iterator[FunctionType]:
@@ -50,6 +51,13 @@ def reachable(*roots: object) -> Iterator[object]:
         stack.extend(inner for inner in inside if gc.is_tracked(inner) and id(inner) not in seen)
 
 
+def locals_on_the_stacks() -> list[object]:
+    """What the variables of running functions hold."""
+    held: list[object] = []
+    visit_frames(lambda frame, _: held.extend(frame.f_locals.values()))
+    return held
+
+
 def instances_of(codes: list[CodeType], spaces: Iterable[dict[str, Any]]) -> list[FunctionType]:
     """All live functions that have one of these code objects.  Walks the whole heap.
 
@@ -63,7 +71,7 @@ def instances_of(codes: list[CodeType], spaces: Iterable[dict[str, Any]]) -> lis
     found = [item for item in candidates if type(item) is FunctionType and id(item.__code__) in wanted]
     if hidden_from_the_heap_walk():
         seen = {id(function) for function in found}
-        roots = [sys.modules, *sys._current_frames().values()]
+        roots = [sys.modules, *locals_on_the_stacks()]
         found += [
             item
             for item in reachable(*roots)

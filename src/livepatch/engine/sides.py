@@ -25,6 +25,7 @@ from livepatch.engine.code import (
     private_names,
     same_code,
 )
+from livepatch.engine.functions import make_function
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.source import Definition
 
@@ -159,11 +160,9 @@ def new_function(new: NewSide, namespace: dict[str, Any], module: str, owner: ty
     if isinstance(cells, Refusal):
         return cells
     written = new.written
-    made = FunctionType(new.code, namespace, new.code.co_name, written.__defaults__, cells)
-    made.__kwdefaults__ = written.__kwdefaults__
+    made = make_function(new.code, namespace, cells, written.__defaults__, written.__kwdefaults__)
     made.__doc__ = written.__doc__
     made.__module__ = module
-    made.__qualname__ = new.code.co_qualname
     made.__dict__.update(vars(written))
     for name, value in _annotations(made, written).items():
         setattr(made, name, value)
@@ -217,10 +216,8 @@ def _same_content(one: CellType, other: CellType) -> bool:
 def _forward(function: FunctionType, new: NewSide, cells: tuple[CellType, ...]) -> CodeType:
     from livepatch.engine.dispatch import forwarding_code
 
-    callee = FunctionType(new.code, function.__globals__, new.code.co_name, new.written.__defaults__, cells)
-    callee.__kwdefaults__ = new.written.__kwdefaults__
-    callee.__qualname__ = function.__qualname__
-    callee.__module__ = function.__module__
+    written = new.written
+    callee = make_function(new.code, function.__globals__, cells, written.__defaults__, written.__kwdefaults__)
     return forwarding_code(callee, callee, function.__code__.co_freevars)
 
 

@@ -1,0 +1,46 @@
+"""Functions made as a ``def`` statement makes them.
+
+Since CPython 3.13 only the opcode behind ``def`` gives a function the version by which call sites specialise for it;
+one from ``types.FunctionType(…)``, or one whose defaults were stored afterwards, is called slower for good.  So the code
+is put where a compiled ``def`` has its own, and that ``def`` is run.
+"""
+
+from __future__ import annotations
+
+from types import CellType, CodeType, FunctionType
+from typing import Any
+
+__all__ = ["make_function"]
+
+
+def make_function(
+    code: CodeType,
+    namespace: dict[str, Any],
+    cells: tuple[CellType, ...] = (),
+    defaults: tuple[object, ...] | None = None,
+    kwdefaults: dict[str, object] | None = None,
+) -> FunctionType:
+    """A function of `code` with those globals, closure cells and defaults."""
+    by_position = [f"default_{i}" for i in range(len(defaults or ()))]
+    by_keyword = list(kwdefaults or ())
+    given = [*by_position, *(f"keyword_{i}" for i in range(len(by_keyword)))]
+    parameters = [f"p{name}={name}" for name in by_position]
+    if by_keyword:
+        parameters += ["*", *(f"{name}=keyword_{i}" for i, name in enumerate(by_keyword))]
+    lines = ["def scope():", *(f"  {name} = None" for name in code.co_freevars)]
+    lines += [f"  def maker({', '.join(given)}):", f"    def made({', '.join(parameters)}):", "      pass"]
+    lines += [f"      {name}" for name in code.co_freevars]
+    lines += ["    return made"]
+    scope = _inner(compile("\n".join(lines), "<livepatch>", "exec", dont_inherit=True))
+    maker = _inner(scope)
+    made = _inner(maker)
+    constants = tuple(code if constant is made else constant for constant in maker.co_consts)
+    by_name = dict(zip(code.co_freevars, cells, strict=True))
+    closure = tuple(by_name[name] for name in maker.co_freevars)
+    run = FunctionType(maker.replace(co_consts=constants), namespace, closure=closure)
+    function: FunctionType = run(*(defaults or ()), *(kwdefaults or {}).values())
+    return function
+
+
+def _inner(code: CodeType) -> CodeType:
+    return next(constant for constant in code.co_consts if isinstance(constant, CodeType))
