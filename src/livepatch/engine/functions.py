@@ -1,8 +1,8 @@
 """Functions made as a ``def`` statement makes them.
 
 Since CPython 3.13 only the opcode behind ``def`` gives a function the version by which call sites specialise for it;
-one from ``types.FunctionType(…)``, or one whose defaults were stored afterwards, is called slower for good.  So the code
-is put where a compiled ``def`` has its own, and that ``def`` is run.
+one from ``types.FunctionType(…)``, or one whose defaults were stored afterwards, is called slower for good.  So the
+code is put where a compiled ``def`` has its own, and that ``def`` is run.
 """
 
 from __future__ import annotations
