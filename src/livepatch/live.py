@@ -203,6 +203,7 @@ class Live:
             left=len(planned.left),
             replaced=list(replaced),
             switch_us=round(seconds * 1e6, 1),
+            walked_ms=round(planned.walked * 1e3, 1),
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
         )
         return record
@@ -226,6 +227,7 @@ class Live:
             foreign=len(foreign),
             left=len(planned.left),
             switch_us=round(seconds * 1e6, 1),
+            walked_ms=round(planned.walked * 1e3, 1),
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
         )
         return status
@@ -249,6 +251,7 @@ class Live:
             foreign=len(planned.foreign),
             left=len(planned.left),
             switch_us=round(seconds * 1e6, 1),
+            walked_ms=round(planned.walked * 1e3, 1),
         )
 
     def _switch(self, new: Stack, caches: Iterable[Cache], *, whole: bool) -> tuple[transition.Plan, float]:

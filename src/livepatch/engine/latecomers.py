@@ -19,18 +19,19 @@ __all__ = ["latecomers"]
 
 def latecomers(
     old: Stack, new: Stack, writes: list[Write], modules: Mapping[str, ModuleType]
-) -> tuple[list[Write], list[str]]:
-    """Writes for functions and names that got a side from a place that is written now; and what must keep it, in words.
+) -> tuple[list[Write], list[str], float]:
+    """Writes for functions and names that got a side from a place that is written now.
 
-    Only places that the stack knew before can have been taken from since; what a new patch reaches was just surveyed.
+    With them, in words, what must keep the side that it has, and the seconds for which the heap was walked.  Only places
+    that the stack knew before can have been taken from since; what a new patch reaches was just surveyed.
     """
     late = [write for write in writes if write.slot in old.originals]
-    functions, kept = _copies(old, new, [w for w in late if w.slot.kind == "function"])
+    functions, kept, walked = _copies(old, new, [w for w in late if w.slot.kind == "function"])
     names, unwritten = _imports([w for w in late if _may_be_imported(w)], modules)
-    return [*functions, *names], [*kept, *unwritten]
+    return [*functions, *names], [*kept, *unwritten], walked
 
 
-def _copies(old: Stack, new: Stack, late: list[Write]) -> tuple[list[Write], list[str]]:
+def _copies(old: Stack, new: Stack, late: list[Write]) -> tuple[list[Write], list[str], float]:
     codes = {
         id(code): (code, write)
         for write in late
@@ -38,7 +39,7 @@ def _copies(old: Stack, new: Stack, late: list[Write]) -> tuple[list[Write], lis
         for code in versions_of(write, (old, new))
     }
     if not codes:
-        return [], []
+        return [], [], 0.0
     known = {write.slot.owner_id for write in late}
     owners = {write.slot.owner_id: write.slot.owner for write in late}
     # The stacks, the writes, the functions themselves; and in `codes`, in place of a maker's constant.
@@ -46,7 +47,7 @@ def _copies(old: Stack, new: Stack, late: list[Write]) -> tuple[list[Write], lis
     held.update(id(write.before) for write in late)
     held.update(id(owner.__code__) for owner in owners.values() if isinstance(owner, FunctionType))
     spaces = [owner.__globals__ for owner in owners.values() if isinstance(owner, FunctionType)]
-    swept = sweep({}, constants=[code for code, _ in codes.values()], held=held, spaces=spaces)
+    swept = sweep({}, constants=[code for code, _ in codes.values()], held=held, spaces=spaces, passing=True)
     found: list[Write] = []
     kept: list[str] = []
     for key, (_, write) in codes.items():
@@ -60,7 +61,7 @@ def _copies(old: Stack, new: Stack, late: list[Write]) -> tuple[list[Write], lis
                 found += _alike(function, write, late)
             else:
                 kept.append(f"a copy of {write.slot}")
-    return found, kept
+    return found, kept, swept.walked or 0.0
 
 
 def _alike(function: FunctionType, write: Write, late: list[Write]) -> list[Write]:

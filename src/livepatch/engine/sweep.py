@@ -53,13 +53,15 @@ def sweep(
     held: Mapping[int, int] | None = None,
     *,
     spaces: Iterable[dict[str, Any]] = (),
-    thorough: bool = True,
+    passing: bool = False,
 ) -> Swept:
     """Look for copies of `functions`, other names for `values`, instances of nested code `constants`.
 
     `callees` maps names to the objects that they should lead to, to find callers.  `held` says how many references to a
-    code object, by its id, are the caller's own; `spaces` are the globals of the makers of `constants`.  A
-    small heap is walked even if nothing asks for it, if `thorough`.  Changes nothing.
+    code object, by its id, are the caller's own; `spaces` are the globals of the makers of `constants`.
+
+    For copies only a small heap is walked, because tracebacks and suspended generators hold code as copies do; for
+    instances of nested code any is, unless the look is made in `passing`.  Changes nothing.
     """
     found = Swept()
     functions, values = list(functions), list(values)
@@ -72,10 +74,9 @@ def sweep(
         _look_through(modules, by_name, wanted, callees or {}, found)
     for function in functions:
         _add(found.copies, id(function.__code__), function)
-    if thorough:
-        _look_at_all_functions(by_name, found)
+    _look_at_all_functions(by_name, found)
     homes = [*spaces, *(function.__globals__ for function in functions)]
-    _walk_if_needed(found, primary, constants or [], held or {}, homes)
+    _walk_if_needed(found, primary, constants or [], held or {}, homes, passing=passing)
     return found
 
 
@@ -133,7 +134,7 @@ _SMALL_HEAP = 400_000
 
 
 def _look_at_all_functions(by_name: Mapping[str, list[FunctionType]], found: Swept) -> None:
-    if not by_name or sys.getallocatedblocks() > _SMALL_HEAP:
+    if not by_name or sys.getallocatedblocks() >= _SMALL_HEAP:
         return
     begun = time.perf_counter()
     spaces = {id(f.__globals__): f.__globals__ for functions in by_name.values() for f in functions}
@@ -169,31 +170,51 @@ def _constant_holders() -> int:
 _CONSTANT_HOLDERS = _constant_holders()
 
 
+# Calls begin and end while holders are counted; only what stays unexplained is worth a walk.
+_COUNTS = 4
+
+
 def _walk_if_needed(
     found: Swept,
     primary: dict[int, FunctionType],
     constants: list[CodeType],
     held: Mapping[int, int],
     homes: list[dict[str, Any]],
+    *,
+    passing: bool,
 ) -> None:
-    unexplained: list[CodeType] = []
-    running = _running_frames()
-    for key, function in primary.items():
-        same = sum(1 for copy in found.copies[key] if copy.__code__ is function.__code__)
-        extra = _references(function) - _ONE_HOLDER + 1 - same - held.get(key, 0) - running.get(key, 0)
-        if extra > 0 and extra > _suspended(function.__code__):
-            unexplained.append(function.__code__)
-    for i in range(len(constants)):
-        key = id(constants[i])
-        extra = _references_at(constants, i) - _CONSTANT_HOLDERS - held.get(key, 0) - running.get(key, 0)
-        if extra > 0 and extra > _suspended(constants[i]):
-            unexplained.append(constants[i])
-    if not unexplained:
-        return
+    small = sys.getallocatedblocks() < _SMALL_HEAP
+    functions = list(primary.values()) if small else []
+    places = list(range(len(constants))) if small or not passing else []
+    for _ in range(_COUNTS):
+        running = _running_frames()
+        functions = [f for f in functions if _unexplained_function(f, found, held, running)]
+        places = [i for i in places if _unexplained_constant(constants, i, held, running)]
+        if not functions and not places:
+            return
+        time.sleep(0)
     begun = time.perf_counter()
-    for function in instances_of(unexplained, homes):
+    unexplained = [*(f.__code__ for f in functions), *(constants[i] for i in places)]
+    for function in instances_of(unexplained, homes, frozen=not passing):
         _add(found.copies, id(function.__code__), function)
     found.walked = (found.walked or 0.0) + time.perf_counter() - begun
+
+
+def _unexplained_function(
+    function: FunctionType, found: Swept, held: Mapping[int, int], running: Mapping[int, int]
+) -> bool:
+    key = id(function.__code__)
+    same = sum(1 for copy in found.copies[key] if copy.__code__ is function.__code__)
+    extra = _references(function) - _ONE_HOLDER + 1 - same - held.get(key, 0) - running.get(key, 0)
+    return extra > 0 and extra > _suspended(function.__code__)
+
+
+def _unexplained_constant(
+    constants: list[CodeType], i: int, held: Mapping[int, int], running: Mapping[int, int]
+) -> bool:
+    key = id(constants[i])
+    extra = _references_at(constants, i) - _CONSTANT_HOLDERS - held.get(key, 0) - running.get(key, 0)
+    return extra > 0 and extra > _suspended(constants[i])
 
 
 # CPython 3.11 counts the code of a generator or coroutine twice: by the object and by its frame.

@@ -53,6 +53,8 @@ class Plan:
     writes: tuple[Write, ...]
     foreign: tuple[Foreign, ...]
     left: tuple[str, ...]
+    walked: float
+    """How long the heap was walked for it, in seconds; other threads stood still."""
 
 
 def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
@@ -66,10 +68,10 @@ def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
         elif value_of(write.slot) is not write.after:
             foreign.append(Foreign(write.slot, write.before, value_of(write.slot)))
     followers = follow(writes, state.stack, new)
-    late, kept = latecomers(state.stack, new, writes, modules)
+    late, kept, walked = latecomers(state.stack, new, writes, modules)
     every = {write.slot: write for write in (*late, *followers.writes, *writes)}
     left = (*kept, *(refusal.found for refusal in followers.left))
-    return Plan(new, tuple(every.values()), tuple(foreign), left)
+    return Plan(new, tuple(every.values()), tuple(foreign), left, walked + (followers.walked or 0.0))
 
 
 def needs_staging(writes: tuple[Write, ...], environment: Environment) -> bool:
