@@ -22,8 +22,8 @@ def latecomers(
 ) -> tuple[list[Write], list[str], float]:
     """Writes for functions and names that got a side from a place that is written now.
 
-    With them, in words, what must keep the side that it has, and the seconds for which the heap was walked.  Only places
-    that the stack knew before can have been taken from since; what a new patch reaches was just surveyed.
+    With them, in words, what must keep the side that it has, and the seconds for which the heap was walked.  Only
+    places that the stack knew before can have been taken from since; what a new patch reaches was just surveyed.
     """
     late = [write for write in writes if write.slot in old.originals]
     functions, kept, walked = _copies(old, new, [w for w in late if w.slot.kind == "function"])
