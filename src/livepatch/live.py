@@ -28,7 +28,7 @@ from livepatch.engine.facts import Survey
 from livepatch.engine.frames import InFlight, in_flight, is_referenced
 from livepatch.engine.stack import Layer, Mode, Stack
 from livepatch.engine.survey import survey
-from livepatch.errors import TransitionError, UnknownPatchError
+from livepatch.errors import PatchError, TransitionError, UnknownPatchError
 from livepatch.events import emit
 from livepatch.patch import Addition, Patch
 from livepatch.report import Report
@@ -118,6 +118,8 @@ class Live:
                 )
             try:
                 self._owner = threading.get_ident()
+                if any(slot.owner is None for slot in self.state.stack.originals):
+                    self.state.stack = self.state.stack.only(lambda slot: slot.owner is not None)
                 self._before = (self.state.stack, self.records, self.reverted, self.left)
                 return body()
             except BaseException:
@@ -180,6 +182,7 @@ class Live:
         alive = self.state.stack.only(lambda slot: slot.owner is not None)
         known = {slot: alive.originals.get(slot, found.originals[slot]) for slot in found.values}
         new = alive.without(replaced).push(Layer(patch.id, mode, found.values), known)
+        _name_members(found)
         self._shown = found.sources
         for filename, text in found.sources.items():
             source.show_source(filename, text)
@@ -298,6 +301,22 @@ class Live:
             if record.flag == flag:
                 return record
         raise unknown("flag", flag, [record.flag for record in self.records.values()])
+
+
+def _name_members(found: Survey) -> None:
+    """Tell each value that goes into a class its name there, as the class statement does."""
+    for slot, value in found.values.items():
+        tell = getattr(type(value), "__set_name__", None) if slot.kind == "class" else None
+        if tell is not None and slot.owner is not None:
+            try:
+                tell(value, slot.owner, slot.name)
+            except Exception as error:
+                raise PatchError(
+                    f"the value for {slot} refuses that name",
+                    found=f"{type(error).__name__}: {error}",
+                    expected=f"a value that can be a member {slot.name} of a class",
+                    action="make it anew for this place",
+                ) from error
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownPatchError:

@@ -20,6 +20,8 @@ _MILDER: dict[str, Severity] = {
     "alias-unproved": "warning",
     "aliases-unreached": "warning",
     "closures-left-behind": "warning",
+    "defaults-of-the-maker": "warning",
+    "heap-not-walked": "info",
 }
 
 

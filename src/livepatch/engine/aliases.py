@@ -37,24 +37,52 @@ def bears_identity(value: object) -> bool:
 
 
 def came_from(place: Place, value: object, owner: ModuleType | type, name: str) -> bool:
-    """Whether the name got the value from the target, and not the other way round or both from elsewhere."""
+    """Whether the name got the value from the target, and not the other way round or both from elsewhere.
+
+    Within one source file the compiler shares equal constants, so there only an assignment proves it.
+    """
     home = place.owner
-    if is_class(home):
-        # A class attribute is taken to other classes; a module's constant that it was made from stays.
-        return is_class(owner) and name == place.name and bears_identity(value)
-    assert is_module(home)
-    if bears_identity(value) and is_origin(home, place.name, value):
+    assert home is not None
+    if _module_of(owner) == place.module.__name__:
+        given = _given(_text(place.module), owner, name)
+        return given is not None and ast.unparse(given) == place.target.qualname
+    if bears_identity(value) and is_origin(place, value):
         return True
-    return is_module(owner) and imports_name(owner, home.__name__, place.name, name)
+    return is_module(home) and is_module(owner) and imports_name(owner, home.__name__, place.name, name)
 
 
-def is_origin(module: ModuleType, name: str, value: object) -> bool:
-    """Whether `module` is where the value under `name` was made, and not one of those that imported it."""
+def _module_of(owner: ModuleType | type) -> str:
+    return owner.__module__ if is_class(owner) else owner.__name__
+
+
+def is_origin(place: Place, value: object) -> bool:
+    """Whether the value was made at that place, and not taken there from elsewhere."""
     if is_module(value):
         return False
     if is_function(value) or is_class(value) or is_a(value, BuiltinFunctionType):
-        return value.__module__ == module.__name__
-    return all(name != (item.asname or item.name) for node in _imports(_text(module)) for item in node.names)
+        return value.__module__ == place.module.__name__
+    text = _text(place.module)
+    if any(place.name == (item.asname or item.name) for node in _imports(text) for item in node.names):
+        return False
+    assert place.owner is not None
+    return not isinstance(_given(text, place.owner, place.name), (ast.Name, ast.Attribute))
+
+
+def _given(text: str, owner: ModuleType | type, name: str) -> ast.expr | None:
+    """What a module's text assigns to `name`, at its top or in the body of the class `owner`; the last counts."""
+    try:
+        body: list[ast.stmt] = ast.parse(text).body
+    except (SyntaxError, ValueError):
+        return None
+    for segment in owner.__qualname__.split(".") if is_class(owner) else ():
+        inner = [node for node in body if isinstance(node, ast.ClassDef) and node.name == segment]
+        body = inner[-1].body if inner else []
+    found = None
+    for node in body:
+        targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            found = getattr(node, "value", None)
+    return found
 
 
 def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gc
 import sys
@@ -43,9 +44,13 @@ def caches_of(found: Found) -> list[Cache]:
     return list(caches.values())
 
 
+# Descriptors that keep their answers in a dict of the instance called `_cache`: those of aiohttp, yarl and propcache.
+_UNDER = frozenset({"under_cached_property", "reify"})
+
+
 def _keeps_in_instances(kind: type) -> bool:
     """Whether a descriptor of that type stands behind what instances hold under its name, so that this is its cache."""
-    if kind.__name__.endswith("cached_property"):
+    if kind.__name__.endswith("cached_property") or kind.__name__ in _UNDER:
         return True
     plain = kind in (FunctionType, staticmethod, classmethod)
     return not plain and hasattr(kind, "__get__") and not hasattr(kind, "__set__")
@@ -80,12 +85,11 @@ def _answers(cache: Cache, owner: type) -> list[dict[str, Any]]:
     found: dict[int, dict[str, Any]] = {}
     for instance in walked:
         if type(instance) in sharing:
-            try:
-                namespace = object.__getattribute__(instance, "__dict__")
-            except AttributeError:
-                continue
-            if type(namespace) is dict and cache.name in namespace:
-                found[id(namespace)] = namespace
+            for attribute in ("__dict__", *(["_cache"] if type(cache.holder).__name__ in _UNDER else [])):
+                with contextlib.suppress(AttributeError):
+                    namespace = object.__getattribute__(instance, attribute)
+                    if type(namespace) is dict and cache.name in namespace:
+                        found[id(namespace)] = namespace
     return list(found.values())
 
 

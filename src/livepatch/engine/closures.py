@@ -22,7 +22,13 @@ from livepatch.engine.sweep import sweep
 
 __all__ = ["Followers", "follow", "with_constant"]
 
-_SHAPE_FLAGS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+_SHAPE_FLAGS = (
+    inspect.CO_VARARGS
+    | inspect.CO_VARKEYWORDS
+    | inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +80,7 @@ def _left(count: int, before: CodeType, after: CodeType | None) -> Refusal:
     return Refusal(
         "closures-left-behind",
         f"{count} live instances of {before.co_qualname}, "
-        + ("which the new side does not make" if after is None else "whose parameters or variables differ"),
+        + ("which have no single counterpart" if after is None else "whose parameters or variables differ"),
         "a counterpart with the same parameters and free variables",
         "have the objects that hold them made anew; until then they run the code they have",
     )
@@ -91,19 +97,27 @@ def versions_of(write: Write, stacks: Iterable[Stack]) -> list[CodeType]:
 
 
 def _pairs(before: CodeType, after: CodeType, *, keep_equal: bool) -> Iterable[tuple[CodeType, CodeType | None]]:
-    """Nested functions of the old code that differ in the new, each with its counterpart if there is just one.
+    """Nested functions of the old code that differ in the new, each with its counterpart if there is just one like it.
 
     With `keep_equal`, those that do the same are left out: an instance keeps the object that it was made with.
     """
     old, new = _by_name(before), _by_name(after)
     for name, codes in old.items():
-        others = new.get(name, [])
-        if len(others) != len(codes):
-            yield from ((code, None) for code in codes)
-            continue
-        for code, other in zip(codes, others, strict=True):
-            if code is not other and not (keep_equal and same_code(code, other)):
-                yield code, other
+        others = list(new.get(name, ()))
+        rest = []
+        for code in codes:
+            twin = next((other for other in others if other is code or same_code(code, other)), None)
+            if twin is None:
+                rest.append(code)
+                continue
+            others.remove(twin)
+            if twin is not code and not keep_equal:
+                yield code, twin
+        for code in rest:
+            # Several of one name and shape are several lambdas, say, and which became which is a guess.
+            alike = [other for other in others if same_shape(code, other)]
+            single = len(alike) == 1 and sum(same_shape(code, other) for other in rest) == 1
+            yield code, alike[0] if single else None
 
 
 def _by_name(code: CodeType) -> dict[str, list[CodeType]]:

@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 
 from livepatch.engine.code import nested_codes
 from livepatch.engine.heap import functions_of
-from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
+from livepatch.engine.namespaces import functions_behind, is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.refusal import Place, Refusal, inherited, missing, several, without_match
 from livepatch.patch import Target
 
@@ -237,9 +237,7 @@ def _choose(place: Place, matches: list[Match], pick: Callable[[FunctionType], b
         distinct = {code: match for code, match in distinct.items() if pick(match[0])} or distinct
     if len(distinct) > 1 and is_function(place.value):
         # What __wrapped__ leads to is the definition; others of that name came along in a registry.
-        inner: object = place.value
-        while is_function(inner) and "__wrapped__" in vars(inner):
-            inner = vars(inner)["__wrapped__"]
+        *_, inner = functions_behind(place.value)
         distinct = {code: match for code, match in distinct.items() if match[0] is inner} or distinct
     if len(distinct) > 1:
         return several(place.target, [match[0] for match in distinct.values()])

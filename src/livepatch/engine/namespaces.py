@@ -95,18 +95,22 @@ def bindings(
 
 def functions_behind(value: object) -> Iterator[FunctionType]:
     """A value as functions: itself, or those right behind a descriptor or ``__wrapped__``."""
-    if is_function(value):
-        yield value
-        wrapped = vars(value).get("__wrapped__")
-        if wrapped is not None:
-            yield from functions_behind(wrapped)
-    elif is_a(value, staticmethod) or is_a(value, classmethod) or is_a(value, MethodType):
-        yield from functions_behind(value.__func__)
-    elif is_a(value, property):
-        for accessor in (value.fget, value.fset, value.fdel):
-            if accessor is not None:
-                yield from functions_behind(accessor)
-    elif is_a(value, functools.partial) or is_a(value, functools.cached_property):
-        yield from functions_behind(value.func)
-    elif type(value) is functools._lru_cache_wrapper:
-        yield from functions_behind(value.__wrapped__)
+    seen: set[int] = set()
+    left = [value]
+    while left:
+        value = left.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        if is_function(value):
+            yield value
+            if "__wrapped__" in vars(value):
+                left.append(vars(value)["__wrapped__"])
+        elif is_a(value, staticmethod) or is_a(value, classmethod) or is_a(value, MethodType):
+            left.append(value.__func__)
+        elif is_a(value, property):
+            left += [accessor for accessor in (value.fdel, value.fset, value.fget) if accessor is not None]
+        elif is_a(value, functools.partial) or is_a(value, functools.cached_property):
+            left.append(value.func)
+        elif type(value) is functools._lru_cache_wrapper:
+            left.append(value.__wrapped__)

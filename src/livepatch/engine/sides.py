@@ -238,7 +238,7 @@ def alike(one: object, other: object) -> bool:
     if type(one) is dict and type(other) is dict:
         return list(one) == list(other) and all(alike(one[key], other[key]) for key in one)
     if type(one) in (set, frozenset):
-        return one == other and all(type(item) in _PLAIN for item in one)  # type: ignore[attr-defined]  # sets
+        return all(type(item) in _PLAIN for item in (*one, *other)) and one == other  # type: ignore[misc]  # sets
     return False
 
 
@@ -258,7 +258,11 @@ def _annotations(function: FunctionType, written: FunctionType) -> dict[str, obj
     annotations = _evaluated(written, function)
     if not annotations:
         return {}
-    return {"__annotations__": function.__annotations__ if annotations == function.__annotations__ else annotations}
+    live_ones = function.__annotations__
+    same = list(live_ones) == list(annotations) and all(
+        alike(live_ones[name], annotations[name]) for name in annotations
+    )
+    return {"__annotations__": live_ones if same else annotations}
 
 
 def _evaluated(written: FunctionType, function: FunctionType) -> dict[str, Any]:

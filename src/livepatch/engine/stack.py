@@ -30,7 +30,7 @@ Mode = Literal["on", "off"]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """A place that a patch may write.  Two slots are the same place if owner and name are.
+    """A place that a patch may write.  Two slots are the same place if owner and name are.  `reference` is a weak one.
 
     The owner is held weakly: a closure that nobody needs any more may go while a patch is applied to it.
     """
@@ -47,7 +47,8 @@ class Slot:
         return self.reference()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Slot) and self.owner_id == other.owner_id and self.name == other.name
+        # One object has one weak reference, and an object that comes to lie at a dead one's address has another.
+        return isinstance(other, Slot) and self.reference is other.reference and self.name == other.name
 
     def __hash__(self) -> int:
         return hash((self.owner_id, self.name))

@@ -49,11 +49,25 @@ def survey(
     return _Surveyor(patch_id, changes, stack, stack.without(replaced), modules).run(callers)
 
 
+_NOT_WALKED = Refusal(
+    "heap-not-walked",
+    "a large heap, of which only the namespaces of modules and classes were looked through for copies",
+    "copies of functions, such as a reload leaves behind, to be held by a module or class",
+    "nothing, unless functions of this package were copied or reloaded",
+)
 _OWN_CODE = Refusal(
     "own-code",
     "a function of livepatch itself",
     "the code of another package",
     "update livepatch; it cannot switch the code that switches",
+)
+
+
+_COPY_ELSEWHERE = Refusal(
+    "copy-elsewhere",
+    "a copy of the function whose globals are no module's, and new code that needs names brought along",
+    "globals into which those names can be carried",
+    "have the new code import what it needs itself",
 )
 
 
@@ -161,6 +175,8 @@ class _Surveyor:
         callees = {found.place.name: found.place.value for _, found in self.bodies} if callers else {}
         swept = sweep(self.modules, functions, values, callees=callees, held=held)
         self.out.walked = swept.walked
+        if functions and not swept.thorough:
+            self.out.note("", _NOT_WALKED)
         for _, found in self.bodies:
             self.out.calls += [(found.place.target, site) for site in swept.calls.get(found.place.name, ())]
         return swept
@@ -175,6 +191,7 @@ class _Surveyor:
             out.note(target, new)
             return
         self._carry(target, new, found.place.module, found.function)
+        self._carry_to_copies(target, new, found, swept)
         if found.function is None:
             functions = self._nested(body, found, new)
         else:
@@ -284,6 +301,16 @@ class _Surveyor:
                 ),
             )
             return []
+        if body.written.__defaults__ or body.written.__kwdefaults__:
+            self.out.note(
+                body.target,
+                Refusal(
+                    "defaults-of-the-maker",
+                    "a nested function with defaults in its replacement",
+                    "defaults that the maker gives each instance it makes, which stay",
+                    f"nothing if they are the same; to change them replace {found.outer.place.target} as a whole",
+                ),
+            )
         top = found.outer
         while top.function is None:
             assert top.outer is not None
@@ -322,6 +349,22 @@ class _Surveyor:
         for name, value in names.carried.items():
             if not self._brought_already(module, name, value, target, "ambiguous-name"):
                 self.out.put(module, name, value, f"{module.__name__}:{name}")
+
+    def _carry_to_copies(self, target: Target, new: sides.NewSide, found: Found, swept: Swept) -> None:
+        """A copy may live in another module, such as ``__main__``, and looks its names up there."""
+        if found.function is None:
+            return
+        homes = {id(f.__globals__): f for f in swept.copies.get(id(found.function.__code__), ())}
+        for copy in homes.values():
+            module = self.modules.get(str(copy.__globals__.get("__name__")))
+            if copy.__globals__ is found.function.__globals__:
+                continue
+            if module is not None and namespace_of(module) is copy.__globals__:
+                self._carry(target, new, module, copy)
+            else:
+                names = resolve_names(new, found.place.module, copy, {}, lambda _: True, {}, self._live_object)
+                if names.carried:
+                    self.out.note(target, _COPY_ELSEWHERE)
 
     def _brought_already(self, owner: object, name: str, value: object, target: object, code: str) -> bool:
         """Whether another patch brings another object under that name; then neither could be taken out alone."""

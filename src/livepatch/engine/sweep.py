@@ -42,6 +42,7 @@ class Swept:
     aliases: dict[int, list[tuple[ModuleType | type, str]]] = field(default_factory=dict)
     calls: dict[str, list[CallSite]] = field(default_factory=dict)
     walked: float | None = None
+    thorough: bool = True
 
 
 def sweep(
@@ -183,7 +184,7 @@ def _walk_if_needed(
     *,
     passing: bool,
 ) -> None:
-    small = sys.getallocatedblocks() < _SMALL_HEAP
+    small = found.thorough = sys.getallocatedblocks() < _SMALL_HEAP
     functions = list(primary.values()) if small else []
     places = list(range(len(constants))) if small or not passing else []
     for _ in range(_COUNTS):
