@@ -206,7 +206,7 @@ class Live:
             left=len(planned.left),
             replaced=list(replaced),
             switch_us=round(seconds * 1e6, 1),
-            walked_ms=round(planned.walked * 1e3, 1),
+            walked_ms=round((planned.walked + (found.walked or 0.0)) * 1e3, 1),
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
         )
         return record

@@ -83,19 +83,24 @@ def verified(state: State, modules: dict[str, ModuleType]) -> Verification:
     """Compare every slot of the stack in force with what it holds."""
     while True:
         stack = state.stack
-        verification = _compare(stack, modules)
+        verification = _compare(stack, modules, _moving(state))
         if state.stack is stack:  # else another thread switched while we looked
             return verification
 
 
-def _compare(stack: Stack, modules: dict[str, ModuleType]) -> Verification:
+def _moving(state: State) -> frozenset[int]:
+    """The ids of the values that a switch in progress puts in place on its way."""
+    return frozenset(id(value) for write in state.undo for value in (write.before, write.after))
+
+
+def _compare(stack: Stack, modules: dict[str, ModuleType], moving: frozenset[int]) -> Verification:
     findings = []
     wanted = stack.wanted()
     for slot, value in wanted.items():
         if slot.owner is None:
             continue
         found = value_of(slot)
-        if found is not value:
+        if found is not value and id(found) not in moving:
             decider = stack.decider(slot)
             findings.append(
                 Finding(
@@ -132,15 +137,19 @@ def foreign_now(state: State, patch_id: str, modules: dict[str, ModuleType]) -> 
     """The slots of one patch that others changed."""
     while True:
         stack = state.stack
-        foreign = _foreign(stack, patch_id, modules)
+        foreign = _foreign(stack, patch_id, modules, _moving(state))
         if state.stack is stack:
             return foreign
 
 
-def _foreign(stack: Stack, patch_id: str, modules: dict[str, ModuleType]) -> tuple[str, ...]:
+def _foreign(stack: Stack, patch_id: str, modules: dict[str, ModuleType], moving: frozenset[int]) -> tuple[str, ...]:
     layer = stack.layer(patch_id)
     if layer is None:
         return ()
     wanted = stack.wanted()
-    slots: list[Slot] = [s for s in layer.values if s.owner is not None and value_of(s) is not wanted[s]]
+    slots: list[Slot] = [
+        slot
+        for slot in layer.values
+        if slot.owner is not None and (now := value_of(slot)) is not wanted[slot] and id(now) not in moving
+    ]
     return tuple(f"{slot}: {describe(value_of(slot), modules)}" for slot in slots)

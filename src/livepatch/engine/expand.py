@@ -175,7 +175,7 @@ def _member(
             )
     elif name == "__hash__" and value is None and "__eq__" in namespace_of(cls):
         return  # comes along with an __eq__ in any class body; the class decides for itself
-    elif not is_a(value, FunctionType, *_KINDS) and any(_written_in(source, f) for f in functions_behind(value)):
+    elif _is_decorated(source, value):
         yield target, _DECORATED
     elif live is ABSENT:
         yield NewAttribute(target, cls, attribute, value, as_method=True)
@@ -207,6 +207,13 @@ _DECORATED = Refusal(
     "plain functions, perhaps as staticmethod, classmethod, property or cached_property",
     "leave the decorator out: a target keeps its own; bring in what is new and decorated with add()",
 )
+
+
+def _is_decorated(source: type, value: object) -> bool:
+    """Whether a member is a function of the class body under a decorator other than those that say its kind."""
+    if is_function(value):
+        return "__wrapped__" in vars(value)
+    return not is_a(value, *_KINDS) and any(_written_in(source, f) for f in functions_behind(value))
 
 
 def _written_in(source: type, function: FunctionType) -> bool:

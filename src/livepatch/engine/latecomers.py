@@ -26,12 +26,14 @@ def latecomers(
     places that the stack knew before can have been taken from since; what a new patch reaches was just surveyed.
     """
     late = [write for write in writes if write.slot in old.originals]
-    functions, kept, walked = _copies(old, new, [w for w in late if w.slot.kind == "function"])
+    functions, kept, walked = _copies(old, new, [w for w in late if w.slot.kind == "function"], modules)
     names, unwritten = _imports([w for w in late if _may_be_imported(w)], modules)
     return [*functions, *names], [*kept, *unwritten], walked
 
 
-def _copies(old: Stack, new: Stack, late: list[Write]) -> tuple[list[Write], list[str], float]:
+def _copies(
+    old: Stack, new: Stack, late: list[Write], modules: Mapping[str, ModuleType]
+) -> tuple[list[Write], list[str], float]:
     codes = {
         id(code): (code, write)
         for write in late
@@ -47,7 +49,12 @@ def _copies(old: Stack, new: Stack, late: list[Write]) -> tuple[list[Write], lis
     held.update(id(write.before) for write in late)
     held.update(id(owner.__code__) for owner in owners.values() if isinstance(owner, FunctionType))
     spaces = [owner.__globals__ for owner in owners.values() if isinstance(owner, FunctionType)]
-    swept = sweep({}, constants=[code for code, _ in codes.values()], held=held, spaces=spaces, passing=True)
+    constants = [code for code, _ in codes.values()]
+    swept = sweep({}, constants=constants, held=held, spaces=spaces, passing=True)
+    if not swept.thorough:
+        functions = [owner for owner in owners.values() if isinstance(owner, FunctionType)]
+        for key, copies in sweep(modules, functions, passing=True).copies.items():
+            swept.copies.setdefault(key, []).extend(copies)
     found: list[Write] = []
     kept: list[str] = []
     for key, (_, write) in codes.items():
