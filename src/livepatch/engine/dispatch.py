@@ -59,7 +59,7 @@ def _layout(shape: FunctionType) -> tuple[str, str]:
 def _assemble(shape: FunctionType, body: str, constants: dict[str, object], free: tuple[str, ...]) -> CodeType:
     header, arguments = _layout(shape)
     # Nested in a function that binds them, the names in `free` become free variables of the body.
-    lines = ["def outer():", *(f"  {name} = None" for name in free), f"  def body({header}):"]
+    lines = ["def LIVEPATCH_OUTER():", *(f"  {name} = None" for name in free), f"  def LIVEPATCH_BODY({header}):"]
     lines += ["    " + line.format(arguments=arguments) for line in body.splitlines()]
     if free:
         lines.append("    if 0: " + "; ".join(free))

@@ -21,16 +21,20 @@ def make_function(
     kwdefaults: dict[str, object] | None = None,
 ) -> FunctionType:
     """A function of `code` with those globals, closure cells and defaults."""
-    by_position = [f"default_{i}" for i in range(len(defaults or ()))]
-    by_keyword = list(kwdefaults or ())
-    given = [*by_position, *(f"keyword_{i}" for i in range(len(by_keyword)))]
-    parameters = [f"p{name}={name}" for name in by_position]
+    taken = {*code.co_freevars, *(kwdefaults or ())}
+    own = "_"
+    while any(name.startswith(own) for name in taken):
+        own += "_"
+    by_position = [f"{own}default{i}" for i in range(len(defaults or ()))]
+    by_keyword = {name: f"{own}keyword{i}" for i, name in enumerate(kwdefaults or ())}
+    parameters = [f"{name}p={name}" for name in by_position]
     if by_keyword:
-        parameters += ["*", *(f"{name}=keyword_{i}" for i, name in enumerate(by_keyword))]
-    lines = ["def scope():", *(f"  {name} = None" for name in code.co_freevars)]
-    lines += [f"  def maker({', '.join(given)}):", f"    def made({', '.join(parameters)}):", "      pass"]
+        parameters += ["*", *(f"{name}={given}" for name, given in by_keyword.items())]
+    lines = [f"def {own}scope():", *(f"  {name} = None" for name in code.co_freevars)]
+    lines += [f"  def {own}maker({', '.join([*by_position, *by_keyword.values()])}):"]
+    lines += [f"    def {own}made({', '.join(parameters)}):", "      pass"]
     lines += [f"      {name}" for name in code.co_freevars]
-    lines += ["    return made"]
+    lines += [f"    return {own}made"]
     scope = _inner(compile("\n".join(lines), "<livepatch>", "exec", dont_inherit=True))
     maker = _inner(scope)
     made = _inner(maker)
