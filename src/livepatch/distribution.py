@@ -25,10 +25,19 @@ def look_up(package: str, targets: Iterable[str], modules: dict[str, ModuleType]
         if isinstance(said, str):
             versions.append((top, said))
     return Distribution(
-        installed=found.version,
+        installed=_version(found),
         module_versions=tuple(versions),
         foreign_modules=tuple(sorted(tops - (owned or {package.replace("-", "_"), package.lower().replace("-", "_")}))),
     )
+
+
+def _version(found: metadata.Distribution) -> str:
+    """The version that the metadata says; empty if it says none."""
+    try:
+        said: object = found.metadata["Version"] if "Version" in found.metadata else ""
+    except Exception:  # noqa: BLE001  # metadata that is missing fails in another way on each version of Python
+        return ""
+    return said if isinstance(said, str) else ""
 
 
 def _top_levels(found: metadata.Distribution) -> set[str]:

@@ -26,7 +26,7 @@ from livepatch.engine.commit import restore
 from livepatch.engine.environment import observe
 from livepatch.engine.facts import Survey
 from livepatch.engine.frames import InFlight, in_flight, is_referenced
-from livepatch.engine.stack import Layer, Mode, Stack
+from livepatch.engine.stack import Layer, Mode, Slot, Stack
 from livepatch.engine.survey import survey
 from livepatch.errors import PatchError, TransitionError, UnknownPatchError
 from livepatch.events import emit
@@ -330,20 +330,32 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownPatchError:
 
 
 def _on_the_other_side(stack: Stack, layer: Layer) -> tuple[InFlight, ...]:
-    """Calls that run, in this layer's functions, code which no new call would get."""
-    wanted = {id(value) for value in stack.wanted().values()}
+    """Calls that run code of this layer's functions, or of functions that those made, which no new call would get."""
+    slots = [slot for slot in layer.values if slot.name == "__code__"]
+    wanted = stack.wanted()
+    held: collections.Counter[int] = collections.Counter()
+    codes = _versions(stack, slots, held)
+    for slot in slots:
+        for key in [id(wanted[slot]), *(id(nested) for nested in _nested(wanted[slot]))]:
+            codes.pop(key, None)
+    return in_flight([codes[key] for key in codes if is_referenced(codes, key, held[key])])
+
+
+def _versions(stack: Stack, slots: list[Slot], held: collections.Counter[int]) -> dict[int, CodeType]:
+    """Every code object that the slots may hold and those in it, by id; `held` counts who of us refers to each."""
     codes: dict[int, CodeType] = {}
-    held: dict[int, int] = {}
+    outer: dict[int, object] = {}
     for values in (stack.originals, *(other.values for other in stack.layers)):
-        for slot in layer.values:
-            code = values.get(slot)
-            if slot.name == "__code__" and isinstance(code, CodeType):
-                held[id(code)] = held.get(id(code), 0) + 1
-                if id(code) not in wanted:
-                    codes[id(code)] = code
-            code = None  # a name would count as a holder
-    stale = [codes[key] for key in codes if is_referenced(codes, key, held[key])]
-    return in_flight([inner for code in stale for inner in (code, *nested_codes(code))])
+        held.update(id(values[slot]) for slot in slots if slot in values)
+        outer.update((id(values[slot]), values[slot]) for slot in slots if slot in values)
+    for code in outer.values():
+        held.update(id(nested) for nested in _nested(code))
+        codes.update((id(each), each) for each in (code, *_nested(code)) if isinstance(each, CodeType))
+    return codes
+
+
+def _nested(code: object) -> list[CodeType]:
+    return list(nested_codes(code)) if isinstance(code, CodeType) else []
 
 
 live = Live()
