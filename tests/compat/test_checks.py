@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import importlib
 import inspect
+import itertools
 import json
 import os
 import subprocess
@@ -195,7 +196,7 @@ def _is_text(call: ast.Call) -> bool:
         {"target": {"alias_of": "specimen:<lambda>"}},
         {"walked": 0.004},
     ],
-    ids=repr,
+    ids=itertools.count(),
 )
 def test_facts_that_are_no_reason_to_refuse_or_warn(facts: dict[str, Any]):
     assert [f for f in judged(**facts).findings if f.code != "covers"] == []
