@@ -1,4 +1,4 @@
-"""Readers on four threads watch 64 functions being switched: each sees all of one side, or the test would not notice."""
+"""Readers on four threads watch 64 functions being switched, and never see some on one side and some on the other."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Reader(threading.Thread):
 
 
 def watch(scene: Scene, cycle: Callable[[], object], cycles: int, reads: int) -> list[Reader]:
-    """Go through `cycle` while readers watch: as often as said, and until each has seen both sides and all read enough."""
+    """Go through `cycle` as often as said, and until all have read enough and each has seen both sides."""
     stop = threading.Event()
     readers = [Reader(scene, stop) for _ in range(READERS)]
     for reader in readers:
