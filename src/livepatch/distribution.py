@@ -34,7 +34,8 @@ def look_up(package: str, targets: Iterable[str], modules: dict[str, ModuleType]
 def _version(found: metadata.Distribution) -> str:
     """The version that the metadata says; empty if it says none."""
     try:
-        said: object = found.metadata["Version"] if "Version" in found.metadata else ""
+        named = "Version" in found.metadata
+        said: object = found.metadata["Version"] if named else ""
     except Exception:  # noqa: BLE001  # metadata that is missing fails in another way on each version of Python
         return ""
     return said if isinstance(said, str) else ""

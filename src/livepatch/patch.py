@@ -55,7 +55,12 @@ class Target:
             return cls(module, "")
         segments = qualname.split(".")
         if not all(_SEGMENT.fullmatch(part) for part in segments) or segments[0] == "<locals>":
-            raise PatchError(f"{argument} has no qualified name", found=spelled(text), expected=right)
+            raise PatchError(
+                f"{argument} has no qualified name",
+                found=spelled(text),
+                expected=right,
+                action="correct the name" if colon else "put a colon between the module and the name in it",
+            )
         return cls(module, qualname)
 
     def __str__(self) -> str:
@@ -184,6 +189,7 @@ class Patch:
                 raise TypeError(
                     f"wrapper must be callable as (wrapped, instance, args, kwargs), not {spelled(wrapper)}"
                 )
+            _check_wrapper(wrapper)
             self._add(Wrapping(where, wrapper))
             return wrapper
 
@@ -258,6 +264,22 @@ def _pins(expect: str | Iterable[str] | None) -> tuple[str, ...]:
     if not pins:
         raise PatchError("expect is empty", found=spelled(expect), expected="one fingerprint or more, or None")
     return pins
+
+
+def _check_wrapper(wrapper: Callable[..., Any]) -> None:
+    import inspect
+
+    try:
+        inspect.signature(wrapper).bind(None, None, (), {})
+    except TypeError as error:
+        raise PatchError(
+            "wrapper cannot be called with four positional arguments",
+            found=str(error),
+            expected="wrapper(wrapped, instance, args, kwargs)",
+            action="call wrapped(*args, **kwargs) in it for what was there before",
+        ) from error
+    except ValueError:
+        return  # native, with no signature to look at
 
 
 def _check_source(source: object) -> None:

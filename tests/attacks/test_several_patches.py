@@ -5,8 +5,11 @@ from __future__ import annotations
 from types import ModuleType
 from typing import TYPE_CHECKING
 
+import pytest
+
 if TYPE_CHECKING:
     from tests.conftest import NewPatch, WriteModule
+
 
 import livepatch
 
@@ -150,3 +153,36 @@ def test_what_no_patch_speaks_of_any_more_is_forgotten(write_module: WriteModule
     livepatch.apply(_fix(new_patch, node, written, "f"), replaces=[both.id])
     node.g.__code__ = written.own.__code__  # nobody's business any more
     assert livepatch.verify()
+
+
+@pytest.mark.parametrize(
+    ("target", "live"),
+    [
+        ("C.p", "@property\n  def p(self): return 'old'"),
+        ("C.p", "@classmethod\n  def p(cls): return 'old'"),
+        ("C.p", "@functools.lru_cache\n  def p(self): return 'old'"),
+        ("C.p", "def p(self): return 'old'"),
+    ],
+)
+def test_a_patch_goes_over_one_that_brought_variables(
+    target: str, live: str, write_module: WriteModule, new_patch: NewPatch
+) -> None:
+    m = write_module(f"import functools\nclass C:\n  {live}")
+    ask = lambda: m.C().p if isinstance(m.C().p, str) else m.C().p()
+    said = ["first"]
+
+    first, second = new_patch(), new_patch()
+
+    @first.replace(f"{m.__name__}:{target}")
+    def p(self):
+        return said[0]
+
+    second.replace(f"{m.__name__}:{target}")(lambda self: "second")
+    below = livepatch.apply(first)
+    assert ask() == "first"
+    report = livepatch.check(second)
+    assert report.ok, report
+    assert not [finding for finding in report.findings if finding.code == "variants"]
+    livepatch.apply(second, replaces=[first.id]).revert()
+    assert ask() == "old"
+    assert below.status().state == "reverted"

@@ -7,10 +7,19 @@ code is put where a compiled ``def`` has its own, and that ``def`` is run.
 
 from __future__ import annotations
 
+import weakref
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-__all__ = ["make_function"]
+__all__ = ["is_own", "make_function"]
+
+# What forwarding bodies call: alive under a target's name and module, and no function of the program.
+_own: weakref.WeakSet[FunctionType] = weakref.WeakSet()
+
+
+def is_own(function: FunctionType) -> bool:
+    """Whether livepatch made the function to stand behind a live one."""
+    return function in _own
 
 
 def make_function(
@@ -19,22 +28,24 @@ def make_function(
     cells: tuple[CellType, ...] = (),
     defaults: tuple[object, ...] | None = None,
     kwdefaults: dict[str, object] | None = None,
+    *,
+    own: bool = False,
 ) -> FunctionType:
-    """A function of `code` with those globals, closure cells and defaults."""
+    """A function of `code` with those globals, closure cells and defaults; `own` if it is to stand behind another."""
     taken = {*code.co_freevars, *(kwdefaults or ())}
-    own = "_"
-    while any(name.startswith(own) for name in taken):
-        own += "_"
-    by_position = [f"{own}default{i}" for i in range(len(defaults or ()))]
-    by_keyword = {name: f"{own}keyword{i}" for i, name in enumerate(kwdefaults or ())}
+    mark = "_"
+    while any(name.startswith(mark) for name in taken):
+        mark += "_"
+    by_position = [f"{mark}default{i}" for i in range(len(defaults or ()))]
+    by_keyword = {name: f"{mark}keyword{i}" for i, name in enumerate(kwdefaults or ())}
     parameters = [f"{name}p={name}" for name in by_position]
     if by_keyword:
         parameters += ["*", *(f"{name}={given}" for name, given in by_keyword.items())]
-    lines = [f"def {own}scope():", *(f"  {name} = None" for name in code.co_freevars)]
-    lines += [f"  def {own}maker({', '.join([*by_position, *by_keyword.values()])}):"]
-    lines += [f"    def {own}made({', '.join(parameters)}):", "      pass"]
+    lines = [f"def {mark}scope():", *(f"  {name} = None" for name in code.co_freevars)]
+    lines += [f"  def {mark}maker({', '.join([*by_position, *by_keyword.values()])}):"]
+    lines += [f"    def {mark}made({', '.join(parameters)}):", "      pass"]
     lines += [f"      {name}" for name in code.co_freevars]
-    lines += [f"    return {own}made"]
+    lines += [f"    return {mark}made"]
     scope = _inner(compile("\n".join(lines), "<livepatch>", "exec", dont_inherit=True))
     maker = _inner(scope)
     made = _inner(maker)
@@ -43,6 +54,8 @@ def make_function(
     closure = tuple(by_name[name] for name in maker.co_freevars)
     run = FunctionType(maker.replace(co_consts=constants), namespace, closure=closure)
     function: FunctionType = run(*(defaults or ()), *(kwdefaults or {}).values())
+    if own:
+        _own.add(function)
     return function
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
+from livepatch.engine.functions import is_own
 from livepatch.engine.namespaces import is_function, is_module, namespace_of
 from livepatch.engine.stacks import visit_frames
 
@@ -22,7 +23,7 @@ def functions_of(module: ModuleType) -> Iterator[FunctionType]:
     namespace = vars(module)
     seen: set[int] = set()
     for referrer in gc.get_referrers(namespace):
-        if is_function(referrer) and referrer.__globals__ is namespace:
+        if is_function(referrer) and referrer.__globals__ is namespace and not is_own(referrer):
             seen.add(id(referrer))
             yield referrer
     if hidden_from_the_heap_walk():

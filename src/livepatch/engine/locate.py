@@ -216,8 +216,6 @@ def _inside_function(function: FunctionType) -> Iterator[object]:
         yield from _cell(cell)
     yield from (inner for inner in function.__defaults__ or () if not is_a(inner, *_OPAQUE))
     yield from (inner for inner in (function.__kwdefaults__ or {}).values() if not is_a(inner, *_OPAQUE))
-    # Dispatch code holds the functions that it stands for as constants.
-    yield from (inner for inner in function.__code__.co_consts if is_function(inner))
 
 
 def _cell(cell: CellType) -> tuple[object, ...]:

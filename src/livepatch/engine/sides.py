@@ -217,7 +217,9 @@ def _forward(function: FunctionType, new: NewSide, cells: tuple[CellType, ...]) 
     from livepatch.engine.dispatch import forwarding_code
 
     written = new.written
-    callee = make_function(new.code, function.__globals__, cells, written.__defaults__, written.__kwdefaults__)
+    callee = make_function(
+        new.code, function.__globals__, cells, written.__defaults__, written.__kwdefaults__, own=True
+    )
     return forwarding_code(callee, callee, function.__code__.co_freevars)
 
 

@@ -253,7 +253,8 @@ class _Surveyor:
         value = found.place.value
         siblings = (value.fget, value.fset, value.fdel) if is_a(value, property) else ()
         others = swept.variants.get(id(found.function.__code__), ())
-        return [other for other in others if all(other is not sibling for sibling in siblings)]
+        known = {id(each) for each in (*siblings, *typing.get_overloads(found.function))}
+        return [other for other in others if id(other) not in known]
 
     def _compile(self, body: NewBody, found: Found) -> sides.NewSide | Refusal:
         qualname = found.code.co_qualname

@@ -17,6 +17,7 @@ from types import CodeType, CoroutineType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.engine.code import kind_of
+from livepatch.engine.functions import is_own
 from livepatch.engine.heap import instances_of
 from livepatch.engine.namespaces import bindings, functions_behind, is_function
 from livepatch.engine.stacks import visit_frames
@@ -106,6 +107,8 @@ def _look_through(
 
 def _compare(function: FunctionType, primaries: list[FunctionType], found: Swept) -> None:
     code = function.__code__
+    if is_own(function):
+        return
     for primary in primaries:
         if code is primary.__code__ or (code == primary.__code__ and code.co_filename == primary.__code__.co_filename):
             _add(found.copies, id(primary.__code__), function)
@@ -197,7 +200,8 @@ def _walk_if_needed(
     begun = time.perf_counter()
     unexplained = [*(f.__code__ for f in functions), *(constants[i] for i in places)]
     for function in instances_of(unexplained, homes, frozen=not passing):
-        _add(found.copies, id(function.__code__), function)
+        if not is_own(function):
+            _add(found.copies, id(function.__code__), function)
     found.walked = (found.walked or 0.0) + time.perf_counter() - begun
 
 
