@@ -16,9 +16,11 @@ def emit(event: str, /, *, level: str = "info", **fields: object) -> None:
 
     A log that fails changes nothing; the failure goes where the interpreter reports what cannot be raised.
     """
-    import structlog
-
+    if getattr(sys, "meta_path", None) is None:
+        return  # the interpreter is going down, and nothing can be imported any more
     try:
+        import structlog
+
         getattr(structlog.get_logger("livepatch"), level)(f"livepatch.{event}", **fields)
     except Exception as error:  # noqa: BLE001  # an application's log may fail in any way
         sys.unraisablehook(

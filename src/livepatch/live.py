@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import CodeType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from livepatch import distribution
 from livepatch.compat.checks import PatchFacts, judge
@@ -90,14 +90,14 @@ class Live:
         self.reverted: dict[str, Status] = {}
         self.left: dict[str, tuple[str, ...]] = {}
         """What could not follow the last switch of each applied patch."""
-        self._lock = threading.Lock()
-        self._owner: int | None = None
+        self._lock = threading.RLock()
         self._before: _Memory | None = None
         self._shown: dict[str, str] = {}
 
     def transact(self, timeout: float, body: Callable[[], T]) -> T:
         """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
-        if self._owner == threading.get_ident():
+        lock: Any = self._lock
+        if lock._is_owned():  # noqa: SLF001  # as threading.Condition asks; no flag of ours can be as exact
             raise TransitionError(
                 "this thread is in the middle of a switch",
                 found="a call from a signal handler, a __del__ or a log processor that the switch itself ran",
@@ -105,7 +105,7 @@ class Live:
                 action="hand the call to another thread, or make it when the switch has returned",
             )
         # An interrupt may strike as soon as the lock is taken.  Whether it was is noted by the same call into C.
-        lock, taken = self._lock, collections.deque[bool](maxlen=1)
+        taken = collections.deque[bool](maxlen=1)
         try:
             taken.extend(map(lock.acquire, (True,), (timeout,)))
             if not taken[0]:
@@ -117,7 +117,6 @@ class Live:
                     action="try again, or with a longer timeout",
                 )
             try:
-                self._owner = threading.get_ident()
                 if any(slot.owner is None for slot in self.state.stack.originals):
                     self.state.stack = self.state.stack.only(lambda slot: slot.owner is not None)
                 self._before = (self.state.stack, self.records, self.reverted, self.left)
@@ -129,7 +128,6 @@ class Live:
                 self._before = None
                 self._shown = {}
                 self.state.undo = ()
-                self._owner = None
         finally:
             if taken and taken[0]:
                 lock.release()
@@ -148,10 +146,11 @@ class Live:
 
     def after_fork(self) -> None:
         """In a child: only the forking thread lives on, so a switch that another was making is taken back."""
-        if self._owner != threading.get_ident():
+        lock: Any = self._lock
+        if not lock._is_owned():  # noqa: SLF001  # see transact
             self._recover()
-            self._before = self._owner = None
-            self._lock = threading.Lock()
+            self._before = None
+            self._lock = threading.RLock()
 
     # Within a transaction
 

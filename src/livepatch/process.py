@@ -122,7 +122,8 @@ def revert(id: str) -> Status:  # noqa: A002  # the patch's own word for it
 def status() -> tuple[Status, ...]:
     """Every applied patch, newest last."""
     records = live.records
-    return tuple(live.status(records[layer.patch_id]) for layer in live.state.stack.layers if layer.patch_id in records)
+    every = [live.status(records[layer.patch_id]) for layer in live.state.stack.layers if layer.patch_id in records]
+    return tuple(each for each in every if each.state != "reverted")  # a revert may overtake the look
 
 
 def verify() -> Verification:
@@ -258,7 +259,9 @@ class Flags(Mapping[str, Mode]):
         return any(record.flag == name for record in live.records.values())
 
     def __repr__(self) -> str:
-        return f"<livepatch.flags {dict(self)}>"
+        flags = {record.id: record.flag for record in live.records.values()}
+        modes = {flags[layer.patch_id]: layer.mode for layer in live.state.stack.layers if layer.patch_id in flags}
+        return f"<livepatch.flags {modes}>"
 
 
 flags = Flags()

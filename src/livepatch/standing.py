@@ -82,9 +82,9 @@ class Verification:
 def verified(state: State, modules: dict[str, ModuleType]) -> Verification:
     """Compare every slot of the stack in force with what it holds."""
     while True:
-        stack = state.stack
+        stack, undo = state.stack, state.undo
         verification = _compare(stack, modules, _moving(state))
-        if state.stack is stack:  # else another thread switched while we looked
+        if state.stack is stack and state.undo is undo:  # else another thread switched while we looked
             return verification
 
 
@@ -136,9 +136,9 @@ def _module_of(filename: str, modules: dict[str, ModuleType]) -> str:
 def foreign_now(state: State, patch_id: str, modules: dict[str, ModuleType]) -> tuple[str, ...]:
     """The slots of one patch that others changed."""
     while True:
-        stack = state.stack
+        stack, undo = state.stack, state.undo
         foreign = _foreign(stack, patch_id, modules, _moving(state))
-        if state.stack is stack:
+        if state.stack is stack and state.undo is undo:
             return foreign
 
 
