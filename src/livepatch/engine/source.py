@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import ast
 import linecache
+import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.abc import SourceLoader
 from importlib.machinery import SourceFileLoader
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -57,8 +59,7 @@ class SourceFiles:
         function: FunctionType,
     ) -> tuple[list[str], dict[int, FunctionNode], dict[tuple[str, int], CodeType]] | None:
         filename = function.__code__.co_filename
-        linecache.checkcache(filename)
-        lines = linecache.getlines(filename, function.__globals__)
+        lines = _lines_of(filename, function.__globals__)
         if not lines:
             return None
         try:
@@ -69,6 +70,18 @@ class SourceFiles:
         nodes = {_first_line(node): node for node in _functions(tree)}
         codes = {(code.co_qualname, code.co_firstlineno): code for code in nested_codes(top)}
         return lines, nodes, codes
+
+
+def _lines_of(filename: str, namespace: dict[str, Any]) -> list[str]:
+    """The lines of a file as it is now; what is no file, such as a shell's input, as ``linecache`` knows it."""
+    path = Path(filename)
+    try:
+        if path.is_file():
+            with tokenize.open(filename) as file:
+                return file.readlines()
+    except (OSError, SyntaxError, ValueError):
+        return []
+    return [] if path.is_absolute() and path.parent.is_dir() else linecache.getlines(filename, namespace)
 
 
 def _functions(tree: ast.AST) -> Iterator[FunctionNode]:

@@ -132,9 +132,9 @@ def _calls(function: FunctionType, callees: Mapping[str, object], found: Swept) 
 
 # The heap
 
-# With fewer allocated blocks than this a walk takes a few milliseconds, and is made even if nothing asks for it: what
+# With fewer allocated blocks than this a walk takes some 20 ms at most, and is made even if nothing asks for it: what
 # an importlib.reload left behind has code of its own, and shows in no count.
-_SMALL_HEAP = 400_000
+_SMALL_HEAP = 2_000_000
 
 
 def _look_at_all_functions(by_name: Mapping[str, list[FunctionType]], found: Swept) -> None:
