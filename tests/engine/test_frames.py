@@ -222,11 +222,11 @@ def test_settled_in_asyncio(m: ModuleType, write_fix: WriteFix):
 
     async def main() -> None:
         future = asyncio.get_running_loop().create_future()
-        task = asyncio.create_task(m.wait(future))
+        task = asyncio.create_task(m.wait(future), name="waiter")
         await asyncio.sleep(0)
         applied = livepatch.apply(fix)
         (frame,) = applied.status().frames
-        assert (frame.function, frame.holder) == ("wait", "suspended coroutine")
+        assert (frame.function, frame.holder) == ("wait", "task 'waiter'")
         waiting = asyncio.create_task(applied.settled())
         await asyncio.sleep(0.02)
         assert not waiting.done()

@@ -4,27 +4,62 @@ from __future__ import annotations
 
 import gc
 import sys
-import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from livepatch.engine.endless import Waiting
+from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stacks, reachable
 from livepatch.engine.stacks import visit_frames
+from livepatch.engine.tasks import (
+    Awaited,
+    Suspendable,
+    asyncio_tasks,
+    awaited_by,
+    code_of,
+    frame_of,
+    is_running,
+    is_suspendable,
+    task_types,
+    thread_names,
+)
 
-__all__ = ["InFlight", "in_flight", "is_referenced"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["InFlight", "Stuck", "in_flight", "is_referenced", "nearby", "stuck"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InFlight:
-    """One frame: the function, where it stands, and what holds it (a thread, or the kind of suspended object)."""
+    """One frame: the function, where it stands, and what holds it (a thread, a task, the kind of suspended object).
+
+    `thread` is the name of the thread on whose stack it is, or in whose event loop its asyncio task is; `task` is that
+    task's name.  Each is empty if there is none.  An `endless` one ends by an exception only, such as a cancellation,
+    for it or what it waits for is in a loop with no way out.  `since` says when the wait for it began.
+    """
 
     function: str
     file: str
     line: int
     holder: str
+    thread: str = ""
+    task: str = ""
+    endless: bool = False
+    since: float | None = None
 
     def __str__(self) -> str:
         return f"{self.function} at {self.file}:{self.line} ({self.holder})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stuck:
+    """A frame that never leaves by itself; its task, and the id of the thread that `where` names, if there is one."""
+
+    where: InFlight
+    task: asyncio.Task[Any] | None
+    thread: int | None
 
 
 def _references(codes: Mapping[int, CodeType], key: int) -> int:
@@ -43,43 +78,178 @@ def is_referenced(codes: Mapping[int, CodeType], key: int, held: int) -> bool:
 
 
 def in_flight(codes: Collection[CodeType]) -> tuple[InFlight, ...]:
-    """All frames that run one of `codes`.  Looks through the stacks, and through the heap for what is suspended."""
+    """All frames that run one of `codes`.  Looks through the stacks, the tasks, and once through the heap."""
+    return tuple(seen.where for seen in _look(codes, heap=True))
+
+
+def nearby(codes: Collection[CodeType]) -> tuple[InFlight, ...]:
+    """Those of `in_flight` that are found without a walk through the heap: on the stacks, and through asyncio's tasks.
+
+    What a task reaches is its await chain, and what the variables of the functions in that chain hold.
+    """
+    return tuple(seen.where for seen in _look(codes, heap=False))
+
+
+def stuck(codes: Collection[CodeType]) -> list[Stuck]:
+    """Those of `in_flight` that are endless: waiting for them is in vain, and their task or thread wants a restart."""
+    return [seen for seen in _look(codes, heap=True) if seen.where.endless]
+
+
+def _look(codes: Collection[CodeType], *, heap: bool) -> list[Stuck]:
     wanted = {id(code) for code in codes}
     if not wanted:
-        return ()
-    names = {thread.ident: thread.name for thread in threading.enumerate()}
-    found: list[InFlight] = []
+        return []
+    # Whatever can be suspended is an object, and found first: what resumes meanwhile is met again on a stack, and what
+    # is suspended meanwhile is still known.
+    walked = list(_in_the_heap(codes, wanted)) if heap else []
+    tasks = asyncio_tasks(item for item in walked if not is_suspendable(item))
+    items = {id(item): item for item in walked if is_suspendable(item)}
+    items.update((key, whose.item) for key, whose in tasks.items() if id(code_of(whose.item)) in wanted)
+    del walked
+    # The id of a frame stays its own as long as its generator, which is held here, has not ended.
+    keys = {id(frame_of(item)): key for key, item in items.items()}
+    found = _on_the_stacks(wanted, keys, tasks)
+    for place in found:
+        items.pop(place.item, None)
+    return [place.told() for place in found] + _suspended(items, tasks)
 
-    def note(frame: FrameType, ident: int) -> None:
-        if id(frame.f_code) in wanted:
-            found.append(_describe(frame, f"thread {names.get(ident, ident)}"))
 
-    visit_frames(note)
+def _in_the_heap(codes: Collection[CodeType], wanted: Collection[int]) -> Iterator[object]:
+    """What is suspendable and has one of `codes`; and tasks that only the heap knows."""
+    types = task_types()
     # All objects are never listed: a tuple that another thread is still making must not get a second holder.
-    for item in gc.get_referrers(*codes):
-        if type(item) in _SUSPENDABLE:
-            suspended = _frame_of(item)
-            if suspended is not None and id(suspended.f_code) in wanted and not _running(item):
-                found.append(_describe(suspended, f"suspended {type(item).__name__}"))
-    return tuple(found)
+    for item in gc.get_referrers(*codes, *types):
+        if is_suspendable(item):
+            if id(code_of(item)) in wanted:
+                yield item
+        elif type(item) in types:
+            yield item
+    if hidden_from_the_heap_walk():
+        known = [whose.item for whose in asyncio_tasks().values()]
+        for reached in reachable(sys.modules, *known, *locals_on_the_stacks()):
+            if is_suspendable(reached) and id(code_of(reached)) in wanted:
+                yield reached
 
 
-_SUSPENDABLE = (GeneratorType, CoroutineType, AsyncGeneratorType)
+@dataclass(slots=True)
+class _OnStack:
+    """A frame on a thread's stack, in plain values; `item` is the id of its generator or coroutine, or 0."""
+
+    function: str
+    file: str
+    line: int
+    endless: bool
+    item: int
+    thread: str
+    ident: int
+    whose: Awaited | None
+
+    def told(self) -> Stuck:
+        task = "" if self.whose is None else self.whose.name
+        where = InFlight(
+            function=self.function,
+            file=self.file,
+            line=self.line,
+            holder=f"thread {self.thread}" + (f", task {task!r}" if self.whose else ""),
+            thread=self.thread,
+            task=task,
+            endless=self.endless,
+        )
+        return Stuck(where=where, task=self.whose.task if self.whose else None, thread=self.ident)
 
 
-def _frame_of(item: object) -> FrameType | None:
-    for attribute in ("gi_frame", "cr_frame", "ag_frame"):
-        frame = getattr(item, attribute, None)
-        if frame is not None:
-            return frame  # type: ignore[no-any-return]  # the three attributes hold frames
-    return None
+def _on_the_stacks(wanted: Collection[int], keys: Mapping[int, int], tasks: Mapping[int, Awaited]) -> list[_OnStack]:
+    """The wanted frames that run.  `keys` leads from the id of a generator's frame to that of the generator."""
+    names = thread_names()
+    running: dict[int, list[Awaited]] = {}
+    for whose in tasks.values():
+        if is_running(whose.item):
+            running.setdefault(id(code_of(whose.item)), []).append(whose)
+    found: list[_OnStack] = []
+    thread: int | None = None
+    callees: list[tuple[CodeType, int]] = []  # of this thread, and not yet asked
+    taskless: list[_OnStack] = []
+    waiting = Waiting()
+
+    def visit(frame: FrameType, ident: int) -> None:
+        nonlocal thread, waiting
+        if ident != thread:
+            thread, waiting = ident, Waiting()
+            callees.clear()
+            taskless.clear()
+        code = frame.f_code
+        if id(code) in wanted:
+            for callee in callees:
+                waiting.outwards(*callee)
+            callees.clear()
+            key = keys.get(id(frame), 0)
+            place = _OnStack(
+                function=code.co_qualname,
+                file=code.co_filename,
+                line=frame.f_lineno or 0,
+                endless=waiting.outwards(code, frame.f_lasti),
+                item=key,
+                thread=names.get(ident, str(ident)),
+                ident=ident,
+                whose=tasks.get(key),
+            )
+            found.append(place)
+            taskless.append(place)
+            root = place.whose
+        else:
+            callees.append((code, frame.f_lasti))
+            root = None
+        root = root or next((whose for whose in running.get(id(code), ()) if frame_of(whose.item) is frame), None)
+        if root is not None:
+            # A task's own coroutine runs here, so what it has called, and nothing else has claimed, is the task's.
+            for place in taskless:
+                place.whose = place.whose or root
+            taskless.clear()
+
+    visit_frames(visit)
+    return found
 
 
-def _running(item: object) -> bool:
-    return any(getattr(item, attribute, False) for attribute in ("gi_running", "cr_running", "ag_running"))
+def _suspended(items: Mapping[int, Suspendable], tasks: Mapping[int, Awaited]) -> list[Stuck]:
+    """Those of the items that have not ended, which are on no stack."""
+    found: list[Stuck] = []
+    known: dict[int, _Asked] = {}
+    for key, item in items.items():
+        endless = _never_ends(item, known)
+        frame = frame_of(item)
+        if frame is None:
+            continue
+        whose = tasks.get(key)
+        where = InFlight(
+            function=frame.f_code.co_qualname,
+            file=frame.f_code.co_filename,
+            line=frame.f_lineno or 0,
+            holder=f"task {whose.name!r}" if whose else f"suspended {type(item).__name__}",
+            thread=whose.thread if whose else "",
+            task=whose.name if whose else "",
+            endless=endless,
+        )
+        found.append(Stuck(where=where, task=whose.task if whose else None, thread=whose.ident if whose else None))
+    return found
 
 
-def _describe(frame: FrameType, holder: str) -> InFlight:
-    return InFlight(
-        function=frame.f_code.co_qualname, file=frame.f_code.co_filename, line=frame.f_lineno or 0, holder=holder
-    )
+class _Asked(NamedTuple):
+    item: Suspendable
+    endless: bool
+    passed_on: bool
+
+
+def _never_ends(item: Suspendable, known: dict[int, _Asked]) -> bool:
+    """Whether `item` or what it awaits is endless.  `known` keeps the answers, for many may await the same."""
+    chain: dict[int, Suspendable] = {}
+    step: Suspendable | None = item
+    while step is not None and id(step) not in known and id(step) not in chain:
+        chain[id(step)] = step
+        step = awaited_by(step)
+    waiting = Waiting(passed_on=step is not None and id(step) in known and known[id(step)].passed_on)
+    for key in reversed(chain):
+        frame = frame_of(chain[key])
+        endless = frame is not None and waiting.outwards(frame.f_code, frame.f_lasti)
+        del frame
+        known[key] = _Asked(chain[key], endless, waiting.passed_on)
+    return known[id(item)].endless
