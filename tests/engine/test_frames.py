@@ -6,8 +6,9 @@ import asyncio
 import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import livepatch
-from livepatch.engine.frames import in_flight, is_referenced
+from livepatch.engine.frames import InFlight, in_flight, is_referenced, nearby, stuck
 
 if TYPE_CHECKING:
     from tests.conftest import WriteFix, WriteModule
@@ -274,3 +275,248 @@ def test_references_beside_those_that_are_known():
     assert not is_referenced(codes, 0, 3)
     held.clear()
     assert not is_referenced(codes, 0, 0)
+
+
+def test_how_one_reads():
+    frame = InFlight(function="f", file="a.py", line=3, holder="task 'gossip'")
+    assert str(frame) == "f at a.py:3 (task 'gossip')"
+    assert (frame.thread, frame.task, frame.endless, frame.since) == ("", "", False, None)
+
+
+def test_an_async_generator_that_waits(m: ModuleType):
+    async def waits() -> Any:
+        await m.bare()
+        yield 1
+
+    items = waits()
+    pulled = pull(items)
+    pulled.send(None)
+    assert items.ag_running
+    assert [frame.holder for frame in in_flight([waits.__code__])] == ["suspended async_generator"]
+    with pytest.raises(StopIteration):
+        pulled.send(None)
+    assert [frame.holder for frame in in_flight([waits.__code__])] == ["suspended async_generator"]
+    drive(pull_to_the_end(items))
+    assert in_flight([waits.__code__]) == ()
+
+
+async def pull_to_the_end(items: Any) -> None:
+    async for _ in items:
+        pass
+
+
+def test_what_has_ended_with_an_error_is_not_in_flight(m: ModuleType):
+    def fails() -> None:
+        raise RuntimeError
+
+    def fails_later() -> Iterator[int]:
+        yield 1
+        raise RuntimeError
+
+    async def awaits() -> None:
+        await m.bare()
+        raise RuntimeError
+
+    codes = [fails.__code__, fails_later.__code__, awaits.__code__]
+    kept: list[object] = []
+    for begin in (fails, lambda: list(fails_later()), lambda: [c := awaits(), c.send(None), c.send(None)]):
+        with pytest.raises(RuntimeError) as caught:
+            begin()
+        kept += [caught.value, caught.tb]
+        frame = caught.tb
+        while frame is not None:
+            kept.append(frame.tb_frame)
+            frame = frame.tb_next
+    assert {id(f.f_code) for f in kept if type(f).__name__ == "frame"} >= {id(code) for code in codes}
+    assert in_flight(codes) == nearby(codes) == ()
+    assert stuck(codes) == []
+
+
+def test_a_generator_that_resumes_while_it_is_looked_for(m: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    """Between the two looks it goes from the heap to a stack, and is still named; and the other way round."""
+    from livepatch.engine import frames
+
+    entered, leave = threading.Event(), threading.Event()
+
+    def waits() -> Iterator[int]:
+        yield 1
+        entered.set()
+        leave.wait(10)
+        yield 2
+        yield 3
+
+    running = waits()
+    next(running)
+    worker = threading.Thread(target=next, args=(running,), name="resumer")
+    tasks = frames.asyncio_tasks
+    monkeypatch.setattr(frames, "asyncio_tasks", lambda more: [tasks(more), worker.start(), entered.wait(10)][0])
+    assert [frame.holder for frame in in_flight([waits.__code__])] == ["thread resumer"]
+    monkeypatch.setattr(frames, "asyncio_tasks", lambda more: [tasks(more), leave.set(), worker.join()][0])
+    assert [frame.holder for frame in in_flight([waits.__code__])] == ["suspended generator"]
+    monkeypatch.undo()
+    running.close()
+    assert in_flight([waits.__code__]) == ()
+
+
+def test_what_was_frozen_is_found(m: ModuleType):
+    m.kept = m.steps()
+    next(m.kept)
+
+    async def main() -> None:
+        gate = asyncio.get_running_loop().create_future()
+        task = asyncio.create_task(m.wait(gate), name="frozen")
+        await asyncio.sleep(0)
+        gc.freeze()
+        try:
+            found = in_flight([m.steps.__code__, m.wait.__code__])
+            assert sorted(frame.holder for frame in found) == ["suspended generator", "task 'frozen'"]
+        finally:
+            gc.unfreeze()
+        gate.set_result(1)
+        await task
+
+    asyncio.run(main())
+    m.kept.close()
+
+
+def test_nearby_walks_no_heap(m: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    def walked(*_: object) -> None:
+        raise AssertionError
+
+    kept = m.steps()
+    next(kept)
+    monkeypatch.setattr(gc, "get_referrers", walked)
+    monkeypatch.setattr(gc, "get_objects", walked)
+    with blocked(m, "the-worker"):
+        (frame,) = nearby([m.block.__code__, m.steps.__code__])
+        assert (frame.function, frame.thread, frame.holder) == ("block", "the-worker", "thread the-worker")
+    assert nearby([m.block.__code__]) == nearby([]) == ()
+
+
+def test_one_walk_for_all_codes(m: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    walks: list[int] = []
+    walk = gc.get_referrers
+    monkeypatch.setattr(gc, "get_referrers", lambda *of: walks.append(len(of)) or walk(*of))
+    in_flight([m.steps.__code__, m.block.__code__, m.wait.__code__])
+    assert len(walks) == 1
+
+
+def test_looking_keeps_no_frame_alive(m: ModuleType):
+    class Local:
+        pass
+
+    def looks() -> weakref.ref[Local]:
+        local = Local()
+        for look in (in_flight, nearby, stuck):
+            look([looks.__code__, m.steps.__code__])
+        return weakref.ref(local)
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert looks()() is None
+    finally:
+        gc.enable()
+
+
+# Endless ones
+
+
+@pytest.fixture
+def service(write_module: WriteModule) -> ModuleType:
+    return write_module("""
+        import asyncio
+        def serve(entered, leave):
+            while True:
+                work(entered, leave)
+        def work(entered, leave):
+            entered.set()
+            if leave.wait(10):
+                raise SystemExit
+        def main(entered, leave):
+            serve(entered, leave)
+        async def gossip():
+            while True:
+                await asyncio.sleep(100)
+        async def starts():
+            await gossip()
+        async def once():
+            await asyncio.sleep(100)
+        def numbers():
+            while True:
+                yield 1
+        def some():
+            yield from numbers()
+    """)
+
+
+def test_stuck_tasks(service: ModuleType):
+    async def main() -> None:
+        names = ["gossip", "starts", "once"]
+        tasks = {name: asyncio.create_task(getattr(service, name)(), name=name) for name in names}
+        await asyncio.sleep(0)
+        codes = [getattr(service, name).__code__ for name in names]
+        found = {(s.where.function, s.where.task): s for s in stuck(codes)}
+        assert set(found) == {("gossip", "gossip"), ("gossip", "starts"), ("starts", "starts")}
+        for (_, name), one in found.items():
+            assert one.task is tasks[name]
+            assert one.thread == threading.get_ident()
+            assert one.where in in_flight(codes)
+            assert (one.where.endless, one.where.holder) == (True, f"task {name!r}")
+        assert len(in_flight(codes)) == len(nearby(codes)) == 4
+        for task in tasks.values():
+            task.cancel()
+        await asyncio.wait(tasks.values())
+        assert stuck(codes) == []
+
+    asyncio.run(main())
+
+
+def test_stuck_threads(service: ModuleType):
+    entered, leave = threading.Event(), threading.Event()
+
+    def serve() -> None:
+        with suppress(SystemExit):
+            service.main(entered, leave)
+
+    thread = threading.Thread(target=serve, name="server")
+    thread.start()
+    assert entered.wait(10)
+    codes = [service.serve.__code__, service.work.__code__, service.main.__code__]
+    endless = {frame.function: frame.endless for frame in nearby(codes)}
+    assert endless == {"work": False, "serve": True, "main": True}
+    assert [(s.where.function, s.task, s.thread) for s in stuck(codes)] == [
+        ("serve", None, thread.ident),
+        ("main", None, thread.ident),
+    ]
+    leave.set()
+    thread.join()
+    assert stuck(codes) == []
+
+
+def test_stuck_generators(service: ModuleType):
+    one, two, three = service.numbers(), service.some(), service.some()
+    next(one), next(two)
+    codes = [service.numbers.__code__, service.some.__code__]
+    assert sorted((s.where.function, s.where.holder, s.task, s.thread) for s in stuck(codes)) == [
+        ("numbers", "suspended generator", None, None),
+        ("numbers", "suspended generator", None, None),
+        ("some", "suspended generator", None, None),
+    ]
+    assert len(in_flight(codes)) == 4
+    one.close(), two.close(), three.close()
+
+
+def test_deep_recursion_is_looked_at_in_one_go(m: ModuleType):
+    looked: list[int] = []
+
+    def deep(left: int) -> None:
+        if left:
+            deep(left - 1)
+        else:
+            begun = time.perf_counter()
+            assert len(nearby([deep.__code__])) == 501
+            looked.append(time.perf_counter() - begun < 0.5)
+
+    deep(500)
+    assert looked == [True]

@@ -158,8 +158,8 @@ def _read(code: CodeType) -> _Flow:
 
     endless = _never_out([(offset, False) for offset in offsets], next_of)
     sends = [o for o, i in instructions.items() if i.opname == "SEND"]
-    # A suspended frame stands on the yield between SEND and the jump back to it.
-    delegating = {o for send in sends for o in (send, after[send])}
+    # A suspended frame stands on the yield between SEND and the jump back to it; from CPython 3.13 on, just behind it.
+    delegating = {o for send in sends for o in (send, after[send], after[after[send]])}
     return _Flow(offsets, frozenset(offset for offset, raised in endless if not raised), frozenset(delegating))
 
 
