@@ -16,7 +16,8 @@ import pytest
 from tests.cycles import codes, cycle
 
 import livepatch
-from livepatch.engine.source import SourceFiles, code_on_disk, patch_filename
+from livepatch.engine.disk import code_on_disk
+from livepatch.engine.source import SourceFiles, patch_filename
 
 if TYPE_CHECKING:
     from tests.conftest import NewPatch, WriteFix, WriteModule

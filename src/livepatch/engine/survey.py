@@ -14,8 +14,9 @@ from livepatch.engine import closures, sides
 from livepatch.engine.attributes import assign, follow_aliases, wrap
 from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.closures import follow
-from livepatch.engine.code import fingerprint, kind_of, parameters_of, same_code
+from livepatch.engine.code import fingerprint, kind_of, parameters_of
 from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.disk import Disk
 from livepatch.engine.expand import NewAttribute, NewBody, ValueFor, expand
 from livepatch.engine.facts import Survey, TargetFacts
 from livepatch.engine.heap import functions_of
@@ -23,7 +24,7 @@ from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
 from livepatch.engine.namespaces import is_a, is_function, namespace_of
 from livepatch.engine.refusal import Place, Refusal, several
-from livepatch.engine.source import Definition, SourceFiles, code_on_disk, patch_filename
+from livepatch.engine.source import Definition, SourceFiles, patch_filename
 from livepatch.engine.stack import ABSENT, Stack, Write
 from livepatch.engine.sweep import Swept, sweep
 from livepatch.engine.wrapping import unwritable
@@ -79,7 +80,7 @@ class _Surveyor:
         self.changes = changes
         self.out = Survey()
         self.files = SourceFiles()
-        self.disk: dict[str, dict[str, list[CodeType]] | None] = {}
+        self.disk = Disk()
         self.replaced: dict[int, Target] = {}
         self.added: dict[str, dict[str, object]] = {}
         self.bodies: list[tuple[NewBody, Found]] = []
@@ -144,9 +145,9 @@ class _Surveyor:
         """Where the source defines several functions of that name, all still in use, the name alone is a guess."""
         if found.function is None or is_a(found.place.value, property):
             return found
-        name = found.function.__code__.co_qualname
-        if len((self._disk_codes(found.place.module) or {}).get(name, ())) < 2:
+        if not self.disk.gives_several(found.place.module, found.function.__code__):
             return found
+        name = found.function.__code__.co_qualname
         stubs = [stub.__code__ for stub in typing.get_overloads(found.function) if is_function(stub)]
         live = [
             function
@@ -235,7 +236,7 @@ class _Surveyor:
                 parameters=(parameters_of(shell), parameters_of(new.written) if old else parameters_of(shell)),
                 expect=body.expect,
                 pin=fingerprint(shell, under) if body.expect else "",
-                on_disk=self._on_disk(found, layer0),
+                on_disk=None if found.alias_of else self.disk.gives(found.place.module, layer0),
                 asserts=new.asserts,
                 forwarded=isinstance(put, CodeType) and put is not new.code,
                 caches=tuple(cache.label for cache in caches),
@@ -392,17 +393,6 @@ class _Surveyor:
     def _live_object(self, target: Target) -> object | None:
         place = resolve(target, self.modules)
         return place.value if isinstance(place, Place) and place.owner is not None else None
-
-    def _on_disk(self, found: Found, code: CodeType) -> bool | None:
-        codes = self._disk_codes(found.place.module)
-        if codes is None or found.alias_of:
-            return None
-        return any(same_code(other, code) for other in codes.get(code.co_qualname, ()))
-
-    def _disk_codes(self, module: ModuleType) -> dict[str, list[CodeType]] | None:
-        if module.__name__ not in self.disk:
-            self.disk[module.__name__] = code_on_disk(module)
-        return self.disk[module.__name__]
 
     # Attributes
 
