@@ -401,6 +401,28 @@ def test_one_walk_for_all_codes(m: ModuleType, monkeypatch: pytest.MonkeyPatch):
     assert len(walks) == 1
 
 
+def test_types_are_not_asked_whether_they_are_ours(m: ModuleType):
+    class Touchy(type):
+        def __eq__(cls, other: object) -> bool:
+            raise AssertionError
+
+        __hash__ = None  # type: ignore[assignment]
+
+    class Holder(metaclass=Touchy):
+        pass
+
+    async def main() -> None:
+        holder = Holder()
+        holder.code = m.steps.__code__
+        task = asyncio.create_task(m.wait(asyncio.get_running_loop().create_future()))
+        await asyncio.sleep(0)
+        assert len(in_flight([m.steps.__code__, m.wait.__code__])) == 1
+        assert len(nearby([m.steps.__code__, m.wait.__code__])) == 1
+        task.cancel()
+
+    asyncio.run(main())
+
+
 def test_looking_keeps_no_frame_alive(m: ModuleType):
     class Local:
         pass

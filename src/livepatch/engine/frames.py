@@ -14,6 +14,7 @@ from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stack
 from livepatch.engine.stacks import visit_frames
 from livepatch.engine.tasks import (
     Awaited,
+    Owner,
     Suspendable,
     asyncio_tasks,
     awaited_by,
@@ -116,13 +117,13 @@ def _look(codes: Collection[CodeType], *, heap: bool) -> list[Stuck]:
 
 def _in_the_heap(codes: Collection[CodeType], wanted: Collection[int]) -> Iterator[object]:
     """What is suspendable and has one of `codes`; and tasks that only the heap knows."""
-    types = task_types()
+    types = {id(kind): kind for kind in task_types()}
     # All objects are never listed: a tuple that another thread is still making must not get a second holder.
-    for item in gc.get_referrers(*codes, *types):
+    for item in gc.get_referrers(*codes, *types.values()):
         if is_suspendable(item):
             if id(code_of(item)) in wanted:
                 yield item
-        elif type(item) in types:
+        elif id(type(item)) in types:
             yield item
     if hidden_from_the_heap_walk():
         known = [whose.item for whose in asyncio_tasks().values()]
@@ -142,20 +143,20 @@ class _OnStack:
     item: int
     thread: str
     ident: int
-    whose: Awaited | None
+    owner: Owner | None
 
     def told(self) -> Stuck:
-        task = "" if self.whose is None else self.whose.name
+        task = self.owner.name if self.owner else ""
         where = InFlight(
             function=self.function,
             file=self.file,
             line=self.line,
-            holder=f"thread {self.thread}" + (f", task {task!r}" if self.whose else ""),
+            holder=f"thread {self.thread}" + (f", task {task!r}" if self.owner else ""),
             thread=self.thread,
             task=task,
             endless=self.endless,
         )
-        return Stuck(where=where, task=self.whose.task if self.whose else None, thread=self.ident)
+        return Stuck(where=where, task=self.owner.task if self.owner else None, thread=self.ident)
 
 
 def _on_the_stacks(wanted: Collection[int], keys: Mapping[int, int], tasks: Mapping[int, Awaited]) -> list[_OnStack]:
@@ -191,19 +192,19 @@ def _on_the_stacks(wanted: Collection[int], keys: Mapping[int, int], tasks: Mapp
                 item=key,
                 thread=names.get(ident, str(ident)),
                 ident=ident,
-                whose=tasks.get(key),
+                owner=tasks[key].owner if key in tasks else None,
             )
             found.append(place)
             taskless.append(place)
-            root = place.whose
+            owner = place.owner
         else:
             callees.append((code, frame.f_lasti))
-            root = None
-        root = root or next((whose for whose in running.get(id(code), ()) if frame_of(whose.item) is frame), None)
-        if root is not None:
+            owner = None
+        owner = owner or next((own for item, own in running.get(id(code), ()) if frame_of(item) is frame), None)
+        if owner is not None:
             # A task's own coroutine runs here, so what it has called, and nothing else has claimed, is the task's.
             for place in taskless:
-                place.whose = place.whose or root
+                place.owner = place.owner or owner
             taskless.clear()
 
     visit_frames(visit)
@@ -219,17 +220,17 @@ def _suspended(items: Mapping[int, Suspendable], tasks: Mapping[int, Awaited]) -
         frame = frame_of(item)
         if frame is None:
             continue
-        whose = tasks.get(key)
+        owner = tasks[key].owner if key in tasks else None
         where = InFlight(
             function=frame.f_code.co_qualname,
             file=frame.f_code.co_filename,
             line=frame.f_lineno or 0,
-            holder=f"task {whose.name!r}" if whose else f"suspended {type(item).__name__}",
-            thread=whose.thread if whose else "",
-            task=whose.name if whose else "",
+            holder=f"task {owner.name!r}" if owner else f"suspended {type(item).__name__}",
+            thread=owner.thread if owner else "",
+            task=owner.name if owner else "",
             endless=endless,
         )
-        found.append(Stuck(where=where, task=whose.task if whose else None, thread=whose.ident if whose else None))
+        found.append(Stuck(where=where, task=owner.task if owner else None, thread=owner.ident if owner else None))
     return found
 
 

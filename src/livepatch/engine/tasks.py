@@ -9,10 +9,10 @@ import gc
 import sys
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
 
 from livepatch.engine.stacks import visit_frames
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Awaited",
+    "Owner",
     "Suspendable",
     "asyncio_tasks",
     "awaited_by",
@@ -34,33 +35,34 @@ __all__ = [
 
 Suspendable: TypeAlias = "GeneratorType[Any, Any, Any] | CoroutineType[Any, Any, Any] | AsyncGeneratorType[Any, Any]"
 
-_PREFIX: dict[type, str] = {GeneratorType: "gi", CoroutineType: "cr", AsyncGeneratorType: "ag"}
+# By the id of the type: comparing or hashing a type would ask its metaclass, which may be somebody's own.
+_PREFIX = {id(GeneratorType): "gi", id(CoroutineType): "cr", id(AsyncGeneratorType): "ag"}
 _CODE = {kind: f"{prefix}_code" for kind, prefix in _PREFIX.items()}
 _FRAME = {kind: f"{prefix}_frame" for kind, prefix in _PREFIX.items()}
 _RUNNING = {kind: f"{prefix}_running" for kind, prefix in _PREFIX.items()}
-_AWAITS: dict[type, str] = {GeneratorType: "gi_yieldfrom", CoroutineType: "cr_await", AsyncGeneratorType: "ag_await"}
+_AWAITS = {id(GeneratorType): "gi_yieldfrom", id(CoroutineType): "cr_await", id(AsyncGeneratorType): "ag_await"}
 
 
 def is_suspendable(value: object) -> TypeGuard[Suspendable]:
     """Whether it is a generator, coroutine or async generator, and no proxy that says so."""
-    return type(value) in _PREFIX
+    return id(type(value)) in _PREFIX
 
 
 def code_of(item: Suspendable) -> CodeType:
     """Its code, also once it has ended."""
-    code: CodeType = getattr(item, _CODE[type(item)])
+    code: CodeType = getattr(item, _CODE[id(type(item))])
     return code
 
 
 def frame_of(item: Suspendable) -> FrameType | None:
     """Its frame, or None once it has ended."""
-    frame: FrameType | None = getattr(item, _FRAME[type(item)])
+    frame: FrameType | None = getattr(item, _FRAME[id(type(item))])
     return frame
 
 
 def is_running(item: Suspendable) -> bool:
     """Whether it is on a thread's stack.  An async generator says so too while it is suspended in an ``await``."""
-    return bool(getattr(item, _RUNNING[type(item)]))
+    return bool(getattr(item, _RUNNING[id(type(item))]))
 
 
 def awaited_by(item: object) -> Suspendable | None:
@@ -68,12 +70,16 @@ def awaited_by(item: object) -> Suspendable | None:
 
     A future ends the chain, and so does a task that is awaited: its coroutine belongs to that task.
     """
-    left: object = getattr(item, _AWAITS[type(item)]) if is_suspendable(item) else _inside(item)
+    attribute = _AWAITS.get(id(type(item)))
+    left: Any = _inside(item) if attribute is None else getattr(item, attribute)
     for _ in range(_MOST_BETWEEN):
-        if left is None or is_suspendable(left):
-            return left
+        if left is None or id(type(left)) in _PREFIX:
+            break
         left = _inside(left)
-    return None
+    else:
+        return None
+    following: Suspendable | None = left
+    return following
 
 
 # What the interpreter makes around an awaitable, which is the first thing that it refers to.
@@ -95,14 +101,20 @@ def _inside(item: object) -> object:
 
 
 @dataclass(frozen=True, slots=True)
-class Awaited:
-    """Something suspendable that a task waits in; the task's name, and whose loop runs it (empty, None if unknown)."""
+class Owner:
+    """A task, its name, and the name and id of the thread in which its loop runs (empty and None if unknown)."""
 
-    item: Suspendable
     task: asyncio.Task[Any]
     name: str
     thread: str
     ident: int | None
+
+
+class Awaited(NamedTuple):
+    """Something suspendable that a task waits in."""
+
+    item: Suspendable
+    owner: Owner
 
 
 def asyncio_tasks(more: Iterable[object] = ()) -> dict[int, Awaited]:
@@ -118,31 +130,33 @@ def asyncio_tasks(more: Iterable[object] = ()) -> dict[int, Awaited]:
     loops = _running_loops()
     threads = {id(loop): ident for loop, ident in loops}
     names = thread_names()
+    methods: dict[int, Callable[[Any, str], Any]] = {}
     found: dict[int, Awaited] = {}
     for task in _tasks([loop for loop, _ in loops], more):
+        ask = methods.get(id(type(task))) or methods.setdefault(id(type(task)), _asking(type(task)))
         try:
-            if _ask(task, "done"):
+            if ask(task, "done"):
                 continue
-            name, left = str(_ask(task, "get_name")), _ask(task, "get_coro")
-            ident = threads.get(id(_ask(task, "get_loop")))
+            name, left = str(ask(task, "get_name")), ask(task, "get_coro")
+            ident = threads.get(id(ask(task, "get_loop")))
         except Exception:  # noqa: BLE001, S112  # somebody's own kind of task may not know how to answer
             continue
-        thread = "" if ident is None else names.get(ident, str(ident))
+        owner = Owner(task, name, "" if ident is None else names.get(ident, str(ident)), ident)
         step = left if is_suspendable(left) else awaited_by(left)
         while step is not None and id(step) not in found:
-            found[id(step)] = Awaited(step, task, name, thread, ident)
+            found[id(step)] = Awaited(step, owner)
             step = awaited_by(step)
-    for whose in list(found.values()):
-        _add_held(whose, found)
+    for item, owner in list(found.values()):
+        _add_held(item, owner, found)
     return found
 
 
-def _add_held(whose: Awaited, found: dict[int, Awaited]) -> None:
-    left: list[Suspendable] = [whose.item]
+def _add_held(item: Suspendable, owner: Owner, found: dict[int, Awaited]) -> None:
+    left: list[object] = [item]
     while left:
         for inner in gc.get_referents(left.pop()):
-            if is_suspendable(inner) and id(inner) not in found:
-                found[id(inner)] = Awaited(inner, whose.task, whose.name, whose.thread, whose.ident)
+            if id(type(inner)) in _PREFIX and id(inner) not in found:
+                found[id(inner)] = Awaited(inner, owner)
                 left.append(inner)
 
 
@@ -189,13 +203,14 @@ def _members(registry: Any) -> Iterator[object]:
             yield member
 
 
-def _ask(task: Any, method: str) -> Any:
-    """The answer of asyncio's own method, also if a class of somebody's own has another."""
+def _asking(kind: type) -> Callable[[Any, str], Any]:
+    """How to ask a task of this type: by asyncio's own methods, also if a class of somebody's own has others."""
     tasks: Any = sys.modules["asyncio.tasks"]
-    for kind in (tasks.Task, getattr(tasks, "_PyTask", tasks.Task)):
-        if issubclass(type(task), kind):
-            return getattr(kind, method)(task)
-    return getattr(task, method)()
+    for known in (tasks.Task, getattr(tasks, "_PyTask", tasks.Task)):
+        if issubclass(kind, known):
+            own = known
+            return lambda task, method: getattr(own, method)(task)
+    return lambda task, method: getattr(task, method)()
 
 
 # The loops
@@ -203,11 +218,12 @@ def _ask(task: Any, method: str) -> Any:
 _LOOP_METHODS = frozenset({"run_forever", "run_until_complete"})
 
 
-def _running_loops() -> list[tuple[Any, int]]:
+def _running_loops() -> list[tuple[Any, int | None]]:
     """The event loops that run, as the frames of asyncio know them, each with its thread's id.
 
     A loop that is not written in Python has no frames.  It is found if asyncio's runner runs it or if this thread asks;
-    and from CPython 3.14 on, where a look changes nothing in a frame, if a variable of a running function holds it.
+    and from CPython 3.14 on, where a look changes nothing in a frame, if a variable of a running function holds it,
+    which says nothing of its thread.
     """
     events: Any = sys.modules.get("asyncio.events")
     abstract = getattr(events, "AbstractEventLoop", None)
@@ -218,11 +234,11 @@ def _running_loops() -> list[tuple[Any, int]]:
     everywhere = sys.version_info >= (3, 14) and any(
         kind.__module__ != "asyncio.base_events" for kind in type.__subclasses__(abstract)
     )
-    loops: dict[int, tuple[Any, int]] = {}
+    loops: dict[int, tuple[Any, int | None]] = {}
 
-    def note(loop: object, ident: int) -> None:
-        if issubclass(type(loop), abstract):
-            loops.setdefault(id(loop), (loop, ident))
+    def note(loop: object, ident: int | None) -> None:
+        if issubclass(type(loop), abstract) and (ident is not None or id(loop) not in loops):
+            loops[id(loop)] = (loop, ident)
 
     def look(frame: FrameType, ident: int) -> None:
         code = frame.f_code
@@ -232,7 +248,7 @@ def _running_loops() -> list[tuple[Any, int]]:
             note(frame.f_locals.get("self"), ident)
         elif everywhere:
             for value in list(frame.f_locals.values()):
-                note(value, ident)
+                note(value, None)
 
     note(events._get_running_loop(), threading.get_ident())
     visit_frames(look)
