@@ -59,6 +59,15 @@ def raising(error):
     return function
 
 
+@pytest.fixture
+def hasty():
+    """Threads that take turns as often as they can."""
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(interval)
+
+
 @pytest.fixture(autouse=True)
 def soon_idle(monkeypatch):
     monkeypatch.setattr(lane, "_IDLE", 0.2)
@@ -436,6 +445,7 @@ def test_one_run_at_a_time(gate):
     assert counts(tally) == {"same": 1, "skipped": 1}
 
 
+@pytest.mark.usefixtures("hasty")
 def test_from_many_threads_every_call_is_answered_and_counted():
     shadowed, tally = beside(lambda n: n, lambda n: n if n % 7 else -1)
     wrong = []
@@ -443,22 +453,18 @@ def test_from_many_threads_every_call_is_answered_and_counted():
     def work():
         wrong.extend(n for n in range(2_000) if shadowed(n) != n)
 
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1e-6)
-    try:
-        threads = [threading.Thread(target=work) for _ in range(6)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        sys.setswitchinterval(interval)
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert wrong == []
     found = counts(tally)  # the sum is right, so no count was lost
     assert set(found) <= {"same", "different", "skipped"}
     assert tally.calls == 12_000
 
 
+@pytest.mark.usefixtures("hasty")
 def test_one_thread_skips_no_call_because_the_run_before_is_not_quite_over():
     shadowed, tally = beside(lambda: 1, lambda: 1)
     for _ in range(2_000):
@@ -568,6 +574,15 @@ def test_starting_and_ending_threads_loses_no_call(monkeypatch):
     assert not tally.slow
 
 
+def test_a_thread_that_is_about_to_end_is_given_no_run(monkeypatch):
+    shadowed, tally = beside(lambda: 1, lambda: 1)
+    shadowed()
+    until(lambda: tally.lane().thread is None)
+    monkeypatch.setattr(threading.Thread, "is_alive", lambda self: True)  # it takes a while until that is seen
+    shadowed()
+    assert counts(tally) == {"same": 2}
+
+
 def test_without_a_thread_the_run_is_skipped(monkeypatch):
     shadowed, tally = beside(lambda: "old", lambda: "new")
 
@@ -601,6 +616,7 @@ def test_a_run_keeps_nothing_alive(new):
     assert tally.calls == 1
 
 
+@pytest.mark.usefixtures("hasty")
 def test_the_caller_is_the_last_who_has_the_arguments():
     here = threading.get_ident()
     ended = []
@@ -699,6 +715,8 @@ def test_a_child_after_fork_makes_runs_of_its_own():
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_new_side_that_forks_leaves_no_child_behind():
     done = in_a_process("""
+        from livepatch.engine import lane
+        lane._IDLE = 0.1
         children = []
         tally = Tally()
         forking = runner(lambda: "old", lambda: children.append(os.fork()), Shadow(limit=20, share=1), tally, "t")

@@ -73,12 +73,12 @@ class Lane:
         self.jobs.put(run)
 
     def _serve(self) -> None:
-        while self.forks == _forks:  # a new side that forks leaves this thread alone in the child
+        while True:
             try:
                 run = self.jobs.get(timeout=_IDLE)
             except queue.Empty:
                 if self.slot.acquire(blocking=False):  # so nobody is about to hand a run over
-                    self.thread = None
+                    self.thread = None  # before the slot is free: nobody shall take it for alive while it ends
                     self.slot.release()
                     return
                 continue
