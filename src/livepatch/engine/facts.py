@@ -48,6 +48,8 @@ class Survey:
     caches: list[Cache] = field(default_factory=list)
     calls: list[tuple[Target, CallSite]] = field(default_factory=list)
     walked: float | None = None
+    pause: float | None = None
+    """The seconds for which the longest needed walk stops other threads, as estimated before it; ``None`` without."""
 
     def note(self, target: object, refusal: Refusal) -> None:
         """Keep an observation about a target."""

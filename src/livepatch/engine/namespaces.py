@@ -7,17 +7,18 @@ object), ``vars`` loads a lazy module.  Here only the real type is asked, and th
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Container, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeGuard, TypeVar
+
+from livepatch.engine.pace import breathe
 
 __all__ = ["bindings", "functions_behind", "is_a", "is_class", "is_function", "is_module", "namespace_of", "owner_name"]
 
 T = TypeVar("T")
 
-# Names looked at between two chances for other threads to run: well under a millisecond.
-_SLICE = 2_000
+# Names looked at between two looks at the clock.
+_SLICE = 64
 
 _module_dict: Any = vars(ModuleType)["__dict__"].__get__
 _class_dict: Any = vars(type)["__dict__"].__get__
@@ -65,10 +66,9 @@ def bindings(
 ) -> Iterator[tuple[ModuleType | type, str, object]]:
     """Every (owner, name, value) of the namespaces of modules and of the classes in them that may hold a function.
 
-    Other values are left out unless their ids are `wanted`.  Other threads get a chance to run every few hundred names.
+    Other values are left out unless their ids are `wanted`.  Other threads get their turns meanwhile.
     """
     visited: set[int] = set()
-    looked = 0
     for module in list(modules.values()):
         if not is_module(module) or id(module) in visited:
             continue
@@ -76,8 +76,9 @@ def bindings(
         owners: list[ModuleType | type] = [module]
         while owners:
             owner = owners.pop()
-            items = list(namespace_of(owner).items())
-            for name, value in items:
+            for i, (name, value) in enumerate(list(namespace_of(owner).items())):
+                if not i % _SLICE:
+                    breathe()
                 kind = type(value)
                 if kind in _LEAVES:
                     if id(value) in wanted:
@@ -87,10 +88,6 @@ def bindings(
                 if kind is not FunctionType and issubclass(kind, type) and id(value) not in visited:
                     visited.add(id(value))
                     owners.append(value)
-            looked += len(items)
-            if looked > _SLICE:
-                looked = 0
-                time.sleep(0)
 
 
 def functions_behind(value: object) -> Iterator[FunctionType]:

@@ -24,12 +24,13 @@ _clock = time.perf_counter
 _last = [0.0]
 
 
-def breathe() -> None:
+def breathe(*, now: bool = False) -> None:
     """Let other threads run, if the last breath was a step ago; otherwise cheap enough for every turn of a loop.
 
-    One clock serves all threads: a thread can only have had the interpreter since the last breath of any.
+    `now` is for before and after what cannot be done in small steps.  One clock serves all threads: a thread can only
+    have had the interpreter since the last breath of any.
     """
-    if _clock() - _last[0] >= STEP:
+    if now or _clock() - _last[0] >= STEP:
         time.sleep(_NAP)
         _last[0] = _clock()
 

@@ -17,12 +17,13 @@ from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint, kind_of, parameters_of
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.disk import Disk
-from livepatch.engine.expand import NewAttribute, NewBody, ValueFor, expand
+from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
 from livepatch.engine.facts import Survey, TargetFacts
-from livepatch.engine.heap import functions_of
+from livepatch.engine.heap import PauseTooLongError, bounded, functions_of
 from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
 from livepatch.engine.namespaces import is_a, is_function, namespace_of
+from livepatch.engine.pace import breathe, paced
 from livepatch.engine.refusal import Place, Refusal, several
 from livepatch.engine.source import Definition, SourceFiles, patch_filename
 from livepatch.engine.stack import ABSENT, Stack, Write
@@ -42,12 +43,17 @@ def survey(
     *,
     replaced: frozenset[str] = frozenset(),
     callers: bool = False,
+    max_pause: float | None = None,
 ) -> Survey:
     """Find every target of `changes` under the layers of `stack`, and make the new sides.
 
-    The patch will lie on those layers but the `replaced` ones.
+    The patch will lie on those layers but the `replaced` ones.  Where only a walk through the whole heap can tell, and
+    it would stop other threads for longer than `max_pause` seconds, it is not made; that is an observation then.
     """
-    return _Surveyor(patch_id, changes, stack, stack.without(replaced), modules).run(callers)
+    with bounded(max_pause) as walks:
+        out = _Surveyor(patch_id, changes, stack, stack.without(replaced), modules, max_pause).run(callers)
+    out.pause, out.walked = walks.estimate, walks.taken or None
+    return out
 
 
 _NOT_WALKED = Refusal(
@@ -64,6 +70,15 @@ _OWN_CODE = Refusal(
 )
 
 
+def _too_long(error: PauseTooLongError) -> Refusal:
+    return Refusal(
+        "pause-too-long",
+        f"a walk through the whole heap is needed, which would stop other threads for about {error.estimate:.3f} s",
+        f"at most max_pause={error.most:g} s",
+        "pass a larger max_pause, or apply when a pause does no harm",
+    )
+
+
 _COPY_ELSEWHERE = Refusal(
     "copy-elsewhere",
     "a copy of the function whose globals are no module's, and new code that needs names brought along",
@@ -74,10 +89,16 @@ _COPY_ELSEWHERE = Refusal(
 
 class _Surveyor:
     def __init__(
-        self, patch_id: str, changes: tuple[Change, ...], stack: Stack, under: Stack, modules: dict[str, ModuleType]
+        self,
+        patch_id: str,
+        changes: tuple[Change, ...],
+        stack: Stack,
+        under: Stack,
+        modules: dict[str, ModuleType],
+        max_pause: float | None,
     ) -> None:
         self.patch_id, self.stack, self.under, self.modules = patch_id, stack, under, modules
-        self.changes = changes
+        self.changes, self.max_pause = changes, max_pause
         self.out = Survey()
         self.files = SourceFiles()
         self.disk = Disk()
@@ -93,26 +114,35 @@ class _Surveyor:
                 self.replaced[id(change.source)] = change.target
             elif isinstance(change, Addition) and not change.owner.qualname:
                 self.added.setdefault(change.owner.module, {}).update(change.names)
-        for step in expand(self.changes, self.modules, self._lacks):
-            if isinstance(step, tuple):
-                self.out.note(*step)
-            elif isinstance(step, NewBody):
-                self._find(step)
-            elif isinstance(step, NewAttribute):
-                self._new_attribute(step)
-            elif isinstance(step, ValueFor):
-                place = assign(step, self.modules, self.out)
-                if place is not None:
-                    self.assignments.append((step, place))
-            else:
-                wrap(step, self.modules, self.out)
+        for step in paced(expand(self.changes, self.modules, self._lacks)):
+            self._take(step)
         swept = self._sweep(callers)
         while self.bodies:
             self._body(*self.bodies.pop(0), swept)  # nobody holds on to what was found: holders are counted next
-        self._closures()
+        try:
+            self._closures()
+        except PauseTooLongError as error:
+            self.out.note("", _too_long(error))
         for assignment, place in self.assignments:
             follow_aliases(assignment, place, self.stack, swept, self.out)
         return self.out
+
+    def _take(self, step: Step | tuple[Target, Refusal]) -> None:
+        if isinstance(step, tuple):
+            self.out.note(*step)
+        elif isinstance(step, NewBody):
+            try:
+                self._find(step)
+            except PauseTooLongError as error:
+                self.out.note(step.target, _too_long(error))
+        elif isinstance(step, NewAttribute):
+            self._new_attribute(step)
+        elif isinstance(step, ValueFor):
+            place = assign(step, self.modules, self.out)
+            if place is not None:
+                self.assignments.append((step, place))
+        else:
+            wrap(step, self.modules, self.out)
 
     def _closures(self) -> None:
         """Name the live closures that cannot follow their maker."""
@@ -174,9 +204,12 @@ class _Surveyor:
         ):
             held[id(value)] = held.get(id(value), 0) + 1
         callees = {found.place.name: found.place.value for _, found in self.bodies} if callers else {}
-        swept = sweep(self.modules, functions, values, callees=callees, held=held)
-        self.out.walked = swept.walked
-        if functions and not swept.thorough:
+        swept = sweep(self.modules, functions, values, callees=callees, held=held, max_pause=self.max_pause)
+        if swept.too_long:
+            assert swept.pause is not None
+            assert self.max_pause is not None
+            self.out.note("", _too_long(PauseTooLongError(swept.pause, self.max_pause)))
+        elif functions and not swept.thorough:
             self.out.note("", _NOT_WALKED)
         for _, found in self.bodies:
             self.out.calls += [(found.place.target, site) for site in swept.calls.get(found.place.name, ())]
@@ -191,13 +224,14 @@ class _Surveyor:
         if isinstance(new, Refusal):
             out.note(target, new)
             return
+        breathe()
         self._carry(target, new, found.place.module, found.function)
         self._carry_to_copies(target, new, found, swept)
         if found.function is None:
             functions = self._nested(body, found, new)
         else:
             functions = swept.copies.get(id(found.function.__code__), [found.function])
-            for function in functions:
+            for function in paced(functions):
                 values = sides.side_of(function, new, found.owner_class, found.function)
                 if isinstance(values, Refusal):
                     out.note(target, values)
@@ -206,6 +240,7 @@ class _Surveyor:
                     out.put(function, name, value, f"{target}.{name}")
         if len(out.observations) > before and found.function is None:
             return
+        breathe()
         caches = caches_of(found)
         out.caches += caches
         self._facts(body, found, new, functions, swept, caches)

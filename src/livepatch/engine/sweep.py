@@ -2,14 +2,12 @@
 
 The first look goes through the namespaces of modules and classes, in steps between which other threads may run.  The
 whole heap is walked only for code that has more holders than were found that way, because that walk stops every other
-thread for its duration (65 ms on four million objects).
+thread for its duration (65 ms on four million objects); unless it is so small that nobody would notice.
 """
 
 from __future__ import annotations
 
-import gc
 import sys
-import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,8 +16,9 @@ from typing import Any
 
 from livepatch.engine.code import kind_of
 from livepatch.engine.functions import is_own
-from livepatch.engine.heap import instances_of
+from livepatch.engine.heap import PauseTooLongError, Walks, bounded, instances_of, is_unnoticed, referrers
 from livepatch.engine.namespaces import bindings, functions_behind, is_function
+from livepatch.engine.pace import breathe, paced
 from livepatch.engine.stacks import visit_frames
 
 __all__ = ["CallSite", "Swept", "instances_of", "sweep"]
@@ -44,6 +43,11 @@ class Swept:
     calls: dict[str, list[CallSite]] = field(default_factory=dict)
     walked: float | None = None
     thorough: bool = True
+    """Whether nothing was left out: no copy can be in the heap that is not named here."""
+    pause: float | None = None
+    """The seconds that the walk which was needed would take, as estimated before it; ``None`` if none was."""
+    too_long: bool = False
+    """Whether it was not made for that."""
 
 
 def sweep(
@@ -56,6 +60,7 @@ def sweep(
     *,
     spaces: Iterable[dict[str, Any]] = (),
     passing: bool = False,
+    max_pause: float | None = None,
 ) -> Swept:
     """Look for copies of `functions`, other names for `values`, instances of nested code `constants`.
 
@@ -63,7 +68,8 @@ def sweep(
     code object, by its id, are the caller's own; `spaces` are the globals of the makers of `constants`.
 
     For copies only a small heap is walked, because tracebacks and suspended generators hold code as copies do; for
-    instances of nested code any is, unless the look is made in `passing`.  Changes nothing.
+    instances of nested code any is, unless the look is made in `passing`.  A walk that would take longer than
+    `max_pause` seconds is not made, and the answer says so.  Changes nothing.
     """
     found = Swept()
     functions, values = list(functions), list(values)
@@ -72,13 +78,24 @@ def sweep(
     for function in primary.values():
         by_name.setdefault(function.__code__.co_qualname, []).append(function)
     wanted = {id(value) for value in values}
+    known: dict[int, set[int]] = {}
+    for function in functions:
+        known.setdefault(id(function.__globals__), set()).add(id(function))
     if primary or wanted or callees:
-        _look_through(modules, by_name, wanted, callees or {}, found)
+        _look_through(modules, by_name, wanted, callees or {}, known, found)
     for function in functions:
         _add(found.copies, id(function.__code__), function)
-    _look_at_all_functions(by_name, found)
-    homes = [*spaces, *(function.__globals__ for function in functions)]
-    _walk_if_needed(found, primary, constants or [], held or {}, homes, passing=passing)
+    walks = Walks()
+    try:
+        with bounded(max_pause) as walks:
+            _look_for_what_a_reload_left(by_name, known, found)
+            homes = [*spaces, *(function.__globals__ for function in functions)]
+            _walk_if_needed(found, primary, constants or [], held or {}, homes, passing=passing)
+    except PauseTooLongError:
+        if max_pause is None:
+            raise  # the bound of somebody further out, who does not look at what we return
+        found.too_long = True
+    found.pause, found.walked = walks.estimate, walks.taken or None
     return found
 
 
@@ -87,8 +104,10 @@ def _look_through(
     by_name: Mapping[str, list[FunctionType]],
     wanted: set[int],
     callees: Mapping[str, object],
+    known: dict[int, set[int]],
     found: Swept,
 ) -> None:
+    """Go through the namespaces.  `known` gets the ids of the functions whose globals are among its keys."""
     names = frozenset(callees)
     seen: set[int] = set()
     for owner, name, value in bindings(modules, wanted):
@@ -99,6 +118,8 @@ def _look_through(
             if id(function) in seen:
                 continue
             seen.add(id(function))
+            if id(function.__globals__) in known:
+                known[id(function.__globals__)].add(id(function))
             if function.__code__.co_qualname in by_name:
                 _compare(function, by_name[function.__code__.co_qualname], found)
             if names and not names.isdisjoint(function.__code__.co_names):
@@ -132,20 +153,40 @@ def _calls(function: FunctionType, callees: Mapping[str, object], found: Swept) 
 
 # The heap
 
-# With fewer allocated blocks than this a walk takes some 20 ms at most, and is made even if nothing asks for it: what
-# an importlib.reload left behind has code of its own, and shows in no count.
+# In more allocated blocks than these, copies of functions are not looked for: tracebacks and suspended generators hold
+# code as copies do, and a walk for each of them would be too much.
 _SMALL_HEAP = 2_000_000
 
 
-def _look_at_all_functions(by_name: Mapping[str, list[FunctionType]], found: Swept) -> None:
-    if not by_name or sys.getallocatedblocks() >= _SMALL_HEAP:
-        return
-    begun = time.perf_counter()
+def _holders(spaces: Mapping[int, dict[str, Any]], key: int) -> int:
+    return sys.getrefcount(spaces[key])
+
+
+def _holders_of_globals() -> int:
+    """What is counted for the namespace of a module without functions."""
+    module = ModuleType("module")
+    return _holders({0: vars(module)}, 0)
+
+
+_HOLDERS_OF_GLOBALS = _holders_of_globals()
+
+
+def _look_for_what_a_reload_left(
+    by_name: Mapping[str, list[FunctionType]], known: Mapping[int, set[int]], found: Swept
+) -> None:
+    """Functions of a former import have code of their own, and show in no count of it; but each holds its globals."""
     spaces = {id(f.__globals__): f.__globals__ for functions in by_name.values() for f in functions}
-    for referrer in gc.get_referrers(*spaces.values()):
+    for key in list(spaces):
+        if _holders(spaces, key) <= _HOLDERS_OF_GLOBALS + len(known[key]):
+            del spaces[key]
+    if not spaces:
+        return
+    if not is_unnoticed(len(spaces)):
+        found.thorough = False
+        return
+    for referrer in paced(referrers(*spaces.values(), needed=False)):
         if is_function(referrer) and referrer.__code__.co_qualname in by_name and id(referrer.__globals__) in spaces:
             _compare(referrer, by_name[referrer.__code__.co_qualname], found)
-    found.walked = time.perf_counter() - begun
 
 
 def _references(function: FunctionType) -> int:
@@ -175,7 +216,7 @@ _CONSTANT_HOLDERS = _constant_holders()
 
 
 # Calls begin and end while holders are counted; only what stays unexplained is worth a walk.
-_COUNTS = 4
+_COUNTS = 5
 
 
 def _walk_if_needed(
@@ -187,46 +228,60 @@ def _walk_if_needed(
     *,
     passing: bool,
 ) -> None:
-    small = found.thorough = sys.getallocatedblocks() < _SMALL_HEAP
-    functions = list(primary.values()) if small else []
+    small = sys.getallocatedblocks() < _SMALL_HEAP
+    functions = list(primary.values())
     places = list(range(len(constants))) if small or not passing else []
-    for _ in range(_COUNTS):
-        running = _running_frames()
-        functions = [f for f in functions if _unexplained_function(f, found, held, running)]
-        places = [i for i in places if _unexplained_constant(constants, i, held, running)]
+    if len(places) < len(constants):
+        found.thorough = False
+    for count in range(_COUNTS):
         if not functions and not places:
             return
-        time.sleep(0)
-    begun = time.perf_counter()
+        # Only where more is to be explained are the tasks looked at, of which there may be thousands.
+        codes = [f.__code__ for f in functions] + [constants[i] for i in places] if count else []
+        tasks = any(kind_of(code) == "coroutine" for code in codes)
+        codes.clear()
+        explained = _Explained(held, tasks=tasks)
+        functions = [f for f in functions if explained.leaves_function(f, found)]
+        places = [i for i in places if explained.leaves_constant(constants, i)]
+    if functions and not small:
+        functions, found.thorough = [], False
+    if not functions and not places:
+        return
     unexplained = [*(f.__code__ for f in functions), *(constants[i] for i in places)]
     for function in instances_of(unexplained, homes, frozen=not passing):
         if not is_own(function):
             _add(found.copies, id(function.__code__), function)
-    found.walked = (found.walked or 0.0) + time.perf_counter() - begun
 
 
-def _unexplained_function(
-    function: FunctionType, found: Swept, held: Mapping[int, int], running: Mapping[int, int]
-) -> bool:
-    key = id(function.__code__)
-    same = sum(1 for copy in found.copies[key] if copy.__code__ is function.__code__)
-    extra = _references(function) - _ONE_HOLDER + 1 - same - held.get(key, 0) - running.get(key, 0)
-    return extra > 0 and extra > _suspended(function.__code__)
+class _Explained:
+    """The references to code objects that are explained at this moment.
 
+    Whoever asks must hold no reference of their own: not even a variable.
+    """
 
-def _unexplained_constant(
-    constants: list[CodeType], i: int, held: Mapping[int, int], running: Mapping[int, int]
-) -> bool:
-    key = id(constants[i])
-    extra = _references_at(constants, i) - _CONSTANT_HOLDERS - held.get(key, 0) - running.get(key, 0)
-    return extra > 0 and extra > _suspended(constants[i])
+    def __init__(self, held: Mapping[int, int], *, tasks: bool) -> None:
+        breathe(now=True)  # what follows should not be interrupted
+        self._held = held
+        self._suspended = _suspended_frames() if tasks else Counter[int]()
+        self._running = _running_frames()
+
+    def _at(self, key: int) -> int:
+        return self._held.get(key, 0) + self._running[key] + self._suspended[key]
+
+    def leaves_function(self, function: FunctionType, found: Swept) -> bool:
+        key = id(function.__code__)
+        same = sum(1 for copy in found.copies[key] if copy.__code__ is function.__code__)
+        return _references(function) - _ONE_HOLDER + 1 - same > self._at(key)
+
+    def leaves_constant(self, constants: list[CodeType], i: int) -> bool:
+        return _references_at(constants, i) - _CONSTANT_HOLDERS > self._at(id(constants[i]))
 
 
 # CPython 3.11 counts the code of a generator or coroutine twice: by the object and by its frame.
 _PER_GENERATOR = 2 if sys.version_info < (3, 12) else 1
 
 
-def _running_frames() -> dict[int, int]:
+def _running_frames() -> Counter[int]:
     """How many references the frames on the threads' stacks hold to each code object, by its id."""
     count: Counter[int] = Counter()
 
@@ -237,20 +292,24 @@ def _running_frames() -> dict[int, int]:
     return count
 
 
-def _suspended(code: CodeType) -> int:
-    """How many references the waiting coroutines of asyncio tasks hold to `code`: found through the event loops."""
-    if kind_of(code) != "coroutine":
-        return 0
+# Tasks looked at between two looks at the clock: few breaths, because what is counted comes and goes meanwhile.
+_TASKS = 500
+
+
+def _suspended_frames() -> Counter[int]:
+    """How many references the waiting coroutines of asyncio tasks hold to each code object, by its id."""
+    count: Counter[int] = Counter()
     asyncio: Any = sys.modules.get("asyncio")
     if asyncio is None:
-        return 0
-    count = 0
+        return count
     for loop in _event_loops(asyncio.base_events.BaseEventLoop.run_forever.__code__):
-        for task in asyncio.all_tasks(loop):
+        for i, task in enumerate(asyncio.all_tasks(loop)):
+            if not i % _TASKS:
+                breathe()
             awaited: object = task.get_coro()
             while type(awaited) is CoroutineType:
-                if awaited.cr_code is code and not awaited.cr_running:
-                    count += _PER_GENERATOR
+                if not awaited.cr_running:
+                    count[id(awaited.cr_code)] += _PER_GENERATOR
                 awaited = awaited.cr_await
     return count
 
