@@ -11,20 +11,21 @@ import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from livepatch.engine.code import FUTURE_FLAGS, IMPLICIT_CELLS, FunctionNode, nested_codes, same_code
 from livepatch.engine.pace import breathe, paced
 
-__all__ = ["Block", "Outline", "first_line", "outline_of"]
+__all__ = ["Block", "Outline", "outline_of"]
 
 
 @dataclass(slots=True)
 class Block:
-    """One definition: its lines, those of its decorators included, and the blanks before it."""
+    """One definition: its lines, and the blanks before it.  `first` is that of its first decorator."""
 
     qualname: str
     first: int
+    heading: int
     last: int
     indent: str
 
@@ -60,15 +61,19 @@ class Outline:
         breathe()
         return any(one.co_qualname == code.co_qualname and same_code(one, code) for one in nested_codes(top))
 
-    def parsed(self, block: Block, filename: str) -> FunctionNode | None:
-        """The syntax of a block that compiles, at the lines of the file."""
-        node: ast.AST | None = ast.parse(self._alone(block, ()), filename)
+    def parsed(self, block: Block, filename: str) -> tuple[FunctionNode, str]:
+        """The syntax of a block that compiles, without its decorators, and its text.
+
+        The line of its ``def`` is the first, as in the text by itself: so nobody need shift a copy of it.
+        """
+        lines = self.lines[block.heading - 1 : block.last]
+        node: Any = ast.parse("".join(["if 1:\n" * bool(block.indent), *lines]), filename).body[0]
         breathe()
-        while node is not None:
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and first_line(node) == block.first:
-                return node
-            node = next(iter(getattr(node, "body", ())), None)
-        return None
+        if block.indent:
+            node = ast.increment_lineno(node.body[0], -1)
+            breathe()
+        text = "".join(lines[: node.end_lineno])
+        return node, text if text.endswith("\n") else text + "\n"
 
     def _alone(self, block: Block, free: Iterable[str]) -> str:
         """The block at its own lines, inside bare classes and functions of the names around it.
@@ -95,11 +100,6 @@ def _shells(qualname: str, free: list[str]) -> list[str]:
             innermost = "<locals>" not in names[i + 1 :]
             shells[-1] = f"def {names[i - 1]}({', '.join(free) if innermost else ''}):"
     return shells
-
-
-def first_line(node: FunctionNode) -> int:
-    """The line at which the code of a definition begins: that of its first decorator."""
-    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
 # Reading
@@ -158,7 +158,7 @@ def outline_of(lines: list[str]) -> Outline | None:
                 name = words[words.index(kind) + 1]
                 if opened:
                     name = f"{opened[-1][1].qualname}{'.<locals>' if opened[-1][2] else ''}.{name}"
-                block = Block(name, decorated or line.first, 0, line.indent)
+                block = Block(name, decorated or line.first, line.first, 0, line.indent)
                 opened.append((line.depth, block, kind == "def"))
                 if kind == "def":
                     outline.blocks.setdefault(name, []).append(block)

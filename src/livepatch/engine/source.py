@@ -19,7 +19,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from livepatch.engine.code import FUTURE_FLAGS, FunctionNode, nested_codes, same_code
-from livepatch.engine.outline import Outline, first_line, outline_of
+from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
 
 __all__ = ["Definition", "SourceFiles", "forget_source", "lines_of", "patch_filename", "show_source"]
@@ -52,10 +52,10 @@ class SourceFiles:
         outline = self._outline(function)
         if outline is None:
             return None
-        node = _proved(outline, code)
-        if node is None:
-            return self._in_the_whole_file(function, outline.lines)
-        return _definition(node, outline.lines, code)
+        for block in outline.blocks_of(code) or ():
+            if block.first == code.co_firstlineno and outline.gives(block, code):
+                return Definition(*outline.parsed(block, code.co_filename), code.co_flags & FUTURE_FLAGS)
+        return self._in_the_whole_file(function, outline.lines)
 
     def _outline(self, function: FunctionType) -> Outline | None:
         filename = function.__code__.co_filename
@@ -76,21 +76,9 @@ class SourceFiles:
         compiled = codes.get((code.co_qualname, code.co_firstlineno))
         if node is None or compiled is None or node.name != code.co_name or not same_code(compiled, code):
             return None
-        return _definition(node, lines, code)
-
-
-def _definition(node: FunctionNode, lines: list[str], code: CodeType) -> Definition:
-    assert node.end_lineno is not None
-    text = "".join(lines[node.lineno - 1 : node.end_lineno])
-    return Definition(node, text if text.endswith("\n") else text + "\n", code.co_flags & FUTURE_FLAGS)
-
-
-def _proved(outline: Outline, code: CodeType) -> FunctionNode | None:
-    """The syntax of the definition at the code's own line, if it gives that very code."""
-    for block in outline.blocks_of(code) or ():
-        if block.first == code.co_firstlineno and outline.gives(block, code):
-            return outline.parsed(block, code.co_filename)
-    return None
+        assert node.end_lineno is not None
+        text = "".join(lines[node.lineno - 1 : node.end_lineno])
+        return Definition(node, text if text.endswith("\n") else text + "\n", code.co_flags & FUTURE_FLAGS)
 
 
 def _whole(lines: list[str], filename: str) -> _Whole | None:
@@ -101,7 +89,7 @@ def _whole(lines: list[str], filename: str) -> _Whole | None:
     except (SyntaxError, ValueError):
         return None
     breathe()
-    nodes = {first_line(node): node for node in paced(_functions(tree))}
+    nodes = {_first_line(node): node for node in paced(_functions(tree))}
     codes = {(code.co_qualname, code.co_firstlineno): code for code in paced(nested_codes(top))}
     return lines, nodes, codes
 
@@ -116,6 +104,10 @@ def lines_of(filename: str, namespace: dict[str, Any]) -> list[str]:
     except (OSError, SyntaxError, ValueError):
         return []
     return [] if path.is_absolute() and path.parent.is_dir() else linecache.getlines(filename, namespace)
+
+
+def _first_line(node: FunctionNode) -> int:
+    return min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
 
 
 def _functions(tree: ast.AST) -> Iterator[FunctionNode]:

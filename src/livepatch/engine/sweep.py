@@ -121,6 +121,7 @@ def _look_through(
             if id(function.__globals__) in known:
                 known[id(function.__globals__)].add(id(function))
             if function.__code__.co_qualname in by_name:
+                breathe()
                 _compare(function, by_name[function.__code__.co_qualname], found)
             if names and not names.isdisjoint(function.__code__.co_names):
                 _calls(function, callees, found)
