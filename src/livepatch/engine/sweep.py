@@ -20,6 +20,7 @@ from livepatch.engine.heap import PauseTooLongError, Walks, bounded, instances_o
 from livepatch.engine.namespaces import bindings, functions_behind, is_function
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.stacks import visit_frames
+from livepatch.engine.tasks import delegate_of
 
 __all__ = ["CallSite", "Swept", "instances_of", "sweep"]
 
@@ -311,7 +312,7 @@ def _suspended_frames() -> Counter[int]:
             while type(awaited) is CoroutineType:
                 if not awaited.cr_running:
                     count[id(awaited.cr_code)] += _PER_GENERATOR
-                awaited = awaited.cr_await
+                awaited = delegate_of(awaited)
     return count
 
 

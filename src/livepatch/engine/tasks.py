@@ -26,6 +26,7 @@ __all__ = [
     "asyncio_tasks",
     "awaited_by",
     "code_of",
+    "delegate_of",
     "frame_of",
     "is_running",
     "is_suspendable",
@@ -40,7 +41,6 @@ _PREFIX = {id(GeneratorType): "gi", id(CoroutineType): "cr", id(AsyncGeneratorTy
 _CODE = {kind: f"{prefix}_code" for kind, prefix in _PREFIX.items()}
 _FRAME = {kind: f"{prefix}_frame" for kind, prefix in _PREFIX.items()}
 _RUNNING = {kind: f"{prefix}_running" for kind, prefix in _PREFIX.items()}
-_AWAITS = {id(GeneratorType): "gi_yieldfrom", id(CoroutineType): "cr_await", id(AsyncGeneratorType): "ag_await"}
 
 
 def is_suspendable(value: object) -> TypeGuard[Suspendable]:
@@ -70,8 +70,7 @@ def awaited_by(item: object) -> Suspendable | None:
 
     A future ends the chain, and so does a task that is awaited: its coroutine belongs to that task.
     """
-    attribute = _AWAITS.get(id(type(item)))
-    left: Any = _inside(item) if attribute is None else getattr(item, attribute)
+    left: Any = delegate_of(item) if is_suspendable(item) else _inside(item)
     for _ in range(_MOST_BETWEEN):
         if left is None or id(type(left)) in _PREFIX:
             break
@@ -80,6 +79,24 @@ def awaited_by(item: object) -> Suspendable | None:
         return None
     following: Suspendable | None = left
     return following
+
+
+def delegate_of(item: Suspendable) -> object:
+    """What a suspended `item` delegates to, whatever that is; None if it delegates to nothing, or runs.
+
+    One that runs must not be asked: CPython 3.11 and 3.12 then take a count in its bytecode for the instruction after
+    an ``await``, and answer with an address inside the bytecode (``_PyGen_yf``, until gh-111354).  Between the two
+    looks at `item` stands no call, so no other thread resumes it meanwhile.
+    """
+    if type(item) is CoroutineType:
+        return item.cr_await if item.cr_suspended else None
+    if type(item) is GeneratorType:
+        return item.gi_yieldfrom if item.gi_suspended else None
+    asynchronous: Any = item
+    if sys.version_info >= (3, 12):
+        return asynchronous.ag_await if asynchronous.ag_suspended else None
+    frame = asynchronous.ag_frame  # which has a caller while it runs
+    return asynchronous.ag_await if frame is not None and frame.f_back is None else None
 
 
 # What the interpreter makes around an awaitable, which is the first thing that it refers to.
