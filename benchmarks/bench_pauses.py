@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import statistics
 import subprocess
@@ -13,12 +14,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from unittest import mock
 
 from application import installed
 from measure import Bar, Column, Row, Table
 
 import livepatch
+from livepatch.engine import pace
 
 __all__ = ["tables"]
 
@@ -187,6 +190,7 @@ def _gaps_during(action: Callable[[], object]) -> _Gaps:
                 gaps.append(now - last)
             last = now
 
+    gc.collect()  # what the application's import has left to collect is not the switch's
     spinner = threading.Thread(target=spin)
     spinner.start()
     time.sleep(0.02)
@@ -199,6 +203,41 @@ def _gaps_during(action: Callable[[], object]) -> _Gaps:
         going.clear()
         spinner.join()
     return _Gaps(gaps[: mine + 1], whole)  # the gap that ends with the action is noted after it
+
+
+def _steps_of(action: Callable[[], object]) -> _Gaps:
+    """What `action` does between two breaths, on the clock of its own thread: the gaps without the machine's noise."""
+    steps: list[int] = []
+    seconds = time.thread_time
+
+    def note(_: float = 0.0) -> None:
+        steps.append(round((seconds() - pace._last[0]) * 1e9))
+        pace._last[0] = seconds()
+
+    gc.collect()
+    with (
+        mock.patch.object(pace, "_clock", seconds),
+        mock.patch.object(pace, "_last", [seconds()]),
+        mock.patch.object(pace, "time", SimpleNamespace(sleep=note)),
+    ):
+        action()
+        note()
+    return _Gaps(steps, sum(steps))
+
+
+def _steps(rounds: int) -> Table:
+    during: dict[str, list[_Gaps]] = {}
+    for _ in range(rounds):
+        with installed(**_write(_FUNCTIONS)) as (_, patch):
+            during.setdefault("check()", []).append(_steps_of(partial(livepatch.check, patch.fix)))
+            during.setdefault("apply()", []).append(_steps_of(partial(livepatch.apply, patch.fix)))
+            during.setdefault("revert()", []).append(_steps_of(partial(livepatch.revert, patch.fix.id)))
+    return Table(
+        f"Steps of a patch of {_FUNCTIONS} functions between two breaths, in processor time",
+        _COLUMNS,
+        [row for name, each in during.items() for row in _rows(name, each, barred=True)],
+        "gaps: the number of steps.  took ms: the processor time of all.",
+    )
 
 
 def _count_for(seconds: float) -> None:
@@ -295,6 +334,7 @@ def tables(*, quick: bool = False) -> Iterator[Table]:
     rounds = 2 if quick else 7
     with installed(**_write(_FUNCTIONS)) as (_, patch):
         livepatch.apply(patch.fix).revert()  # loads what is imported on first use
+    yield _steps(rounds)
     for objects in _HEAPS:
         yield _during(objects, rounds)
     yield _in_fresh_processes(rounds)
