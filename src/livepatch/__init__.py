@@ -5,6 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livepatch.engine.frames import InFlight as InFlight
+    from livepatch.engine.frames import Stuck as Stuck
+    from livepatch.engine.modes import At as At
+    from livepatch.engine.modes import Shadow as Shadow
+    from livepatch.engine.modes import Split as Split
+    from livepatch.engine.modes import at as at
+    from livepatch.engine.modes import split as split
+    from livepatch.engine.units import unit_of_work as unit_of_work
     from livepatch.errors import AuditError as AuditError
     from livepatch.errors import BundleError as BundleError
     from livepatch.errors import IncompatibleError as IncompatibleError
@@ -18,6 +26,7 @@ if TYPE_CHECKING:
     from livepatch.patch import Patch as Patch
     from livepatch.process import Applied as Applied
     from livepatch.process import apply as apply
+    from livepatch.process import cancel as cancel
     from livepatch.process import check as check
     from livepatch.process import fingerprint as fingerprint
     from livepatch.process import flags as flags
@@ -44,8 +53,11 @@ _HOMES = {
         "TrustError",
         "UnknownPatchError",
     ),
+    "livepatch.engine.frames": ("InFlight", "Stuck"),
+    "livepatch.engine.modes": ("At", "Shadow", "Split", "at", "split"),
+    "livepatch.engine.units": ("unit_of_work",),
     "livepatch.patch": ("Patch",),
-    "livepatch.process": ("Applied", "apply", "check", "fingerprint", "flags", "revert", "status", "verify"),
+    "livepatch.process": ("Applied", "apply", "cancel", "check", "fingerprint", "flags", "revert", "status", "verify"),
     "livepatch.standing": ("Status", "Verification"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -5,13 +5,11 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable
 
-from livepatch.engine.stack import Mode
+from livepatch.engine import modes
 from livepatch.errors import PatchError, spelled
 from livepatch.patch import Patch
 
-__all__ = ["check_consistency", "check_mode", "check_patch", "check_seconds", "check_text", "names_of"]
-
-MODES: tuple[Mode, ...] = ("on", "off")
+__all__ = ["check_consistency", "check_hook", "check_mode", "check_patch", "check_seconds", "check_text", "names_of"]
 
 
 def check_patch(patch: object) -> None:
@@ -26,20 +24,31 @@ def check_text(argument: str, value: object) -> None:
         raise TypeError(f"{argument} must be a str, not {spelled(value)}")
 
 
-def check_mode(mode: object) -> None:
-    """Raise :class:`TypeError` or :class:`PatchError` unless it is a mode."""
-    check_text("mode", mode)
-    if mode not in MODES:
-        raise PatchError("mode is unknown", found=spelled(mode), expected=" or ".join(map(repr, MODES)))
+def check_mode(mode: object) -> modes.Mode:
+    """The mode itself.  Raises :class:`TypeError` or :class:`PatchError` unless it is one."""
+    return modes.check_mode(mode)
+
+
+CONSISTENCIES = ("immediate", "chain", "quiescent")
 
 
 def check_consistency(consistency: object) -> None:
-    """Raise :class:`TypeError` or :class:`PatchError` unless it is a way to switch that this version has."""
+    """Raise :class:`TypeError` or :class:`PatchError` unless it is a way to switch."""
     if consistency is None:
         return
     check_text("consistency", consistency)
-    if consistency != "immediate":
-        raise PatchError("consistency is unknown", found=spelled(consistency), expected="None or 'immediate'")
+    if consistency not in CONSISTENCIES:
+        raise PatchError(
+            "consistency is unknown",
+            found=spelled(consistency),
+            expected="None, " + " or ".join(map(repr, CONSISTENCIES)),
+        )
+
+
+def check_hook(argument: str, value: object) -> None:
+    """Raise :class:`TypeError` unless it is something that can be called, or ``None``."""
+    if value is not None and not callable(value):
+        raise TypeError(f"{argument} must be callable or None, not {spelled(value)}")
 
 
 def check_seconds(argument: str, value: object) -> None:

@@ -12,95 +12,90 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from types import CodeType
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, TypeVar
 
 from livepatch import distribution
 from livepatch.compat.checks import PatchFacts, judge
-from livepatch.engine import source, transition
+from livepatch.draining import Draining
+from livepatch.engine import source
 from livepatch.engine.caches import Cache
-from livepatch.engine.code import nested_codes
+from livepatch.engine.choosing import Chooser
 from livepatch.engine.commit import restore
 from livepatch.engine.environment import observe
 from livepatch.engine.facts import Survey
-from livepatch.engine.frames import InFlight, in_flight, is_referenced
-from livepatch.engine.stack import Layer, Mode, Slot, Stack
+from livepatch.engine.frames import Stuck
+from livepatch.engine.heap import PauseTooLongError, bounded
+from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.engine.pace import breathe
+from livepatch.engine.plan import Choices, State
+from livepatch.engine.stack import ABSENT, SIDE, Layer, Stack
 from livepatch.engine.survey import survey
+from livepatch.engine.transition import Transition
 from livepatch.errors import PatchError, TransitionError, UnknownPatchError
 from livepatch.events import emit
-from livepatch.patch import Addition, Patch
+from livepatch.left_behind import on_the_other_side
+from livepatch.patch import Addition, Patch, Replacement
+from livepatch.records import Moment, Record, call_back, may_apply
 from livepatch.report import Report
-from livepatch.standing import Phase, Status, describe, foreign_now
+from livepatch.standing import Status, foreign_now
+from livepatch.switching import Consistency, Switching, Went
 
-__all__ = ["Live", "Record", "live"]
+__all__ = ["Live", "live"]
 
 T = TypeVar("T")
 
 
+class _Memory(NamedTuple):
+    """What a transaction goes back to."""
+
+    stack: Stack
+    choosers: Mapping[str, Chooser]
+    choices: Choices
+    open: Transition | None
+    turned: bool
+    records: dict[str, Record]
+    reverted: dict[str, Status]
+    left: dict[str, tuple[str, ...]]
+    pending: dict[str, tuple[Record, Moment]]
+
+
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What belongs to an applied patch besides its layer.  `switch_seconds`: how long the stores of its apply took."""
+class Request:
+    """How a switch is to be made: its consistency, and how many seconds it may wait."""
 
-    patch: Patch
-    id: str
-    flag: str
-    summary: str
-    report: Report
-    caches: tuple[Cache, ...]
-    sources: dict[str, str]
-    switch_seconds: float
-
-    def gone(self, foreign: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Status:
-        """How the patch stands once it is taken out."""
-        return self.standing("reverted", "off", (), foreign, left)
-
-    def standing(
-        self,
-        state: Phase,
-        mode: Mode,
-        frames: tuple[InFlight, ...],
-        foreign: tuple[str, ...],
-        left: tuple[str, ...] = (),
-    ) -> Status:
-        """How the patch stands."""
-        return Status(
-            id=self.id,
-            flag=self.flag,
-            summary=self.summary,
-            state=state,
-            mode=mode,
-            targets=self.report.targets,
-            frames=frames,
-            foreign=foreign,
-            left=left,
-        )
-
-
-_Memory = tuple[Stack, dict[str, Record], dict[str, Status], dict[str, tuple[str, ...]]]
+    consistency: Consistency | None = None
+    timeout: float = 30.0
+    max_pause: float | None = None
 
 
 class Live:
     """The process: the stack in force, the records of its patches, and who is changing them."""
 
     def __init__(self) -> None:
-        self.state = transition.State()
+        self.state = State()
+        self.switching = Switching(self.state)
         self.records: dict[str, Record] = {}
         self.reverted: dict[str, Status] = {}
         self.left: dict[str, tuple[str, ...]] = {}
         """What could not follow the last switch of each applied patch."""
+        self.draining = Draining(self)
+        self._pending: dict[str, tuple[Record, Moment]] = {}
+        """Callbacks that wait for the open transition to end."""
         self._lock = threading.RLock()
         self._before: _Memory | None = None
         self._shown: dict[str, str] = {}
+        self.busy_with = ""
+        """The id of the patch that is being switched."""
 
-    def transact(self, timeout: float, body: Callable[[], T]) -> T:
+    def transact(self, timeout: float, body: Callable[[], T], about: str = "") -> T:
         """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
         lock: Any = self._lock
         if lock._is_owned():  # noqa: SLF001  # as threading.Condition asks; no flag of ours can be as exact
             raise TransitionError(
                 "this thread is in the middle of a switch",
-                found="a call from a signal handler, a __del__ or a log processor that the switch itself ran",
+                found="a call from a signal handler, __del__, callback or log processor that the switch itself ran",
                 expected="one switch at a time",
                 action="hand the call to another thread, or make it when the switch has returned",
             )
@@ -117,10 +112,11 @@ class Live:
                     action="try again, or with a longer timeout",
                 )
             try:
-                if any(slot.owner is None for slot in self.state.stack.originals):
-                    self.state.stack = self.state.stack.only(lambda slot: slot.owner is not None)
-                self._before = (self.state.stack, self.records, self.reverted, self.left)
-                return body()
+                self._begin(about)
+                done = body()
+                if self.state.open is not None:
+                    self.draining.go_on()
+                return done
             except BaseException:
                 self._recover()
                 raise
@@ -128,16 +124,44 @@ class Live:
                 self._before = None
                 self._shown = {}
                 self.state.undo = ()
+                self.busy_with = ""
         finally:
             if taken and taken[0]:
                 lock.release()
 
+    def _begin(self, about: str) -> None:
+        state = self.state
+        if any(slot.owner is None for slot in state.stack.originals):
+            state.stack = state.stack.only(lambda slot: slot.owner is not None)
+        self.switching.cancelled = False
+        self.busy_with = about
+        self._before = _Memory(
+            state.stack,
+            state.choosers,
+            state.choices,
+            state.open,
+            state.open is not None and state.open.live,
+            self.records,
+            self.reverted,
+            self.left,
+            self._pending,
+        )
+
     def _recover(self) -> None:
         """Put back what the transaction has changed so far."""
-        if self._before is None:
+        before, state = self._before, self.state
+        if before is None:
             return
-        restore(self.state.undo)
-        self.state.stack, self.records, self.reverted, self.left = self._before
+        opened = state.open
+        if opened is not None and opened is not before.open:
+            opened.abandon()
+        elif opened is not None and opened.live != before.turned:
+            opened.turn(before.stack)
+        else:
+            restore(state.undo)
+        state.stack, state.choosers, state.choices = before.stack, before.choosers, before.choices
+        self.records, self.reverted, self.left = before.records, before.reverted, before.left
+        self._pending = before.pending
         for filename in self._shown:
             source.forget_source(filename)
         for record in self.records.values():
@@ -151,16 +175,29 @@ class Live:
             self._recover()
             self._before = None
             self._lock = threading.RLock()
+        self.draining.after_fork(self.state.open)
 
     # Within a transaction
 
-    def examine(self, patch: Patch, replaced: Iterable[str], *, callers: bool) -> tuple[Report, Survey]:
+    def examine(
+        self, patch: Patch, replaced: Iterable[str], *, callers: bool, max_pause: float | None = None
+    ) -> tuple[Report, Survey]:
         """Survey the process for `patch`, and judge what was found.  Changes nothing."""
         stack = self.state.stack.only(lambda slot: slot.owner is not None)
         gone = frozenset(replaced)
-        found = survey(patch.id, patch.changes, stack, sys.modules, replaced=gone, callers=callers)
+        found = survey(
+            patch.id,
+            patch.changes,
+            stack,
+            sys.modules,
+            replaced=gone,
+            callers=callers,
+            max_pause=max_pause,
+        )
         places = [change.owner if isinstance(change, Addition) else change.target for change in patch.changes]
         holder = next((r.id for r in self.records.values() if r.flag == patch.flag and r.id != patch.id), None)
+        staying = [record for record in self.records.values() if record.id not in gone]
+        provided = {name for record in staying for name in record.provides}
         facts = PatchFacts(
             id=patch.id,
             flag=patch.flag,
@@ -170,27 +207,77 @@ class Live:
             flag_taken_by=None if holder in gone else holder,
             replaces_unknown=tuple(sorted(gone - self.records.keys())),
             changes=len(patch.changes),
+            requires_missing=tuple(name for name in patch.requires if name not in provided),
         )
+        breathe()
         installed = distribution.look_up(patch.package, (place.module for place in places), sys.modules)
+        breathe()
         return judge(facts, installed, observe(), found), found
 
     def put_in(
-        self, patch: Patch, mode: Mode, replaced: tuple[str, ...], *, report: Report, found: Survey, begun: float
+        self,
+        patch: Patch,
+        mode: Mode,
+        replaced: tuple[str, ...],
+        request: Request,
+        *,
+        report: Report,
+        found: Survey,
+        begun: float,
+        on_stuck: Callable[[Stuck], object] | None = None,
     ) -> Record:
         """Add a layer for `patch` and take out those that it replaces, in one step."""
+        layer = Layer(patch.id, mode, found.values, patch.flag)
+        originals = found.originals
+        _check_fits(mode, layer, {**originals, **self.state.stack.originals}, patch)
         alive = self.state.stack.only(lambda slot: slot.owner is not None)
-        known = {slot: alive.originals.get(slot, found.originals[slot]) for slot in found.values}
-        new = alive.without(replaced).push(Layer(patch.id, mode, found.values), known)
+        new = alive.without(replaced).push(
+            layer, {slot: alive.originals.get(slot, originals[slot]) for slot in found.values}
+        )
+        consistency = request.consistency or _fitting(layer, new)
         _name_members(found)
         self._shown = found.sources
         for filename, text in found.sources.items():
             source.show_source(filename, text)
-        caches = [*found.caches, *(cache for name in replaced for cache in self.records[name].caches)]
-        planned, seconds = self._switch(new, caches if mode == "on" or replaced else [], whole=True)
-        record = Record(patch, patch.id, patch.flag, patch.summary, report, tuple(found.caches), found.sources, seconds)
-        was = self.records
-        self.left = {**{k: v for k, v in self.left.items() if k not in replaced}, patch.id: planned.left}
-        self.records = {**{k: v for k, v in was.items() if k not in replaced}, patch.id: record}
+        staying = {k: v for k, v in self.records.items() if k not in replaced}
+        provides = frozenset((patch.id, *(name for each in replaced for name in self.records[each].provides)))
+        self._check_left_whole(staying, provides)
+        may_apply(patch)
+        try:
+            for name in replaced:
+                self._before_leaving(self.records[name])
+            caches = [*found.caches, *(cache for name in replaced for cache in self.records[name].caches)]
+            # What refers to code besides the stack itself would look like a call in flight.
+            found.originals = {}
+            del originals, alive
+            breathe()
+            went = self._switch(
+                new,
+                caches if mode != "off" or replaced else [],
+                whole=True,
+                how=Request(consistency, request.timeout, request.max_pause),
+            )
+            was = self.records
+            record = Record(
+                patch,
+                patch.id,
+                patch.flag,
+                patch.summary,
+                report,
+                tuple(found.caches),
+                found.sources,
+                went.seconds,
+                consistency,
+                patch.requires,
+                provides,
+                patch.callbacks,
+                on_stuck,
+            )
+        except BaseException:
+            call_back(patch.id, patch.callbacks, "post_revert")
+            raise
+        self.left = {**{k: v for k, v in self.left.items() if k not in replaced}, patch.id: went.left}
+        self.records = {**staying, patch.id: record}
         gone = {name: was[name].gone() for name in replaced}
         self.reverted = {k: v for k, v in {**self.reverted, **gone}.items() if k != patch.id}
         for name in replaced:
@@ -199,75 +286,168 @@ class Live:
             "applied",
             patch=patch.id,
             flag=patch.flag,
-            mode=mode,
+            mode=spelled_mode(mode),
+            consistency=consistency,
+            draining=self.state.open is not None,
             targets=len(report.targets),
-            writes=len(planned.writes),
-            left=len(planned.left),
+            writes=went.writes,
+            left=len(went.left),
             replaced=list(replaced),
-            switch_us=round(seconds * 1e6, 1),
-            walked_ms=round((planned.walked + (found.walked or 0.0)) * 1e3, 1),
+            switch_us=round(went.seconds * 1e6, 1),
+            walked_ms=round((went.walked + (found.walked or 0.0)) * 1e3, 1),
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
         )
+        self._when_settled([(record, "post_apply"), *((was[name], "post_revert") for name in replaced)])
         return record
 
-    def take_out(self, record: Record) -> Status:
+    def take_out(self, record: Record, request: Request) -> Status:
         """Take a layer out, wherever it is."""
         begun = time.perf_counter()
-        planned, seconds = self._switch(self.state.stack.without([record.id]), record.caches, whole=False)
-        foreign = tuple(f"{f.slot}: {describe(f.found, sys.modules)}" for f in planned.foreign)
-        status = record.gone(foreign, planned.left)
-        self.records = {k: v for k, v in self.records.items() if k != record.id}
+        staying = {k: v for k, v in self.records.items() if k != record.id}
+        self._check_left_whole(staying)
+        self._before_leaving(record)
+        went = self._switch(
+            self.state.stack.without([record.id]),
+            record.caches,
+            whole=False,
+            how=Request(request.consistency or record.consistency, request.timeout),
+        )
+        status = record.gone(went.foreign, went.left)
+        self.records = staying
         self.reverted = {**self.reverted, record.id: status}
         self.left = {k: v for k, v in self.left.items() if k != record.id}
         self._forget(record)
         emit(
             "reverted",
-            level="warning" if foreign or planned.left else "info",
+            level="warning" if went.foreign or went.left else "info",
             patch=record.id,
             flag=record.flag,
-            writes=len(planned.writes),
-            foreign=len(foreign),
-            left=len(planned.left),
-            switch_us=round(seconds * 1e6, 1),
-            walked_ms=round(planned.walked * 1e3, 1),
+            draining=self.state.open is not None,
+            writes=went.writes,
+            foreign=len(went.foreign),
+            left=len(went.left),
+            switch_us=round(went.seconds * 1e6, 1),
+            walked_ms=round(went.walked * 1e3, 1),
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
         )
-        return status
+        self._when_settled([(record, "post_revert")])
+        return self.status_of_gone(record)
 
-    def set_mode(self, record: Record, mode: Mode) -> None:
+    def set_mode(self, record: Record, mode: Mode, request: Request) -> None:
         """Give a layer another mode."""
         layer = self.state.stack.layer(record.id)
         assert layer is not None
         if layer.mode == mode:
             return
-        new = self.state.stack.with_mode(record.id, mode)
-        planned, seconds = self._switch(new, record.caches, whole=mode == "on")
-        self.left = {**self.left, record.id: planned.left}
+        _check_fits(mode, layer, self.state.stack.originals, record.patch)
+        if mode == "off":
+            needing = [other.id for other in self._needing(record) if self._mode(other) != "off"]
+            if needing:
+                raise _needed(record, needing, "switch it off")
+        went = self._switch(
+            self.state.stack.with_mode(record.id, mode),
+            record.caches,
+            whole=mode != "off",
+            how=Request(request.consistency or record.consistency, request.timeout),
+        )
+        self.left = {**self.left, record.id: went.left}
         emit(
             "mode_changed",
-            level="warning" if planned.foreign else "info",
+            level="warning" if went.foreign else "info",
             patch=record.id,
             flag=record.flag,
-            mode=mode,
-            writes=len(planned.writes),
-            foreign=len(planned.foreign),
-            left=len(planned.left),
-            switch_us=round(seconds * 1e6, 1),
-            walked_ms=round(planned.walked * 1e3, 1),
+            mode=spelled_mode(mode),
+            draining=self.state.open is not None,
+            writes=went.writes,
+            foreign=len(went.foreign),
+            left=len(went.left),
+            switch_us=round(went.seconds * 1e6, 1),
+            walked_ms=round(went.walked * 1e3, 1),
         )
 
-    def _switch(self, new: Stack, caches: Iterable[Cache], *, whole: bool) -> tuple[transition.Plan, float]:
-        """Go to another stack.  With `whole`, not if others have changed a place that must be written."""
-        planned = transition.plan(self.state, new, sys.modules)
-        if whole and planned.foreign:
-            first = planned.foreign[0]
+    def cancel(self, patch_id: str) -> None:
+        """Turn the open transition round.  Raises :class:`TransitionError` if none of that patch is open."""
+        opened = self.state.open
+        about = self.draining.about
+        if opened is None or patch_id not in about:
             raise TransitionError(
-                f"{len(planned.foreign)} places were changed by others, so the fix would not be whole",
-                found=f"{first.slot}: {describe(first.found, sys.modules)}",
-                expected="what livepatch last put there",
-                action="undo that change, or revert the patch and apply it anew",
+                f"there is no switch of {patch_id} to cancel",
+                found="no switch in progress" if opened is None else f"a switch of {', '.join(sorted(about))}",
+                expected="one that waits or drains",
+                action="revert the patch, or set its mode",
             )
-        return planned, transition.switch(self.state, planned, list(caches), observe())
+        seconds = opened.turn(opened.stacks[not opened.live])
+        self.records, self.reverted, self.left = self.draining.turned((self.records, self.reverted, self.left))
+        emit("cancelled", patches=sorted(about), switch_us=round(seconds * 1e6, 1))
+        applied = [(r, "post_apply") for r, m in self._pending.values() if r.id in self.records and m != "post_apply"]
+        gone = [(r, "post_revert") for r, m in self._pending.values() if r.id not in self.records]
+        self._when_settled([*applied, *gone])  # type: ignore[list-item]  # the two moments
+        for each in self.records.values():
+            for filename, text in each.sources.items():
+                source.show_source(filename, text)
+
+    def end(self, opened: Transition) -> None:
+        """Settle a transition that has drained, and call back who waited for it."""
+        if self.state.open is opened:
+            self.switching.settle(opened)
+            self._call_back()
+
+    def _switch(self, new: Stack, caches: Iterable[Cache], *, whole: bool, how: Request) -> Went:
+        before = self.state.open
+        memory = self.records, self.reverted, self.left
+        consistency = how.consistency or "immediate"
+        try:
+            with bounded(how.max_pause):
+                went = self.switching.go(
+                    new, caches, sys.modules, whole=whole, consistency=consistency, timeout=how.timeout
+                )
+        except PauseTooLongError as error:
+            raise TransitionError(
+                "the switch needs a search of the whole heap",
+                found=str(error),
+                expected="a pause within max_pause",
+                action="pass a larger max_pause, or apply it when the process is idle",
+            ) from error
+        if before is not None and self.state.open is None:
+            self._call_back()  # the transition that was open before has settled on the way
+        if self.state.open is not before and self.state.open is not None:
+            self.draining.opened(self.state.open, memory)
+        elif before is not None and self.state.open is before:
+            self.draining.turned(memory)
+        return went
+
+    def _when_settled(self, moments: list[tuple[Record, Moment]]) -> None:
+        pending = dict(self._pending)
+        for record, moment in moments:
+            pending[record.id] = record, moment
+        self._pending = pending
+        if self.state.open is None:
+            self._call_back()
+
+    def _call_back(self) -> None:
+        pending, self._pending = self._pending, {}
+        for record, moment in pending.values():
+            call_back(record.id, record.callbacks, moment)
+
+    def _before_leaving(self, record: Record) -> None:
+        waiting = self._pending.get(record.id)
+        if waiting is None or waiting[1] != "post_apply":
+            call_back(record.id, record.callbacks, "pre_revert")
+
+    def _needing(self, record: Record) -> list[Record]:
+        return [other for other in self.records.values() if set(other.requires) & record.provides]
+
+    def _check_left_whole(self, staying: dict[str, Record], new: frozenset[str] = frozenset()) -> None:
+        """Raise :class:`TransitionError` if a patch that stays requires what it and the `new` ones do not provide."""
+        provided = {name for record in staying.values() for name in record.provides} | new
+        for record in self.records.values():
+            needing = [other.id for other in staying.values() if set(other.requires) & record.provides - provided]
+            if record.id not in staying and needing:
+                raise _needed(record, needing, "revert it")
+
+    def _mode(self, record: Record) -> Mode:
+        layer = self.state.stack.layer(record.id)
+        return layer.mode if layer is not None else "off"
 
     def _forget(self, record: Record) -> None:
         still = {filename for other in self.records.values() for filename in other.sources}
@@ -281,11 +461,24 @@ class Live:
         stack = self.state.stack
         layer = stack.layer(record.id)
         if layer is None:
-            return self.reverted.get(record.id, record.gone())
-        frames = _on_the_other_side(stack, layer)
+            return self.status_of_gone(record)
         foreign = foreign_now(self.state, record.id, sys.modules)
-        phase: Phase = "draining" if frames else "settled"
-        return record.standing(phase, layer.mode, frames, foreign, self.left.get(record.id, ()))
+        chooser = self.state.choosers.get(record.id)
+        opened = self.state.open
+        draining = opened is not None and record.id in self.draining.about
+        frames = () if draining else on_the_other_side(stack, layer)
+        status = record.standing(
+            "draining" if frames else "settled", layer.mode, frames, foreign, self.left.get(record.id, ())
+        )
+        if chooser is not None:
+            shadow = chooser.tally.snapshot() if chooser.tally is not None else None
+            status = replace(status, troubles=chooser.troubles, trouble=chooser.trouble, shadow=shadow)
+        return self.draining.told(status) if draining else status
+
+    def status_of_gone(self, record: Record) -> Status:
+        """How a patch stands that is not applied any more."""
+        status = self.reverted.get(record.id) or record.gone()
+        return self.draining.told(status) if record.id in self.draining.about else status
 
     def record(self, patch_id: str) -> Record:
         """The record of an applied patch.  Raises :class:`UnknownPatchError`."""
@@ -300,6 +493,49 @@ class Live:
             if record.flag == flag:
                 return record
         raise unknown("flag", flag, [record.flag for record in self.records.values()])
+
+
+def _fitting(layer: Layer, new: Stack) -> Consistency:
+    """How a patch is switched that does not say: what is one store to one function cannot be seen half."""
+    changed = [slot for slot, value in layer.values.items() if new.originals[slot] is not value]
+    single = all(slot.kind == "function" and slot.name == SIDE[0] for slot in changed) and len(changed) <= 1
+    return "immediate" if single else "chain"
+
+
+def _check_fits(mode: Mode, layer: Layer, originals: Mapping[Any, object], patch: Patch) -> None:
+    """Raise :class:`PatchError` if a mode cannot do for a layer what it says."""
+    if mode in ("on", "off"):
+        return
+    values = [
+        str(slot)
+        for slot, value in layer.values.items()
+        if slot.kind != "function" and originals[slot] is not ABSENT and originals[slot] is not value
+    ]
+    if values:
+        raise PatchError(
+            f"patch {layer.patch_id} cannot be at {spelled_mode(mode)}",
+            found=f"a change of {', '.join(sorted(values)[:5])}, which all calls share",
+            expected="changed functions and new names only: these can differ from call to call",
+            action="use 'on' or 'off', or put the value into the functions that use it",
+        )
+    if spelled_mode(mode).startswith("shadow"):
+        impure = [str(c.target) for c in patch.changes if isinstance(c, Replacement) and not c.pure]
+        if impure:
+            raise PatchError(
+                f"patch {layer.patch_id} cannot be at {spelled_mode(mode)}",
+                found=f"{', '.join(impure[:5])}, not declared pure",
+                expected="functions that may run twice because they change nothing",
+                action="declare them with replace(…, pure=True) if that is so",
+            )
+
+
+def _needed(record: Record, needing: list[str], what: str) -> TransitionError:
+    return TransitionError(
+        f"patch {record.id} is required by {', '.join(sorted(needing))}",
+        found="patches that do not work without it",
+        expected="none",
+        action=f"take those out first, then {what}; or put one in that replaces them all",
+    )
 
 
 def _name_members(found: Survey) -> None:
@@ -326,35 +562,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownPatchError:
         expected=f"an applied {kind}",
         action="see livepatch.status()",
     )
-
-
-def _on_the_other_side(stack: Stack, layer: Layer) -> tuple[InFlight, ...]:
-    """Calls that run code of this layer's functions, or of functions that those made, which no new call would get."""
-    slots = [slot for slot in layer.values if slot.name == "__code__"]
-    wanted = stack.wanted()
-    held: collections.Counter[int] = collections.Counter()
-    codes = _versions(stack, slots, held)
-    for slot in slots:
-        for key in [id(wanted[slot]), *(id(nested) for nested in _nested(wanted[slot]))]:
-            codes.pop(key, None)
-    return in_flight([codes[key] for key in codes if is_referenced(codes, key, held[key])])
-
-
-def _versions(stack: Stack, slots: list[Slot], held: collections.Counter[int]) -> dict[int, CodeType]:
-    """Every code object that the slots may hold and those in it, by id; `held` counts who of us refers to each."""
-    codes: dict[int, CodeType] = {}
-    outer: dict[int, object] = {}
-    for values in (stack.originals, *(other.values for other in stack.layers)):
-        held.update(id(values[slot]) for slot in slots if slot in values)
-        outer.update((id(values[slot]), values[slot]) for slot in slots if slot in values)
-    for code in outer.values():
-        held.update(id(nested) for nested in _nested(code))
-        codes.update((id(each), each) for each in (code, *_nested(code)) if isinstance(each, CodeType))
-    return codes
-
-
-def _nested(code: object) -> list[CodeType]:
-    return list(nested_codes(code)) if isinstance(code, CodeType) else []
 
 
 live = Live()

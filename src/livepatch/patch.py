@@ -8,6 +8,7 @@ written to until then, and later changes to it do nothing to what was applied.
 from __future__ import annotations
 
 import functools
+import inspect
 import keyword
 import re
 from collections.abc import Callable, Iterable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Addition", "Assignment", "Change", "Patch", "Replacement", "Target", "Wrapping"]
 
 T = TypeVar("T")
+C = TypeVar("C", bound=Callable[[], object])
 
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}")
 _SEGMENT = re.compile(r"[^\W\d]\w*|<locals>|<lambda>")
@@ -73,11 +75,13 @@ class Replacement:
 
     `source` is a plain function, a class body, or one of them in a ``staticmethod``, ``classmethod``,
     ``property`` or ``cached_property``.  `expect` holds fingerprints; one of them must be that of the live code.
+    A `pure` function changes nothing and depends on nothing but its arguments, so that both sides may run.
     """
 
     target: Target
     source: object
     expect: tuple[str, ...] = ()
+    pure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +116,8 @@ class Patch:
 
     `id` is unique in a process.  `package` is a distribution name and `versions` a PEP 440 specifier;
     neither may be empty, because a patch that fits everything was made for nothing.  `flag` names the
-    switch that turns the fix on and off (default: the id).
+    switch that turns the fix on and off (default: the id).  `requires` are the ids of patches without which this one
+    does not work: it goes in only over them, and they stay as long as it does.
 
     Raises :class:`PatchError` or :class:`TypeError`, each naming the argument.
     """
@@ -125,6 +130,7 @@ class Patch:
         versions: str,
         summary: str = "",
         flag: str | None = None,
+        requires: Iterable[str] = (),
     ) -> None:
         for argument, value in (("id", id), ("package", package), ("versions", versions), ("summary", summary)):
             if not isinstance(value, str):
@@ -137,26 +143,75 @@ class Patch:
         _check_specifier(versions)
         self.versions = versions.strip()
         self.summary = summary
+        self.requires = _ids("requires", requires, self.id)
         self._changes: list[Change] = []
+        self._callbacks: dict[str, Callable[[], object]] = {}
 
     @property
     def changes(self) -> tuple[Change, ...]:
         """What the patch changes, in the order in which it was written."""
         return tuple(self._changes)
 
-    def replace(self, target: str, *, expect: str | Iterable[str] | None = None) -> Callable[[T], T]:
+    @property
+    def callbacks(self) -> Mapping[str, Callable[[], object]]:
+        """The functions to call around the switch, by the name of the moment."""
+        return MappingProxyType(dict(self._callbacks))
+
+    def pre_apply(self, function: C) -> C:
+        """Decorate what is called, with nothing, before the patch goes in.  The only one that can veto, by raising.
+
+        Whatever keeps the patch out after it, ``post_revert`` is called to undo what this one did.
+        """
+        return self._callback("pre_apply", function)
+
+    def post_apply(self, function: C) -> C:
+        """Decorate what is called, with nothing, when the patch is in and no call is left on the old side."""
+        return self._callback("post_apply", function)
+
+    def pre_revert(self, function: C) -> C:
+        """Decorate what is called, with nothing, before the patch goes out, if ``post_apply`` had its turn.
+
+        What it raises is logged, and the revert goes on.
+        """
+        return self._callback("pre_revert", function)
+
+    def post_revert(self, function: C) -> C:
+        """Decorate what is called, with nothing, when the patch is out and no call is left on its side."""
+        return self._callback("post_revert", function)
+
+    def _callback(self, moment: str, function: C) -> C:
+        if not callable(function):
+            raise TypeError(f"{moment} must be a function without parameters, not {spelled(function)}")
+        if inspect.iscoroutinefunction(function):
+            raise TypeError(f"{moment} must be a plain function: there may be no event loop to run a coroutine")
+        if moment in self._callbacks:
+            raise PatchError(
+                f"patch {self.id} has two {moment} callbacks",
+                found="a second one",
+                expected="one for each moment",
+                action="call both from one function",
+            )
+        self._callbacks[moment] = function
+        return function
+
+    def replace(
+        self, target: str, *, expect: str | Iterable[str] | None = None, pure: bool = False
+    ) -> Callable[[T], T]:
         """Decorate the function, or the class body, that takes the place of the one at `target`.
 
         The replacement's names mean what they mean in the target's module.  `expect` is a fingerprint
         (see :func:`livepatch.fingerprint`) or several, for several interpreters; the live code must have one.
-        The decorated object is given back unchanged.
+        `pure` declares that both sides change nothing and depend on nothing but their arguments: only such functions
+        can be run in shadow.  The decorated object is given back unchanged.
         """
         where = Target.parse(target)
         pins = _pins(expect)
+        if not isinstance(pure, bool):
+            raise TypeError(f"pure must be True or False, not {spelled(pure)}")
 
         def register(source: T) -> T:
             _check_source(source)
-            self._add(Replacement(where, source, pins))
+            self._add(Replacement(where, source, pins, pure))
             return source
 
         return register
@@ -228,6 +283,19 @@ def _name(argument: str, value: str) -> str:
     return value
 
 
+def _ids(argument: str, values: object, own: str) -> tuple[str, ...]:
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise TypeError(f"{argument} must be ids of patches, such as ['CVE-2026-1'], not {spelled(values)}")
+    names = tuple(values)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"{argument} must hold ids of patches, not {spelled(name)}")
+        _name(argument, name)
+        if name == own:
+            raise PatchError(f"{argument} names the patch itself", found=own, expected="ids of other patches")
+    return tuple(dict.fromkeys(names))
+
+
 def _distribution(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", value):
         raise PatchError("package is no distribution name", found=spelled(value), expected="such as 'nodeclient'")
@@ -267,8 +335,6 @@ def _pins(expect: str | Iterable[str] | None) -> tuple[str, ...]:
 
 
 def _check_wrapper(wrapper: Callable[..., Any]) -> None:
-    import inspect
-
     try:
         inspect.signature(wrapper).bind(None, None, (), {})
     except TypeError as error:

@@ -8,36 +8,49 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import CellType, FunctionType
-from typing import Literal, NamedTuple
 
 from livepatch import standing
-from livepatch.arguments import check_consistency, check_mode, check_patch, check_seconds, check_text, names_of
+from livepatch.arguments import (
+    check_consistency,
+    check_hook,
+    check_mode,
+    check_patch,
+    check_seconds,
+    check_text,
+    names_of,
+)
 from livepatch.engine import code
+from livepatch.engine.frames import Stuck
 from livepatch.engine.locate import find
+from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.refusal import Refusal
-from livepatch.engine.stack import Mode
 from livepatch.errors import BundleError, IncompatibleError, PatchError, spelled
-from livepatch.live import Record, live, unknown
+from livepatch.live import Request, live, unknown
 from livepatch.patch import Patch, Target
+from livepatch.records import Record
 from livepatch.report import Report
 from livepatch.standing import Status, Verification
+from livepatch.switching import Consistency
 
-__all__ = ["Applied", "Flags", "apply", "check", "fingerprint", "flags", "revert", "status", "verify"]
+__all__ = ["Applied", "Flags", "apply", "cancel", "check", "fingerprint", "flags", "revert", "status", "verify"]
 
 # A look may have to go through the heap, which stops other threads: at most a fiftieth of the time goes into looking.
 _RARELY = 50
 _WAIT = 30.0  # seconds that a call without a timeout of its own waits for another thread's switch
 
 
-def check(patch: Patch) -> Report:
+def check(patch: Patch, *, max_pause: float | None = None) -> Report:
     """Say whether `patch` may go into this process, what it would touch and who calls that.  Never changes anything.
 
-    Raises :class:`TypeError` if it is no patch, :class:`TransitionError` while another switch does not end.
+    `max_pause`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch, :class:`TransitionError` while another
+    switch does not end.
     """
     check_patch(patch)
-    return live.transact(_WAIT, lambda: live.examine(patch, (), callers=True)[0])
+    if max_pause is not None:
+        check_seconds("max_pause", max_pause)
+    return live.transact(_WAIT, lambda: live.examine(patch, (), callers=True, max_pause=max_pause)[0])
 
 
 def fingerprint(target: str | FunctionType) -> str:
@@ -62,16 +75,27 @@ def apply(
     patch: Patch | str | os.PathLike[str],
     *,
     mode: Mode = "on",
-    consistency: Literal["immediate"] | None = None,
+    consistency: Consistency | None = None,
     timeout: float = 30.0,
     trust: object = None,
     policy: object = None,
     replaces: Iterable[str] = (),
+    max_pause: float | None = None,
+    on_stuck: Callable[[Stuck], object] | None = None,
 ) -> Applied:
-    """Put `patch` into this process, in one step that no other thread sees half done; with ``mode="off"`` dormant.
+    """Put `patch` into this process; with ``mode="off"`` dormant.  Returns once the new side is live.
 
-    `timeout` is how many seconds to wait for another switch to end.  `replaces` names applied patches that this one
-    takes the place of in the same step.  Returns once the new side is live; calls that are running end on the old one.
+    `consistency` says what calls see that are under way meanwhile.  ``"chain"``: a call chain that has a function of
+    one side on its stack, and a unit of work, stays on that side to its end; every other gets the new one.
+    ``"quiescent"``: the switch waits for a moment in which none is under way.  ``"immediate"``: running functions end
+    on the old side, and every call that they make gets the new one.  ``None`` is ``"immediate"`` for a patch that
+    changes one body and nothing else, and else ``"chain"``.
+
+    `timeout` is how many seconds to wait for another switch to end, or for a quiescent moment.  `replaces` names
+    applied patches that this one takes the place of in the same step.  `max_pause`: how many seconds other threads may
+    be held up by a search of the whole heap, if one is needed; the patch is refused if an estimate is above it.
+    `on_stuck` is called, from a thread of livepatch's own, once for each call that keeps the old side and never leaves
+    it by itself.
 
     Raises :class:`IncompatibleError`, which carries the whole report, :class:`TransitionError`, or
     :class:`TypeError` and :class:`PatchError` for a wrong argument.  Whatever is raised, every live object is
@@ -85,9 +109,12 @@ def apply(
             action="describe the fix as a Patch in code",
         )
     check_patch(patch)
-    check_mode(mode)
+    mode = check_mode(mode)
     check_consistency(consistency)
     check_seconds("timeout", timeout)
+    if max_pause is not None:
+        check_seconds("max_pause", max_pause)
+    check_hook("on_stuck", on_stuck)
     for argument, value in (("trust", trust), ("policy", policy)):
         if value is not None:
             raise TypeError(f"{argument} is for patch files; a Patch made in the process is the process's own code")
@@ -95,28 +122,51 @@ def apply(
     begun = time.perf_counter()
 
     def body() -> Applied:
-        report, found = live.examine(patch, replaced, callers=False)
+        report, found = live.examine(patch, replaced, callers=False, max_pause=max_pause)
         if not report.ok:
             raise IncompatibleError(report)
-        return Applied(live.put_in(patch, mode, replaced, report=report, found=found, begun=begun))
+        request = Request(consistency, timeout)
+        return Applied(
+            live.put_in(patch, mode, replaced, request, report=report, found=found, begun=begun, on_stuck=on_stuck)
+        )
 
-    return live.transact(timeout, body)
+    return live.transact(timeout, body, patch.id)
 
 
-def revert(id: str) -> Status:  # noqa: A002  # the patch's own word for it
+def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 30.0) -> Status:  # noqa: A002  # the patch's own word for it
     """Take out the patch with that id: the very objects that were there before come back.
 
-    Patches may be taken out in any order; what remains decides.  Twice is harmless.  What others have changed in the
-    meantime is left alone and named in the returned status.  Raises :class:`UnknownPatchError` for an id that was
-    never applied.
+    Patches may be taken out in any order; what remains decides.  Twice is harmless, and so is a revert while the apply
+    is draining: it is turned round.  What others have changed in the meantime is left alone and named in the returned
+    status.  `consistency` is that of the apply unless it is given.
+
+    Raises :class:`UnknownPatchError` for an id that was never applied, and :class:`TransitionError` if another patch
+    requires this one, or another switch does not end within `timeout` seconds; then nothing has changed.
     """
     check_text("id", id)
+    check_consistency(consistency)
+    check_seconds("timeout", timeout)
 
     def body() -> Status:
         gone = live.reverted.get(id)
-        return gone if gone is not None and id not in live.records else live.take_out(live.record(id))
+        if gone is not None and id not in live.records:
+            return gone
+        return live.take_out(live.record(id), Request(consistency, timeout))
 
-    return live.transact(_WAIT, body)
+    return live.transact(timeout, body, id)
+
+
+def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
+    """Take back the switch of that patch that is being made: one that waits or drains.  What was before is live again.
+
+    An ``apply`` that waits for a quiescent moment raises :class:`TransitionError` in its own thread.  Raises
+    :class:`TransitionError` itself if no switch of that patch is under way.
+    """
+    check_text("id", id)
+    if live.busy_with == id:
+        live.switching.cancelled = True
+        return
+    live.transact(_WAIT, lambda: live.cancel(id))
 
 
 def status() -> tuple[Status, ...]:
@@ -164,7 +214,7 @@ class Applied:
 
     @property
     def mode(self) -> Mode:
-        """``"on"`` or ``"off"``.  Setting it is one atomic switch.
+        """``"on"``, ``"off"``, ``"shadow"``, or what ``split()`` or ``at()`` gave.  Setting it is one atomic switch.
 
         Raises :class:`PatchError` for another mode, :class:`UnknownPatchError` once reverted, and
         :class:`TransitionError`; then nothing has changed.
@@ -174,66 +224,82 @@ class Applied:
 
     @mode.setter
     def mode(self, mode: Mode) -> None:
-        check_mode(mode)
+        checked = check_mode(mode)
 
         def body() -> None:
             if not self._is_applied():
                 raise unknown("patch", self.id, live.records)
-            live.set_mode(self._record, mode)
+            live.set_mode(self._record, checked, Request())
 
-        live.transact(_WAIT, body)
+        live.transact(_WAIT, body, self.id)
 
     def status(self) -> Status:
         """How the patch stands now."""
         return live.status(self._record) if self._is_applied() else self._gone()
 
-    def revert(self) -> Status:
+    def revert(self, *, consistency: Consistency | None = None, timeout: float = 30.0) -> Status:
         """Take the patch out; see :func:`livepatch.revert`.  From any thread; twice is harmless."""
-        return live.transact(_WAIT, lambda: live.take_out(self._record) if self._is_applied() else self._gone())
+        check_consistency(consistency)
+        check_seconds("timeout", timeout)
+        request = Request(consistency, timeout)
+        return live.transact(
+            timeout,
+            lambda: live.take_out(self._record, request) if self._is_applied() else self._gone(),
+            self.id,
+        )
+
+    def cancel(self) -> None:
+        """Take back the switch of this patch that is draining; see :func:`livepatch.cancel`."""
+        cancel(self.id)
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait up to `timeout` seconds until no call is left on the other side; say whether that is so."""
         if timeout is not None:
             check_seconds("timeout", timeout)
         end = float("inf") if timeout is None else time.monotonic() + timeout
-        pause = 0.001
-        while not (look := _look(self)).drained:
+        look = _Looks(self)
+        while not look.drained():
             left = end - time.monotonic()
             if left <= 0:
                 return False
-            pause = max(min(pause * 2, 0.1), look.seconds * _RARELY)
-            time.sleep(min(pause, left))
+            time.sleep(min(look.pause, left))
         return True
 
     async def settled(self) -> None:
         """Wait, in asyncio, until no call is left on the other side."""
         import asyncio
 
-        pause = 0.001
-        while not (look := _look(self)).drained:
-            pause = max(min(pause * 2, 0.1), look.seconds * _RARELY)
-            await asyncio.sleep(pause)
+        look = _Looks(self)
+        while not look.drained():  # noqa: ASYNC110  # who ends it may be another thread, or no thread at all
+            await asyncio.sleep(look.pause)
 
     def _is_applied(self) -> bool:
         return live.records.get(self.id) is self._record
 
     def _gone(self) -> Status:
-        known = live.reverted.get(self.id)
-        return known if known is not None else self._record.gone()
+        return live.status_of_gone(self._record)
 
     def __repr__(self) -> str:
-        return f"<livepatch.Applied {self.id} {self.mode if self._is_applied() else 'reverted'}>"
+        return f"<livepatch.Applied {self.id} {spelled_mode(self.mode) if self._is_applied() else 'reverted'}>"
 
 
-class _Look(NamedTuple):
-    drained: bool
-    seconds: float
+class _Looks:
+    """Sees again and again whether a patch is drained, the seldomer the longer a look takes."""
 
+    def __init__(self, applied: Applied) -> None:
+        self._applied = applied
+        self.pause = 0.0005
+        """Seconds to wait until the next look."""
 
-def _look(applied: Applied) -> _Look:
-    """See whether a patch is drained, and what seeing it took."""
-    begun = time.perf_counter()
-    return _Look(applied.status().drained, time.perf_counter() - begun)
+    def drained(self) -> bool:
+        begun = time.perf_counter()
+        if self._applied.id in live.draining.about:
+            # A thread looks and ends it; a look of ours at the same time would only be in its way.
+            self.pause = min(self.pause * 1.5, 0.01)
+            return live.draining.ended_without_thread()
+        drained = self._applied.status().drained
+        self.pause = max(min(self.pause * 2, 0.1), (time.perf_counter() - begun) * _RARELY)
+        return drained
 
 
 class Flags(Mapping[str, Mode]):
@@ -246,8 +312,8 @@ class Flags(Mapping[str, Mode]):
 
     def __setitem__(self, name: str, mode: Mode) -> None:
         check_text("flag", name)
-        check_mode(mode)
-        live.transact(_WAIT, lambda: live.set_mode(live.flagged(name), mode))
+        checked = check_mode(mode)
+        live.transact(_WAIT, lambda: live.set_mode(live.flagged(name), checked, Request()))
 
     def __iter__(self) -> Iterator[str]:
         return iter([record.flag for record in live.records.values()])
@@ -260,7 +326,11 @@ class Flags(Mapping[str, Mode]):
 
     def __repr__(self) -> str:
         flags = {record.id: record.flag for record in live.records.values()}
-        modes = {flags[layer.patch_id]: layer.mode for layer in live.state.stack.layers if layer.patch_id in flags}
+        modes = {
+            flags[layer.patch_id]: spelled_mode(layer.mode)
+            for layer in live.state.stack.layers
+            if layer.patch_id in flags
+        }
         return f"<livepatch.flags {modes}>"
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Literal
 
 from livepatch.engine.commit import value_of
 from livepatch.engine.frames import InFlight
-from livepatch.engine.stack import ABSENT, Mode, Slot, Stack
-from livepatch.engine.transition import State
+from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.engine.plan import State, held_now
+from livepatch.engine.shadowing import Tallied
+from livepatch.engine.stack import ABSENT
 from livepatch.errors import counted, spelled
 from livepatch.report import Finding
 
@@ -24,9 +26,11 @@ class Status:
     """One patch in this process.
 
     `state` is ``draining`` while calls that began on the other side are still running, else ``settled``, and
-    ``reverted`` once the patch is taken out.  `frames` says where those calls stand.  `foreign` names what others have
-    changed since, and so was not put back; `left` what could not follow the last switch, such as live closures whose
-    variables differ.
+    ``reverted`` once the patch is taken out.  `frames` says where those calls stand, `units` how many units of work are
+    on the other side, and `since` (seconds since the epoch) when the side that is live now became so.  `foreign` names
+    what others have changed since, and so was not put back; `left` what could not follow the last switch, such as live
+    closures whose variables differ.  `troubles` counts calls for which the mode could not decide, so that they got the
+    old side, and `trouble` is the last reason; `shadow` is what shadow runs have shown so far.
     """
 
     id: str
@@ -38,20 +42,41 @@ class Status:
     frames: tuple[InFlight, ...]
     foreign: tuple[str, ...]
     left: tuple[str, ...] = ()
+    units: int = 0
+    since: float | None = None
+    troubles: int = 0
+    trouble: str = ""
+    shadow: Tallied | None = None
 
     @property
     def drained(self) -> bool:
-        """No call is left on the other side."""
-        return not self.frames
+        """No call that began on the other side is still running."""
+        return self.state != "draining"
+
+    @property
+    def endless(self) -> tuple[InFlight, ...]:
+        """Those of `frames` that never leave by themselves: restart the task or thread that they name."""
+        return tuple(frame for frame in self.frames if frame.endless)
 
     def to_dict(self) -> dict[str, Any]:
         """The status as plain values, fit for JSON."""
-        return {**asdict(self), "drained": self.drained}
+        plain = {field.name: getattr(self, field.name) for field in fields(self)}
+        plain |= {"mode": spelled_mode(self.mode), "frames": [asdict(frame) for frame in self.frames]}
+        plain["shadow"] = self.shadow.to_dict() if self.shadow is not None else None
+        return {**plain, "drained": self.drained}
 
     def __str__(self) -> str:
-        line = f"{self.id}: {self.state}, {self.mode}, {counted(len(self.targets), 'target')}"
+        line = f"{self.id}: {self.state}, {spelled_mode(self.mode)}, {counted(len(self.targets), 'target')}"
         if self.frames:
             line += f", {counted(len(self.frames), 'call')} still on the other side, such as {self.frames[0]}"
+        if self.units:
+            line += f", {counted(self.units, 'unit')} of work on the other side"
+        if self.endless:
+            line += f", {len(self.endless)} without an end: restart what runs {self.endless[0]}"
+        if self.shadow is not None:
+            wrong = self.shadow.different + self.shadow.raised
+            line += f", {counted(self.shadow.calls, 'call')} shadowed and {wrong} different"
+        line += f", {self.troubles} calls undecided: {self.trouble}" if self.troubles else ""
         line += f", changed by others: {', '.join(self.foreign)}" if self.foreign else ""
         return line + (f", left on the other side: {', '.join(self.left)}" if self.left else "")
 
@@ -82,10 +107,14 @@ class Verification:
 def verified(state: State, modules: dict[str, ModuleType]) -> Verification:
     """Compare every slot of the stack in force with what it holds."""
     while True:
-        stack, undo = state.stack, state.undo
-        verification = _compare(stack, modules, _moving(state))
-        if state.stack is stack and state.undo is undo:  # else another thread switched while we looked
+        before = _moment(state)
+        verification = _compare(state, modules, _moving(state))
+        if _moment(state) == before:  # else another thread switched while we looked
             return verification
+
+
+def _moment(state: State) -> tuple[int, ...]:
+    return id(state.stack), id(state.undo), id(state.open)
 
 
 def _moving(state: State) -> frozenset[int]:
@@ -93,15 +122,15 @@ def _moving(state: State) -> frozenset[int]:
     return frozenset(id(value) for write in state.undo for value in (write.before, write.after))
 
 
-def _compare(stack: Stack, modules: dict[str, ModuleType], moving: frozenset[int]) -> Verification:
+def _compare(state: State, modules: dict[str, ModuleType], moving: frozenset[int]) -> Verification:
     findings = []
-    wanted = stack.wanted()
-    for slot, value in wanted.items():
+    held = held_now(state)
+    for slot, value in held.items():
         if slot.owner is None:
             continue
         found = value_of(slot)
         if found is not value and id(found) not in moving:
-            decider = stack.decider(slot)
+            decider = state.stack.decider(slot)
             findings.append(
                 Finding(
                     code="foreign-change",
@@ -112,7 +141,7 @@ def _compare(stack: Stack, modules: dict[str, ModuleType], moving: frozenset[int
                     action="find out who changed it; revert leaves it alone",
                 )
             )
-    return Verification(findings=tuple(findings), checked=len(wanted))
+    return Verification(findings=tuple(findings), checked=len(held))
 
 
 def describe(value: object, modules: dict[str, ModuleType]) -> str:
@@ -136,20 +165,20 @@ def _module_of(filename: str, modules: dict[str, ModuleType]) -> str:
 def foreign_now(state: State, patch_id: str, modules: dict[str, ModuleType]) -> tuple[str, ...]:
     """The slots of one patch that others changed."""
     while True:
-        stack, undo = state.stack, state.undo
-        foreign = _foreign(stack, patch_id, modules, _moving(state))
-        if state.stack is stack and state.undo is undo:
+        before = _moment(state)
+        foreign = _foreign(state, patch_id, modules, _moving(state))
+        if _moment(state) == before:
             return foreign
 
 
-def _foreign(stack: Stack, patch_id: str, modules: dict[str, ModuleType], moving: frozenset[int]) -> tuple[str, ...]:
-    layer = stack.layer(patch_id)
+def _foreign(state: State, patch_id: str, modules: dict[str, ModuleType], moving: frozenset[int]) -> tuple[str, ...]:
+    layer = state.stack.layer(patch_id)
     if layer is None:
         return ()
-    wanted = stack.wanted()
-    slots: list[Slot] = [
+    held = held_now(state)
+    slots = [
         slot
         for slot in layer.values
-        if slot.owner is not None and (now := value_of(slot)) is not wanted[slot] and id(now) not in moving
+        if slot.owner is not None and (now := value_of(slot)) is not held[slot] and id(now) not in moving
     ]
     return tuple(f"{slot}: {describe(value_of(slot), modules)}" for slot in slots)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from livepatch.engine.code import kind_of, parameters_of
-from livepatch.engine.dispatch import forwarding_code, guarded_code
+from livepatch.engine.dispatch import Cell, Way, dispatching, forwarding_code
 
 # Parameters, and calls with what they give.
 FORMS = {
@@ -86,8 +86,11 @@ CASES = list(itertools.product(KINDS, FORMS))
 def test_every_kind_with_every_form_of_parameters(kind: str, form: str):
     source, run = KINDS[kind]
     old, new = (defined(source.format(form, word)) for word in ("old", "new"))
-    cell = [False]
-    forwarding, guarded = body(old, forwarding_code(old, new, ())), body(old, guarded_code(old, cell, old, new))
+    cell = Cell([False])
+    forwarding, guarded = (
+        body(old, forwarding_code(old, new, ())),
+        body(old, dispatching(old, [Way(new), Way(old)], cell).code),
+    )
     for made in (forwarding, guarded):
         looks_the_same(made, old)
     for call in FORMS[form]:
@@ -125,12 +128,12 @@ def test_the_free_variables_of_a_guarded_function():
     space: dict[str, Any] = {}
     exec("def make(z, b):\n  def f(a): return z, b, a\n  return f", space)
     function = space["make"](1, 2)
-    cell = [False]
-    code = guarded_code(function, cell, function, function)
+    cell = Cell([False])
+    code = dispatching(function, [Way(function), Way(function)], cell).code
     assert code.co_freevars == function.__code__.co_freevars == ("b", "z")
     before = function.__code__
     clone = FunctionType(before, space, "f", None, function.__closure__)
-    function.__code__ = guarded_code(function, cell, clone, clone)
+    function.__code__ = dispatching(function, [Way(clone), Way(clone)], cell).code
     assert function(3) == (1, 2, 3)
 
 

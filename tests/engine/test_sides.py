@@ -158,9 +158,9 @@ STORES = """
 import dataclasses, sys
 sys.path.insert(0, {folder!r})
 import livepatch, target, fixes
-from livepatch import live
+from livepatch import live, switching
 really = live.observe
-live.observe = lambda: dataclasses.replace(really(), audit_hooked=False)
+live.observe = switching.observe = lambda: dataclasses.replace(really(), audit_hooked=False)
 stores = []
 sys.addaudithook(
     lambda event, args: stores.append(args[1])

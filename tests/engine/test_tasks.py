@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import types
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -516,6 +516,42 @@ def test_awaited_by():
     assert frame_of(coroutine) is None
     assert code_of(coroutine) is TARGET
     assert awaited_by(object()) is awaited_by(None) is awaited_by({}) is None
+
+
+def _generator(asks: list[Callable[[], object]]) -> Iterator[object]:
+    for _ in range(1_000):
+        if asks[0]() is not None:
+            yield "answered"
+    yield None
+
+
+async def _coroutine(asks: list[Callable[[], object]]) -> object:
+    for _ in range(1_000):
+        if asks[0]() is not None:
+            return "answered"
+    return None
+
+
+async def _async_generator(asks: list[Callable[[], object]]) -> AsyncIterator[object]:
+    for _ in range(1_000):
+        if asks[0]() is not None:
+            yield "answered"
+    yield None
+
+
+@pytest.mark.parametrize("function", [_generator, _coroutine, _async_generator])
+def test_what_runs_awaits_nothing(function: Callable[[list[Callable[[], object]]], Any]):
+    """CPython 3.11 and 3.12 can take a count beside a call for the end of an await; such an answer ends the process."""
+    asks: list[Callable[[], object]] = []
+    item = function(asks)
+    # The call of a partial is never specialised, so the count beside it takes many values.
+    asks.append(functools.partial(awaited_by, item))
+    step = item.asend(None) if function is _async_generator else item
+    try:
+        seen = next(step) if function is _generator else step.send(None)
+    except StopIteration as ended:
+        seen = ended.value
+    assert seen is None
 
 
 async def _first_step(coroutine: Any) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from livepatch.compat.signature import broken_calls
 from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts
+from livepatch.engine.pace import paced
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Slot
 from livepatch.errors import counted
@@ -51,6 +52,7 @@ class PatchFacts:
     flag_taken_by: str | None
     replaces_unknown: tuple[str, ...]
     changes: int
+    requires_missing: tuple[str, ...] = ()
 
 
 def judge(patch: PatchFacts, distribution: Distribution, environment: Environment, survey: Survey) -> Report:
@@ -61,7 +63,7 @@ def judge(patch: PatchFacts, distribution: Distribution, environment: Environmen
         *_environment(environment, survey),
         *(_observed(target, refusal) for target, refusal in survey.observations),
     ]
-    for facts in survey.facts:
+    for facts in paced(survey.facts):
         findings += _target(facts, environment)
     return Report(
         patch_id=patch.id,
@@ -126,6 +128,16 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
             f"no patch {name} is applied",
             "replaces= to name applied patches",
             "see livepatch.status()",
+        )
+
+    for name in patch.requires_missing:
+        yield _finding(
+            "error",
+            "requires-missing",
+            "",
+            f"no patch {name} is applied, and none that has replaced it",
+            "every patch that this one requires",
+            f"apply {name} first",
         )
 
 
@@ -222,15 +234,13 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
         )
     stores = [slot for slot in survey.values if slot.kind == "function" and _differs(survey, slot)]
     if environment.audit_hooked and len(stores) > 1:
-        others = sorted({slot.name for slot in stores} - {"__code__"})
         yield _finding(
-            "error" if others else "info",
+            "info",
             "audit-hook",
             "",
-            f"an audit hook, which runs between the {len(stores)} stores to functions"
-            + (f", {', '.join(others)} among them" if others else ""),
-            "no audit hook, or bodies alone, which are then switched by one shared cell",
-            "apply it in a process without audit hooks" if others else "nothing",
+            f"an audit hook, which runs between the {len(stores)} stores to functions",
+            "no audit hook",
+            "nothing; the functions are switched by one shared cell",
         )
     tools = [*environment.monitoring_tools, *(t for t in (environment.tracing, environment.profiling) if t)]
     if tools:
@@ -247,7 +257,8 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
             "info",
             "heap-walk",
             "",
-            f"all objects were looked through, which held other threads for {survey.walked * 1000:.1f} ms",
+            f"all objects were looked through, which held other threads for {survey.walked * 1000:.1f} ms"
+            + (f" (a needed walk was estimated at {survey.pause * 1000:.1f} ms)" if survey.pause is not None else ""),
             "targets that names lead to",
             "nothing; live closures and copies can be found in no other way",
         )

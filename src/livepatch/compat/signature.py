@@ -23,6 +23,8 @@ def broken_calls(old: Parameters, new: Parameters) -> tuple[str, ...]:
     """
     if old and old[0].name in ("self", "cls", "mcs", "_cls"):
         old = (Parameter(old[0].name, "/", old[0].required), *old[1:])
+        if new and new[0].kind == "-":  # nor does anybody pass it to the new side so, through a ** of the old
+            new = (Parameter(new[0].name, "/", new[0].required), *new[1:])
     problems = [problem for shape in _shapes(old, new) if (problem := _bind(new, *shape)) is not None]
     return tuple(dict.fromkeys([*_moved(old, new), *problems]))
 

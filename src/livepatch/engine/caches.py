@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gc
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
-from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stacks, reachable
+from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stacks, reachable, referrers
 from livepatch.engine.locate import Found
 from livepatch.engine.namespaces import is_function, namespace_of
 
@@ -79,7 +78,7 @@ def _answers(cache: Cache, owner: type) -> list[dict[str, Any]]:
     for cls in classes:
         classes += [sub for sub in type.__subclasses__(cls) if sub not in classes]
     sharing = [cls for cls in classes if _static(cls, cache.name) is cache.holder]
-    walked = gc.get_referrers(*sharing)
+    walked = referrers(*sharing)
     if hidden_from_the_heap_walk():
         walked += [item for item in reachable(sys.modules, *locals_on_the_stacks()) if type(item) in sharing]
     found: dict[int, dict[str, Any]] = {}

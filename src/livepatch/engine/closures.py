@@ -16,6 +16,7 @@ from typing import cast
 
 from livepatch.engine.code import nested_codes, same_code
 from livepatch.engine.commit import slot_of
+from livepatch.engine.pace import paced
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Stack, Write
 from livepatch.engine.sweep import sweep
@@ -53,7 +54,7 @@ def follow(writes: Iterable[Write], *stacks: Stack) -> Followers:
     pairs: dict[int, tuple[CodeType, CodeType | None]] = {}
     held: Counter[int] = Counter()
     spaces = []
-    for write, after in changes:
+    for write, after in paced(changes):
         makers = versions_of(write, stacks)
         original = next((s.originals[write.slot] for s in stacks if write.slot in s.originals), write.before)
         held.update(id(nested) for maker in (*makers, after) for nested in nested_codes(maker))

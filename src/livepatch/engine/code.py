@@ -15,7 +15,10 @@ import inspect
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from opcode import EXTENDED_ARG, opmap
 from types import CodeType, FunctionType
+
+from livepatch.engine.pace import breathe, paced
 
 __all__ = [
     "CodeKind",
@@ -90,27 +93,34 @@ def nested_codes(code: CodeType) -> Iterator[CodeType]:
             yield from nested_codes(constant)
 
 
-_GLOBAL_LOADS = frozenset({"LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS"})
+_NAMED = (("LOAD_GLOBAL", 1), ("LOAD_NAME", 0), ("LOAD_FROM_DICT_OR_GLOBALS", 0))
+# Instructions that have a name for their argument, and how far it is shifted.  Plain bytes are read, because `dis`
+# takes a millisecond for a function of twenty lines, and holds its thread up for it.
+_GLOBAL_LOADS = {opmap[name]: shift for name, shift in _NAMED if name in opmap}
+_STORES, _GLOBAL_STORES = {opmap["STORE_NAME"]: 0}, {opmap["STORE_GLOBAL"]: 0}
+
+
+def _named(code: CodeType, instructions: Mapping[int, int]) -> Iterator[str]:
+    """The names that these instructions of the code refer to."""
+    raw, extended = code.co_code, 0
+    for op, low in zip(raw[::2], raw[1::2], strict=True):
+        argument = extended | low
+        extended = argument << 8 if op == EXTENDED_ARG else 0
+        if op in instructions:
+            yield code.co_names[argument >> instructions[op]]
 
 
 def names_loaded(code: CodeType) -> frozenset[str]:
     """The names that this code, and all inside it, looks up among globals and builtins; a class body's own left out."""
-    import dis
-
     loaded: set[str] = set()
-    for part in (code, *nested_codes(code)):
-        instructions = list(dis.get_instructions(part)) if part.co_names else []
-        made = {i.argval for i in instructions if i.opname == "STORE_NAME"}
-        loaded |= {i.argval for i in instructions if i.opname in _GLOBAL_LOADS} - made
+    for part in paced((code, *nested_codes(code))):
+        loaded |= set(_named(part, _GLOBAL_LOADS)) - set(_named(part, _STORES))
     return frozenset(loaded - {"__name__", "__module__", "__qualname__"})
 
 
 def names_stored(code: CodeType) -> frozenset[str]:
     """The globals that this code, and all inside it, assigns."""
-    import dis
-
-    parts = [part for part in (code, *nested_codes(code)) if part.co_names]
-    return frozenset(i.argval for part in parts for i in dis.get_instructions(part) if i.opname == "STORE_GLOBAL")
+    return frozenset(name for part in paced((code, *nested_codes(code))) for name in _named(part, _GLOBAL_STORES))
 
 
 def private_names(code: CodeType) -> frozenset[str]:
@@ -245,8 +255,11 @@ def compile_in_context(
     segments = qualname.split(".")
     inner = _bare(node if not keep_free and node.lineno == first_line else copy.deepcopy(node))
     inner.name = segments[-1]
-    _keep_free(inner, qualname, keep_free or {})
-    ast.fix_missing_locations(inner)
+    breathe()
+    if keep_free:
+        _keep_free(inner, qualname, keep_free)
+        ast.fix_missing_locations(inner)
+    breathe()
     tree: ast.stmt = inner
     end = len(segments) - 1
     while end > 0:
@@ -265,9 +278,13 @@ def compile_in_context(
         # `global` keeps the invisible scope out of the qualified names.
         tree = _shell("outside", [ast.Global([segments[0]]), *_bind(names), tree])
     module = ast.Module([tree], type_ignores=[])
-    ast.increment_lineno(inner, first_line - node.lineno)
+    if node.lineno != first_line:
+        ast.increment_lineno(inner, first_line - node.lineno)
+    breathe()
     ast.fix_missing_locations(module)
+    breathe()
     top = compile(module, filename, "exec", flags=flags & FUTURE_FLAGS, dont_inherit=True)
+    breathe()
     found = [code for code in nested_codes(top) if code.co_qualname == qualname]
     if not found:
         raise SyntaxError(f"the definition does not compile to {qualname}")
@@ -276,7 +293,7 @@ def compile_in_context(
 
 def _keep_free(node: FunctionNode, qualname: str, keep: Mapping[str, tuple[str, ...]]) -> None:
     """Let each function use the variables that it must keep free, in a branch that is never even compiled."""
-    used = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+    used = {n.id for n in paced(ast.walk(node)) if isinstance(n, ast.Name)}
     missing = [name for name in keep.get(qualname, ()) if name not in used]
     for child in _functions_right_inside(node):
         _keep_free(child, f"{qualname}.<locals>.{child.name}", keep)

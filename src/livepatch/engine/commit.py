@@ -15,7 +15,7 @@ import operator
 import sys
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from livepatch.engine.namespaces import is_function, is_module, namespace_of
@@ -51,12 +51,17 @@ def value_of(slot: Slot) -> object:
 
 
 def commit(
-    writes: Sequence[Write], record: tuple[object, str, object], then: Sequence[Callable[[], object]] = ()
+    writes: Sequence[Write],
+    record: tuple[object, str, object],
+    then: Sequence[Callable[[], object]] = (),
+    first: Iterable[object] = (),
 ) -> float:
     """Make all `writes` in one step that no other thread can see half done; give the seconds that it took.
 
-    `record` is an (object, attribute, value) that is stored in the same step, so that what we believe and what is true
-    cannot part; `then` are builtin callables, such as the ``cache_clear`` of an ``lru_cache``, called at its end.
+    `first` is an iterator of the interpreter's own C code that is run through at the beginning of the same step: if it
+    raises, nothing has changed.  `record` is an (object, attribute, value) that is stored in the same step, so that
+    what we believe and what is true cannot part; `then` are builtin callables, such as the ``cache_clear`` of an
+    ``lru_cache``, called at its end.
     Whatever is raised, every slot and the record hold again what they held before.
     """
     owner, name, value = record
@@ -79,6 +84,7 @@ def commit(
     # The record goes last of the attributes: a store that is refused leaves it as it was.
     attributes.append(attributes.pop(0))
     steps = itertools.chain(
+        first,
         map(setattr, *_columns(attributes, 3)),
         map(operator.setitem, *_columns(items, 3)),
         map(delattr, *_columns(gone_attributes, 2)),

@@ -8,18 +8,56 @@ code is put where a compiled ``def`` has its own, and that ``def`` is run.
 from __future__ import annotations
 
 import weakref
+from collections.abc import Iterator
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-__all__ = ["is_own", "make_function"]
+__all__ = ["code_of", "is_own", "make_function", "own", "stand_for", "standing", "stands"]
 
-# What forwarding bodies call: alive under a target's name and module, and no function of the program.
+# What our bodies call: alive under a target's name and module, and no function of the program.
 _own: weakref.WeakSet[FunctionType] = weakref.WeakSet()
+
+# Bodies that choose between sides, by id, each with the code that the function has as far as anybody is told.
+_standing: dict[int, tuple[CodeType, CodeType]] = {}
+
+
+def own(function: FunctionType) -> None:
+    """Remember that livepatch made the function to stand behind a live one."""
+    _own.add(function)
 
 
 def is_own(function: FunctionType) -> bool:
     """Whether livepatch made the function to stand behind a live one."""
     return function in _own
+
+
+def stand_for(body: CodeType, code: CodeType | None) -> None:
+    """Let a body that chooses count as `code`; ``None``: it is out of use."""
+    if code is None:
+        _standing.pop(id(body), None)
+    else:
+        _standing[id(body)] = body, code
+
+
+def stands(code: object) -> bool:
+    """Whether it is a body that chooses between sides."""
+    known = _standing.get(id(code))
+    return known is not None and known[0] is code
+
+
+def standing() -> Iterator[CodeType]:
+    """Every code object that is referred to here, once for each reference."""
+    for body, code in list(_standing.values()):
+        yield body
+        yield code
+
+
+def code_of(function: FunctionType) -> CodeType:
+    """The code that a function has, seen through a body that chooses between sides."""
+    code = function.__code__
+    while (known := _standing.get(id(code))) is not None and known[0] is code:
+        code = known[1]
+    return code
 
 
 def make_function(
@@ -29,9 +67,9 @@ def make_function(
     defaults: tuple[object, ...] | None = None,
     kwdefaults: dict[str, object] | None = None,
     *,
-    own: bool = False,
+    behind: bool = False,
 ) -> FunctionType:
-    """A function of `code` with those globals, closure cells and defaults; `own` if it is to stand behind another."""
+    """A function of `code` with those globals, closure cells and defaults; `behind`: it is to stand behind another."""
     taken = {*code.co_freevars, *(kwdefaults or ())}
     mark = "_"
     while any(name.startswith(mark) for name in taken):
@@ -54,8 +92,8 @@ def make_function(
     closure = tuple(by_name[name] for name in maker.co_freevars)
     run = FunctionType(maker.replace(co_consts=constants), namespace, closure=closure)
     function: FunctionType = run(*(defaults or ()), *(kwdefaults or {}).values())
-    if own:
-        _own.add(function)
+    if behind:
+        own(function)
     return function
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 
 from livepatch.engine.code import names_loaded, names_stored
+from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.sides import NewSide, alike
 from livepatch.patch import Target
@@ -45,6 +46,7 @@ def resolve_names(
         return names
     known_before = names_loaded(old.__code__) if old is not None else frozenset()
     makes = names_stored(new.code)
+    breathe()
     for name in sorted(names_loaded(new.code)):
         theirs = home.get(name, _MISSING) if not _dunder(name) else _MISSING
         if name in added:

@@ -26,6 +26,7 @@ from livepatch.engine.code import (
     same_code,
 )
 from livepatch.engine.functions import make_function
+from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.source import Definition
 
@@ -71,6 +72,7 @@ def compile_new_side(
     free = set(written.__code__.co_freevars) | set(old.co_freevars if old else ())
     bound = {name for names in (enclosing or {}).values() for name in names}
     keep = {code.co_qualname: code.co_freevars for code in (old, *nested_codes(old)) if code.co_freevars} if old else {}
+    breathe()
     try:
         code = compile_in_context(
             definition.node,
@@ -90,6 +92,7 @@ def compile_new_side(
         )
     if old is not None and old.co_flags & inspect.CO_ITERABLE_COROUTINE and code.co_flags & inspect.CO_GENERATOR:
         code = code.replace(co_flags=code.co_flags | inspect.CO_ITERABLE_COROUTINE)  # as the target's decorator did
+    breathe()
     asserts = any(isinstance(part, ast.Assert) for part in ast.walk(definition.node))
     return NewSide(written, code, definition.text, asserts)
 
@@ -218,7 +221,7 @@ def _forward(function: FunctionType, new: NewSide, cells: tuple[CellType, ...]) 
 
     written = new.written
     callee = make_function(
-        new.code, function.__globals__, cells, written.__defaults__, written.__kwdefaults__, own=True
+        new.code, function.__globals__, cells, written.__defaults__, written.__kwdefaults__, behind=True
     )
     return forwarding_code(callee, callee, function.__code__.co_freevars)
 

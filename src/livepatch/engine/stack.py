@@ -2,8 +2,10 @@
 
 A *slot* is one place that a patch may write: an attribute of a function, a class or a module.  The original program is
 layer 0; each applied patch is a layer above it.  What a slot should hold is what the topmost layer that is on and
-speaks of it says, and else the original.  The difference between two stacks is the plan of writes that leads from one
-to the other, so apply, a change of flag, a cumulative replacement and a revert from the middle are one operation.
+speaks of it says, and else the original.  Where a layer's mode decides call by call, a function should hold a
+:class:`Choice` between the layer's side and what lies beneath.  The difference between two stacks is the plan of writes
+that leads from one to the other, so apply, a change of flag, a cumulative replacement and a revert from the middle are
+one operation.
 """
 
 from __future__ import annotations
@@ -12,20 +14,42 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-__all__ = ["ABSENT", "Layer", "Mode", "Slot", "Stack", "Write", "difference"]
+from livepatch.engine.modes import Mode
+
+__all__ = [
+    "ABSENT",
+    "SIDE",
+    "UNCHANGED",
+    "Branch",
+    "Choice",
+    "Layer",
+    "Mode",
+    "Slot",
+    "Stack",
+    "Write",
+    "difference",
+    "settled",
+]
 
 
-class _Absent:
-    __slots__ = ()
+class _Mark:
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def __repr__(self) -> str:
-        return "<absent>"
+        return f"<{self.name}>"
 
 
-ABSENT: Final = _Absent()
+ABSENT: Final = _Mark("absent")
 """The value of a slot that does not exist: reading gives it, writing it deletes."""
 
-Mode = Literal["on", "off"]
+UNCHANGED: Final = _Mark("unchanged")
+"""In a side: the attribute is not spoken of, and stays what it is."""
+
+SIDE: Final = ("__code__", "__defaults__", "__kwdefaults__")
+"""The attributes of a function that make one side of it, and are chosen together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +70,14 @@ class Slot:
         """The function, class or module, if it still lives."""
         return self.reference()
 
+    def beside(self, *names: str) -> tuple[Slot, ...]:
+        """Slots of the same owner under other names."""
+        stem = self.label.removesuffix(self.name)
+        return tuple(
+            self if name == self.name else Slot(self.reference, self.owner_id, self.kind, name, stem + name)
+            for name in names
+        )
+
     def __eq__(self, other: object) -> bool:
         # One object has one weak reference, and an object that comes to lie at a dead one's address has another.
         return isinstance(other, Slot) and self.reference is other.reference and self.name == other.name
@@ -64,6 +96,39 @@ class Layer:
     patch_id: str
     mode: Mode
     values: Mapping[Slot, object]
+    flag: str = ""
+
+    @property
+    def decides_by_call(self) -> bool:
+        """Whether its mode is neither on nor off."""
+        return self.mode not in ("on", "off")
+
+
+@dataclass(frozen=True, slots=True)
+class Branch:
+    """One way that a call may go: the side of that patch's layer, in the order of :data:`SIDE`, if its mode says so."""
+
+    patch_id: str
+    mode: Mode
+    side: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """What a function holds while modes decide call by call: the layers that do, topmost first, and what is left."""
+
+    branches: tuple[Branch, ...]
+    otherwise: tuple[object, ...]
+
+    def _key(self) -> tuple[object, ...]:
+        branches = tuple((b.patch_id, b.mode, *map(id, b.side)) for b in self.branches)
+        return (*branches, *map(id, self.otherwise))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Choice) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(tuple(map(id, self.otherwise)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +177,36 @@ class Stack:
         )
 
     def wanted(self) -> dict[Slot, object]:
-        """What every slot of the stack should hold."""
+        """What every slot of the stack should hold.  All three slots of a side hold the same :class:`Choice`.
+
+        Of a layer that decides call by call, names that the program lacks are there: only its own code knows them.
+        """
         wanted = dict(self.originals)
         for layer in self.layers:
             if layer.mode == "on":
                 wanted.update(layer.values)
+            elif layer.decides_by_call:
+                wanted.update({slot: v for slot, v in layer.values.items() if self.originals[slot] is ABSENT})
+        for slot in {s for layer in self.layers if layer.decides_by_call for s in layer.values if s.name == SIDE[0]}:
+            choice = self._choice(slot)
+            if choice is not None:
+                wanted.update((each, choice) for each in slot.beside(*SIDE) if each in self.originals)
         return wanted
+
+    def _choice(self, code: Slot) -> Choice | None:
+        slots = code.beside(*SIDE)
+        branches: list[Branch] = []
+        original = tuple(self.originals.get(slot, UNCHANGED) for slot in slots)
+        otherwise = original
+        for layer in reversed(self.layers):
+            if code not in layer.values or layer.mode == "off":
+                continue
+            side = tuple(layer.values.get(slot, held) for slot, held in zip(slots, original, strict=True))
+            if layer.mode == "on":
+                otherwise = side
+                break
+            branches.append(Branch(layer.patch_id, layer.mode, side))
+        return Choice(tuple(branches), otherwise) if branches else None
 
     def layer(self, patch_id: str) -> Layer | None:
         """The layer of a patch."""
@@ -126,8 +215,13 @@ class Stack:
     def decider(self, slot: Slot) -> str | None:
         """The id of the patch that decides what a slot holds; ``None``: the original program."""
         return next(
-            (layer.patch_id for layer in reversed(self.layers) if layer.mode == "on" and slot in layer.values), None
+            (layer.patch_id for layer in reversed(self.layers) if layer.mode != "off" and slot in layer.values), None
         )
+
+
+def settled(value: object, slot: Slot) -> object:
+    """The value itself, or of a choice what is there when no mode says otherwise."""
+    return value.otherwise[SIDE.index(slot.name)] if isinstance(value, Choice) else value
 
 
 def difference(old: Stack, new: Stack) -> tuple[Write, ...]:
@@ -138,6 +232,6 @@ def difference(old: Stack, new: Stack) -> tuple[Write, ...]:
         # A slot that only one of the two knows holds, under the other, its original.
         was = before[slot] if slot in before else new.originals[slot]
         shall = after[slot] if slot in after else old.originals[slot]
-        if was is not shall:
+        if was is not shall and not (isinstance(was, Choice) and was == shall):
             plan.append(Write(slot, was, shall))
     return tuple(plan)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import FrameType, ModuleType
@@ -10,6 +9,7 @@ from typing import Any, cast
 
 from livepatch.engine.aliases import came_from
 from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.heap import referrers
 from livepatch.engine.locate import Found, find, resolve
 from livepatch.engine.namespaces import is_a, is_class, is_function, owner_name
 from livepatch.engine.refusal import Refusal
@@ -116,7 +116,7 @@ def wrapped(target: Target, wrapper: Callable[..., Any], modules: dict[str, Modu
 
 def _other_holders(native: object, around: object) -> list[str]:
     """What refers to the callable and is no namespace: containers, instances, defaults.  Walks the heap."""
-    holders = gc.get_referrers(native)
+    holders = referrers(native)
     ours = {id(holders), id(around)}
     described = {
         _describe(holder)

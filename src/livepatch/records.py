@@ -1,0 +1,95 @@
+"""What belongs to an applied patch besides its layer, and the callbacks around its switches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from livepatch.engine.caches import Cache
+from livepatch.engine.frames import InFlight, Stuck
+from livepatch.engine.modes import Mode
+from livepatch.errors import TransitionError
+from livepatch.events import emit
+from livepatch.patch import Patch
+from livepatch.report import Report
+from livepatch.standing import Phase, Status
+from livepatch.switching import Consistency
+
+__all__ = ["Moment", "Record", "call_back", "may_apply"]
+
+Moment = Literal["pre_apply", "post_apply", "pre_revert", "post_revert"]
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What belongs to an applied patch besides its layer.  `switch_seconds`: how long the stores of its apply took.
+
+    `provides` are the ids that it satisfies for patches that require them: its own, and those that it replaced.
+    """
+
+    patch: Patch
+    id: str
+    flag: str
+    summary: str
+    report: Report
+    caches: tuple[Cache, ...]
+    sources: dict[str, str]
+    switch_seconds: float
+    consistency: Consistency = "immediate"
+    requires: tuple[str, ...] = ()
+    provides: frozenset[str] = frozenset()
+    callbacks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    on_stuck: Callable[[Stuck], object] | None = None
+
+    def gone(self, foreign: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Status:
+        """How the patch stands once it is taken out."""
+        return self.standing("reverted", "off", (), foreign, left)
+
+    def standing(
+        self,
+        state: Phase,
+        mode: Mode,
+        frames: tuple[InFlight, ...],
+        foreign: tuple[str, ...],
+        left: tuple[str, ...] = (),
+    ) -> Status:
+        """How the patch stands."""
+        return Status(
+            id=self.id,
+            flag=self.flag,
+            summary=self.summary,
+            state=state,
+            mode=mode,
+            targets=self.report.targets,
+            frames=frames,
+            foreign=foreign,
+            left=left,
+        )
+
+
+def may_apply(patch: Patch) -> None:
+    """Ask the patch's ``pre_apply``.  Raises :class:`TransitionError` if it raises."""
+    ask = patch.callbacks.get("pre_apply")
+    if ask is None:
+        return
+    try:
+        ask()
+    except Exception as error:
+        raise TransitionError(
+            f"pre_apply of patch {patch.id} refused",
+            found=f"{type(error).__qualname__}: {error}",
+            expected="that it returns",
+            action="see to what it says, and apply the patch again",
+        ) from error
+
+
+def call_back(patch_id: str, callbacks: Mapping[str, Callable[[], object]], moment: Moment) -> None:
+    """Call what a patch wants called at that moment.  What it raises is logged, and nothing else."""
+    function = callbacks.get(moment)
+    if function is None:
+        return
+    try:
+        function()
+    except Exception as error:  # noqa: BLE001  # the author's code may fail in any way
+        emit("callback_failed", level="error", patch=patch_id, moment=moment, error=type(error).__qualname__)

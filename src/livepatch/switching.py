@@ -1,0 +1,303 @@
+"""How the process goes from one stack to another: at once, when it is quiet, or by a transition that drains.
+
+Called with the process's one lock held, but for what says so.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+from typing import Literal
+
+from livepatch.engine.caches import Cache
+from livepatch.engine.commit import value_of
+from livepatch.engine.environment import Environment, observe
+from livepatch.engine.frames import InFlight, in_flight, nearby
+from livepatch.engine.gauge import Gauge
+from livepatch.engine.plan import Plan, State, plan
+from livepatch.engine.stack import SIDE, Stack, Write, difference
+from livepatch.engine.standins import calls_behind
+from livepatch.engine.transition import Busy, Transition, needs_staging, quiet_gauge, switch, switch_if_quiet
+from livepatch.errors import TransitionError, counted
+from livepatch.standing import describe
+
+__all__ = ["Consistency", "Look", "Switching", "Went"]
+
+Consistency = Literal["immediate", "chain", "quiescent"]
+
+# Between two looks at what drains, in seconds: soon at first, and then the seldomer the longer it takes.
+_SOONEST, _LATEST, _SLOWER = 0.0005, 0.05, 1.5
+_PATIENCE = 0.05  # seconds for which references alone are asked, before anybody looks for frames
+_RARELY = 50  # a look through the heap stops other threads: at most a fiftieth of the time goes into looking
+
+
+@dataclass(frozen=True, slots=True)
+class Went:
+    """What a switch did: places that others had changed, what could not follow, how much, and how long it took."""
+
+    foreign: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    writes: int = 0
+    seconds: float = 0.0
+    walked: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Who is still on the other side: frames, and how many units of work."""
+
+    frames: tuple[InFlight, ...] = ()
+    units: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.frames or self.units)
+
+    def __str__(self) -> str:
+        told = [str(frame) for frame in self.frames[:5]]
+        if len(self.frames) > 5:
+            told.append(f"{len(self.frames) - 5} calls more")
+        if self.units:
+            told.append(f"{counted(self.units, 'unit')} of work that began before")
+        return "; ".join(told)
+
+
+class Pace:
+    """When to look again, and when to look for frames as well."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._pause = _SOONEST
+        self._next_search = self._began + _PATIENCE
+
+    def rest(self, until: float) -> None:
+        """Wait a little, but not beyond `until`."""
+        time.sleep(max(0.0, min(self._pause, until - time.monotonic())))
+        self._pause = min(self._pause * _SLOWER, _LATEST)
+
+    @property
+    def may_search(self) -> bool:
+        """Whether references have had their time."""
+        return time.monotonic() >= self._next_search
+
+    def searched(self, seconds: float) -> None:
+        """A search took so long."""
+        self._next_search = time.monotonic() + max(_PATIENCE, seconds * _RARELY)
+
+
+class Drain:
+    """Whether anything that a gauge watches is in a call, by references first and by a search when these stay."""
+
+    def __init__(self, codes: Callable[[], list[CodeType]]) -> None:
+        self.codes = codes  # asked for each time: a list of them would be one more reference
+        self.pace = Pace()
+        self.last = Look()
+
+    def is_over(self, gauge: Gauge) -> bool:
+        """Whether nothing is in a call.  If references remain that no call explains, the gauge then allows them."""
+        if not gauge.busy:
+            return True
+        if not self.pace.may_search:
+            return False
+        begun = time.perf_counter()
+        before = gauge.read()
+        self.last = look_for(self.codes(), gauge)
+        alone = not self.last and before == gauge.read()
+        self.pace.searched(time.perf_counter() - begun)
+        if alone:
+            gauge.allow(before)
+        return alone
+
+
+def look_for(codes: list[CodeType], gauge: Gauge) -> Look:
+    """Who is in a call of one of `codes`, and how many units the gauge shows."""
+    units = gauge.units
+    return Look(_found(codes) if gauge.excess else (), units)
+
+
+# With fewer allocated blocks than this a search of the heap takes some 20 ms at most.
+_SMALL_HEAP = 2_000_000
+
+
+def _allow_unexplained(planned: Plan, gauge: Gauge) -> None:
+    """Look once, where that is cheap, whether references that are not known belong to no call."""
+    if gauge.units or not gauge.busy:
+        return
+    before = gauge.read()  # with no list of the code in our hands: it would count
+    if sys.getallocatedblocks() >= _SMALL_HEAP or _found(_codes(planned.writes)):
+        return
+    if before == gauge.read():
+        gauge.allow(before)
+
+
+def _found(codes: list[CodeType]) -> tuple[InFlight, ...]:
+    return nearby(codes) or in_flight(codes)
+
+
+class Switching:
+    """Carries out changes of the stack."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.cancelled = False
+        """Set by another thread to give up a wait."""
+
+    def go(
+        self,
+        new: Stack,
+        caches: Iterable[Cache],
+        modules: dict[str, ModuleType],
+        *,
+        whole: bool,
+        consistency: Consistency,
+        timeout: float,
+    ) -> Went:
+        """Go to another stack.  With `whole`, not if others have changed a place that must be written.
+
+        Raises :class:`TransitionError`, and all is as it was before.
+        """
+        until = time.monotonic() + timeout
+        state = self.state
+        if state.open is not None:
+            if not difference(state.open.stacks[not state.open.live], new):
+                return Went(seconds=state.open.turn(new), writes=1)
+            self._wait_for_settled(state.open, until, timeout)
+        planned = plan(state, new, modules)
+        if whole and planned.foreign:
+            first = planned.foreign[0]
+            raise TransitionError(
+                f"{len(planned.foreign)} places were changed by others, so the fix would not be whole",
+                found=f"{first.slot}: {describe(first.found, modules)}",
+                expected="what livepatch last put there",
+                action="undo that change, or revert the patch and apply it anew",
+            )
+        seconds = self._carry_out(planned, list(caches), observe(), consistency, until, timeout)
+        foreign = tuple(f"{f.slot}: {describe(f.found, modules)}" for f in planned.foreign)
+        return Went(foreign, planned.left, len(planned.writes), seconds, planned.walked)
+
+    def _carry_out(
+        self,
+        planned: Plan,
+        caches: list[Cache],
+        environment: Environment,
+        consistency: Consistency,
+        until: float,
+        timeout: float,
+    ) -> float:
+        state = self.state
+        staged = needs_staging(planned.writes, environment)
+        if not any(write.slot.kind == "function" and write.slot.name in SIDE for write in planned.writes):
+            return switch(state, planned, caches)
+        if consistency == "quiescent":
+            return self._when_quiet(planned, caches, until, timeout, staged=staged)
+        if consistency == "immediate" and not staged:
+            return switch(state, planned, caches)
+        if consistency == "chain" and not staged:
+            gauge = quiet_gauge(state, planned)
+            _allow_unexplained(planned, gauge)
+            seconds = switch_if_quiet(state, planned, caches, gauge)
+            if seconds is not None:
+                return seconds
+            del gauge
+        opened = Transition(state, planned, caches, chains=consistency == "chain")
+        opened.stage()
+        try:
+            seconds = opened.flip()
+            if consistency == "immediate" or not opened.gauge().busy:
+                opened.settle()
+        except BaseException:
+            opened.abandon()
+            raise
+        return seconds
+
+    def _when_quiet(self, planned: Plan, caches: list[Cache], until: float, timeout: float, *, staged: bool) -> float:
+        """Switch when no call of a target and no unit of work is under way."""
+        drain = Drain(lambda: _codes(planned.writes))
+        opened = Transition(self.state, planned, caches, chains=True) if staged else None
+        if opened is not None:
+            opened.stage()
+        try:
+            while True:
+                gauge = opened.gauge(side=False) if opened is not None else quiet_gauge(self.state, planned)
+                if drain.is_over(gauge):
+                    self._check_unchanged(planned, opened)
+                    if opened is None:
+                        seconds = switch_if_quiet(self.state, planned, caches, gauge)
+                        if seconds is not None:
+                            return seconds
+                    else:
+                        try:
+                            seconds = opened.flip(gauge.checks())
+                        except Busy:
+                            pass
+                        else:
+                            opened.settle()
+                            return seconds
+                self._give_up_if(cancelled=self.cancelled, until=until, timeout=timeout, drain=drain, gauge=gauge)
+                drain.pace.rest(until)
+        except BaseException:
+            if opened is not None:
+                opened.abandon()
+            raise
+
+    def _give_up_if(self, *, cancelled: bool, until: float, timeout: float, drain: Drain, gauge: Gauge) -> None:
+        if cancelled:
+            raise TransitionError(
+                "the switch was cancelled before it was made",
+                found="a call of cancel()",
+                expected="a moment in which no target is running",
+                action="apply it again when it suits",
+            )
+        if time.monotonic() < until:
+            return
+        look = look_for(drain.codes(), gauge)
+        raise TransitionError(
+            f"within {timeout:g} s there was no moment in which no target was running",
+            timeout=timeout,
+            found=str(look or drain.last) or "calls that came and went",
+            expected="no thread, coroutine or generator inside a target, and no unit of work",
+            action="try again with a longer timeout or at a quieter time, or use consistency='chain'",
+        )
+
+    def _check_unchanged(self, planned: Plan, opened: Transition | None) -> None:
+        if opened is not None:
+            return
+        for write in planned.writes:
+            if write.slot.owner is not None and value_of(write.slot) is not write.before:
+                raise TransitionError(
+                    f"{write.slot} was changed by others while the switch waited",
+                    found="another value than when the wait began",
+                    expected="nobody else to change what a patch changes",
+                    action="find out who did; then try again",
+                )
+
+    def _wait_for_settled(self, opened: Transition, until: float, timeout: float) -> None:
+        drain = Drain(opened.codes)
+        while self.state.open is opened:
+            gauge = opened.gauge()
+            if drain.is_over(gauge):
+                self.settle(opened)
+                return
+            if time.monotonic() >= until:
+                look = look_for(drain.codes(), gauge)
+                raise TransitionError(
+                    f"the switch before is still draining after {timeout:g} s",
+                    timeout=timeout,
+                    found=str(look or drain.last) or "calls on the other side",
+                    expected="one switch at a time, so that no call sees half of two",
+                    action="wait for it, restart the task that is named, or take that switch back with cancel()",
+                )
+            drain.pace.rest(until)
+
+    def settle(self, opened: Transition) -> None:
+        """End a transition whose other side is in no call any more.  It is done: a failure later does not undo it."""
+        opened.settle(final=True)
+
+
+def _codes(writes: Iterable[Write]) -> list[CodeType]:
+    """The code that functions among `writes` have now, and what may be running of it."""
+    owners = {w.slot.owner_id: w.slot.owner for w in writes if w.slot.kind == "function" and w.slot.name in SIDE}
+    codes = [owner.__code__ for owner in owners.values() if isinstance(owner, FunctionType)]
+    return [*codes, *(behind for code in codes for behind in calls_behind(code))]
