@@ -83,10 +83,10 @@ class Draining:
         self.go_on()  # one may have been opened since the last look
 
     def _await(self, opened: Transition) -> None:
-        drain, turns = Drain(opened.codes), opened.turns
+        drain, turns = Drain(flipped=True), opened.turns
         while self._live.state.open is opened and opened.turns == turns:
             gauge = opened.gauge()
-            if drain.is_over(gauge) and self._end(opened, turns, gauge, _LOCK):
+            if drain.is_over(gauge) and self._end(opened, turns, gauge, _LOCK, sure=drain.found_none):
                 return
             if drain.last.frames:
                 self._tell_stuck(opened, drain.last)
@@ -103,11 +103,12 @@ class Draining:
         turns, gauge = opened.turns, opened.gauge()
         return not gauge.busy and self._end(opened, turns, gauge, 0.0)
 
-    def _end(self, opened: Transition, turns: int, gauge: Gauge, timeout: float) -> bool:
+    def _end(self, opened: Transition, turns: int, gauge: Gauge, timeout: float, *, sure: bool = False) -> bool:
         """Settle, if nothing has changed since the gauge was read."""
 
         def body() -> bool:
-            if self._live.state.open is not opened or opened.turns != turns or gauge.busy:
+            busy = gauge.units if sure else gauge.busy
+            if self._live.state.open is not opened or opened.turns != turns or busy:
                 return False
             self._live.end(opened)
             return True
@@ -156,7 +157,7 @@ class Draining:
         turns, gauge = opened.turns, opened.gauge()
         if not gauge.busy and self._end(opened, turns, gauge, 0.0):
             return status
-        look = look_for(opened.codes(), gauge)
+        look = look_for(gauge)
         frames = tuple(replace(frame, since=opened.began) for frame in look.frames)
         return replace(status, state="draining", frames=frames, units=look.units, since=opened.began)
 

@@ -135,6 +135,7 @@ class Live:
             state.stack = state.stack.only(lambda slot: slot.owner is not None)
         self.switching.cancelled = False
         self.busy_with = about
+        state.undo = ()  # in a child, what a thread that did not come along was doing
         self._before = _Memory(
             state.stack,
             state.choosers,
@@ -178,6 +179,13 @@ class Live:
         self.draining.after_fork(self.state.open)
 
     # Within a transaction
+
+    def wait_for_settled(self, timeout: float) -> None:
+        """Wait for the open transition to end, if there is one.  Raises :class:`TransitionError` when time is up."""
+        opened = self.state.open
+        self.switching.wait_for_settled(timeout)
+        if opened is not None:
+            self._call_back()
 
     def examine(
         self, patch: Patch, replaced: Iterable[str], *, callers: bool, max_pause: float | None = None
@@ -300,7 +308,7 @@ class Live:
         self._when_settled([(record, "post_apply"), *((was[name], "post_revert") for name in replaced)])
         return record
 
-    def take_out(self, record: Record, request: Request) -> Status:
+    def take_out(self, record: Record, request: Request) -> None:
         """Take a layer out, wherever it is."""
         begun = time.perf_counter()
         staying = {k: v for k, v in self.records.items() if k != record.id}
@@ -331,7 +339,6 @@ class Live:
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
         )
         self._when_settled([(record, "post_revert")])
-        return self.status_of_gone(record)
 
     def set_mode(self, record: Record, mode: Mode, request: Request) -> None:
         """Give a layer another mode."""

@@ -50,7 +50,12 @@ def check(patch: Patch, *, max_pause: float | None = None) -> Report:
     check_patch(patch)
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
-    return live.transact(_WAIT, lambda: live.examine(patch, (), callers=True, max_pause=max_pause)[0])
+
+    def body() -> Report:
+        live.wait_for_settled(_WAIT)
+        return live.examine(patch, (), callers=True, max_pause=max_pause)[0]
+
+    return live.transact(_WAIT, body)
 
 
 def fingerprint(target: str | FunctionType) -> str:
@@ -122,6 +127,7 @@ def apply(
     begun = time.perf_counter()
 
     def body() -> Applied:
+        live.wait_for_settled(timeout)
         report, found = live.examine(patch, replaced, callers=False, max_pause=max_pause)
         if not report.ok:
             raise IncompatibleError(report)
@@ -147,13 +153,15 @@ def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 
     check_consistency(consistency)
     check_seconds("timeout", timeout)
 
-    def body() -> Status:
-        gone = live.reverted.get(id)
-        if gone is not None and id not in live.records:
-            return gone
-        return live.take_out(live.record(id), Request(consistency, timeout))
+    def body() -> Record | None:
+        if id in live.reverted and id not in live.records:
+            return None
+        record = live.record(id)
+        live.take_out(record, Request(consistency, timeout))
+        return record
 
-    return live.transact(timeout, body, id)
+    record = live.transact(timeout, body, id)
+    return live.reverted[id] if record is None else live.status_of_gone(record)
 
 
 def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
@@ -242,11 +250,13 @@ class Applied:
         check_consistency(consistency)
         check_seconds("timeout", timeout)
         request = Request(consistency, timeout)
-        return live.transact(
-            timeout,
-            lambda: live.take_out(self._record, request) if self._is_applied() else self._gone(),
-            self.id,
-        )
+
+        def body() -> None:
+            if self._is_applied():
+                live.take_out(self._record, request)
+
+        live.transact(timeout, body, self.id)
+        return self._gone()
 
     def cancel(self) -> None:
         """Take back the switch of this patch that is draining; see :func:`livepatch.cancel`."""

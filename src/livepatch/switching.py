@@ -5,11 +5,10 @@ Called with the process's one lock held, but for what says so.
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, ModuleType
 from typing import Literal
 
 from livepatch.engine.caches import Cache
@@ -17,9 +16,9 @@ from livepatch.engine.commit import value_of
 from livepatch.engine.environment import Environment, observe
 from livepatch.engine.frames import InFlight, in_flight, nearby
 from livepatch.engine.gauge import Gauge
+from livepatch.engine.heap import pause_of_a_walk
 from livepatch.engine.plan import Plan, State, plan
-from livepatch.engine.stack import SIDE, Stack, Write, difference
-from livepatch.engine.standins import calls_behind
+from livepatch.engine.stack import SIDE, Stack, difference
 from livepatch.engine.transition import Busy, Transition, needs_staging, quiet_gauge, switch, switch_if_quiet
 from livepatch.errors import TransitionError, counted
 from livepatch.standing import describe
@@ -90,50 +89,71 @@ class Pace:
 class Drain:
     """Whether anything that a gauge watches is in a call, by references first and by a search when these stay."""
 
-    def __init__(self, codes: Callable[[], list[CodeType]]) -> None:
-        self.codes = codes  # asked for each time: a list of them would be one more reference
+    def __init__(self, *, flipped: bool) -> None:
         self.pace = Pace()
         self.last = Look()
+        self.found_none = False
+        """Two searches, one after the other, have found no call; what the references say does not matter then."""
+        self._flipped = flipped
+        self._clear = 0
 
     def is_over(self, gauge: Gauge) -> bool:
-        """Whether nothing is in a call.  If references remain that no call explains, the gauge then allows them."""
+        """Whether nothing is in a call.  If references remain that no call explains, the gauge then allows them.
+
+        Once it has `flipped`, no call begins on the other side but by one that is there, so it is enough to find none.
+        """
         if not gauge.busy:
             return True
         if not self.pace.may_search:
             return False
         begun = time.perf_counter()
         before = gauge.read()
-        self.last = look_for(self.codes(), gauge)
-        alone = not self.last and before == gauge.read()
+        self.last = look_for(gauge)
+        still = before == gauge.read()
         self.pace.searched(time.perf_counter() - begun)
-        if alone:
+        if self.last:
+            self._clear = 0
+            return False
+        if still:
             gauge.allow(before)
-        return alone
+            return True
+        self._clear += 1
+        self.found_none = self._flipped and self._clear > 1 and not gauge.units
+        return self.found_none
 
 
-def look_for(codes: list[CodeType], gauge: Gauge) -> Look:
-    """Who is in a call of one of `codes`, and how many units the gauge shows."""
+def look_for(gauge: Gauge) -> Look:
+    """Who is in a call of the code that has more references than are known, and how many units are at work."""
     units = gauge.units
-    return Look(_found(codes) if gauge.excess else (), units)
+    codes = [thing for thing, _ in gauge.excess if isinstance(thing, CodeType)]
+    return Look(nearby(codes) or in_flight(codes), units)
 
 
-# With fewer allocated blocks than this a search of the heap takes some 20 ms at most.
-_SMALL_HEAP = 2_000_000
+_SHORT = 0.05  # seconds that a search of the heap may take where the switch can go another way
 
 
-def _allow_unexplained(planned: Plan, gauge: Gauge) -> None:
+def _allow_unexplained(gauge: Gauge) -> None:
     """Look once, where that is cheap, whether references that are not known belong to no call."""
     if gauge.units or not gauge.busy:
         return
     before = gauge.read()  # with no list of the code in our hands: it would count
-    if sys.getallocatedblocks() >= _SMALL_HEAP or _found(_codes(planned.writes)):
+    if pause_of_a_walk(len(gauge.excess)) > _SHORT or look_for(gauge):
         return
     if before == gauge.read():
         gauge.allow(before)
 
 
-def _found(codes: list[CodeType]) -> tuple[InFlight, ...]:
-    return nearby(codes) or in_flight(codes)
+def _is_clear(opened: Transition) -> bool:
+    """Whether nothing is on the other side, by a search as well where that is cheap.  Right after a flip."""
+    for _ in range(2):
+        gauge = opened.gauge()
+        if not gauge.busy:
+            return True
+        if gauge.units or pause_of_a_walk(len(gauge.excess)) > _SHORT or look_for(gauge):
+            return False
+        del gauge
+        time.sleep(0.001)
+    return True
 
 
 class Switching:
@@ -196,7 +216,7 @@ class Switching:
             return switch(state, planned, caches)
         if consistency == "chain" and not staged:
             gauge = quiet_gauge(state, planned)
-            _allow_unexplained(planned, gauge)
+            _allow_unexplained(gauge)
             seconds = switch_if_quiet(state, planned, caches, gauge)
             if seconds is not None:
                 return seconds
@@ -205,7 +225,7 @@ class Switching:
         opened.stage()
         try:
             seconds = opened.flip()
-            if consistency == "immediate" or not opened.gauge().busy:
+            if consistency == "immediate" or _is_clear(opened):
                 opened.settle()
         except BaseException:
             opened.abandon()
@@ -214,7 +234,7 @@ class Switching:
 
     def _when_quiet(self, planned: Plan, caches: list[Cache], until: float, timeout: float, *, staged: bool) -> float:
         """Switch when no call of a target and no unit of work is under way."""
-        drain = Drain(lambda: _codes(planned.writes))
+        drain = Drain(flipped=False)
         opened = Transition(self.state, planned, caches, chains=True) if staged else None
         if opened is not None:
             opened.stage()
@@ -252,7 +272,7 @@ class Switching:
             )
         if time.monotonic() < until:
             return
-        look = look_for(drain.codes(), gauge)
+        look = look_for(gauge)
         raise TransitionError(
             f"within {timeout:g} s there was no moment in which no target was running",
             timeout=timeout,
@@ -273,15 +293,20 @@ class Switching:
                     action="find out who did; then try again",
                 )
 
+    def wait_for_settled(self, timeout: float) -> None:
+        """Wait for the open transition to end, if there is one.  Raises :class:`TransitionError` when time is up."""
+        if self.state.open is not None:
+            self._wait_for_settled(self.state.open, time.monotonic() + timeout, timeout)
+
     def _wait_for_settled(self, opened: Transition, until: float, timeout: float) -> None:
-        drain = Drain(opened.codes)
+        drain = Drain(flipped=True)
         while self.state.open is opened:
             gauge = opened.gauge()
             if drain.is_over(gauge):
                 self.settle(opened)
                 return
             if time.monotonic() >= until:
-                look = look_for(drain.codes(), gauge)
+                look = look_for(gauge)
                 raise TransitionError(
                     f"the switch before is still draining after {timeout:g} s",
                     timeout=timeout,
@@ -294,10 +319,3 @@ class Switching:
     def settle(self, opened: Transition) -> None:
         """End a transition whose other side is in no call any more.  It is done: a failure later does not undo it."""
         opened.settle(final=True)
-
-
-def _codes(writes: Iterable[Write]) -> list[CodeType]:
-    """The code that functions among `writes` have now, and what may be running of it."""
-    owners = {w.slot.owner_id: w.slot.owner for w in writes if w.slot.kind == "function" and w.slot.name in SIDE}
-    codes = [owner.__code__ for owner in owners.values() if isinstance(owner, FunctionType)]
-    return [*codes, *(behind for code in codes for behind in calls_behind(code))]

@@ -300,11 +300,12 @@ class Intruder:
         assert livepatch.verify()
 
     def complaints(self) -> list[str]:
-        """What was met but for the clear refusal of a switch inside a switch."""
+        """What was met but for the clear refusals of a switch inside a switch, or before the last one has settled."""
+        clear = ("in the middle of a switch", "is still draining")
         return [
             repr(error)
             for error in self.met
-            if not isinstance(error, livepatch.TransitionError) or "in the middle of a switch" not in str(error)
+            if not isinstance(error, livepatch.TransitionError) or not any(text in str(error) for text in clear)
         ]
 
 
@@ -349,7 +350,7 @@ def on_signal() -> Iterator[Callable[[Callable[..., object]], None]]:
 def test_what_strikes_in_the_middle_of_a_switch_is_told_so_and_does_no_harm(
     scene: Scene, operation: str, by: str, monkeypatch: pytest.MonkeyPatch, on_signal: Any
 ) -> None:
-    monkeypatch.setattr("livepatch.process._WAIT", 0.2)
+    monkeypatch.setattr("livepatch.process._WAIT", 5.0)
     before = cycles.picture(scene.node)
     fix, intruder = scene.fix(), Intruder(scene)
     on_signal(intruder.intrude)
@@ -379,7 +380,7 @@ def test_what_strikes_in_the_middle_of_a_switch_is_told_so_and_does_no_harm(
 
 
 def test_a_timer_may_strike_anywhere(scene: Scene, monkeypatch: pytest.MonkeyPatch, on_signal: Any) -> None:
-    monkeypatch.setattr("livepatch.process._WAIT", 0.2)
+    monkeypatch.setattr("livepatch.process._WAIT", 5.0)
     before = cycles.picture(scene.node)
     fix, intruder = scene.fix(), Intruder(scene)
     busy = False
@@ -594,10 +595,10 @@ def test_a_child_forked_in_the_middle_of_anothers_switch_is_whole(scene: Scene, 
         assert hasattr(scene.node, "ADDED") is on
         for patch_id in applied:
             livepatch.revert(patch_id)
-        assert cycles.differences(before) == []
-        again = livepatch.apply(fix, timeout=1)
+        again = livepatch.apply(fix, timeout=10)
         assert (scene.node.f(), scene.node.g()) == ("new f", "new g")
         again.revert()
+        assert again.wait(10)  # what the lost thread referred to stays referred to
         assert cycles.differences(before) == []
 
     def begin() -> None:
@@ -848,6 +849,7 @@ THROUGH_US = """
     watched(switch, LOOKS)
     assert heard
     assert looked
+    assert applied.wait(10)
     left = [function.__code__ for function in functions]
     assert all(map(operator.is_, left, originals)), "the plain code, not dispatch code, is left in place"
     applied.revert()
@@ -902,7 +904,9 @@ def test_changed_defaults_come_with_their_bodies_under_an_audit_hook(distributio
         sys.addaudithook(look)
         for i in range(20):
             applied.mode = ("on", "off")[i % 2]
+            assert applied.wait(10)
         applied.revert()
+        assert applied.wait(10)
         assert codes == [(function.__code__, function.__defaults__) for function in functions]
         print(sorted(seen))
     """

@@ -156,6 +156,7 @@ def look(event, args):
 def trial(act):
     sides.clear()
     act()
+    assert applied.wait(10)
     print(json.dumps(sorted(map(list, sides))))
 sys.addaudithook(look)
 before = [getattr(target, f'f{i}').__code__ for i in range(8)]
@@ -171,8 +172,10 @@ trial(lambda: setattr(applied, 'mode', 'on'))
 trial(lambda: applied.revert())
 print(json.dumps([all(getattr(target, f'f{i}').__code__ is before[i] for i in range(8))]))
 applied = livepatch.apply(fixes.defaults)
+assert applied.wait(10)
 answers = [getattr(target, f'f{i}')() for i in range(8)], [getattr(target, f'f{i}').__defaults__ for i in range(8)]
 applied.revert()
+assert applied.wait(10)
 held = [getattr(target, f'f{i}') for i in range(8)]
 back = all(f.__code__ is before[i] and f.__defaults__ is None for i, f in enumerate(held))
 print(json.dumps([answers[0] == ['new'] * 8, answers[1] == [(1,)] * 8, back]))

@@ -75,7 +75,7 @@ class _SourceNeededError(Exception):
 class _Hesitant(_Reader):
     """Compiles nothing."""
 
-    def source_to_code(self, data: object, path: Any, *, _optimize: int = -1) -> CodeType:  # type: ignore[override]  # noqa: ARG002  # the loader's own
+    def source_to_code(self, data: object, path: Any, *_: object, **__: object) -> CodeType:  # type: ignore[override]  # noqa: ARG002  # the loader's own, which differs between versions
         raise _SourceNeededError(path)
 
 

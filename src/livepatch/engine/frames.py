@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livepatch.engine.endless import Waiting
 from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stacks, reachable
+from livepatch.engine.pace import breathe
 from livepatch.engine.stacks import visit_frames
 from livepatch.engine.tasks import (
     Awaited,
@@ -115,16 +116,23 @@ def _look(codes: Collection[CodeType], *, heap: bool) -> list[Stuck]:
     return [place.told() for place in found] + _suspended(items, tasks)
 
 
+_AT_ONCE = 16  # targets of one walk
+
+
 def _in_the_heap(codes: Collection[CodeType], wanted: Collection[int]) -> Iterator[object]:
     """What is suspendable and has one of `codes`; and tasks that only the heap knows."""
     types = {id(kind): kind for kind in task_types()}
     # All objects are never listed: a tuple that another thread is still making must not get a second holder.
-    for item in gc.get_referrers(*codes, *types.values()):
-        if is_suspendable(item):
-            if id(code_of(item)) in wanted:
+    targets: list[object] = [*codes, *types.values()]
+    # A walk compares every reference with every target, so many targets are several walks, with a breath between.
+    for first in range(0, len(targets), _AT_ONCE):
+        breathe(now=True)
+        for item in gc.get_referrers(*targets[first : first + _AT_ONCE]):
+            if is_suspendable(item):
+                if id(code_of(item)) in wanted:
+                    yield item
+            elif id(type(item)) in types:
                 yield item
-        elif id(type(item)) in types:
-            yield item
     if hidden_from_the_heap_walk():
         known = [whose.item for whose in asyncio_tasks().values()]
         for reached in reachable(sys.modules, *known, *locals_on_the_stacks()):

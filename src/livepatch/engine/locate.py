@@ -15,6 +15,7 @@ from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeGuard
 
 from livepatch.engine.code import nested_codes
+from livepatch.engine.functions import code_of
 from livepatch.engine.heap import functions_of
 from livepatch.engine.namespaces import functions_behind, is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.refusal import Place, Refusal, inherited, missing, several, without_match
@@ -46,7 +47,7 @@ class Found:
     def code(self) -> CodeType:
         """The code that a new call of the target runs."""
         if self.function is not None:
-            return self.function.__code__
+            return code_of(self.function)
         assert self.constant is not None
         return self.constant
 
@@ -230,7 +231,7 @@ def _choose(place: Place, matches: list[Match], pick: Callable[[FunctionType], b
         return None
     distinct: dict[CodeType, Match] = {}
     for function, via in matches:
-        distinct.setdefault(function.__code__, (function, via))
+        distinct.setdefault(code_of(function), (function, via))
     if len(distinct) > 1 and pick is not None:
         distinct = {code: match for code, match in distinct.items() if pick(match[0])} or distinct
     if len(distinct) > 1 and is_function(place.value):

@@ -19,6 +19,7 @@ from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.disk import Disk
 from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
 from livepatch.engine.facts import Survey, TargetFacts
+from livepatch.engine.functions import code_of
 from livepatch.engine.heap import PauseTooLongError, bounded, functions_of
 from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
@@ -26,7 +27,7 @@ from livepatch.engine.namespaces import is_a, is_function, namespace_of
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.refusal import Place, Refusal, several
 from livepatch.engine.source import Definition, SourceFiles, patch_filename
-from livepatch.engine.stack import ABSENT, Stack, Write
+from livepatch.engine.stack import ABSENT, Stack, Write, settled
 from livepatch.engine.sweep import Swept, sweep
 from livepatch.engine.wrapping import unwritable
 from livepatch.errors import spelled
@@ -175,20 +176,20 @@ class _Surveyor:
         """Where the source defines several functions of that name, all still in use, the name alone is a guess."""
         if found.function is None or is_a(found.place.value, property):
             return found
-        if not self.disk.gives_several(found.place.module, found.function.__code__):
+        if not self.disk.gives_several(found.place.module, code_of(found.function)):
             return found
         name = found.function.__code__.co_qualname
         stubs = [stub.__code__ for stub in typing.get_overloads(found.function) if is_function(stub)]
         live = [
             function
             for function in functions_of(found.place.module)
-            if is_definition(function, name, found.place.module.__name__) and function.__code__ not in stubs
+            if is_definition(function, name, found.place.module.__name__) and code_of(function) not in stubs
         ]
         picked = [function for function in live if fingerprint(function) in body.expect] or live
-        distinct = {function.__code__: function for function in picked}
+        distinct = {code_of(function): function for function in picked}
         if len(distinct) > 1:
             return several(body.target, distinct.values())
-        return replace(found, function=picked[0]) if picked and picked[0].__code__ is not found.code else found
+        return replace(found, function=picked[0]) if picked and code_of(picked[0]) is not found.code else found
 
     def _sweep(self, callers: bool) -> Swept:
         functions = [found.function for _, found in self.bodies if found.function is not None]
@@ -230,7 +231,7 @@ class _Surveyor:
         if found.function is None:
             functions = self._nested(body, found, new)
         else:
-            functions = swept.copies.get(id(found.function.__code__), [found.function])
+            functions = swept.copies.get(id(code_of(found.function)), [found.function])
             for function in paced(functions):
                 values = sides.side_of(function, new, found.owner_class, found.function)
                 if isinstance(values, Refusal):
@@ -259,7 +260,7 @@ class _Surveyor:
         layer0 = self.stack.originals.get(code_slot, found.code) if code_slot else found.code
         assert isinstance(layer0, CodeType)
         shell = old or FunctionType(found.code, {}, closure=closures.empty_cells(found.code))
-        under = self.under.wanted().get(code_slot, layer0) if code_slot else found.code
+        under = settled(self.under.wanted().get(code_slot, layer0), code_slot) if code_slot else found.code
         assert isinstance(under, CodeType)
         put = self.out.values.get(code_slot) if code_slot else None
         self.out.facts.append(
@@ -288,7 +289,7 @@ class _Surveyor:
             return []
         value = found.place.value
         siblings = (value.fget, value.fset, value.fdel) if is_a(value, property) else ()
-        others = swept.variants.get(id(found.function.__code__), ())
+        others = swept.variants.get(id(code_of(found.function)), ())
         known = {id(each) for each in (*siblings, *typing.get_overloads(found.function))}
         return [other for other in others if id(other) not in known]
 
@@ -365,7 +366,7 @@ class _Surveyor:
                 ),
             )
             return []
-        base = self.out.values.get(slot, self.stack.originals.get(slot, top.function.__code__))
+        base = self.out.values.get(slot, self.stack.originals.get(slot, code_of(top.function)))
         assert isinstance(base, CodeType)
         self.out.values[slot] = closures.with_constant(base, found.constant, new.code)
         self.out.originals.setdefault(slot, value_of(slot))
@@ -391,7 +392,7 @@ class _Surveyor:
         """A copy may live in another module, such as ``__main__``, and looks its names up there."""
         if found.function is None:
             return
-        homes = {id(f.__globals__): f for f in swept.copies.get(id(found.function.__code__), ())}
+        homes = {id(f.__globals__): f for f in swept.copies.get(id(code_of(found.function)), ())}
         for copy in homes.values():
             module = self.modules.get(str(copy.__globals__.get("__name__")))
             if copy.__globals__ is found.function.__globals__:

@@ -15,7 +15,7 @@ from types import CodeType, CoroutineType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.engine.code import kind_of
-from livepatch.engine.functions import is_own
+from livepatch.engine.functions import code_of, is_own
 from livepatch.engine.heap import PauseTooLongError, Walks, bounded, instances_of, is_unnoticed, referrers
 from livepatch.engine.namespaces import bindings, functions_behind, is_function
 from livepatch.engine.pace import breathe, paced
@@ -74,7 +74,7 @@ def sweep(
     """
     found = Swept()
     functions, values = list(functions), list(values)
-    primary = {id(f.__code__): f for f in functions}
+    primary = {id(code_of(f)): f for f in functions}
     by_name: dict[str, list[FunctionType]] = {}
     for function in primary.values():
         by_name.setdefault(function.__code__.co_qualname, []).append(function)
@@ -85,7 +85,7 @@ def sweep(
     if primary or wanted or callees:
         _look_through(modules, by_name, wanted, callees or {}, known, found)
     for function in functions:
-        _add(found.copies, id(function.__code__), function)
+        _add(found.copies, id(code_of(function)), function)
     walks = Walks()
     try:
         with bounded(max_pause) as walks:
@@ -129,14 +129,15 @@ def _look_through(
 
 
 def _compare(function: FunctionType, primaries: list[FunctionType], found: Swept) -> None:
-    code = function.__code__
+    code = code_of(function)
     if is_own(function):
         return
     for primary in primaries:
-        if code is primary.__code__ or (code == primary.__code__ and code.co_filename == primary.__code__.co_filename):
-            _add(found.copies, id(primary.__code__), function)
+        own = code_of(primary)
+        if code is own or (code == own and code.co_filename == own.co_filename):
+            _add(found.copies, id(own), function)
         elif function.__globals__ is primary.__globals__:
-            _add(found.variants, id(primary.__code__), function)
+            _add(found.variants, id(own), function)
 
 
 def _add(groups: dict[int, list[FunctionType]], key: int, function: FunctionType) -> None:
@@ -252,7 +253,7 @@ def _walk_if_needed(
     unexplained = [*(f.__code__ for f in functions), *(constants[i] for i in places)]
     for function in instances_of(unexplained, homes, frozen=not passing):
         if not is_own(function):
-            _add(found.copies, id(function.__code__), function)
+            _add(found.copies, id(code_of(function)), function)
 
 
 class _Explained:
@@ -271,7 +272,7 @@ class _Explained:
         return self._held.get(key, 0) + self._running[key] + self._suspended[key]
 
     def leaves_function(self, function: FunctionType, found: Swept) -> bool:
-        key = id(function.__code__)
+        key = id(code_of(function))
         same = sum(1 for copy in found.copies[key] if copy.__code__ is function.__code__)
         return _references(function) - _ONE_HOLDER + 1 - same > self._at(key)
 

@@ -361,7 +361,8 @@ class Transition:
         self.stacks = Stack(), Stack()
         self._planned = replace(self._planned, stack=Stack(), writes=(), choosers={}, choices={})
         self._before = {}, {}
-        self._swapped, self._added, self._values, self._removed = [], [], [], []
+        self._swapped, self._added, self._values, self._removed, self._caches = [], [], [], [], []
+        self._select = None
         for epochs in self._epochs:
             epochs.clear()
 
