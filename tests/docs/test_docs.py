@@ -161,7 +161,7 @@ def test_the_source_is_read_as_it_should_be():
     assert found["not-installed"] == {"error"}
     assert found["native"] == {"error"}
     assert found["alias-unproved"] == {"warning"}
-    assert found["audit-hook"] == {"error", "info"}
+    assert found["audit-hook"] == {"info"}
     assert found["foreign-change"] == {"error"}
 
 
