@@ -85,7 +85,9 @@ class Draining:
     def _await(self, opened: Transition) -> None:
         drain, turns = Drain(flipped=True), opened.turns
         while self._live.state.open is opened and opened.turns == turns:
-            gauge = opened.gauge()
+            gauge = self._live.gauge(opened, _LOCK)
+            if gauge is None:
+                continue
             if drain.is_over(gauge) and self._end(opened, turns, gauge, _LOCK, sure=drain.found_none):
                 return
             if drain.last.frames:
@@ -100,8 +102,8 @@ class Draining:
             return True
         if self._thread is not None:
             return False
-        turns, gauge = opened.turns, opened.gauge()
-        return not gauge.busy and self._end(opened, turns, gauge, 0.0)
+        turns, gauge = opened.turns, self._live.gauge(opened, 0.0)
+        return gauge is not None and not gauge.busy and self._end(opened, turns, gauge, 0.0)
 
     def _end(self, opened: Transition, turns: int, gauge: Gauge, timeout: float, *, sure: bool = False) -> bool:
         """Settle, if nothing has changed since the gauge was read."""
@@ -154,10 +156,10 @@ class Draining:
         opened = self._transition
         if opened is None:
             return status
-        turns, gauge = opened.turns, opened.gauge()
-        if not gauge.busy and self._end(opened, turns, gauge, 0.0):
+        turns, gauge = opened.turns, self._live.gauge(opened, 0.0)
+        if gauge is not None and not gauge.busy and self._end(opened, turns, gauge, 0.0):
             return status
-        look = look_for(gauge)
+        look = look_for(gauge if gauge is not None else opened.gauge())
         frames = tuple(replace(frame, since=opened.began) for frame in look.frames)
         return replace(status, state="draining", frames=frames, units=look.units, since=opened.began)
 

@@ -26,6 +26,7 @@ from livepatch.engine.commit import restore
 from livepatch.engine.environment import observe
 from livepatch.engine.facts import Survey
 from livepatch.engine.frames import Stuck
+from livepatch.engine.gauge import Gauge
 from livepatch.engine.heap import PauseTooLongError, bounded
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.pace import breathe
@@ -392,6 +393,19 @@ class Live:
         for each in self.records.values():
             for filename, text in each.sources.items():
                 source.show_source(filename, text)
+
+    def gauge(self, opened: Transition, timeout: float) -> Gauge | None:
+        """What shows calls on the other side; ``None`` while another thread switches.
+
+        Made between two transactions: what one of them refers to for a moment must not be taken for known.
+        """
+        lock = self._lock
+        if not lock.acquire(timeout=timeout):
+            return None
+        try:
+            return opened.gauge()
+        finally:
+            lock.release()
 
     def end(self, opened: Transition) -> None:
         """Settle a transition that has drained, and call back who waited for it."""

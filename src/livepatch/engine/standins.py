@@ -77,25 +77,31 @@ def _is_genexpr(constant: object) -> TypeGuard[CodeType]:
     return isinstance(constant, CodeType) and constant.co_name == "<genexpr>"
 
 
-# Copies outlive the transition that they were made for in the calls that run them: by the id of what was copied.
-_copies: dict[int, list[tuple[weakref.ref[CodeType], weakref.ref[CodeType]]]] = {}
+# Copies outlive the transition that they were made for in the calls that run them.  By the id of what was copied: while
+# the reference to that lives, the id is its own.
+_copies: dict[int, tuple[weakref.ref[CodeType], list[weakref.ref[CodeType]]]] = {}
 
 
 def copies_of(code: object) -> list[CodeType]:
     """The copies of a code object that are still in some call, or in a stand-in."""
-    known = [pair for pair in _copies.pop(id(code), []) if pair[0]() is code]
-    living = [copy for _, reference in known if (copy := reference()) is not None]
-    if living:
-        _copies[id(code)] = known
-    return living
+    original, references = _copies.get(id(code), (None, []))
+    if original is None or original() is not code:
+        return []
+    return [copy for reference in references if (copy := reference()) is not None]
 
 
 def _fresh(code: CodeType) -> CodeType:
     """A copy with copies of its own of all that :func:`calls_behind` finds."""
     copy = code.replace(co_consts=tuple(map(_fresh_constant, code.co_consts)))
-    copies = [weakref.ref(code), *map(weakref.ref, copies_of(code)), weakref.ref(copy)]
-    _copies[id(code)] = [(copies[0], each) for each in copies[1:]]
+    key = id(code)
+    original = weakref.ref(code, lambda gone: _forget(key, gone))
+    _copies[key] = original, [weakref.ref(each) for each in (*copies_of(code), copy)]
     return copy
+
+
+def _forget(key: int, original: weakref.ref[CodeType]) -> None:
+    if key in _copies and _copies[key][0] is original:
+        del _copies[key]
 
 
 def _fresh_constant(constant: object) -> object:
