@@ -22,7 +22,7 @@ FLOORS = (
     {"engine"},
     {"compat"},
     {"bundle", "govern", "health", "distribution", "standing", "arguments", "switching", "left_behind"},
-    {"live", "records", "draining"},
+    {"live", "records", "draining", "fitting"},
     {"process"},
     {"node", "fleet", "integrations", "testing"},
     {"cli", "__main__"},

@@ -31,13 +31,14 @@ from livepatch.engine.heap import PauseTooLongError, bounded
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.pace import breathe
 from livepatch.engine.plan import Choices, State
-from livepatch.engine.stack import ABSENT, SIDE, Layer, Stack
+from livepatch.engine.stack import Layer, Stack
 from livepatch.engine.survey import survey
 from livepatch.engine.transition import Transition
-from livepatch.errors import PatchError, TransitionError, UnknownPatchError
+from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
+from livepatch.fitting import check_fits, fitting, name_members, needed
 from livepatch.left_behind import on_the_other_side
-from livepatch.patch import Addition, Patch, Replacement
+from livepatch.patch import Addition, Patch
 from livepatch.records import Moment, Record, call_back, may_apply
 from livepatch.report import Report
 from livepatch.standing import Status, foreign_now
@@ -238,13 +239,13 @@ class Live:
         """Add a layer for `patch` and take out those that it replaces, in one step."""
         layer = Layer(patch.id, mode, found.values, patch.flag)
         originals = found.originals
-        _check_fits(mode, layer, {**originals, **self.state.stack.originals}, patch)
+        check_fits(mode, layer, {**originals, **self.state.stack.originals}, patch)
         alive = self.state.stack.only(lambda slot: slot.owner is not None)
         new = alive.without(replaced).push(
             layer, {slot: alive.originals.get(slot, originals[slot]) for slot in found.values}
         )
-        consistency = request.consistency or _fitting(layer, new)
-        _name_members(found)
+        consistency = request.consistency or fitting(layer, new)
+        name_members(found)
         self._shown = found.sources
         for filename, text in found.sources.items():
             source.show_source(filename, text)
@@ -347,11 +348,11 @@ class Live:
         assert layer is not None
         if layer.mode == mode:
             return
-        _check_fits(mode, layer, self.state.stack.originals, record.patch)
+        check_fits(mode, layer, self.state.stack.originals, record.patch)
         if mode == "off":
             needing = [other.id for other in self._needing(record) if self._mode(other) != "off"]
             if needing:
-                raise _needed(record, needing, "switch it off")
+                raise needed(record, needing, "switch it off")
         went = self._switch(
             self.state.stack.with_mode(record.id, mode),
             record.caches,
@@ -464,7 +465,7 @@ class Live:
         for record in self.records.values():
             needing = [other.id for other in staying.values() if set(other.requires) & record.provides - provided]
             if record.id not in staying and needing:
-                raise _needed(record, needing, "revert it")
+                raise needed(record, needing, "revert it")
 
     def _mode(self, record: Record) -> Mode:
         layer = self.state.stack.layer(record.id)
@@ -514,65 +515,6 @@ class Live:
             if record.flag == flag:
                 return record
         raise unknown("flag", flag, [record.flag for record in self.records.values()])
-
-
-def _fitting(layer: Layer, new: Stack) -> Consistency:
-    """How a patch is switched that does not say: what is one store to one function cannot be seen half."""
-    changed = [slot for slot, value in layer.values.items() if new.originals[slot] is not value]
-    single = all(slot.kind == "function" and slot.name == SIDE[0] for slot in changed) and len(changed) <= 1
-    return "immediate" if single else "chain"
-
-
-def _check_fits(mode: Mode, layer: Layer, originals: Mapping[Any, object], patch: Patch) -> None:
-    """Raise :class:`PatchError` if a mode cannot do for a layer what it says."""
-    if mode in ("on", "off"):
-        return
-    values = [
-        str(slot)
-        for slot, value in layer.values.items()
-        if slot.kind != "function" and originals[slot] is not ABSENT and originals[slot] is not value
-    ]
-    if values:
-        raise PatchError(
-            f"patch {layer.patch_id} cannot be at {spelled_mode(mode)}",
-            found=f"a change of {', '.join(sorted(values)[:5])}, which all calls share",
-            expected="changed functions and new names only: these can differ from call to call",
-            action="use 'on' or 'off', or put the value into the functions that use it",
-        )
-    if spelled_mode(mode).startswith("shadow"):
-        impure = [str(c.target) for c in patch.changes if isinstance(c, Replacement) and not c.pure]
-        if impure:
-            raise PatchError(
-                f"patch {layer.patch_id} cannot be at {spelled_mode(mode)}",
-                found=f"{', '.join(impure[:5])}, not declared pure",
-                expected="functions that may run twice because they change nothing",
-                action="declare them with replace(…, pure=True) if that is so",
-            )
-
-
-def _needed(record: Record, needing: list[str], what: str) -> TransitionError:
-    return TransitionError(
-        f"patch {record.id} is required by {', '.join(sorted(needing))}",
-        found="patches that do not work without it",
-        expected="none",
-        action=f"take those out first, then {what}; or put one in that replaces them all",
-    )
-
-
-def _name_members(found: Survey) -> None:
-    """Tell each value that goes into a class its name there, as the class statement does."""
-    for slot, value in found.values.items():
-        tell = getattr(type(value), "__set_name__", None) if slot.kind == "class" else None
-        if tell is not None and slot.owner is not None:
-            try:
-                tell(value, slot.owner, slot.name)
-            except Exception as error:
-                raise PatchError(
-                    f"the value for {slot} refuses that name",
-                    found=f"{type(error).__name__}: {error}",
-                    expected=f"a value that can be a member {slot.name} of a class",
-                    action="make it anew for this place",
-                ) from error
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownPatchError:

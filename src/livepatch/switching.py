@@ -17,9 +17,10 @@ from livepatch.engine.environment import Environment, observe
 from livepatch.engine.frames import InFlight, in_flight, nearby
 from livepatch.engine.gauge import Gauge
 from livepatch.engine.heap import pause_of_a_walk
+from livepatch.engine.holders import quiet_gauge
 from livepatch.engine.plan import Plan, State, plan
 from livepatch.engine.stack import SIDE, Stack, difference
-from livepatch.engine.transition import Busy, Transition, needs_staging, quiet_gauge, switch, switch_if_quiet
+from livepatch.engine.transition import Busy, Transition, needs_staging, switch, switch_if_quiet
 from livepatch.errors import TransitionError, counted
 from livepatch.standing import describe
 

@@ -13,7 +13,6 @@ import functools
 import operator
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from types import CodeType, FunctionType
@@ -24,8 +23,9 @@ from livepatch.engine.closures import follow
 from livepatch.engine.commit import commit, restore, value_of
 from livepatch.engine.dispatch import Cell, Dispatch, Way, dispatching
 from livepatch.engine.environment import Environment
-from livepatch.engine.functions import stand_for, standing, stands
+from livepatch.engine.functions import stand_for, stands
 from livepatch.engine.gauge import Busy, Gauge
+from livepatch.engine.holders import is_swapped, quiet_gauge, references_of
 from livepatch.engine.pace import breathe
 from livepatch.engine.plan import Choices, Plan, State
 from livepatch.engine.stack import ABSENT, SIDE, Choice, Slot, Stack, Write
@@ -34,7 +34,7 @@ from livepatch.engine.units import Epoch, current, entering
 from livepatch.engine.units import now as epoch_now
 from livepatch.errors import TransitionError
 
-__all__ = ["Busy", "Transition", "needs_staging", "quiet_gauge", "switch", "switch_if_quiet"]
+__all__ = ["Busy", "Transition", "needs_staging", "switch", "switch_if_quiet"]
 
 _frame = sys._getframe  # how the interpreter gives the caller's frame; warnings and logging rest on it
 
@@ -86,58 +86,6 @@ def switch_if_quiet(state: State, planned: Plan, caches: list[Cache], gauge: Gau
         return switch(state, planned, caches, gauge.checks())
     except Busy:
         return None
-
-
-def quiet_gauge(state: State, planned: Plan) -> Gauge:
-    """What shows whether a call of a function that `planned` changes, or a unit of work, is under way."""
-    gauge = Gauge()
-    known = _references(
-        (state.stack, planned.stack), planned.writes, (*state.choices.items(), *planned.choices.items())
-    )
-    functions = {write.slot.owner_id: write.slot for write in planned.writes if _is_swapped(write, planned)}
-    known.update(id(slot.owner.__code__) for slot in functions.values() if isinstance(slot.owner, FunctionType))
-    for slot in functions.values():
-        function = slot.owner
-        if isinstance(function, FunctionType):
-            watch_code(gauge, function.__code__, known[id(function.__code__)])
-    gauge.epochs.append(epoch_now[0])
-    return gauge
-
-
-def _is_swapped(write: Write, planned: Plan) -> bool:
-    """Whether it is part of a side that a body can stand for: not if others have put code of their own there."""
-    slot = write.slot
-    ours = slot.kind == "function" and slot.name in SIDE
-    return ours and not any(foreign.slot == slot.beside(SIDE[0])[0] for foreign in planned.foreign)
-
-
-def _references(
-    stacks: Iterable[Stack],
-    writes: Iterable[Write],
-    choices: Iterable[tuple[tuple[object, Choice], Chosen]],
-) -> Counter[int]:
-    """How many references of ours there are to each value, by its id, for as long as all of these are held.
-
-    Code refers to the code of the functions that it makes as well.
-    """
-    mappings = {id(m): m for stack in stacks for m in (stack.originals, *(layer.values for layer in stack.layers))}
-    known = Counter(id(value) for mapping in mappings.values() for value in mapping.values())
-    known.update(id(value) for write in writes for value in (write.before, write.after))
-    known.update(map(id, standing()))
-    for choice, made in {id(made): (key[1], made) for key, made in choices}.values():
-        known[id(made.dispatch.code)] += 1
-        for side in {id(side): side for side in (choice.otherwise, *(b.side for b in choice.branches))}.values():
-            known.update(map(id, side))
-    codes = [value for mapping in mappings.values() for value in mapping.values() if isinstance(value, CodeType)]
-    constants: dict[int, tuple[object, ...]] = {}
-    while codes:
-        inside = codes.pop().co_consts
-        if id(inside) not in constants:
-            constants[id(inside)] = inside
-            codes += [constant for constant in inside if isinstance(constant, CodeType)]
-    for inside in constants.values():
-        known.update(id(constant) for constant in inside if isinstance(constant, CodeType))
-    return known
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +141,7 @@ class Transition:
     def _sort(self) -> None:
         functions: dict[int, dict[str, Write]] = {}
         for write in self._planned.writes:
-            if _is_swapped(write, self._planned):
+            if is_swapped(write, self._planned):
                 functions.setdefault(write.slot.owner_id, {})[write.slot.name] = write
             elif write.before is ABSENT:
                 self._added.append(write)
@@ -375,7 +323,7 @@ class Transition:
         """
         gauge = Gauge()
         side = not self.live if side is None else side
-        known = _references((*self.stacks, self._state.stack), self._state.undo, self._choices())
+        known = references_of((*self.stacks, self._state.stack), self._state.undo, self._choices())
         known.update(id(value) for write in self._planned.writes for value in (write.before, write.after))
         for each in self._swapped:
             known.update(id(value) for held in each.sides for value in held)

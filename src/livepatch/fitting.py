@@ -1,0 +1,75 @@
+"""Whether a mode, a consistency and a patch go together, before anything is switched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from livepatch.engine.facts import Survey
+from livepatch.engine.modes import Mode, as_shadow, spelled_mode
+from livepatch.engine.stack import ABSENT, SIDE, Layer, Slot, Stack
+from livepatch.errors import PatchError, TransitionError
+from livepatch.patch import Patch, Replacement
+from livepatch.records import Record
+from livepatch.switching import Consistency
+
+__all__ = ["check_fits", "fitting", "name_members", "needed"]
+
+
+def fitting(layer: Layer, new: Stack) -> Consistency:
+    """How a patch is switched that does not say: what is one store to one function cannot be seen half."""
+    changed = [slot for slot, value in layer.values.items() if new.originals[slot] is not value]
+    single = all(slot.kind == "function" and slot.name == SIDE[0] for slot in changed) and len(changed) <= 1
+    return "immediate" if single else "chain"
+
+
+def check_fits(mode: Mode, layer: Layer, originals: Mapping[Slot, object], patch: Patch) -> None:
+    """Raise :class:`PatchError` if a mode cannot do for a layer what it says."""
+    if mode in ("on", "off"):
+        return
+    values = [
+        str(slot)
+        for slot, value in layer.values.items()
+        if slot.kind != "function" and originals[slot] is not ABSENT and originals[slot] is not value
+    ]
+    if values:
+        raise PatchError(
+            f"patch {layer.patch_id} cannot be at {spelled_mode(mode)}",
+            found=f"a change of {', '.join(sorted(values)[:5])}, which all calls share",
+            expected="changed functions and new names only: these can differ from call to call",
+            action="use 'on' or 'off', or put the value into the functions that use it",
+        )
+    if as_shadow(mode) is not None:
+        impure = [str(c.target) for c in patch.changes if isinstance(c, Replacement) and not c.pure]
+        if impure:
+            raise PatchError(
+                f"patch {layer.patch_id} cannot be at {spelled_mode(mode)}",
+                found=f"{', '.join(impure[:5])}, not declared pure",
+                expected="functions that may run twice because they change nothing",
+                action="declare them with replace(…, pure=True) if that is so",
+            )
+
+
+def needed(record: Record, needing: list[str], what: str) -> TransitionError:
+    """The error for a patch that others need."""
+    return TransitionError(
+        f"patch {record.id} is required by {', '.join(sorted(needing))}",
+        found="patches that do not work without it",
+        expected="none",
+        action=f"take those out first, then {what}; or put one in that replaces them all",
+    )
+
+
+def name_members(found: Survey) -> None:
+    """Tell each value that goes into a class its name there, as the class statement does."""
+    for slot, value in found.values.items():
+        tell = getattr(type(value), "__set_name__", None) if slot.kind == "class" else None
+        if tell is not None and slot.owner is not None:
+            try:
+                tell(value, slot.owner, slot.name)
+            except Exception as error:
+                raise PatchError(
+                    f"the value for {slot} refuses that name",
+                    found=f"{type(error).__name__}: {error}",
+                    expected=f"a value that can be a member {slot.name} of a class",
+                    action="make it anew for this place",
+                ) from error
