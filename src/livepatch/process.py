@@ -41,21 +41,22 @@ _RARELY = 50
 _WAIT = 30.0  # seconds that a call without a timeout of its own waits for another thread's switch
 
 
-def check(patch: Patch, *, max_pause: float | None = None) -> Report:
+def check(patch: Patch, *, timeout: float = 30.0, max_pause: float | None = None) -> Report:
     """Say whether `patch` may go into this process, what it would touch and who calls that.  Never changes anything.
 
-    `max_pause`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch, :class:`TransitionError` while another
-    switch does not end.
+    `max_pause`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch, and :class:`TransitionError` if
+    another switch does not end, or drain, within `timeout` seconds.
     """
     check_patch(patch)
+    check_seconds("timeout", timeout)
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
 
     def body() -> Report:
-        live.wait_for_settled(_WAIT)
+        live.wait_for_settled(timeout)
         return live.examine(patch, (), callers=True, max_pause=max_pause)[0]
 
-    return live.transact(_WAIT, body)
+    return live.transact(timeout, body)
 
 
 def fingerprint(target: str | FunctionType) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FrameType, FunctionType
 
+from livepatch.engine.code import nested_codes
 from livepatch.engine.dispatch import Dispatch, Way, dispatching
 from livepatch.engine.functions import stand_for
 from livepatch.engine.modes import At, Mode, Split, as_shadow
@@ -52,9 +53,10 @@ class Chooser:
         """How often the mode could not decide, so that the old side was taken; and why, the last time."""
 
     def mark(self, standing: StandIn, side: bool) -> None:  # the value itself
-        """Let calls of a stand-in count as being on the layer's side, or not."""
+        """Let calls of a stand-in, and of the functions that it makes, count as being on the layer's side, or not."""
         self._kept.append(standing)
-        self.sides.update(dict.fromkeys(map(id, standing.codes), side))
+        made = nested_codes(standing.function.__code__)
+        self.sides.update(dict.fromkeys(map(id, (*made, *standing.codes)), side))
 
     def ways(self, function: FunctionType, new: StandIn, old: StandIn, target: str) -> list[Way]:
         """The ways by which calls of `function` get to the layer's side."""

@@ -35,14 +35,18 @@ class StandIn:
         watch_code(gauge, self.function.__code__, known)
 
 
-def stand_in(function: FunctionType, side: tuple[Any, ...], *, fresh: bool = False) -> StandIn:
+def stand_in(function: FunctionType, side: tuple[Any, ...], *, fresh: bool = False, remember: bool = False) -> StandIn:
     """A function that runs `side` (code, defaults and keyword defaults) as `function` would.
 
-    If it is `fresh`, its calls share no code with those of any other function, so that they can be told apart.
+    If it is `fresh`, its calls share no code with those of any other function, so that they can be told apart;
+    :func:`copies_of` tells what is to be `remember`-ed.
     """
     code, defaults, kwdefaults = side
+    copy = _fresh(code) if fresh else code
+    if remember:
+        _remember(code, copy)
     made = FunctionType(
-        _fresh(code) if fresh else code,
+        copy,
         function.__globals__,
         function.__name__,
         function.__defaults__ if defaults is UNCHANGED else defaults,
@@ -92,11 +96,13 @@ def copies_of(code: object) -> list[CodeType]:
 
 def _fresh(code: CodeType) -> CodeType:
     """A copy with copies of its own of all that :func:`calls_behind` finds."""
-    copy = code.replace(co_consts=tuple(map(_fresh_constant, code.co_consts)))
+    return code.replace(co_consts=tuple(map(_fresh_constant, code.co_consts)))
+
+
+def _remember(code: CodeType, copy: CodeType) -> None:
     key = id(code)
     original = weakref.ref(code, lambda gone: _forget(key, gone))
     _copies[key] = original, [weakref.ref(each) for each in (*copies_of(code), copy)]
-    return copy
 
 
 def _forget(key: int, original: weakref.ref[CodeType]) -> None:

@@ -161,7 +161,8 @@ class Transition:
             writes[name].after if name in writes else value for name, value in zip(SIDE, now, strict=True)
         )
         # Where only defaults change, one code would be on both sides.
-        old, new = stand_in(function, now), stand_in(function, then, fresh=now[0] is then[0])
+        same = now[0] is then[0]
+        old, new = stand_in(function, now), stand_in(function, then, fresh=same, remember=same)
         dispatch = dispatching(
             old.function,
             [Way(new.function, self._select), Way(old.function)],
