@@ -44,9 +44,13 @@ def test_a_mode_settles_under_load(both, mode):
             t.join()
 
 
-CLOSURE = (
-    "def make():\n def inner(): return 'old', helper()\n return inner\ndef helper(): return 'old'\nearly = make()\n"
-)
+CLOSURE = """
+def make():
+    def inner(): return 'old', helper()
+    return inner
+def helper(): return 'old'
+early = make()
+"""
 
 
 def test_a_live_closure_keeps_to_one_side_under_a_mode(both):

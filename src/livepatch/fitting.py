@@ -33,7 +33,7 @@ def check_fits(mode: Mode, layer: Layer, originals: Mapping[Slot, object], patch
     ]
     if values:
         raise PatchError(
-            f"patch {layer.patch_id} cannot be at {spelled_mode(mode)}",
+            f"mode {spelled_mode(mode)} does not suit patch {layer.patch_id}",
             found=f"a change of {', '.join(sorted(values)[:5])}, which all calls share",
             expected="changed functions and new names only: these can differ from call to call",
             action="use 'on' or 'off', or put the value into the functions that use it",
@@ -42,7 +42,7 @@ def check_fits(mode: Mode, layer: Layer, originals: Mapping[Slot, object], patch
         impure = [str(c.target) for c in patch.changes if isinstance(c, Replacement) and not c.pure]
         if impure:
             raise PatchError(
-                f"patch {layer.patch_id} cannot be at {spelled_mode(mode)}",
+                f"mode {spelled_mode(mode)} does not suit patch {layer.patch_id}",
                 found=f"{', '.join(impure[:5])}, not declared pure",
                 expected="functions that may run twice because they change nothing",
                 action="declare them with replace(…, pure=True) if that is so",

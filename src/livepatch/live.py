@@ -310,7 +310,7 @@ class Live:
         self._when_settled([(record, "post_apply"), *((was[name], "post_revert") for name in replaced)])
         return record
 
-    def take_out(self, record: Record, request: Request) -> None:
+    def take_out(self, record: Record, request: Request) -> Status:
         """Take a layer out, wherever it is."""
         begun = time.perf_counter()
         staying = {k: v for k, v in self.records.items() if k != record.id}
@@ -341,6 +341,7 @@ class Live:
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
         )
         self._when_settled([(record, "post_revert")])
+        return self.status_of_gone(record)
 
     def set_mode(self, record: Record, mode: Mode, request: Request) -> None:
         """Give a layer another mode."""

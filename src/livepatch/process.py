@@ -154,15 +154,13 @@ def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 
     check_consistency(consistency)
     check_seconds("timeout", timeout)
 
-    def body() -> Record | None:
-        if id in live.reverted and id not in live.records:
-            return None
-        record = live.record(id)
-        live.take_out(record, Request(consistency, timeout))
-        return record
+    def body() -> Status:
+        gone = live.reverted.get(id)
+        if gone is not None and id not in live.records:
+            return gone
+        return live.take_out(live.record(id), Request(consistency, timeout))
 
-    record = live.transact(timeout, body, id)
-    return live.reverted[id] if record is None else live.status_of_gone(record)
+    return live.transact(timeout, body, id)
 
 
 def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
@@ -251,13 +249,11 @@ class Applied:
         check_consistency(consistency)
         check_seconds("timeout", timeout)
         request = Request(consistency, timeout)
-
-        def body() -> None:
-            if self._is_applied():
-                live.take_out(self._record, request)
-
-        live.transact(timeout, body, self.id)
-        return self._gone()
+        return live.transact(
+            timeout,
+            lambda: live.take_out(self._record, request) if self._is_applied() else self._gone(),
+            self.id,
+        )
 
     def cancel(self) -> None:
         """Take back the switch of this patch that is draining; see :func:`livepatch.cancel`."""

@@ -28,7 +28,8 @@ def outlined(text: str) -> Outline:
 
 def functions_in(text: str) -> list[CodeType]:
     top = compile(text, "whole", "exec", dont_inherit=True)
-    return [c for c in nested_codes(top) if c.co_flags & inspect.CO_NEWLOCALS and c.co_name.isidentifier()]
+    functions = [c for c in nested_codes(top) if c.co_flags & inspect.CO_NEWLOCALS and c.co_name.isidentifier()]
+    return [c for c in functions if c.co_name != "__annotate__"]  # no definition of its own
 
 
 def unproved(text: str) -> list[str]:

@@ -119,7 +119,7 @@ def referrers(*targets: object, needed: bool = True) -> list[Any]:
     walks.taken += taken
     # The average of what was known and what was seen: one walk may have been interrupted by the system.
     _pace[0] *= (1 + min(taken / estimate, 4.0)) / 2
-    return found
+    return [holder for holder in found if holder is not targets]
 
 
 # Walks
