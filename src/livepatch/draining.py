@@ -59,7 +59,6 @@ class Draining:
         """In a child, where the thread is not."""
         self._thread = None
         if transition is not None:
-            transition.after_fork()
             self.go_on()
 
     def go_on(self) -> None:

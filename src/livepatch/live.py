@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, TypeVar
 from livepatch import distribution
 from livepatch.compat.checks import PatchFacts, judge
 from livepatch.draining import Draining
-from livepatch.engine import source
+from livepatch.engine import source, units
 from livepatch.engine.caches import Cache
 from livepatch.engine.choosing import Chooser
 from livepatch.engine.commit import restore
@@ -178,6 +178,7 @@ class Live:
             self._recover()
             self._before = None
             self._lock = threading.RLock()
+        units.after_fork()
         self.draining.after_fork(self.state.open)
 
     # Within a transaction

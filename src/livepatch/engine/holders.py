@@ -12,7 +12,7 @@ from livepatch.engine.gauge import Gauge
 from livepatch.engine.plan import Plan, State
 from livepatch.engine.stack import SIDE, Choice, Stack, Write
 from livepatch.engine.standins import watch_code
-from livepatch.engine.units import now
+from livepatch.engine.units import epochs_at_work
 
 __all__ = ["is_swapped", "quiet_gauge", "references_of"]
 
@@ -29,7 +29,7 @@ def quiet_gauge(state: State, planned: Plan) -> Gauge:
         function = slot.owner
         if isinstance(function, FunctionType):
             watch_code(gauge, function.__code__, known[id(function.__code__)])
-    gauge.epochs.append(now[0])
+    gauge.epochs += epochs_at_work()
     return gauge
 
 

@@ -30,7 +30,7 @@ from livepatch.engine.pace import breathe
 from livepatch.engine.plan import Choices, Plan, State
 from livepatch.engine.stack import ABSENT, SIDE, Choice, Slot, Stack, Write
 from livepatch.engine.standins import StandIn, calls_behind, copies_of, stand_in, watch_code
-from livepatch.engine.units import Epoch, current, entering
+from livepatch.engine.units import Epoch, current, entering, epochs_at_work, passed
 from livepatch.engine.units import now as epoch_now
 from livepatch.errors import TransitionError
 
@@ -117,7 +117,7 @@ class Transition:
         self._live = [False]
         """Whether new chains get the new side."""
         self._flips: list[int] = []
-        self._epochs: tuple[list[Epoch], list[Epoch]] = ([epoch_now[0]], [])
+        self._epochs: tuple[list[Epoch], list[Epoch]] = ([], [])
         self._sides: dict[int, bool] = {}
         self._select = self._selector() if chains else None
         self._swapped: list[_Swapped] = []
@@ -217,6 +217,7 @@ class Transition:
         # The code first: where a hook runs between two stores, the old side does not meet stand-ins for its defaults.
         staged.sort(key=lambda write: write.slot.name != SIDE[0])
         self._stand_for(False)
+        self._epochs[False][:] = epochs_at_work()
         state.undo = (*staged, *self._added)
         try:
             commit(state.undo, (state, "stack", state.stack))
@@ -269,6 +270,7 @@ class Transition:
             state.stack, state.choosers, state.choices, state.open, epoch_now[0] = believed
             self._stand_for(not side)
             raise
+        passed(believed[-1])
         self.began, self.seconds = time.time(), seconds
         return seconds
 
@@ -343,16 +345,6 @@ class Transition:
 
     def _choices(self) -> list[tuple[tuple[object, Choice], Chosen]]:
         return [*self._before[1].items(), *self._planned.choices.items()]
-
-    def after_fork(self) -> None:
-        """In a child: units of work of other threads ended with them, though what they refer to stays referred to."""
-        mine: list[Epoch] = []
-        unit = current()
-        while unit is not None:
-            mine += [] if unit.epoch is None else [unit.epoch]
-            unit = unit.outer
-        for epoch in (epoch_now[0], *self._epochs[False], *self._epochs[True]):
-            epoch.units[:] = [None] * sum(epoch is other for other in mine)
 
     def codes(self) -> list[CodeType]:
         """The code of calls on the side that is not live."""

@@ -15,7 +15,17 @@ from contextvars import ContextVar, Token
 from types import TracebackType
 from typing import Any, Final, TypeVar, overload
 
-__all__ = ["Epoch", "Unit", "current", "entering", "now", "unit_of_work"]
+__all__ = [
+    "Epoch",
+    "Unit",
+    "after_fork",
+    "current",
+    "entering",
+    "epochs_at_work",
+    "now",
+    "passed",
+    "unit_of_work",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,6 +45,30 @@ class Epoch:
 
 now: Final[list[Epoch]] = [Epoch(0)]
 """The epoch that has begun last.  A flip stores the next one together with all else that it stores."""
+
+_past: Final[list[Epoch]] = []
+
+
+def passed(epoch: Epoch) -> None:
+    """An epoch has ended; it is remembered as long as units of it are at work."""
+    _past[:] = [*(other for other in _past if other.units), epoch]
+
+
+def epochs_at_work() -> list[Epoch]:
+    """The epoch that is now, and those before it that have units at work."""
+    return [*(epoch for epoch in _past if epoch.units), now[0]]
+
+
+def after_fork() -> None:
+    """In a child: units of other threads and tasks ended with them."""
+    mine: list[Epoch] = []
+    unit = _unit.get()
+    while unit is not None:
+        mine += [] if unit.epoch is None else [unit.epoch]
+        unit = unit.outer
+    for epoch in epochs_at_work():
+        epoch.units[:] = [None] * sum(epoch is other for other in mine)
+
 
 entering: Final[list[Callable[[], Epoch | None]]] = []
 """While a transition is open, what says in which epoch the calls that lead to a new unit are at home."""
