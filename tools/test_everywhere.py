@@ -3,8 +3,9 @@
 
     test_everywhere.py [PYTEST ARGUMENT ...]
 
-Interpreters run side by side, one a processor. Each one's output is kept in `.reports/` and printed whole,
-the lowest version last, so that what ends the run is pytest's own summary. The status is 0 if all passed.
+One interpreter after another, each with as many workers as there are processors. Each one's output is kept in
+`.reports/` and printed whole, the lowest version last, so that what ends the run is pytest's own summary. The status is
+0 if all passed.
 """
 
 from __future__ import annotations
@@ -12,13 +13,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from environment import ROOT, Interpreter, SetupError, activated, ensure, find_interpreters
 
 REPORTS = ROOT / ".reports"
+# A worker that has nothing left to do takes from the other.
+WORKERS = ["-n", str(os.cpu_count() or 1), "--dist", "worksteal", "--durations", "15"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ def run_tests(interpreter: Interpreter, arguments: list[str]) -> Outcome:
             return Outcome(interpreter, 2, report)
         cache = f"cache_dir=.pytest_cache/{interpreter.series}"  # side by side, each keeps its own
         status = subprocess.run(
-            [directory / "bin" / "python", "-m", "pytest", "-o", cache, *arguments],
+            [directory / "bin" / "python", "-m", "pytest", "-o", cache, *WORKERS, *arguments],
             cwd=ROOT,
             env=activated(directory),
             check=False,
@@ -58,7 +60,7 @@ def run_alone(interpreter: Interpreter, arguments: list[str]) -> int:
     except SetupError as error:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 2
-    command = [str(directory / "bin" / "python"), "-m", "pytest", *arguments]
+    command = [str(directory / "bin" / "python"), "-m", "pytest", *WORKERS, *arguments]
     return subprocess.run(command, cwd=ROOT, env=activated(directory), check=False).returncode
 
 
@@ -73,8 +75,7 @@ def main(arguments: list[str]) -> int:
     if len(interpreters) == 1:
         return run_alone(interpreters[0], arguments)
     REPORTS.mkdir(exist_ok=True)
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
-        outcomes = list(pool.map(lambda each: run_tests(each, arguments), interpreters))
+    outcomes = [run_tests(each, arguments) for each in interpreters]
     for outcome in reversed(outcomes):
         verdict = "passed" if outcome.status == 0 else f"failed with status {outcome.status}"
         print(f"\n===== Python {outcome.interpreter.series}: {verdict}\n")
