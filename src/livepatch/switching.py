@@ -31,7 +31,8 @@ Consistency = Literal["immediate", "chain", "quiescent"]
 # Between two looks at what drains, in seconds: soon at first, and then the seldomer the longer it takes.
 _SOONEST, _LATEST, _SLOWER = 0.0005, 0.05, 1.5
 _PATIENCE = 0.05  # seconds for which references alone are asked, before anybody looks for frames
-_RARELY = 50  # a look through the heap stops other threads: at most a fiftieth of the time goes into looking
+_RARELY = 50  # a look through the heap stops other threads: at most a fiftieth of the time goes into looking,
+_SELDOM = 2.0  # but there is one every so many seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Pace:
 
     def searched(self, seconds: float) -> None:
         """A search took so long."""
-        self._next_search = time.monotonic() + max(_PATIENCE, seconds * _RARELY)
+        self._next_search = time.monotonic() + min(max(_PATIENCE, seconds * _RARELY), _SELDOM)
 
 
 class Drain:

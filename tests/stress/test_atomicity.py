@@ -103,11 +103,15 @@ LENGTHS = [
 
 @pytest.mark.parametrize(("cycles", "reads"), LENGTHS)
 def test_no_reader_ever_sees_a_patch_half_applied(scene: Scene, cycles: int, reads: int) -> None:
+    applied: list[livepatch.Applied] = []
+
     def cycle() -> None:
-        livepatch.apply(scene.fix).revert()
+        applied[:] = [livepatch.apply(scene.fix)]
+        applied[0].revert()
 
     readers = watch(scene, cycle, cycles, reads)
     assert sum(reader.mixed for reader in readers) == 0
+    assert applied[0].wait(20)
     assert all(map(operator.is_, map(_code_of, scene.functions), scene.old_codes))
 
 
