@@ -366,10 +366,10 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize(
     ("event", "one_of"),
     [
-        ("call", 8),
-        ("return", 8),
+        ("call", 20),
+        ("return", 20),
         # A signal handler runs right after a call of a builtin: this is where an interrupt strikes.
-        ("c_return", 8),
+        ("c_return", 20),
         *(pytest.param(event, 1, marks=pytest.mark.slow) for event in ("call", "return", "c_return")),
     ],
 )
