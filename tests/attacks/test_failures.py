@@ -6,7 +6,6 @@ import gc
 import linecache
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -231,18 +230,11 @@ class Scene:
         )
 
 
-def settle() -> None:
-    """Let a switch that drains come to its end: what errors refer to looks like calls, and that takes a search."""
-    end = time.monotonic() + 20
-    while live.live.state.open is not None and time.monotonic() < end:
-        time.sleep(0.001)
-
-
 class Standing:
     """All that a failure must leave as it is."""
 
     def __init__(self, scene: Scene) -> None:
-        settle()
+        cycles.settle()
         self.scene = scene
         self.picture = cycles.picture(*scene.modules)
         self.attributes = {id(f): _identities(f) for f, _ in self.picture.functions.values()}
