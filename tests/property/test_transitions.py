@@ -160,8 +160,7 @@ class Open:
     sides: tuple[Modes, Modes]
     undo: Modes
     live: bool = True
-    renamed: bool = False
-    """Turned by a switch to other words for the side that it came from: what a cancel gives then is not modelled."""
+    renamed: bool = False  # by a switch that turned it: what a cancel gives then is not modelled
 
 
 def _write(folder: Path, source: str) -> Any:
@@ -206,8 +205,7 @@ class Transitions(RuleBasedStateMachine):
             return None
         return held_by(call.function, call.modes) == held_by(call.function, self.open.sides[True])
 
-    def beneath(self, call: Call) -> Modes:
-        """The modes for what a call calls now."""
+    def beneath(self, call: Call) -> Modes:  # the modes for what it calls now
         side = self.side(call)
         return self.modes if side is None or self.open is None else self.open.sides[side]
 
