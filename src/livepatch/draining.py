@@ -41,6 +41,11 @@ class Draining:
         """The ids of the patches that the open transition puts in, takes out or sets to another mode."""
         return self._about if self._transition is self._live.state.open is not None else frozenset()
 
+    @property
+    def memory(self) -> Memory:
+        """The records, and last the stack, that the open transition would go back to."""
+        return self._memory
+
     def opened(self, transition: Transition, memory: Memory) -> None:
         """A transition has been opened; `memory` are the records of before."""
         layers = [{(la.patch_id, la.mode, id(la.values)) for la in stack.layers} for stack in transition.stacks]

@@ -387,8 +387,9 @@ class Live:
                 expected="one that waits or drains",
                 action="revert the patch, or set its mode",
             )
-        seconds = opened.turn(opened.stacks[not opened.live])
-        self.records, self.reverted, self.left = self.draining.turned((self.records, self.reverted, self.left))
+        now = self.records, self.reverted, self.left, self.state.stack
+        seconds = opened.turn(self.draining.memory[3])
+        self.records, self.reverted, self.left, _ = self.draining.turned(now)
         emit("cancelled", patches=sorted(about), switch_us=round(seconds * 1e6, 1))
         applied = [(r, "post_apply") for r, m in self._pending.values() if r.id in self.records and m != "post_apply"]
         gone = [(r, "post_revert") for r, m in self._pending.values() if r.id not in self.records]
@@ -418,7 +419,7 @@ class Live:
 
     def _switch(self, new: Stack, caches: Iterable[Cache], *, whole: bool, how: Request) -> Went:
         before = self.state.open
-        memory = self.records, self.reverted, self.left
+        memory = self.records, self.reverted, self.left, self.state.stack
         consistency = how.consistency or "immediate"
         try:
             with bounded(how.max_pause):
