@@ -196,12 +196,13 @@ class Stack:
     def _choice(self, code: Slot) -> Choice | None:
         slots = code.beside(*SIDE)
         branches: list[Branch] = []
-        original = tuple(self.originals.get(slot, UNCHANGED) for slot in slots)
+        # Lists first: a tuple that grows must not be met by a search for what refers to code.
+        original = (*[self.originals.get(slot, UNCHANGED) for slot in slots],)
         otherwise = original
         for layer in reversed(self.layers):
             if code not in layer.values or layer.mode == "off":
                 continue
-            side = tuple(layer.values.get(slot, held) for slot, held in zip(slots, original, strict=True))
+            side = (*[layer.values.get(slot, held) for slot, held in zip(slots, original, strict=True)],)
             if layer.mode == "on":
                 otherwise = side
                 break

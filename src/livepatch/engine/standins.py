@@ -96,7 +96,8 @@ def copies_of(code: object) -> list[CodeType]:
 
 def _fresh(code: CodeType) -> CodeType:
     """A copy with copies of its own of all that :func:`calls_behind` finds."""
-    return code.replace(co_consts=tuple(map(_fresh_constant, code.co_consts)))
+    # A list first: a tuple that grows must not be met by a search for what refers to code.
+    return code.replace(co_consts=(*[_fresh_constant(constant) for constant in code.co_consts],))
 
 
 def _remember(code: CodeType, copy: CodeType) -> None:

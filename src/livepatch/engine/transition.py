@@ -157,9 +157,9 @@ class Transition:
 
     def _swap(self, function: FunctionType, slot: Slot, writes: dict[str, Write]) -> _Swapped:
         now: Side = (function.__code__, function.__defaults__, function.__kwdefaults__)
-        then: Side = tuple(  # type: ignore[assignment]  # as long as SIDE
-            writes[name].after if name in writes else value for name, value in zip(SIDE, now, strict=True)
-        )
+        # A tuple that grows must not be met by a search that another thread makes for what refers to code.
+        shall = [writes[name].after if name in writes else value for name, value in zip(SIDE, now, strict=True)]
+        then: Side = (shall[0], shall[1], shall[2])
         # Where only defaults change, one code would be on both sides.
         same = now[0] is then[0]
         old, new = stand_in(function, now), stand_in(function, then, fresh=same, remember=same)
