@@ -106,6 +106,7 @@ class Draining:
             return True
         if self._thread is not None:
             return False
+        self.go_on()  # perhaps there can be one now
         turns, gauge = opened.turns, self._live.gauge(opened, 0.0)
         return gauge is not None and not gauge.busy and self._end(opened, turns, gauge, 0.0)
 

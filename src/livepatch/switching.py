@@ -244,8 +244,8 @@ class Switching:
             while True:
                 gauge = opened.gauge(side=False) if opened is not None else quiet_gauge(self.state, planned)
                 if drain.is_over(gauge):
-                    self._check_unchanged(planned, opened)
                     if opened is None:
+                        self._check_unchanged(planned)
                         seconds = switch_if_quiet(self.state, planned, caches, gauge)
                         if seconds is not None:
                             return seconds
@@ -283,9 +283,8 @@ class Switching:
             action="try again with a longer timeout or at a quieter time, or use consistency='chain'",
         )
 
-    def _check_unchanged(self, planned: Plan, opened: Transition | None) -> None:
-        if opened is not None:
-            return
+    @staticmethod
+    def _check_unchanged(planned: Plan) -> None:
         for write in planned.writes:
             if write.slot.owner is not None and value_of(write.slot) is not write.before:
                 raise TransitionError(

@@ -102,7 +102,7 @@ class _Swapped:
 class Transition:
     """A switch whose calls end on the side that they began on.
 
-    The stack in force says which side is live; :attr:`draining` is the other.
+    One side is :attr:`live`, and new chains get it; calls that began on the other one drain.
     """
 
     def __init__(self, state: State, planned: Plan, caches: list[Cache], *, chains: bool) -> None:
