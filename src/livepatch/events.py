@@ -5,10 +5,37 @@ Events carry ids, counts and durations; never source, values or secrets.
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from types import SimpleNamespace
 
 __all__ = ["emit"]
+
+# A log's own lock that another thread holds at a fork stays taken in the child for ever, so forks wait for our events;
+# only so long, for an event may itself wait for what the forking thread holds.
+_LONGEST = 1.0  # seconds
+_logging = threading.RLock()
+_held: list[bool] = []
+
+
+def _before_fork() -> None:
+    _held.append(_logging.acquire(timeout=_LONGEST))
+
+
+def _after_fork_in_parent() -> None:
+    if _held.pop():
+        _logging.release()
+
+
+def _after_fork_in_child() -> None:
+    global _logging  # noqa: PLW0603  # whoever holds the old one did not come along
+    _held.clear()
+    _logging = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
 def emit(event: str, /, *, level: str = "info", **fields: object) -> None:
@@ -21,7 +48,8 @@ def emit(event: str, /, *, level: str = "info", **fields: object) -> None:
     try:
         import structlog
 
-        getattr(structlog.get_logger("livepatch"), level)(f"livepatch.{event}", **fields)
+        with _logging:
+            getattr(structlog.get_logger("livepatch"), level)(f"livepatch.{event}", **fields)
     except Exception as error:  # noqa: BLE001  # an application's log may fail in any way
         sys.unraisablehook(
             SimpleNamespace(
