@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 # Ground first. Rooms of one floor may import each other.
 FLOORS = (
-    {"errors", "events", "report"},
+    {"errors", "events", "report", "edits"},
     {"patch"},
     {"engine"},
     {"compat"},

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from livepatch.edits import ModuleEdit, Obstacle, PlanEntry
 from livepatch.errors import PatchError, spelled
 
 if TYPE_CHECKING:
@@ -144,6 +145,12 @@ class Patch:
         self.versions = versions.strip()
         self.summary = summary
         self.requires = _ids("requires", requires, self.id)
+        self.edits: tuple[ModuleEdit, ...] = ()
+        """What a patch built from two trees changes, as source; modules in the order in which they are computed."""
+        self.obstacles: tuple[Obstacle, ...] = ()
+        """What such a patch needs and cannot be done live."""
+        self.plan: tuple[PlanEntry, ...] = ()
+        """What became of each difference between the trees; of no effect."""
         self._changes: list[Change] = []
         self._callbacks: dict[str, Callable[[], object]] = {}
 

@@ -1,0 +1,159 @@
+"""What a patch that was built from two source trees changes, as source text.  Frozen values, no live objects.
+
+A patch built from trees is a list of :class:`ModuleEdit`.  Each says, of one module, which functions get another body,
+and which names get another value.  A value is never shipped: it is computed in the process, by running the same few
+statements of either side (`program`) in a namespace of their own, so that the process can prove that what it holds is
+what the before side gives, and finds what the after side would have given.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = [
+    "AttributeDefault",
+    "FunctionEdit",
+    "ModuleEdit",
+    "NameEdit",
+    "Obstacle",
+    "PlanEntry",
+    "Side",
+    "Statement",
+    "Text",
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Text:
+    """A definition or statement as it stands in its file.
+
+    `source` is dedented to the left margin and parses by itself; `line` is the number, from 1, of its first line in
+    the file (of its first decorator, where it has any).
+    """
+
+    source: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Statement:
+    """One statement to run in a namespace apart from the live one.
+
+    `scope` is empty for a statement of the module, and the qualified name of a class for one of that class's body.
+    """
+
+    scope: str = ""
+    text: Text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Side:
+    """What one side of a module is compiled and computed with.
+
+    `futures` are the names of the ``__future__`` features that the module turns on.  `imports` are all import
+    statements outside functions, in source order and each on a line of its own, because the compiler's choice of
+    instructions depends on them.  `program` are the statements to run, in source order.
+    """
+
+    futures: tuple[str, ...] = ()
+    imports: tuple[str, ...] = ()
+    program: tuple[Statement, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FunctionEdit:
+    """A function or method whose body, defaults, annotations or docstring change, or that is new or gone.
+
+    `qualname` is as in ``__qualname__``, private names unmangled; never of a function inside a function (the outermost
+    is taken whole).  The texts hold the whole definition, decorators included; `before` is ``None`` for a new one and
+    `after` for one that goes.  The decorators are the same on both sides: a function whose decorators change is a
+    :class:`NameEdit`.  With `defaults`, the default values (not only their text) may differ between the sides and are
+    computed; else the live ones stay.
+
+    `accessor` tells the functions of one property apart: ``"fget"``, ``"fset"``, ``"fdel"``.  `index` and `count` tell
+    of definitions under one name outside a property (an ``if`` and its ``else``) which one this is, and of how many.
+    """
+
+    qualname: str
+    before: Text | None
+    after: Text | None
+    defaults: bool = False
+    accessor: Literal["", "fget", "fset", "fdel"] = ""
+    index: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NameEdit:
+    """A name of the module (``"LIMIT"``) or of a class (``"Retry.DEFAULT"``) whose value the programs compute.
+
+    ``changed``: its own text differs.  ``derived``: its text is the same, but it is computed from what changed.
+    ``added`` and ``removed``: only one side has it.
+    """
+
+    qualname: str
+    kind: Literal["changed", "derived", "added", "removed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttributeDefault:
+    """An instance attribute that the new ``__init__`` sets, new code reads, and objects that exist already lack.
+
+    `expression` is what it starts as, taken from the source; it depends on nothing but names of the module.  With
+    `shared`, its value never changes in place, so that one can serve all objects; else each object gets its own.
+    An empty `expression` says that the source does not tell: `reason` says why, and the patch does not go into a process
+    that has such objects.
+    """
+
+    class_qualname: str
+    name: str
+    expression: str
+    shared: bool = True
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModuleEdit:
+    """What changes in one module.  `path` is that of its file inside the tree, with ``/``.
+
+    `whole` is the source of a module that the before side does not have; nothing else is set then.
+    """
+
+    module: str
+    path: str
+    before: Side = Side()
+    after: Side = Side()
+    functions: tuple[FunctionEdit, ...] = ()
+    names: tuple[NameEdit, ...] = ()
+    attributes: tuple[AttributeDefault, ...] = ()
+    whole: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obstacle:
+    """What the fix needs and cannot be done live, found when the patch was built: it refuses the patch.
+
+    `target` is ``"module:qualname"`` or ``"module"``.  An obstacle in a module that a process has not imported does not
+    count there: what is not there need not be changed.
+    """
+
+    code: str
+    target: str
+    found: str
+    expected: str
+    action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanEntry:
+    """What became of one difference between the trees.
+
+    `target` is ``"module:qualname"`` or a path in the tree; `what` says what differs ("function", "constant", ...).
+    `verdict`: ``taken``; ``needed`` by `why`; ``left-out`` because of `why`; ``cannot`` be done live because of `why`.
+    """
+
+    target: str
+    what: str
+    verdict: Literal["taken", "needed", "left-out", "cannot"]
+    why: str = ""
