@@ -1,3 +1,4 @@
+# ruff: noqa: E501  # a shape is read faster in one line
 """A text cut out of its file parses by itself, to the same syntax, with the lines that it has there."""
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -41,14 +43,19 @@ def texts_in(source: str) -> dict[str, Text]:
 
 
 def test_a_definition_in_a_class_moves_to_the_margin_with_its_decorators():
-    found = texts_in("class C:\n    x = 1\n\n    @a\n    # why\n    @b(\n  2)\n    def m(self):\n        return 1  # one\n")
+    found = texts_in(
+        "class C:\n    x = 1\n\n    @a\n    # why\n    @b(\n  2)\n    def m(self):\n        return 1  # one\n"
+    )
     assert found["m"] == Text(source="@a\n# why\n@b(\n2)\ndef m(self):\n    return 1  # one\n", line=4)
 
 
 def test_the_inside_of_a_string_stays_as_it_is():
     source = 'class C:\n    def m(self):\n        """Says.\n\n        more\n    """\n        return """a\n        b\n  c""" + \'d\\\n        e\'\n'
     text = texts_in(source)["m"]
-    assert text.source == 'def m(self):\n    """Says.\n\n        more\n    """\n    return """a\n        b\n  c""" + \'d\\\n        e\'\n'
+    assert (
+        text.source
+        == 'def m(self):\n    """Says.\n\n        more\n    """\n    return """a\n        b\n  c""" + \'d\\\n        e\'\n'
+    )
     assert textwrap.dedent("".join(source_lines(source)[1:])) != text.source
 
 
@@ -59,7 +66,7 @@ def test_the_inside_of_a_string_stays_as_it_is():
         'f"""{\n        x = }"""',
         'f"""{{\n        {x:>5}\n        """ f"""\n        {f\'\'\'\n        {x}\n        \'\'\'}"""',
         'rb"""\n        a"""',
-        '("a"\n        "b"\n  \'\'\'c\n        \'\'\'\n)',
+        "(\"a\"\n        \"b\"\n  '''c\n        '''\n)",
     ],
 )
 def test_literals_over_several_lines(literal: str):
@@ -77,7 +84,9 @@ def test_literals_over_several_lines(literal: str):
 
 @pytest.mark.skipif(sys.version_info < (3, 14), reason="template strings")
 def test_a_template_string():
-    assert "\n        b" in texts_in('class C:\n    def m(self, x):\n        return t"""{x}\n        b"""\n')["m"].source
+    assert (
+        "\n        b" in texts_in('class C:\n    def m(self, x):\n        return t"""{x}\n        b"""\n')["m"].source
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,8 +125,7 @@ def test_the_first_line_is_that_of_the_first_decorator():
 @pytest.mark.parametrize("module", [ast, json.decoder, textwrap, types], ids=lambda module: module.__name__)
 def test_every_statement_of_real_files(module: types.ModuleType):
     assert module.__file__ is not None
-    with open(module.__file__, encoding="utf-8") as file:
-        assert texts_in(file.read())
+    assert texts_in(Path(module.__file__).read_text(encoding="utf-8"))
 
 
 @given(

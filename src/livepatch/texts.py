@@ -1,7 +1,7 @@
 """A definition or statement cut out of its file so that it parses by itself and still means what it means there.
 
-Only indentation is taken away.  Whatever stands inside a string literal is kept to the byte: the lines of a docstring, of
-an f-string (whose ``{x = }`` shows its own blanks) or of a string with a backslash at the end of its line.  Plain
+Only indentation is taken away.  Whatever stands inside a string literal is kept to the byte: the lines of a docstring,
+of an f-string (whose ``{x = }`` shows its own blanks) or of a string with a backslash at the end of its line.  Plain
 ``textwrap.dedent`` would shift them, or, where they reach the margin, leave the definition indented.
 """
 
@@ -12,6 +12,7 @@ import io
 import tokenize
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
+from typing import Any
 
 from livepatch.edits import Text
 
@@ -19,7 +20,7 @@ __all__ = ["dedented", "first_line", "source_lines", "text_of"]
 
 
 def source_lines(source: str) -> list[str]:
-    r"""The lines of a file as the compiler counts them, each ending in ``\n`` (``str.splitlines`` also cuts at form feeds)."""
+    r"""The lines of a file as the compiler counts them, each with its ``\n``; ``splitlines`` cuts at form feeds."""
     return io.StringIO(source, newline=None).readlines()
 
 
@@ -29,7 +30,7 @@ def text_of(lines: Sequence[str], node: ast.stmt) -> Text:
 
 
 def first_line(lines: Sequence[str], node: ast.stmt) -> int:
-    """The number, from 1, of the line at which a statement starts: of the ``@`` of its first decorator, if it has any."""
+    """The number, from 1, of the line at which a statement starts, or the ``@`` of its first decorator."""
     decorators = getattr(node, "decorator_list", ())
     line: int = decorators[0].lineno if decorators else node.lineno
     while decorators and line > 1 and not lines[line - 1].lstrip().startswith("@"):
@@ -132,7 +133,7 @@ def _layout(own: list[str]) -> tuple[set[int], dict[int, int]]:
 
 def _same_syntax(one: ast.AST, other: ast.AST) -> bool:
     """Whether two trees are equal but for positions."""
-    pairs: list[tuple[object, object]] = [(one, other)]
+    pairs: list[tuple[Any, Any]] = [(one, other)]
     while pairs:
         a, b = pairs.pop()
         if type(a) is not type(b):

@@ -1,7 +1,7 @@
 """Where two code objects differ, told by the source that gave one of them.
 
-The walk over both takes values and not numbers: a constant is what it is and not where it stands in a table, a jump is a
-jump wherever it goes.  So the first difference is where the source was changed, and not the first jump across it.
+The walk over both takes values and not numbers: a constant is what it is and not where it stands in a table, a jump is
+a jump wherever it goes.  So the first difference is where the source was changed, and not the first jump across it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from opcode import hasjabs, hasjrel, opname
 from types import CodeType
+from typing import Any
 
 from livepatch.edits import Text
 from livepatch.engine.code import kind_of
 from livepatch.engine.pace import breathe, paced
 
-__all__ = ["Mismatch", "differs_where", "same_constant", "same_shape"]
+__all__ = ["Mismatch", "differs_where", "same_constant", "same_shape", "shown_at"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,24 +75,24 @@ def same_shape(live: CodeType, compiled: CodeType) -> bool:
     )
 
 
-def same_constant(one: object, other: object) -> bool:
-    """Whether two constants are of the very same type and value: ``True`` is not ``1``, nor ``-0.0`` the same as ``0.0``."""
+def same_constant(one: Any, other: Any) -> bool:
+    """Whether two constants are of the very same type and value: ``True`` is not ``1``, and ``-0.0`` is not ``0.0``."""
     kind = type(one)
     if kind is not type(other):
         return False
     if kind is CodeType:
-        return same_shape(one, other)  # type: ignore[arg-type]
+        return same_shape(one, other)
     if kind is tuple:
-        return len(one) == len(other) and all(map(same_constant, one, other))  # type: ignore[arg-type]
+        return len(one) == len(other) and all(map(same_constant, one, other))
     if kind is frozenset:
-        return one == other and {*map(_key, one)} == {*map(_key, other)}  # type: ignore[call-overload]
+        return {*map(_key, one)} == {*map(_key, other)}
     if kind is slice:
-        return same_constant((one.start, one.stop, one.step), (other.start, other.stop, other.step))  # type: ignore[attr-defined]
+        return same_constant((one.start, one.stop, one.step), (other.start, other.stop, other.step))
     if kind is float or kind is complex:
         return repr(one) == repr(other)
     if kind in _PLAIN:
-        return one == other
-    return one is other  # no compiler makes such a constant
+        return bool(one == other)
+    return one is other  # None, the ellipsis; and no compiler makes anything else
 
 
 _PLAIN = (int, str, bytes, bool)
@@ -105,7 +106,7 @@ def _key(value: object) -> object:
 
 
 def _static_attributes(live: CodeType, compiled: CodeType, mine: object, theirs: object) -> bool:
-    """Whether both are the ``__static_attributes__`` of a class: on 3.13 in the order of a set of strings, so in any."""
+    """Whether both are the ``__static_attributes__`` of a class, which on 3.13 are in the order of a set: in any."""
     if type(mine) is not tuple or type(theirs) is not tuple or sorted(map(repr, mine)) != sorted(map(repr, theirs)):
         return False
     return _stored_as(live, mine) == _stored_as(compiled, theirs) == {"__static_attributes__"}
@@ -140,33 +141,35 @@ def _steps(code: CodeType) -> list[_Step]:
 def _same_step(mine: _Step | None, theirs: _Step | None) -> bool:
     if mine is None or theirs is None or mine[0] != theirs[0]:
         return False
-    a, b = mine[1], theirs[1]
-    if isinstance(a, CodeType) and isinstance(b, CodeType):
-        return same_shape(a, b)
-    if isinstance(a, tuple) and isinstance(b, tuple) or type(a) in (float, complex):
-        return same_constant(a, b) or repr(a) == repr(b)
-    return type(a) is type(b) and a == b
+    return same_constant(mine[1], theirs[1])
 
 
-def differs_where(live: CodeType, compiled: CodeType, text: Text) -> Mismatch:
+def differs_where(live: CodeType, compiled: CodeType, text: Text, *, moved: int = 0) -> Mismatch:
     """The first line of the source at which the live code is another than the code that was compiled from it.
 
-    `compiled` has the lines of the file, and `text` is the definition that it is from.
+    `compiled` has the lines of the file, `moved` further down, and `text` is the definition that it is from.
     """
-    return _Telling(text).difference(live, compiled)
+    return _Telling(text, moved).difference(live, compiled)
+
+
+def shown_at(text: Text, line: int, what: str) -> Mismatch:
+    """A mismatch at a line of the file; ``{}`` in `what` stands for the line's number and text."""
+    lines = text.source.split("\n")
+    index = line - text.line
+    shown = lines[index].strip() if 0 <= index < len(lines) else ""
+    where = f"line {line}: `{shown}`" if shown else f"line {line}"
+    return Mismatch(line, shown, what.replace("{}", where))
 
 
 class _Telling:
-    def __init__(self, text: Text) -> None:
+    def __init__(self, text: Text, moved: int) -> None:
         self._lines = text.source.split("\n")
         self._text = text
+        self._moved = moved
 
     def at(self, line: int, what: str) -> Mismatch:
-        """`what` may hold ``{}`` for the line's number and text."""
-        index = line - self._text.line
-        shown = self._lines[index].strip() if 0 <= index < len(self._lines) else ""
-        where = f"line {line}: `{shown}`" if shown else f"line {line}"
-        return Mismatch(line, shown, what.replace("{}", where))
+        """`line` is that of the compiled code."""
+        return shown_at(self._text, line - self._moved, what)
 
     def difference(self, live: CodeType, compiled: CodeType) -> Mismatch:
         found = self._heading(live, compiled)
@@ -228,17 +231,18 @@ class _Telling:
         ):
             if getattr(live, part) != getattr(compiled, part):
                 return self.at(line, f"the function that the process runs {words}: {{}}")
-        return self.at(line, "the code that the process runs was not compiled from the source of {} (constants or names)")
+        return self.at(
+            line, "the code that the process runs was not compiled from the source of {} (constants or names)"
+        )
 
     def _line_of_def(self, compiled: CodeType) -> int:
         """The line of the ``def`` below the decorators with which code begins."""
-        index = compiled.co_firstlineno - self._text.line
-        for i in range(max(index, 0), len(self._lines)):
-            words = self._lines[i].split()[:2]
-            if words[:1] in (["def"], ["class"]) or words == ["async", "def"]:
-                return i + self._text.line
-            if "lambda" in self._lines[i] and compiled.co_name == "<lambda>":
-                break
+        first = self._text.line + self._moved
+        if not compiled.co_name.startswith("<"):
+            for i in range(max(compiled.co_firstlineno - first, 0), len(self._lines)):
+                words = self._lines[i].split()[:2]
+                if words[:1] in (["def"], ["class"]) or words == ["async", "def"]:
+                    return i + first
         return compiled.co_firstlineno
 
     def _line_of_parameter(self, compiled: CodeType, name: str) -> int | None:
@@ -246,9 +250,8 @@ class _Telling:
             tree = ast.parse(self._text.source)
         except SyntaxError:
             return None
-        lines = [
-            node.lineno + self._text.line - 1 for node in ast.walk(tree) if isinstance(node, ast.arg) and node.arg == name
-        ]
+        shift = self._text.line + self._moved - 1
+        lines = [node.lineno + shift for node in ast.walk(tree) if isinstance(node, ast.arg) and node.arg == name]
         return min((line for line in lines if line >= compiled.co_firstlineno), default=None)
 
 
