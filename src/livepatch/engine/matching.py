@@ -11,21 +11,18 @@ from types import CodeType
 from livepatch.edits import Text
 from livepatch.engine.code import nested_codes
 from livepatch.engine.compiling import Context, compile_at, compile_function, surroundings_of
-from livepatch.engine.defaults import Defaults, OpenDefault, defaults_match
+from livepatch.engine.default_values import Defaults, OpenDefault, defaults_match
 from livepatch.engine.differing import Mismatch, differs_where, same_shape
-from livepatch.engine.evidence import DiskSays, disk_says
 from livepatch.engine.pace import breathe
 
 __all__ = [
     "Context",
     "Defaults",
-    "DiskSays",
     "Mismatch",
     "OpenDefault",
     "compile_function",
     "defaults_match",
     "differs_where",
-    "disk_says",
     "matches",
 ]
 
