@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 
 # Ground first. Rooms of one floor may import each other.
 FLOORS = (
-    {"errors", "events", "report", "edits"},
+    {"errors", "events", "report", "edits", "texts"},
     {"patch"},
     {"engine"},
     {"compat"},
