@@ -23,6 +23,7 @@ _MILDER: dict[str, Severity] = {
     "closures-left-behind": "warning",
     "defaults-of-the-maker": "warning",
     "heap-not-walked": "info",
+    "not-in-process": "info",
 }
 
 
@@ -321,12 +322,14 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
         )
     for problem in broken_calls(*facts.parameters):
         yield _finding(
-            "error",
+            # A fix built from the upstream release changes the callers that the package has along with it.
+            "warning" if facts.proved else "error",
             "parameters",
             target,
             f"the replacement breaks {problem}",
             "every call that the old side took",
-            "give new parameters defaults, and keep the old names",
+            "see who calls it from outside the package" if facts.proved
+            else "give new parameters defaults, and keep the old names",
         )
     yield from _notes(facts, environment)
 

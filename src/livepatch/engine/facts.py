@@ -34,6 +34,8 @@ class TargetFacts:
     covers: str | None
     alias_of: str
     variants: int
+    proved: bool = False
+    """Whether the patch carries the before side, and the process was seen to run it."""
 
 
 @dataclass(slots=True)
