@@ -163,7 +163,7 @@ def dict_of(owner: object) -> dict[str, Any] | None:
     """An instance's own ``__dict__``, whatever its class says about attributes; ``None`` if it has none."""
     for kind in type(owner).__mro__:
         found = namespace_of(kind).get("__dict__")
-        if type(found) is types.GetSetDescriptorType:
+        if type(found) in (types.GetSetDescriptorType, types.MemberDescriptorType):
             namespace = found.__get__(owner)
             return namespace if type(namespace) is dict else None
     return None
