@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livepatch.bundle.build import build as build
     from livepatch.engine.frames import InFlight as InFlight
     from livepatch.engine.frames import Stuck as Stuck
     from livepatch.engine.modes import At as At
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives; its module is imported when the name is first used.
 _HOMES = {
+    "livepatch.bundle.build": ("build",),
     "livepatch.report": ("Finding", "Report"),
     "livepatch.errors": (
         "AuditError",

@@ -1,0 +1,1 @@
+"""Patches as files, and patches built from two source trees."""
