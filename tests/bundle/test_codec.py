@@ -76,6 +76,13 @@ def test_a_file_holds_every_field_of_every_part():
     assert set(tree["plan"][0]) == fields["PlanEntry"]
 
 
+@pytest.mark.parametrize("size", [1, 31, 32, 255, 256, 65_535, 65_536, 1_000_000])
+def test_texts_of_every_length(size):
+    edit = ModuleEdit(module="a", path="a.py", whole="é" + "x" * (size - 1))
+    contents = dataclasses.replace(PLAIN, edits=(edit,))
+    assert decode(encode(contents)) == contents
+
+
 def test_a_digest_is_of_the_bytes():
     assert digest(b"") == "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
