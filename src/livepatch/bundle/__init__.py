@@ -1,1 +1,1 @@
-"""Patches as files, and patches built from two source trees."""
+"""Patches as files: made from two source trees, written down, read back."""
