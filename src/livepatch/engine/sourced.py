@@ -18,7 +18,7 @@ from livepatch.engine.locate import Found, find
 from livepatch.engine.matching import Context, matches
 from livepatch.engine.ondisk import disk_says
 from livepatch.engine.pace import paced
-from livepatch.engine.reconcile import Sides
+from livepatch.engine.reconcile import ModuleSides, Sides
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.scratch import Scratch, ScratchError
 from livepatch.patch import Target
@@ -131,11 +131,14 @@ class _Edits:
         brought = {edit.module: new_module(edit, self.modules) for edit in runs if edit.whole is not None}
         for name, module in brought.items():
             after.add_module(name, new_module_like(module))
+        live = {**self.modules, **brought}
         sides = Sides(
-            before={name: vars(module) for name, module in before.modules.items()},
-            after={name: vars(module) for name, module in after.modules.items()},
-            live={**self.modules, **brought},
-            edited=frozenset((e.module, f.qualname) for e in edits for f in e.functions if f.before and f.after),
+            [
+                ModuleSides(name, vars(live[name]), vars(before.modules.get(name, module)), vars(module))
+                for name, module in after.modules.items()
+            ],
+            names=[f"{edit.module}:{name.qualname}" for edit in edits for name in edit.names],
+            elsewhere=[f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after],
         )
         try:
             for edit in runs:
@@ -151,7 +154,7 @@ class _Edits:
             for edit in edits:
                 made.take(edit, self.found.get(edit.module, ()))
         finally:
-            left = registries.clean([*sides.before.values(), *sides.after.values()]) if registries else []
+            left = registries.clean([vars(m) for s in (before, after) for m in s.modules.values()]) if registries else []
         if left:
             self.out.note(
                 ", ".join(sorted(tops)),

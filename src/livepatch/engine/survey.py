@@ -15,7 +15,7 @@ from livepatch.engine.attributes import assign, follow_aliases, wrap
 from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint, kind_of, parameters_of
-from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.places import item_of, slot_of, value_of
 from livepatch.engine.disk import Disk
 from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
 from livepatch.engine.facts import Survey, TargetFacts
@@ -162,8 +162,15 @@ class _Surveyor:
             self._new_attribute(attribute)
         for owner, name, label in made.gone:
             self.out.put(owner, name, ABSENT, label)
-        for write in made.writes:
-            self.out.put_in(write)
+        for slot, value in made.writes:
+            self.out.put_in(slot, value)
+        for name, module in made.modules:
+            self.out.put_in(item_of(self.modules, name, f"sys.modules[{name!r}]"), module)
+            parent, _, last = name.rpartition(".")
+            if parent in self.modules:
+                self.out.put(self.modules[parent], last, module, name)
+        for place, value in made.replaced:
+            self.assignments.append((ValueFor(place.target, value), place))
 
     def _closures(self) -> None:
         """Name the live closures that cannot follow their maker."""
