@@ -245,10 +245,12 @@ class Contents:
     has put there since: entries under other keys of a dict, items at the end of a list.
     """
 
-    __slots__ = ("__weakref__", "items")
+    __slots__ = ("__weakref__", "instead_of", "items")
 
-    def __init__(self, items: tuple[Entry, ...]) -> None:
+    def __init__(self, items: tuple[Entry, ...], instead_of: Contents | None = None) -> None:
         self.items = items
+        self.instead_of = instead_of
+        """What was there when these were asked for: it must stay known, as these may be part of it."""
 
     def are_in(self, live: tuple[Entry, ...]) -> bool:
         """Whether a container that holds `live` has these contents."""
@@ -295,12 +297,15 @@ def _known(reference: Callable[[], object | None]) -> list[Contents]:
     return [contents for known in reference.known if (contents := known()) is not None]
 
 
-def _now(reference: Callable[[], object | None], live: tuple[Entry, ...], *, exact: bool = False) -> Contents:
+def _now(
+    reference: Callable[[], object | None], live: tuple[Entry, ...], instead_of: Contents | None = None
+) -> Contents:
+    """The known contents that a container with the items `live` has; those that are `instead_of` others, exactly."""
     found = [known for known in _known(reference) if known.are_in(live)]
-    found = [known for known in found if not exact or len(known.items) == len(live)]
+    found = [known for known in found if instead_of is None or len(known.items) == len(live)]
     if found:
         return max(found, key=lambda known: len(known.items))
-    made = Contents(live)
+    made = Contents(live, instead_of)
     assert isinstance(reference, _Holding)
     reference.known.append(weakref.ref(made))
     return made
@@ -312,9 +317,10 @@ def wanted_contents(slot: Slot, items: Iterable[Entry]) -> Contents:
     What the owner holds beyond what it is known to hold is somebody else's, and is left out here: it stays anyhow.
     """
     live = listed(slot.owner)
-    others = _now(slot.reference, live).others(live)
+    now = _now(slot.reference, live)
+    others = now.others(live)
     kept = tuple(item for item in items if not any(_identical(item, other) for other in others))
-    return _now(slot.reference, kept, exact=True)
+    return _now(slot.reference, kept, instead_of=now)
 
 
 def _merged(owner: object, held: Contents, wanted: Contents) -> tuple[Entry, ...]:

@@ -58,8 +58,10 @@ class Reconciler:
         self._relink = Relinker(sides, self._counterpart)
         self._writes: dict[Slot, object] = {}
         self._after: dict[Slot, object] = {}
-        self._followed: dict[int, tuple[object, object, object]] = {}
-        """By the id of a live object: it, what the after side has in its place, and what goes there."""
+        self._followed: dict[int, tuple[object, object]] = {}
+        """By the id of a live object that is changed in place: it, and what it shall become."""
+        self._replaced: dict[tuple[int, int], tuple[object, object, object]] = {}
+        """By the ids of a live object and what the after side has in its place: these, and what goes there."""
         self._open: set[int] = set()
         """The ids of what is being carried over: no live object stands for these."""
 
@@ -69,7 +71,7 @@ class Reconciler:
         `before` and `after` may be :data:`~livepatch.engine.stack.ABSENT`.  Changes nothing live.
         """
         label = label or str(slot)
-        kept = dict(self._writes), dict(self._after), dict(self._followed)
+        kept = dict(self._writes), dict(self._after), dict(self._followed), dict(self._replaced)
         seen = set(self._writes)
         try:
             live = value_of(slot)
@@ -77,11 +79,11 @@ class Reconciler:
             if new is not live:
                 self._write(slot, new, after, label)
         except CannotFollow as answer:
-            self._writes, self._after, self._followed = kept
+            self._writes, self._after, self._followed, self._replaced = kept
             return Outcome(refusal=answer.refusal)
         writes = tuple((each, value) for each, value in self._writes.items() if each not in seen)
         replaced = tuple(
-            (old, new) for key, (old, _, new) in self._followed.items() if key not in kept[2] and new is not old
+            (old, new) for key, (old, _, new) in self._replaced.items() if key not in kept[3] and new is not old
         )
         return Outcome(writes, None, replaced)
 
@@ -146,21 +148,23 @@ class Reconciler:
         if type(live) in PLAIN:
             self._must_correspond(live, before, path)
             return self._relink(after, path)
+        if (id(live), id(after)) in self._replaced:
+            return self._replaced[id(live), id(after)][2]
         known = self._followed.get(id(live))
-        if known is not None:
-            if known[1] is not after and not self._same(known[1], after, root=True):
-                raise CannotFollow(_splits(path, live))
-            return known[2]
         change = self._changer(live, before, after)
         if change is None:
             self._must_correspond(live, before, path, root=root)
             new = self._rebuilt(live, before, after, path)
-            self._followed[id(live)] = (live, after, new)
+            self._replaced[id(live), id(after)] = (live, after, new)
             if type(after) not in PLAIN:
                 self._relink.know(after, new)
             return new
+        if known is not None:
+            if known[1] is not after and not self._same(known[1], after, root=True):
+                raise CannotFollow(_splits(path, live))
+            return live
         # While its parts are followed they may lead back to it.
-        self._followed[id(live)] = (live, after, live)
+        self._followed[id(live)] = (live, after)
         self._relink.know(after, live)
         change(live, before, after, path)
         return live
@@ -244,11 +248,20 @@ class Reconciler:
 
     def _attributes(self, live: object, spaces: list[Any], path: str) -> None:
         mine, was, shall = spaces
+        changed: dict[str, tuple[object, object]] = {}
         for name in {**was, **shall}:
             values = [space.get(name, ABSENT) for space in (mine, was, shall)]
             new = self._follow(*values, f"{path}.{name}")
             if new is not values[0]:
-                self._write(slot_of(live, name, f"{path}.{name}"), new, values[2], f"{path}.{name}")
+                changed[name] = (new, values[2])
+        gone = [name for name in mine if name in changed and changed[name][0] is ABSENT]
+        if mine is dict_of(live) and gone and (gone != [*mine][-len(gone) :] or len(gone) < len(changed)):
+            # Put back one by one, they would come back at the end.
+            entries = {**mine, **{name: new for name, (new, _) in changed.items()}}
+            self._refill(mine, [pair for pair in entries.items() if pair[1] is not ABSENT], ABSENT, path)
+            return
+        for name, (new, after) in changed.items():
+            self._write(slot_of(live, name, f"{path}.{name}"), new, after, f"{path}.{name}")
 
     def _function(self, live: FunctionType, before: FunctionType, after: FunctionType, path: str) -> None:
         if not same_code(before.__code__, after.__code__):
@@ -274,7 +287,7 @@ class Reconciler:
         for i, name in enumerate(live.__code__.co_freevars):
             cells = [(each.__closure__ or ())[i] for each in (live, before, after)]
             self._follow(*cells, f"{path}<{name}>")
-        own = [dict_of(each) or {} for each in (live, before, after)]
+        own = [{} if space is None else space for space in map(dict_of, (live, before, after))]
         self._attributes(live, own, path)
 
     def _class(self, live: type, before: type, after: type, path: str) -> None:
