@@ -1,4 +1,4 @@
-"""What an object consists of, read without asking it: no descriptor, ``__eq__``, ``__hash__`` or ``__repr__`` of its own.
+"""What an object consists of, read without asking it: no descriptor, ``__eq__`` or ``__repr__`` of its own.
 
 An object of a class that is written in Python has attributes, in its ``__dict__`` and in slots, over the value of the
 native type that it derives from.  Of the native types below the parts are known.  All others are opaque.
@@ -65,9 +65,9 @@ def is_native(kind: type) -> bool:
     for name, value in list(namespace_of(kind).items()):
         if type(value) in _NATIVE_PARTS and value.__objclass__ is kind:
             return True
-        if type(value) is types.GetSetDescriptorType and value.__objclass__ is kind:
-            if name not in ("__dict__", "__weakref__"):
-                return True
+        own = type(value) is types.GetSetDescriptorType and value.__objclass__ is kind
+        if own and name not in ("__dict__", "__weakref__"):
+            return True
     return False
 
 

@@ -57,6 +57,7 @@ def _subclasses(kind: type) -> Iterator[type]:
     """All classes that derive from one, each after those that it derives from."""
     found: dict[type, None] = {}
     left = [kind]
+    each: type
     while left:
         for each in type.__subclasses__(left.pop()):
             found[each] = None

@@ -170,6 +170,7 @@ def _functions(value: object) -> list[tuple[str, object]]:
 
 
 def unmangled(name: str, owner: type) -> str:
+    """A member's name as the source has it."""
     stem = "_" + owner.__name__.lstrip("_")
     return name.removeprefix(stem) if name.startswith(f"{stem}__") and not name.endswith("__") else name
 
@@ -278,7 +279,9 @@ class Comparison:
         return (
             self._same_class(type(one), type(other), path)
             and self._same(one.__bases__, other.__bases__, f"{path}.__bases__")
-            and self._dicts(members_of(one).items(), members_of(other).items(), path, form="{path}.{key}", ordered=False)
+            and self._dicts(
+                members_of(one).items(), members_of(other).items(), path, form="{path}.{key}", ordered=False
+            )
         )
 
     def _instances(self, one: Any, other: Any, path: str) -> bool:
@@ -307,11 +310,14 @@ class Comparison:
         return mine == id(other) and its == id(one)
 
     def _attributes(self, one: object, other: object, path: str) -> bool:
-        return self._dicts(attributes_of(one).items(), attributes_of(other).items(), path, form="{path}.{key}", ordered=False)
+        return self._dicts(
+            attributes_of(one).items(), attributes_of(other).items(), path, form="{path}.{key}", ordered=False
+        )
 
     def _contents(self, one: Any, other: Any, path: str) -> bool:
         if is_a(one, dict):
             return self._dicts(dict.items(one), dict.items(other), path)
+        kind: Any
         for kind in (list, tuple, deque):
             if is_a(one, kind):
                 return self._sequences([*_iter(kind, one)], [*_iter(kind, other)], path, tail=kind is not tuple)
@@ -323,9 +329,7 @@ class Comparison:
     def _sequences(self, one: list[object], other: list[object], path: str, *, tail: bool) -> bool:
         if len(one) != len(other) and not (self._live and tail and len(one) > len(other)):
             return self._differ(path, f"{len(one)} items", f"{len(other)}")
-        return all(
-            self._same(mine, its, f"{path}[{i}]") for i, (mine, its) in enumerate(zip(one, other, strict=False))
-        )
+        return all(self._same(mine, its, f"{path}[{i}]") for i, (mine, its) in enumerate(zip(one, other, strict=False)))
 
     def _dicts(
         self,
@@ -351,9 +355,7 @@ class Comparison:
         )
 
     def _sets(self, one: list[object], other: list[object], path: str, *, more: bool) -> bool:
-        mine, its = table(
-            self._sides, zip(one, one, strict=True), zip(other, other, strict=True), live=self._live
-        )
+        mine, its = table(self._sides, zip(one, one, strict=True), zip(other, other, strict=True), live=self._live)
         if its.keys() - mine.keys() or (mine.keys() - its.keys() and not (self._live and more)):
             return self._differ(path, f"other members ({len(one)})", f"these {len(other)}")
         return True
@@ -392,8 +394,9 @@ def _iter(kind: Any, value: object) -> Iterator[object]:
 def _equal_bases(base: type, one: Any, other: Any) -> bool:
     """Whether the plain values in two objects of a class derived from a plain type are equal."""
     if base in (int, str, bytes, float, complex):
-        read = {int: int.__int__, str: str.__str__, float: float.__float__}.get(base)
-        plain = [read(each) if read else base.__getnewargs__(each) for each in (one, other)]  # type: ignore[attr-defined]
+        read: Any = {int: int.__int__, str: str.__str__, float: float.__float__}.get(base)
+        kind: Any = base
+        plain = [read(each) if read is not None else kind.__getnewargs__(each) for each in (one, other)]
         return repr(plain[0]) == repr(plain[1])
     return True
 

@@ -1,6 +1,6 @@
 """The kinds of places that a patch may write: how one is named, what it holds, and which calls store to it.
 
-Every store is a call of the interpreter's own C code with ready arguments, so that many of them can be made in one step.
+Every store is a call of the interpreter's own C code with ready arguments, so that many of them can be one step.
 Nothing that the program defines is asked: no ``__setattr__``, no ``__setitem__``, no ``__eq__``.
 """
 
@@ -127,7 +127,9 @@ def refuses_stores(slot: Slot) -> str | None:
     if slot.kind == "member" and is_a(owner, set):
         if type(owner) is not set:
             return f"{kind} may have its own way of storing members"
-        return None if _hashes_plainly(slot.key) else f"a member whose hash is computed by {type(slot.key).__qualname__}"
+        return (
+            None if _hashes_plainly(slot.key) else f"a member whose hash is computed by {type(slot.key).__qualname__}"
+        )
     if slot.kind in ("item", "contents", "member"):
         return f"{kind} is no dict, list or set"
     if slot.kind == "attribute" and dict_of(owner) is None and descriptor_of(owner, slot.name) is None:
@@ -162,7 +164,7 @@ _delete_member: Any = types.MemberDescriptorType.__delete__
 def dict_of(owner: object) -> dict[str, Any] | None:
     """An instance's own ``__dict__``, whatever its class says about attributes; ``None`` if it has none."""
     for kind in type(owner).__mro__:
-        found = namespace_of(kind).get("__dict__")
+        found: Any = namespace_of(kind).get("__dict__")
         if type(found) in (types.GetSetDescriptorType, types.MemberDescriptorType):
             namespace = found.__get__(owner)
             return namespace if type(namespace) is dict else None
@@ -324,7 +326,7 @@ def wanted_contents(slot: Slot, items: Iterable[Entry]) -> Contents:
 
 
 def _merged(owner: object, held: Contents, wanted: Contents) -> tuple[Entry, ...]:
-    """What a container shall hold when it leaves `held` for `wanted`: those items, and after them what others put there."""
+    """What a container holds once it has left `held` for `wanted`: those items, and then what others put there."""
     live = listed(owner)
     if not held.are_in(live):
         raise TransitionError(
@@ -364,8 +366,8 @@ def stores(slot: Slot, owner: Any, held: object, value: object) -> list[Store]:
     if slot.kind == "contents":
         assert isinstance(held, Contents)
         assert isinstance(value, Contents)
-        merged = _merged(owner, held, value)
+        merged: Any = _merged(owner, held, value)
         if is_a(owner, dict):
-            return [(dict.clear, owner), (dict.update, owner, {key: held for key, held in merged})]
+            return [(dict.clear, owner), (dict.update, owner, dict(merged))]
         return [(list.__setitem__, owner, slice(None), [item for (item,) in merged])]
     return [(delattr, owner, slot.name) if gone else (setattr, owner, slot.name, value)]

@@ -102,7 +102,9 @@ class Reconciler:
             return ABSENT
         name = key.partition("#")[0]
         if name != key and type(sides.live_at.get(name)) is not type(sides.after_at.get(name)):
-            return ABSENT  # a static method's function, say, does not become that of a class method: who kept it calls it
+            return (
+                ABSENT  # a static method's function, say, does not become that of a class method: who kept it calls it
+            )
         if not sides.changes(key):
             return live if is_class(live) == is_class(value) else ABSENT
         if id(value) in self._open:
@@ -215,7 +217,10 @@ class Reconciler:
         if not all(type(x) is type(live) or one(type(live), type(x), changed=True) for x in (before, after)):
             return None
         base = native_base(type(live))
-        if base in (dict, list, set, object, CellType, OrderedDict) or base.__name__ in ("defaultdict", "SimpleNamespace"):
+        if base in (dict, list, set, object, CellType, OrderedDict) or base.__name__ in (
+            "defaultdict",
+            "SimpleNamespace",
+        ):
             return self._object
         if issubclass(base, BaseException) and type(live) is not base:
             return self._object
@@ -224,7 +229,7 @@ class Reconciler:
     def _object(self, live: Any, before: Any, after: Any, path: str) -> None:
         parts = [parts_of(each) or [] for each in (live, before, after)]
         if type(live) is CellType:
-            new = self._follow(*map(cell_content, (live, before, after)), path)
+            new = self._follow(cell_content(live), cell_content(before), cell_content(after), path)
             if new is not cell_content(live):
                 self._write(slot_of(live, "cell_contents", path), new, cell_content(after), path)
             return
@@ -250,15 +255,16 @@ class Reconciler:
         mine, was, shall = spaces
         changed: dict[str, tuple[object, object]] = {}
         for name in {**was, **shall}:
-            values = [space.get(name, ABSENT) for space in (mine, was, shall)]
+            values = _under(name, mine, was, shall)
             new = self._follow(*values, f"{path}.{name}")
             if new is not values[0]:
                 changed[name] = (new, values[2])
         gone = [name for name in mine if name in changed and changed[name][0] is ABSENT]
-        if mine is dict_of(live) and gone and (gone != [*mine][-len(gone) :] or len(gone) < len(changed)):
+        own = dict_of(live)
+        if own is not None and mine is own and gone and (gone != [*own][-len(gone) :] or len(gone) < len(changed)):
             # Put back one by one, they would come back at the end.
-            entries = {**mine, **{name: new for name, (new, _) in changed.items()}}
-            self._refill(mine, [pair for pair in entries.items() if pair[1] is not ABSENT], ABSENT, path)
+            entries = {**own, **{name: new for name, (new, _) in changed.items()}}
+            self._refill(own, [pair for pair in entries.items() if pair[1] is not ABSENT], ABSENT, path)
             return
         for name, (new, after) in changed.items():
             self._write(slot_of(live, name, f"{path}.{name}"), new, after, f"{path}.{name}")
@@ -269,30 +275,30 @@ class Reconciler:
                 raise _differs(path, Difference("", f"other code of {live.__qualname__}", "that of the before side"))
             self._write(slot_of(live, "__code__", f"{path}.__code__"), after.__code__, after.__code__, path)
         for name in ("__defaults__", "__kwdefaults__"):
-            values = [getattr(each, name) for each in (live, before, after)]
+            values = getattr(live, name), getattr(before, name), getattr(after, name)
             if not self._same(values[1], values[2]):
                 self._must_correspond(values[0], values[1], f"{path}.{name}")
                 if _all(values, tuple):
                     new = self._sequence(*values, f"{path}.{name}")
                 elif _all(values, dict):
-                    new = {
-                        key: self._follow(*(space.get(key, ABSENT) for space in values), f"{path}.{key}")
-                        for key in values[2]
-                    }
+                    new = {key: self._follow(*_under(key, *values), f"{path}.{key}") for key in values[2]}
                 else:
                     new = self._relink(values[2], f"{path}.{name}")
                 self._write(slot_of(live, name, f"{path}.{name}"), new, values[2], f"{path}.{name}")
         if type(before.__doc__) is type(after.__doc__) is str and before.__doc__ != after.__doc__:
             self._write(slot_of(live, "__doc__", f"{path}.__doc__"), after.__doc__, after.__doc__, path)
         for i, name in enumerate(live.__code__.co_freevars):
-            cells = [(each.__closure__ or ())[i] for each in (live, before, after)]
-            self._follow(*cells, f"{path}<{name}>")
+            mine, was, shall = ((each.__closure__ or ())[i] for each in (live, before, after))
+            self._follow(mine, was, shall, f"{path}<{name}>")
         own = [{} if space is None else space for space in map(dict_of, (live, before, after))]
         self._attributes(live, own, path)
 
     def _class(self, live: type, before: type, after: type, path: str) -> None:
         for what, differ in (
-            ("metaclass", not self._sides.is_one(type(before), type(after), changed=True) and type(before) is not type(after)),
+            (
+                "metaclass",
+                not self._sides.is_one(type(before), type(after), changed=True) and type(before) is not type(after),
+            ),
             ("layout", _layout(before) != _layout(after) or _layout(live) != _layout(before)),
         ):
             if differ:
@@ -311,7 +317,7 @@ class Reconciler:
             own = f"{key}.{unmangled(name, live)}"
             if own in self._sides.names or own in self._sides.elsewhere:
                 continue  # it is seen to by itself
-            values = [space.get(name, ABSENT) for space in (mine, was, shall)]
+            values = _under(name, mine, was, shall)
             new = self._follow(*values, f"{path}.{name}")
             if new is values[0]:
                 continue
@@ -482,7 +488,12 @@ def _layout(kind: type) -> tuple[object, ...]:
     return kind.__basicsize__, kind.__itemsize__, kind.__dictoffset__, kind.__weakrefoffset__, native_base(kind)
 
 
-def _all(values: list[object], kind: type) -> bool:
+def _under(name: object, *spaces: Any) -> tuple[Any, Any, Any]:
+    mine, was, shall = spaces
+    return mine.get(name, ABSENT), was.get(name, ABSENT), shall.get(name, ABSENT)
+
+
+def _all(values: tuple[object, ...], kind: type) -> bool:
     return all(type(value) is kind for value in values)
 
 
@@ -504,5 +515,3 @@ def _splits(path: str, value: object) -> Refusal:
         "the same change in every place that shares an object",
         "restart with the fix",
     )
-
-

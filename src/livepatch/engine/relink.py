@@ -230,8 +230,9 @@ class Relinker:
         self.know(function, made)
         for cell in function.__closure__ or ():
             self._relinked(cell, path)
-        for name, value in list((made.__kwdefaults__ or {}).items()):
-            made.__kwdefaults__[name] = self._relinked(value, f"{path}.__kwdefaults__[{name}]")
+        by_keyword: dict[str, Any] = made.__kwdefaults__ or {}
+        for name, value in list(by_keyword.items()):
+            by_keyword[name] = self._relinked(value, f"{path}.__kwdefaults__[{name}]")
         for name, value in list((dict_of(function) or {}).items()):
             made.__dict__[name] = self._relinked(value, f"{path}.{name}")
         return made
@@ -326,13 +327,14 @@ class Relinker:
         return list(attributes_of(value).values())
 
 
-def _cached(value: Any, parts: list[Any]) -> object:
+def _cached(_: Any, parts: list[Any]) -> object:
     maxsize, typed = (*parts[1:], 128, False)[:2] if len(parts) >= 3 else (128, False)
     return functools.lru_cache(maxsize=maxsize, typed=typed)(parts[0])
 
 
 def _property(value: Any, parts: list[Any]) -> object:
-    return property(*parts, value.__doc__)
+    getter, setter, deleter = parts
+    return property(getter, setter, deleter, value.__doc__)
 
 
 REBUILT: dict[type, Callable[[Any, list[Any]], object]] = {
