@@ -50,7 +50,9 @@ def _refusal(kind: type, found: str) -> Refusal:
 
 def _hooks(kind: type) -> bool:
     found = namespace_of(kind).get("__init_subclass__")
-    return not is_native(kind) and (is_function(found) or is_function(getattr(found, "__func__", None)))
+    if is_native(kind) or kind.__module__ == "typing":  # there it only looks at the subclass itself
+        return False
+    return is_function(found) or is_function(getattr(found, "__func__", None))
 
 
 def _subclasses(kind: type) -> Iterator[type]:

@@ -24,6 +24,7 @@ __all__ = [
     "descriptor_of",
     "dict_of",
     "item_of",
+    "items_of",
     "listed",
     "member_of",
     "refuses_stores",
@@ -123,7 +124,7 @@ def refuses_stores(slot: Slot) -> str | None:
         return None if _hashes_plainly(slot.key) else f"a key whose hash is computed by {type(slot.key).__qualname__}"
     if slot.kind == "contents" and (is_a(owner, dict) or is_a(owner, list)):
         own = not (_plainly(owner, "__setitem__", _SETS_ITEMS) and _plainly(owner, "__delitem__", _DELETES_ITEMS))
-        return f"{kind} has its own way of storing items" if own or is_a(owner, OrderedDict) else None
+        return f"{kind} has its own way of storing items" if own else None
     if slot.kind == "member" and is_a(owner, set):
         if type(owner) is not set:
             return f"{kind} may have its own way of storing members"
@@ -288,9 +289,14 @@ def _token(key: object) -> object:
 def listed(owner: object) -> tuple[Entry, ...]:
     """The items of a dict, as (key, value), or of a list, as (value,)."""
     if is_a(owner, dict):
-        return tuple(dict.items(owner))
+        return tuple(items_of(owner))
     assert is_a(owner, list)
     return tuple(zip(list.__iter__(owner)))
+
+
+def items_of(owner: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """The items of a dict in its order, no method of a derived class asked."""
+    return OrderedDict.items(owner) if is_a(owner, OrderedDict) else dict.items(owner)
 
 
 def _known(reference: Callable[[], object | None]) -> list[Contents]:
@@ -368,6 +374,7 @@ def stores(slot: Slot, owner: Any, held: object, value: object) -> list[Store]:
         assert isinstance(value, Contents)
         merged: Any = _merged(owner, held, value)
         if is_a(owner, dict):
-            return [(dict.clear, owner), (dict.update, owner, dict(merged))]
+            base = OrderedDict if is_a(owner, OrderedDict) else dict
+            return [(base.clear, owner), (base.update, owner, dict(merged))]
         return [(list.__setitem__, owner, slice(None), [item for (item,) in merged])]
     return [(delattr, owner, slot.name) if gone else (setattr, owner, slot.name, value)]
