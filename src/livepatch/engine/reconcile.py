@@ -19,12 +19,11 @@ from livepatch.engine.bases import refuses_bases
 from livepatch.engine.code import same_code
 from livepatch.engine.functions import code_of
 from livepatch.engine.graph import Comparison, Difference, ModuleSides, Sides, Table, shown, shown_key, table, unmangled
-from livepatch.engine.namespaces import is_a, is_class, is_function
+from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, owner_name
 from livepatch.engine.places import (
     contents_of,
     dict_of,
     item_of,
-    listed,
     member_of,
     refuses_stores,
     slot_of,
@@ -74,7 +73,7 @@ class Reconciler:
         seen = set(self._writes)
         try:
             live = value_of(slot)
-            new = self._follow(live, before, after, label, root=True)
+            new = self._follow_name(_key_of(slot), live, before, after, label)
             if new is not live:
                 self._write(slot, new, after, label)
         except CannotFollow as answer:
@@ -97,25 +96,27 @@ class Reconciler:
         sides = self._sides
         key = sides.key_of(value)
         live = sides.live_at.get(key, ABSENT) if key is not None else ABSENT
-        if key is None or live is ABSENT or id(value) in self._open or sides.after_at.get(key) is not value:
+        if key is None or live is ABSENT or sides.after_at.get(key) is not value:
             return ABSENT
         name = key.partition("#")[0]
         if name != key and type(sides.live_at.get(name)) is not type(sides.after_at.get(name)):
             return ABSENT  # a static method's function, say, does not become that of a class method: who kept it calls it
         if not sides.changes(key):
             return live if is_class(live) == is_class(value) else ABSENT
-        return self._follow(live, sides.before_at.get(key, ABSENT), value, key, root=True)
+        if id(value) in self._open:
+            return ABSENT
+        return self._follow_name(key, live, sides.before_at.get(key, ABSENT), value, key)
 
-    def _carry(self, value: object, path: str) -> Any:
-        """The value of the after side in a place where no live object can become it."""
-        key = id(value)
-        outer = key in self._open
-        self._open.add(key)
+    def _follow_name(self, key: str, live: object, before: object, after: object, path: str) -> object:
+        """What a name shall stand for.  While that is found out, no live object stands for it."""
+        mine = self._sides.key_of(after) in (key, None) and id(after) not in self._open
+        if mine:
+            self._open.add(id(after))
         try:
-            return self._relink(value, path)
+            return self._follow(live, before, after, path, root=True)
         finally:
-            if not outer:
-                self._open.discard(key)
+            if mine:
+                self._open.discard(id(after))
 
     def _same(self, before: object, after: object, *, root: bool = False) -> bool:
         if before is ABSENT or after is ABSENT:
@@ -141,10 +142,10 @@ class Reconciler:
         if live is after or self._same(before, after, root=root):
             return live
         if before is ABSENT or after is ABSENT or live is ABSENT:
-            return self._come_or_go(live, before, after, path)
+            return self._come_or_go(live, before, after, path, root=root)
         if type(live) in PLAIN:
             self._must_correspond(live, before, path)
-            return self._carry(after, path)
+            return self._relink(after, path)
         known = self._followed.get(id(live))
         if known is not None:
             if known[1] is not after and not self._same(known[1], after, root=True):
@@ -152,9 +153,11 @@ class Reconciler:
             return known[2]
         change = self._changer(live, before, after)
         if change is None:
-            self._must_correspond(live, before, path)
+            self._must_correspond(live, before, path, root=root)
             new = self._rebuilt(live, before, after, path)
             self._followed[id(live)] = (live, after, new)
+            if type(after) not in PLAIN:
+                self._relink.know(after, new)
             return new
         # While its parts are followed they may lead back to it.
         self._followed[id(live)] = (live, after, live)
@@ -162,18 +165,18 @@ class Reconciler:
         change(live, before, after, path)
         return live
 
-    def _come_or_go(self, live: object, before: object, after: object, path: str) -> object:
+    def _come_or_go(self, live: object, before: object, after: object, path: str, *, root: bool) -> object:
         if before is ABSENT:
             if live is not ABSENT:
                 if self._corresponds(live, after):
                     return live
                 raise _differs(path, Difference("", shown(live), "nothing"))
-            return self._carry(after, path)
+            return self._relink(after, path)
         if live is ABSENT:
             if after is ABSENT:
                 return ABSENT
             raise _differs(path, Difference("", "nothing", shown(before)))
-        self._must_correspond(live, before, path)
+        self._must_correspond(live, before, path, root=root)
         return ABSENT
 
     def _write(self, slot: Slot, value: object, after: object, path: str) -> None:
@@ -256,9 +259,15 @@ class Reconciler:
             values = [getattr(each, name) for each in (live, before, after)]
             if not self._same(values[1], values[2]):
                 self._must_correspond(values[0], values[1], f"{path}.{name}")
-                new = self._carry(values[2], f"{path}.{name}")
-                if name == "__defaults__" and _all(values, tuple):
+                if _all(values, tuple):
                     new = self._sequence(*values, f"{path}.{name}")
+                elif _all(values, dict):
+                    new = {
+                        key: self._follow(*(space.get(key, ABSENT) for space in values), f"{path}.{key}")
+                        for key in values[2]
+                    }
+                else:
+                    new = self._relink(values[2], f"{path}.{name}")
                 self._write(slot_of(live, name, f"{path}.{name}"), new, values[2], f"{path}.{name}")
         if type(before.__doc__) is type(after.__doc__) is str and before.__doc__ != after.__doc__:
             self._write(slot_of(live, "__doc__", f"{path}.__doc__"), after.__doc__, after.__doc__, path)
@@ -302,7 +311,7 @@ class Reconciler:
         if self._same(before.__bases__, after.__bases__):
             return
         self._must_correspond(live.__bases__, before.__bases__, f"{path}.__bases__")
-        bases = self._carry(after.__bases__, f"{path}.__bases__")
+        bases = self._relink(after.__bases__, f"{path}.__bases__")
         assert isinstance(bases, tuple)
         refusal = refuses_bases(live, bases)
         if refusal is not None:
@@ -319,7 +328,7 @@ class Reconciler:
             new = self._follow(old[1], held, value, f"{path}[{shown_key(key)}]")
             if new is ABSENT:
                 continue  # taken out by the program itself, and the same on both sides
-            entries[token] = (old[0] if token in mine else self._carry(key, path), new)
+            entries[token] = (old[0] if token in mine else self._relink(key, path), new)
             if new is not old[1]:
                 changed.append(token)
         gone = [token for token in was if token not in shall and token in mine]
@@ -347,7 +356,7 @@ class Reconciler:
     def _list(self, live: Any, before: Any, after: Any, path: str) -> None:
         mine, was, shall = ([*list.__iter__(each)] for each in (live, before, after))
         self._must_correspond_items(mine, was, path)
-        if len(was) == len(shall):
+        if len(was) == len(shall) and not self._moved(was, shall):
             for i, (held, old, new) in enumerate(zip(mine, was, shall, strict=False)):
                 value = self._follow(held, old, new, f"{path}[{i}]")
                 if value is not held:
@@ -362,13 +371,18 @@ class Reconciler:
         for i, (held, old) in enumerate(zip(mine, was, strict=False)):
             self._must_correspond(held, old, f"{path}[{i}]")
 
+    def _moved(self, was: list[object], shall: list[object]) -> bool:
+        """Whether items are at other places on the after side, rather than others at the same places."""
+        changed = [i for i, pair in enumerate(zip(was, shall, strict=True)) if not self._same(*pair)]
+        return any(self._same(was[i], shall[j]) for i in changed for j in changed if i != j)
+
     def _aligned(self, mine: list[object], was: list[object], shall: list[object], path: str) -> list[object]:
         """The items of the after side, those that the before side has too as the live ones."""
         items, at = [], 0
         for i, item in enumerate(shall):
             place = next((j for j in range(at, len(was)) if self._same(was[j], item)), None)
             if place is None:
-                items.append(self._carry(item, f"{path}[{i}]"))
+                items.append(self._relink(item, f"{path}[{i}]"))
             else:
                 items.append(mine[place])
                 at = place + 1
@@ -385,7 +399,7 @@ class Reconciler:
         mine, was, shall = table(self._sides, *pairs, live=True)
         for token, (element, _) in shall.items():
             if token not in was and token not in mine:
-                new = self._carry(element, path)
+                new = self._relink(element, path)
                 self._write(member_of(live, new, f"{path}{{{shown_key(element)}}}"), new, element, path)
         for token in was:
             if token not in shall and token in mine:
@@ -398,17 +412,17 @@ class Reconciler:
         """A new object in the place of one that cannot be changed, with those of its parts that stay."""
         same = type(live) is type(after) or self._sides.is_one(type(live), type(after), changed=True)
         if not same or not isinstance(before, type(before)):
-            return self._carry(after, path)
+            return self._relink(after, path)
         if is_a(live, tuple) and is_a(after, tuple):
             if not attributes_of(after):
                 return self._sequence(live, before, after, path)
-            return self._carry(after, path)
+            return self._relink(after, path)
         rebuild = REBUILT.get(type(live))
         if rebuild is None or not type(live) is type(before) is type(after):
-            return self._carry(after, path)
+            return self._relink(after, path)
         parts = [parts_of(each) or [] for each in (live, before, after)]
         if len({len(each) for each in parts}) != 1:
-            return self._carry(after, path)
+            return self._relink(after, path)
         new = [
             self._follow(mine, was, shall, f"{path}.{step}")
             for (step, mine), (_, was), (_, shall) in zip(*parts, strict=True)
@@ -420,18 +434,25 @@ class Reconciler:
         if own is not None:
             for name, value in (dict_of(after) or {}).items():
                 if name not in own:
-                    own[name] = self._carry(value, f"{path}.{name}")
+                    own[name] = self._relink(value, f"{path}.{name}")
         return made
 
     def _sequence(self, live: Any, before: Any, after: Any, path: str) -> object:
         mine, was, shall = ([*tuple.__iter__(each)] for each in (live, before, after))
-        if len(mine) == len(was) == len(shall):
+        if len(mine) == len(was) == len(shall) and not self._moved(was, shall):
             items = [self._follow(*each, f"{path}[{i}]") for i, each in enumerate(zip(mine, was, shall, strict=True))]
             if all(new is held for new, held in zip(items, mine, strict=True)):
                 return live
         else:
             items = self._aligned(mine, was, shall, path)
         return tuple(items) if type(live) is tuple else tuple.__new__(type(live), items)
+
+
+def _key_of(slot: Slot) -> str:
+    owner = slot.owner
+    if is_class(owner):
+        return f"{owner_name(owner)}.{unmangled(slot.name, owner)}"
+    return f"{owner_name(owner)}:{slot.name}" if is_module(owner) else ""
 
 
 def _same_shape(live: FunctionType, before: FunctionType, after: FunctionType, sides: Sides) -> bool:

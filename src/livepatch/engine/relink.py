@@ -111,6 +111,9 @@ class Relinker:
             seen[id(value)] = value
             if len(seen) > _MOST:
                 raise _not_transferable(path, f"more than {_MOST} objects, not all of which can be looked at")
+            known = self._made.get(id(value))
+            if known is not None and known[1] is not value:
+                ends.append(id(value))
             if id(value) in self._sides.scratch or (id(value) not in made and self._is_made_anew(value)):
                 ends.append(id(value))
             if id(value) in self._sides.scratch or self._is_live(value):
