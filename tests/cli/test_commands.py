@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -458,3 +459,13 @@ def test_a_reader_that_goes_away_is_no_error():
         process.stdout.close()
         assert process.stderr.read() == ""
     assert process.returncode == 0
+
+
+def test_the_document_names_every_option(capsys):
+    document = (SOURCE.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for command in ("build", "show", "check"):
+        section = document.partition(f"## livepatch {command} ")[2].partition("\n## ")[0]
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        options = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", capsys.readouterr().out.partition("options:")[2]))
+        assert options - {"-h", "--help"} == set(re.findall(r"`(--?[a-z][a-z-]*)", section)) - {"--json`"}, command
