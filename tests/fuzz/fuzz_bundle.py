@@ -20,7 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 with atheris.instrument_imports(include=["livepatch"]):
     from livepatch.bundle import codec
-from tests.bundle.patches import of_functions  # noqa: E402  # the path is set above
+from tests.bundle.patches import of_every_part  # noqa: E402  # the path is set above
 
 from livepatch.errors import BundleError  # noqa: E402  # what it imports is not to be instrumented twice
 
@@ -38,7 +38,7 @@ if __name__ == "__main__":
     arguments = sys.argv
     if all(argument.startswith("-") for argument in arguments[1:]):
         seeds = Path(tempfile.mkdtemp(prefix="livepatch-fuzz-"))
-        (seeds / "valid.lpatch").write_bytes(codec.encode(of_functions(1)))
+        (seeds / "valid.lpatch").write_bytes(codec.encode(of_every_part()))
         arguments = [*arguments, str(seeds)]
     atheris.Setup(arguments, read)
     atheris.Fuzz()

@@ -6,8 +6,6 @@ import enum
 from types import ModuleType
 from typing import Final
 
-from livepatch import distribution
-from livepatch.compat.checks import version_findings
 from livepatch.errors import TrustError, spelled
 from livepatch.patch import Patch
 from livepatch.report import Finding, Report, by_weight
@@ -61,6 +59,10 @@ def require_admitted(patch: Patch, trust: object) -> None:
 
 def unadmitted(patch: Patch, modules: dict[str, ModuleType]) -> Report:
     """The report on a patch that is not admitted: that, and what its metadata alone tell."""
+    # A command that only shows a file needs nothing of what changes a process.
+    from livepatch import distribution
+    from livepatch.compat.checks import version_findings
+
     finding = Finding(
         code="unverified",
         severity="error",
