@@ -74,8 +74,9 @@ def surroundings_of(live: CodeType) -> Surroundings:
     generic = tuple(name for name in live.co_freevars if name not in IMPLICIT_CELLS)
     if not generic and live.co_flags & inspect.CO_NESTED:
         generic = (".unused",)  # no function is around it; the scope of the type parameters is one
-    speaking = [code for code in (live, *nested_codes(live)) if "super" in code.co_names] if _LOAD_SUPER else []
-    return Surroundings(generic, any(_LOAD_SUPER.isdisjoint(code.co_code[::2]) for code in speaking))
+    codes = (live, *nested_codes(live))
+    speaks = bool(_LOAD_SUPER) and any("super" in code.co_names for code in codes)
+    return Surroundings(generic, speaks and all(_LOAD_SUPER.isdisjoint(code.co_code[::2]) for code in codes))
 
 
 # Compiling

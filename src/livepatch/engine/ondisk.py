@@ -98,7 +98,7 @@ def disk_says(
     holds = "what the patch was made for" if original else "neither that nor what the patch was made for"
     return _says(
         "upgraded-on-disk",
-        f"{filename} was changed after this process started: the process still runs the {qualname} from before, and the "
+        f"{filename} was changed after this process started: the process still runs the {qualname} from before, the "
         f"file holds {holds}{quoted}",
         "restart the process, then apply the patch" if original else "restart the process, then build the patch anew",
     )

@@ -188,5 +188,3 @@ def new_module_like(module: ModuleType) -> ModuleType:
 
 def _needs_scratch(edit: ModuleEdit) -> bool:
     return bool(edit.names or edit.attributes) or any(f.defaults or f.before is None for f in edit.functions)
-
-
