@@ -142,7 +142,7 @@ def _preamble(futures: tuple[str, ...], imports: tuple[str, ...]) -> tuple[int, 
 
 
 def _definition(context: Context, text: Text, qualname: str, flags: int, line: int) -> FunctionNode:
-    """The syntax of the definition at its lines, without decorators."""
+    """The syntax of the definition at its lines."""
     # Blank lines in front are read faster than something is added to the line of every node.
     blank = min(line - 1, _MOST_BLANK)
     flags |= ast.PyCF_ONLY_AST
@@ -152,7 +152,8 @@ def _definition(context: Context, text: Text, qualname: str, flags: int, line: i
         raise SyntaxError(f"the text is not the definition of {qualname}")
     if line - 1 > blank:
         ast.increment_lineno(node, line - 1 - blank)
-    node.decorator_list = []
+    # Code begins at the line of its first decorator.  What that is does not matter, and would only take time.
+    node.decorator_list = [ast.copy_location(ast.Constant(None), one) for one in node.decorator_list[:1]]
     if node.name == "__annotate__":
         node.args, node.returns = _unannotated(node.args), None  # from 3.14 the code for annotations has that name, too
     return node
