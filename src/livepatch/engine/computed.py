@@ -9,20 +9,25 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.edits import AttributeDefault, FunctionEdit, ModuleEdit, NameEdit, Text
+from livepatch.engine.code import nested_codes
 from livepatch.engine.defaults import attribute_default
 from livepatch.engine.expand import NewAttribute, NewBody
 from livepatch.engine.functions import own
 from livepatch.engine.heap import referrers
+from livepatch.engine.instances import Maker, mended
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
 from livepatch.engine.pace import breathe, paced
-from livepatch.engine.reconcile import Sides, Write, reconcile, relink, same
+from livepatch.engine.graph import Comparison
+from livepatch.engine.places import slot_of
+from livepatch.engine.reconcile import Reconciler, Sides
+from livepatch.engine.relink import CannotFollow
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.scratch import Scratch, ScratchError, parsed
 from livepatch.engine.sides import NewSide
 from livepatch.engine.source import patch_filename
-from livepatch.engine.stack import ABSENT
+from livepatch.engine.stack import ABSENT, Slot
 from livepatch.patch import Target
 
 __all__ = ["Computed", "Sourced"]
@@ -34,7 +39,11 @@ class Sourced:
 
     bodies: list[tuple[NewBody, Found]] = field(default_factory=list)
     attributes: list[NewAttribute] = field(default_factory=list)
-    writes: list[Write] = field(default_factory=list)
+    instances: list[tuple[FunctionType, dict[str, object]]] = field(default_factory=list)
+    """Live instances of nested functions, with the attributes that each shall have."""
+    writes: list[tuple[Slot, object]] = field(default_factory=list)
+    replaced: list[tuple[Place, object]] = field(default_factory=list)
+    """Places of which the object gives way to another, and that one: names elsewhere may hold it too."""
     gone: list[tuple[type, str, str]] = field(default_factory=list)
     modules: list[tuple[str, ModuleType]] = field(default_factory=list)
     notes: list[tuple[str, Refusal]] = field(default_factory=list)
@@ -58,6 +67,7 @@ class Computed:
     ) -> None:
         self.patch_id, self.modules, self.sides, self.out = patch_id, modules, sides, out
         self.before, self.after = scratch
+        self.reconciler = Reconciler(sides)
 
     def take(self, edit: ModuleEdit, found: Iterable[tuple[FunctionEdit, Found]]) -> None:
         """Compute all that an edit changes; `found` are its functions of which the before side was proved."""
@@ -80,11 +90,9 @@ class Computed:
         for attribute, value in paced(list(self.after.namespace(name).items())):
             if attribute in given or attribute == "__builtins__":
                 continue
-            made = relink(value, self.sides)
-            if isinstance(made, Refusal):
-                self.out.note(f"{name}:{attribute}", made)
-                continue
-            given[attribute] = made
+            made = self._carried(value, f"{name}:{attribute}")
+            if made is not ABSENT:
+                given[attribute] = made
         self.out.modules.append((name, module))
 
     # Functions
@@ -110,9 +118,30 @@ class Computed:
             defaults, kwdefaults = self._defaults(edit, change, live, str(target))
         written = _function(code, namespace_of(found.place.module), defaults, kwdefaults)
         asserts = any(isinstance(part, ast.Assert) for part in ast.walk(node))
+        self._instances(edit, change, found.function, (found.code, code), node)
         side = NewSide(written, code, text.source, asserts)
         self.out.sources[filename] = text.source
         self.out.bodies.append((NewBody(target, written, side=side), found))
+
+    def _instances(
+        self,
+        edit: ModuleEdit,
+        change: FunctionEdit,
+        maker: FunctionType,
+        codes: tuple[CodeType, CodeType],
+        node: ast.FunctionDef | ast.AsyncFunctionDef,
+    ) -> None:
+        """Functions that the target has made and that do not follow it by themselves."""
+        if not all(any(True for _ in nested_codes(code)) for code in codes):
+            return
+        assert change.before is not None
+
+        def evaluate(expression: str) -> object:
+            value = self.after.evaluate(edit.module, edit.after, expression, change.qualname)
+            return self.reconciler.carried(value, change.qualname)
+
+        definitions = _definition(change.before, change.qualname), node
+        self.out.instances += mended(Maker(maker, *codes, definitions, evaluate))
 
     def _defaults(
         self, edit: ModuleEdit, change: FunctionEdit, live: FunctionType, target: str
@@ -125,18 +154,12 @@ class Computed:
         was, held = _defaults_of(old), _defaults_of(live)
         wanted: dict[str, object] = {}
         for name, value in _defaults_of(new).items():
-            if name in was and name in held and same(was[name], value, self.sides):
+            if name in was and name in held and Comparison(self.sides, live=False).holds(was[name], value):
                 wanted[name] = held[name]
                 continue
-            if name in was and name in held:
-                outcome = reconcile(f"{target}({name})", held[name], was[name], value, self.sides)
-                for refusal in outcome.notes:
-                    self.out.note(target, refusal)
-            made = relink(value, self.sides)
-            if isinstance(made, Refusal):
-                self.out.note(target, made)
-                continue
-            wanted[name] = made
+            made = self._carried(value, f"{target}({name})")
+            if made is not ABSENT:
+                wanted[name] = made
         code = new.__code__
         positional = code.co_varnames[: code.co_argcount]
         keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
@@ -157,8 +180,7 @@ class Computed:
         assert change.after is not None
         target = Target(edit.module, change.qualname)
         scope, _, name = change.qualname.rpartition(".")
-        body: list[ast.stmt] = parsed(change.after, str(target)).body
-        value = self.after.define(edit.module, scope, edit.after, body, name, str(target))
+        value = self._value(self.after, edit.module, scope, name)
         self._add(target, value)
 
     def _gone_function(self, edit: ModuleEdit, change: FunctionEdit) -> None:
@@ -190,15 +212,24 @@ class Computed:
                 self.out.note(target, place if isinstance(place, Refusal) else _gone(target))
             return
         if old is ABSENT:
-            made = relink(new, self.sides)
-            if made is not live and not same(live, new, self.sides):
+            if not Comparison(self.sides, live=True).holds(live, new):
                 self.out.note(target, _taken(target))
             return
         assert isinstance(place, Place)
-        outcome = reconcile(str(target), live, old, new, self.sides, owner=place.owner, name=place.name)
+        assert place.owner is not None
+        outcome = self.reconciler.reconcile(slot_of(place.owner, place.name, str(target)), old, new, str(target))
+        if outcome.refusal is not None:
+            self.out.note(target, outcome.refusal)
         self.out.writes += outcome.writes
-        for refusal in outcome.notes:
-            self.out.note(target, refusal)
+        self.out.replaced += [(place, made) for was, made in outcome.replaced if was is live]
+
+    def _carried(self, value: object, label: str) -> object:
+        """A value of the after side for the live process; ``ABSENT``, and a note, if it cannot be carried over."""
+        try:
+            return self.reconciler.carried(value, label)
+        except CannotFollow as answer:
+            self.out.note(label, answer.refusal)
+            return ABSENT
 
     def _value(self, scratch: Scratch, module: str, scope: str, name: str) -> object:
         if scope:
@@ -214,9 +245,8 @@ class Computed:
         return value
 
     def _add(self, target: Target, value: object) -> None:
-        made = relink(value, self.sides)
-        if isinstance(made, Refusal):
-            self.out.note(target, made)
+        made = self._carried(value, str(target))
+        if made is ABSENT:
             return
         owner_target = Target(target.module, target.qualname.rpartition(".")[0])
         place = resolve(owner_target, self.modules)
@@ -248,9 +278,8 @@ class Computed:
                 self.out.note(target, _no_initial_value(attribute, count))
             return
         value = self.after.evaluate(edit.module, edit.after, attribute.expression, str(target))
-        made = relink(value, self.sides)
-        if isinstance(made, Refusal):
-            self.out.note(target, made)
+        made = self._carried(value, str(target))
+        if made is ABSENT:
             return
         maker = None
         if not attribute.shared:

@@ -7,10 +7,11 @@ are run apart from the live modules, and the values that they give are compared 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 
-from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Statement, Text
+from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
 from livepatch.engine.effects import Registries
 from livepatch.engine.functions import code_of
@@ -18,7 +19,7 @@ from livepatch.engine.locate import Found, find
 from livepatch.engine.matching import Context, matches
 from livepatch.engine.ondisk import disk_says
 from livepatch.engine.pace import paced
-from livepatch.engine.reconcile import Sides
+from livepatch.engine.reconcile import ModuleSides, Sides
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.scratch import Scratch, ScratchError
 from livepatch.patch import Target
@@ -131,17 +132,20 @@ class _Edits:
         brought = {edit.module: new_module(edit, self.modules) for edit in runs if edit.whole is not None}
         for name, module in brought.items():
             after.add_module(name, new_module_like(module))
+        live = {**self.modules, **brought}
         sides = Sides(
-            before={name: vars(module) for name, module in before.modules.items()},
-            after={name: vars(module) for name, module in after.modules.items()},
-            live={**self.modules, **brought},
-            edited=frozenset((e.module, f.qualname) for e in edits for f in e.functions if f.before and f.after),
+            [
+                ModuleSides(name, vars(live[name]), vars(before.modules.get(name, module)), vars(module))
+                for name, module in after.modules.items()
+            ],
+            names=[f"{edit.module}:{name.qualname}" for edit in edits for name in edit.names],
+            elsewhere=[f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after],
         )
         try:
             for edit in runs:
                 if edit.whole is None:
                     before.run(edit.module, edit.before)
-                    after.run(edit.module, edit.after)
+                    after.run(edit.module, _with_new_functions(edit))
                 else:
                     after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
             made = Computed(self.patch_id, self.modules, (before, after), sides, self.out)
@@ -151,7 +155,7 @@ class _Edits:
             for edit in edits:
                 made.take(edit, self.found.get(edit.module, ()))
         finally:
-            left = registries.clean([*sides.before.values(), *sides.after.values()]) if registries else []
+            left = registries.clean([vars(m) for s in (before, after) for m in s.modules.values()]) if registries else []
         if left:
             self.out.note(
                 ", ".join(sorted(tops)),
@@ -186,5 +190,19 @@ def new_module_like(module: ModuleType) -> ModuleType:
     return copy
 
 
+def _with_new_functions(edit: ModuleEdit) -> Side:
+    """The after side with its new functions among the statements, each at its place: those after it may need it."""
+    known = {(each.scope, each.text.line) for each in edit.after.program}
+    new = [
+        Statement(scope=change.qualname.rpartition(".")[0], text=change.after)
+        for change in edit.functions
+        if change.before is None and change.after is not None
+    ]
+    program = [*edit.after.program, *(each for each in new if (each.scope, each.text.line) not in known)]
+    return replace(edit.after, program=tuple(sorted(program, key=lambda each: each.text.line)))
+
+
 def _needs_scratch(edit: ModuleEdit) -> bool:
-    return bool(edit.names or edit.attributes) or any(f.defaults or f.before is None for f in edit.functions)
+    return bool(edit.names or edit.attributes or edit.functions)
+
+

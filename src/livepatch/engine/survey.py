@@ -15,7 +15,7 @@ from livepatch.engine.attributes import assign, follow_aliases, wrap
 from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint, kind_of, parameters_of
-from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.places import item_of, slot_of, value_of
 from livepatch.engine.disk import Disk
 from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
 from livepatch.engine.facts import Survey, TargetFacts
@@ -105,6 +105,8 @@ class _Surveyor:
     ) -> None:
         self.patch_id, self.stack, self.under, self.modules = patch_id, stack, under, modules
         self.changes, self.max_pause = changes, max_pause
+        self.built = False
+        """Whether the patch was built from two source trees."""
         self.out = Survey()
         self.files = SourceFiles()
         self.disk = Disk()
@@ -153,6 +155,7 @@ class _Surveyor:
             wrap(step, self.modules, self.out)
 
     def _take_edits(self, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> None:
+        self.built = True
         made = survey_edits(self.patch_id, edits, obstacles, self.modules)
         for target, refusal in made.notes:
             self.out.note(target, refusal)
@@ -160,10 +163,20 @@ class _Surveyor:
         self.bodies += made.bodies
         for attribute in made.attributes:
             self._new_attribute(attribute)
+        for instance, side in made.instances:
+            for name, value in side.items():
+                self.out.put(instance, name, value, f"{instance.__module__}:{instance.__qualname__}.{name}")
         for owner, name, label in made.gone:
             self.out.put(owner, name, ABSENT, label)
-        for write in made.writes:
-            self.out.put_in(write)
+        for slot, value in made.writes:
+            self.out.put_in(slot, value)
+        for name, module in made.modules:
+            self.out.put_in(item_of(self.modules, name, f"sys.modules[{name!r}]"), module)
+            parent, _, last = name.rpartition(".")
+            if parent in self.modules:
+                self.out.put(self.modules[parent], last, module, name)
+        for place, value in made.replaced:
+            self.assignments.append((ValueFor(place.target, value), place))
 
     def _closures(self) -> None:
         """Name the live closures that cannot follow their maker."""
@@ -173,8 +186,10 @@ class _Surveyor:
             for slot, value in out.values.items()
             if slot.name == "__code__" and out.originals[slot] is not value
         ]
-        for refusal in follow(writes, self.stack).left:
-            out.note("", refusal)
+        known = {slot.owner_id for slot in out.values if slot.name == "__code__"}
+        for refusal in follow(writes, self.stack, known=known).left:
+            # A fix that was built is to be whole, or not to go in.
+            out.note("", replace(refusal, code="closures-unreached") if self.built else refusal)
 
     # Finding
 
