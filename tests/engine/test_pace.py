@@ -166,6 +166,19 @@ def test_a_thread_that_runs_an_event_loop_does_not_rest(monkeypatch: pytest.Monk
     assert max(machine.naps) < pace.STEP
 
 
+def test_a_thread_that_runs_trio_does_not_rest_either():
+    trio = pytest.importorskip("trio")
+    seen: list[bool] = []
+
+    async def main() -> None:
+        seen.append(pace._runs_a_loop())
+        seen.append(await trio.to_thread.run_sync(pace._runs_a_loop))
+
+    trio.run(main)
+    assert seen == [True, False]
+    assert not pace._runs_a_loop()
+
+
 def test_a_thread_that_computes_shows_in_the_processor_times():
     done = threading.Event()
 

@@ -116,8 +116,8 @@ def _runs_a_loop() -> bool:
     asyncio: Any = sys.modules.get("asyncio.events")
     if asyncio is not None and asyncio._get_running_loop() is not None:  # for the authors of loops
         return True
-    trio: Any = sys.modules.get("trio")
-    return trio is not None and bool(trio.lowlevel.in_trio_run())
+    in_trio_run: Any = getattr(sys.modules.get("trio.lowlevel"), "in_trio_run", None)
+    return in_trio_run is not None and bool(in_trio_run())
 
 
 def paced(items: Iterable[T]) -> Iterator[T]:
