@@ -41,7 +41,7 @@ class Difference:
         return [
             (a, b, index, count)
             for index, (a, b) in enumerate(zip([*old, *pad][:count], [*new, *pad][:count], strict=True))
-            if a is None or b is None or a.normal != b.normal
+            if a is None or b is None or not (a.raw == b.raw or a.normal == b.normal)
         ]
 
     @property
@@ -66,7 +66,7 @@ def compare(before: Module, after: Module) -> tuple[list[Difference], list[Diffe
         difference = _named(before.name, qualname, old, new)
         if difference is not None:
             found.append(difference)
-        elif [ast.dump(i.node) for i in old] != [ast.dump(i.node) for i in new] and old[0].kind != "class":
+        elif [i.raw for i in old] != [i.raw for i in new] and old[0].kind not in ("class", "import"):
             noise.append(Difference(before.name, qualname, _what(new), "changed", "name", old, new))
     found += _effects(before, after)
     return found, noise
@@ -88,7 +88,7 @@ def _named(module: str, qualname: str, old: list[Item], new: list[Item]) -> Diff
             form = "field"
         return Difference(module, qualname, what, kind, form, old, new)
     if [i.kind for i in old] == [i.kind for i in new]:
-        pairs = [(a, b) for a, b in zip(old, new, strict=True) if _key(a, qualname) != _key(b, qualname)]
+        pairs = [(a, b) for a, b in zip(old, new, strict=True) if not _same(a, b, qualname)]
         if not pairs:
             return None
         if all(a.kind == "function" for a, _ in pairs) and all(_in_place(a, b) for a, b in pairs):
@@ -109,6 +109,12 @@ def _key(item: Item, qualname: str) -> object:
     if item.kind == "field":
         return ""
     return item.normal
+
+
+def _same(a: Item, b: Item, qualname: str) -> bool:
+    if a.raw == b.raw and a.guards == b.guards and a.kind not in ("import", "class"):
+        return True
+    return _key(a, qualname) == _key(b, qualname)
 
 
 def _in_place(a: Item, b: Item) -> bool:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 from livepatch.bundle import normal
 from livepatch.edits import Text
 
-__all__ = ["MUTATORS", "Import", "Item", "Module", "Store", "parse"]
+__all__ = ["MUTATORS", "Import", "Item", "Module", "Store", "absolute_name", "chain_of", "decoded", "full_name", "parse"]
 
 Kind = Literal["function", "class", "import", "assign", "field", "effect", "loop"]
 
@@ -75,6 +75,19 @@ class Item:
     def normal(self) -> str:
         """What counts of it, its conditions included."""
         return "".join([*self.guards, normal.normal(self.node)])
+
+    @cached_property
+    def raw(self) -> bytes:
+        """The lines that it stands on; of a class, those of its head."""
+        last = self.node.end_lineno or self.node.lineno
+        if isinstance(self.node, ast.ClassDef):
+            last = max(self.node.lineno, _first_line(self.node.body[0]) - 1)
+        return b"".join(self.module.lines[self.line - 1 : last])
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Every identifier on its lines."""
+        return frozenset(re.findall(r"[^\W\d]\w*", self.raw.decode()))
 
     @property
     def accessor(self) -> Literal["", "fget", "fset", "fdel"]:
@@ -414,6 +427,17 @@ def chain_of(node: ast.AST) -> tuple[str, ...]:
         # globals()["x"] and the like
         return ()
     return (node.id, *reversed(names))
+
+
+def full_name(item: Item, chain: tuple[str, ...]) -> str:
+    """What a chain of names is called where it comes from, as the imports of the module say."""
+    if not chain:
+        return ""
+    for other in item.module.by_name.get(chain[0], []):
+        what = other.imports.get(chain[0])
+        if what is not None:
+            return ".".join([what.module, *([what.name] if what.name else []), *chain[1:]])
+    return ".".join(chain)
 
 
 def _expressions(statement: ast.stmt) -> list[ast.expr]:

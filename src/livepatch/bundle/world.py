@@ -255,6 +255,12 @@ class World:
                             found.append(trace.end)
         return found
 
+    def is_made_by_hand(self, entity: Entity) -> bool:
+        """Whether a metaclass or base of the tree looks at the class when it is made."""
+        hook = self.member(entity, "__init_subclass__")
+        own = (entity[0], f"{entity[1]}.__init_subclass__")
+        return bool(hook and hook != own) or any(m != entity for m in self.metaclasses(entity))
+
     # Effects
 
     def effects(self, item: Item) -> frozenset[Entity]:
@@ -337,11 +343,20 @@ class World:
 
     def heirs(self, owners: set[Entity]) -> set[Entity]:
         """The classes in the parsed modules that have one of `owners` among their bases."""
-        if not owners:
-            return set()
+        owners = {o for o in owners if self.items(o)}
         found = set()
-        for module in self.parsed():
-            for one in module.class_names:
-                if not owners.isdisjoint(self.mro((module.name, one))[1:]):
-                    found.add((module.name, one))
+        words = {q.rpartition(".")[2] for _, q in owners}
+        grown = bool(owners)
+        while grown:
+            grown = False
+            for module in self.parsed():
+                if module.words.isdisjoint(words):
+                    continue
+                for name in module.class_names:
+                    one = (module.name, name)
+                    if one not in found and not owners.isdisjoint(self.mro(one)[1:]):
+                        found.add(one)
+                        if name not in words:
+                            words.add(name.rpartition(".")[2])
+                            grown = True
         return found
