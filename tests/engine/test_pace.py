@@ -11,6 +11,11 @@ import pytest
 from livepatch.engine import pace
 
 
+@pytest.fixture(autouse=True)
+def threads_rest(nobody_rests: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "REST", 20.0)
+
+
 @pytest.fixture
 def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     taken: list[float] = []
