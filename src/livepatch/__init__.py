@@ -5,6 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livepatch.bundle.build import build as build
+    from livepatch.bundle.load import load as load
+    from livepatch.bundle.trust import UNSIGNED as UNSIGNED
     from livepatch.engine.frames import InFlight as InFlight
     from livepatch.engine.frames import Stuck as Stuck
     from livepatch.engine.modes import At as At
@@ -40,6 +43,9 @@ if TYPE_CHECKING:
 
 # Where each public name lives; its module is imported when the name is first used.
 _HOMES = {
+    "livepatch.bundle.build": ("build",),
+    "livepatch.bundle.load": ("load",),
+    "livepatch.bundle.trust": ("UNSIGNED",),
     "livepatch.report": ("Finding", "Report"),
     "livepatch.errors": (
         "AuditError",

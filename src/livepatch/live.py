@@ -201,6 +201,8 @@ class Live:
             patch.changes,
             stack,
             sys.modules,
+            edits=patch.edits,
+            obstacles=patch.obstacles,
             replaced=gone,
             callers=callers,
             max_pause=max_pause,
@@ -217,11 +219,12 @@ class Live:
             already_applied=patch.id in self.records and patch.id not in gone,
             flag_taken_by=None if holder in gone else holder,
             replaces_unknown=tuple(sorted(gone - self.records.keys())),
-            changes=len(patch.changes),
+            changes=len(patch.changes) + len(patch.edits) + len(patch.obstacles),
             requires_missing=tuple(name for name in patch.requires if name not in provided),
         )
         breathe()
-        installed = distribution.look_up(patch.package, (place.module for place in places), sys.modules)
+        named = [*(place.module for place in places), *(e.module for e in patch.edits if e.module in sys.modules)]
+        installed = distribution.look_up(patch.package, named, sys.modules)
         breathe()
         return judge(facts, installed, observe(), found), found
 

@@ -7,9 +7,11 @@ written to until then, and later changes to it do nothing to what was applied.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import inspect
 import keyword
+import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,17 +19,19 @@ from types import FunctionType, MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepatch.edits import ModuleEdit, Obstacle, PlanEntry
-from livepatch.errors import PatchError, spelled
+from livepatch.errors import BundleError, PatchError, spelled
+from livepatch.identity import check_distribution, check_ids, check_name, check_specifier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Addition", "Assignment", "Change", "Patch", "Replacement", "Target", "Wrapping"]
+    from livepatch.bundle.codec import Contents
+
+__all__ = ["Addition", "Assignment", "Change", "Origin", "Patch", "Replacement", "Target", "Wrapping"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[[], object])
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}")
 _SEGMENT = re.compile(r"[^\W\d]\w*|<locals>|<lambda>")
 
 
@@ -112,6 +116,20 @@ class Wrapping:
 Change = Replacement | Addition | Assignment | Wrapping
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """The file that a patch was loaded from.  Only one that was `verified` or vouched for can be applied.
+
+    `digest` is that of the file's bytes, ``sha256:`` and hexadecimal digits.  `vouched`: the caller took the file as
+    it was, with ``trust=livepatch.UNSIGNED``.
+    """
+
+    path: str
+    digest: str
+    verified: bool = False
+    vouched: bool = False
+
+
 class Patch:
     """A fix for one package: which functions, names and values change, and for which versions.
 
@@ -138,19 +156,20 @@ class Patch:
                 raise TypeError(f"{argument} must be a str, not {spelled(value)}")
         if flag is not None and not isinstance(flag, str):
             raise TypeError(f"flag must be a str or None, not {spelled(flag)}")
-        self.id = _name("id", id)
-        self.flag = self.id if flag is None else _name("flag", flag)
-        self.package = _distribution(package)
-        _check_specifier(versions)
-        self.versions = versions.strip()
+        self.id = check_name("id", id)
+        self.flag = self.id if flag is None else check_name("flag", flag)
+        self.package = check_distribution(package)
+        self.versions = check_specifier(versions)
         self.summary = summary
-        self.requires = _ids("requires", requires, self.id)
+        self.requires = check_ids("requires", requires, self.id)
         self.edits: tuple[ModuleEdit, ...] = ()
         """What a patch built from two trees changes, as source; modules in the order in which they are computed."""
         self.obstacles: tuple[Obstacle, ...] = ()
         """What such a patch needs and cannot be done live."""
         self.plan: tuple[PlanEntry, ...] = ()
         """What became of each difference between the trees; of no effect."""
+        self.origin: Origin | None = None
+        """The file that it was loaded from; ``None`` for one made in this process."""
         self._changes: list[Change] = []
         self._callbacks: dict[str, Callable[[], object]] = {}
 
@@ -163,6 +182,31 @@ class Patch:
     def callbacks(self) -> Mapping[str, Callable[[], object]]:
         """The functions to call around the switch, by the name of the moment."""
         return MappingProxyType(dict(self._callbacks))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write what was built from two trees into a file; the same patch gives the same bytes.
+
+        The file is there whole or not at all, takes the place of an older one, and has mode 0644 less the umask.
+        Raises :class:`BundleError` if it cannot be written, or if part of the patch was written in code: a file holds
+        source text and metadata only.
+        """
+        from livepatch.bundle import codec, disk
+
+        disk.write(path, codec.encode(self._contents()))
+
+    def _contents(self) -> Contents:
+        from livepatch.bundle.codec import Contents
+
+        in_code = [f"a change of {place}" for change in self._changes for place in sorted(_places(change))]
+        in_code += [f"a {moment} callback" for moment in self._callbacks]
+        if in_code:
+            raise BundleError(
+                f"patch {self.id} cannot be written into a file",
+                found=f"{in_code[0]}, written in code",
+                expected="a patch built from two source trees: a file holds no live objects",
+                action="build it with livepatch.build, or apply it from code",
+            )
+        return Contents(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Contents)})
 
     def pre_apply(self, function: C) -> C:
         """Decorate what is called, with nothing, before the patch goes in.  The only one that can veto, by raising.
@@ -278,49 +322,6 @@ def _places(change: Change) -> set[Target]:
         prefix = change.owner.qualname + "." if change.owner.qualname else ""
         return {Target(change.owner.module, prefix + name) for name in change.names}
     return {change.target}
-
-
-def _name(argument: str, value: str) -> str:
-    if not _ID.fullmatch(value):
-        raise PatchError(
-            f"{argument} is no usable name",
-            found=spelled(value),
-            expected="1 to 128 letters, digits and . _ : + -, beginning with a letter or digit",
-        )
-    return value
-
-
-def _ids(argument: str, values: object, own: str) -> tuple[str, ...]:
-    if isinstance(values, str) or not isinstance(values, Iterable):
-        raise TypeError(f"{argument} must be ids of patches, such as ['CVE-2026-1'], not {spelled(values)}")
-    names = tuple(values)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"{argument} must hold ids of patches, not {spelled(name)}")
-        _name(argument, name)
-        if name == own:
-            raise PatchError(f"{argument} names the patch itself", found=own, expected="ids of other patches")
-    return tuple(dict.fromkeys(names))
-
-
-def _distribution(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]", value):
-        raise PatchError("package is no distribution name", found=spelled(value), expected="such as 'nodeclient'")
-    return value
-
-
-def _check_specifier(value: str) -> None:
-    from packaging.specifiers import InvalidSpecifier, SpecifierSet
-
-    if not value.strip():
-        raise PatchError("versions is empty", found=spelled(value), expected="a PEP 440 specifier such as '>=2.1,<2.3'")
-    try:
-        if not len(SpecifierSet(value)):
-            raise PatchError("versions holds no specifier", found=spelled(value), expected="such as '>=2.1,<2.3'")
-    except InvalidSpecifier as error:
-        raise PatchError(
-            "versions is no PEP 440 specifier", found=spelled(value), expected="such as '>=2.1,<2.3'"
-        ) from error
 
 
 def _pins(expect: str | Iterable[str] | None) -> tuple[str, ...]:

@@ -21,12 +21,13 @@ from livepatch.arguments import (
     check_text,
     names_of,
 )
+from livepatch.bundle.trust import admit, is_admitted, unadmitted
 from livepatch.engine import code
 from livepatch.engine.frames import Stuck
 from livepatch.engine.locate import find
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.refusal import Refusal
-from livepatch.errors import BundleError, IncompatibleError, PatchError, spelled
+from livepatch.errors import IncompatibleError, PatchError
 from livepatch.live import Request, live, unknown
 from livepatch.patch import Patch, Target
 from livepatch.records import Record
@@ -41,16 +42,27 @@ _RARELY = 50
 _WAIT = 30.0  # seconds that a call without a timeout of its own waits for another thread's switch
 
 
-def check(patch: Patch, *, timeout: float = 30.0, max_pause: float | None = None) -> Report:
+def check(
+    patch: Patch | str | os.PathLike[str],
+    *,
+    timeout: float = 30.0,
+    trust: object = None,
+    max_pause: float | None = None,
+) -> Report:
     """Say whether `patch` may go into this process, what it would touch and who calls that.  Never changes anything.
 
-    `max_pause`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch, and :class:`TransitionError` if
-    another switch does not end, or drain, within `timeout` seconds.
+    `patch` may be the path of a patch file.  Nothing of a file is compiled that nobody answers for (see
+    :func:`livepatch.load`): its report says so, as a reason why it may not go in, and what its metadata tell.
+
+    `max_pause`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch, :class:`BundleError` if the file is
+    no patch file, and :class:`TransitionError` if another switch does not end, or drain, within `timeout` seconds.
     """
-    check_patch(patch)
     check_seconds("timeout", timeout)
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
+    patch = _opened(patch, trust)
+    if not is_admitted(patch, trust):
+        return unadmitted(patch, sys.modules)
 
     def body() -> Report:
         live.wait_for_settled(timeout)
@@ -91,6 +103,9 @@ def apply(
 ) -> Applied:
     """Put `patch` into this process; with ``mode="off"`` dormant.  Returns once the new side is live.
 
+    `patch` may be the path of a patch file.  One that came from a file is refused with :class:`TrustError`, before
+    anything of it is compiled, unless somebody answers for it: ``trust=livepatch.UNSIGNED`` says that the caller does.
+
     `consistency` says what calls see that are under way meanwhile.  ``"chain"``: a call chain that has a function of
     one side on its stack, and a unit of work, stays on that side to its end; every other gets the new one.
     ``"quiescent"``: the switch waits for a moment in which none is under way.  ``"immediate"``: running functions end
@@ -103,28 +118,21 @@ def apply(
     `on_stuck` is called, from a thread of livepatch's own, once for each call that keeps the old side and never leaves
     it by itself.
 
-    Raises :class:`IncompatibleError`, which carries the whole report, :class:`TransitionError`, or
-    :class:`TypeError` and :class:`PatchError` for a wrong argument.  Whatever is raised, every live object is
-    identical to what it was before.
+    Raises :class:`IncompatibleError`, which carries the whole report, :class:`TransitionError`, :class:`BundleError`
+    for a file that is no patch file, or :class:`TypeError` and :class:`PatchError` for a wrong argument.  Whatever is
+    raised, every live object is identical to what it was before.
     """
-    if isinstance(patch, (str, os.PathLike)):
-        raise BundleError(
-            "patch files cannot be read by this version",
-            found=spelled(os.fspath(patch)),
-            expected="a livepatch.Patch",
-            action="describe the fix as a Patch in code",
-        )
-    check_patch(patch)
     mode = check_mode(mode)
     check_consistency(consistency)
     check_seconds("timeout", timeout)
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
     check_hook("on_stuck", on_stuck)
-    for argument, value in (("trust", trust), ("policy", policy)):
-        if value is not None:
-            raise TypeError(f"{argument} is for patch files; a Patch made in the process is the process's own code")
+    if policy is not None:
+        raise TypeError("policy is for signed patch files, which this version does not read yet")
     replaced = names_of("replaces", replaces)
+    patch = _opened(patch, trust)
+    admit(patch, trust)
     begun = time.perf_counter()
 
     def body() -> Applied:
@@ -138,6 +146,16 @@ def apply(
         )
 
     return live.transact(timeout, body, patch.id)
+
+
+def _opened(patch: Patch | str | os.PathLike[str], trust: object) -> Patch:
+    """The patch itself, or that in the file.  Raises :class:`TypeError` or :class:`BundleError`."""
+    if isinstance(patch, (str, os.PathLike)):
+        from livepatch.bundle.load import load
+
+        return load(patch, trust=trust)
+    check_patch(patch)
+    return patch
 
 
 def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 30.0) -> Status:  # noqa: A002  # the patch's own word for it

@@ -14,7 +14,7 @@ from livepatch.engine.stack import Slot
 from livepatch.errors import counted
 from livepatch.report import Caller, Finding, Report, Severity, by_weight
 
-__all__ = ["Distribution", "PatchFacts", "judge"]
+__all__ = ["Distribution", "PatchFacts", "judge", "version_findings"]
 
 # What the engine observes and that does not by itself refuse a patch; all else that it observes does.
 _MILDER: dict[str, Severity] = {
@@ -23,6 +23,7 @@ _MILDER: dict[str, Severity] = {
     "closures-left-behind": "warning",
     "defaults-of-the-maker": "warning",
     "heap-not-walked": "info",
+    "not-in-process": "info",
 }
 
 
@@ -59,7 +60,7 @@ def judge(patch: PatchFacts, distribution: Distribution, environment: Environmen
     """All findings, the heaviest first."""
     findings = [
         *_names(patch),
-        *_version(patch, distribution),
+        *version_findings(patch.package, patch.versions, distribution),
         *_environment(environment, survey),
         *(_observed(target, refusal) for target, refusal in survey.observations),
     ]
@@ -141,7 +142,8 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
         )
 
 
-def _version(patch: PatchFacts, distribution: Distribution) -> Iterator[Finding]:
+def version_findings(package: str, versions: str, distribution: Distribution) -> Iterator[Finding]:
+    """Whether what is installed as `package` is of one of the `versions`."""
     from packaging.specifiers import SpecifierSet
     from packaging.version import InvalidVersion, Version
 
@@ -150,9 +152,9 @@ def _version(patch: PatchFacts, distribution: Distribution) -> Iterator[Finding]
         yield _finding(
             "error",
             "not-installed",
-            patch.package,
-            f"no distribution {patch.package} in this process's environment",
-            f"{patch.package} {patch.versions}",
+            package,
+            f"no distribution {package} in this process's environment",
+            f"{package} {versions}",
             "correct the package name, or apply the patch where the package is installed",
         )
         return
@@ -162,28 +164,28 @@ def _version(patch: PatchFacts, distribution: Distribution) -> Iterator[Finding]
         yield _finding(
             "error",
             "version-unreadable",
-            patch.package,
+            package,
             f"version {installed!r}",
             "a PEP 440 version",
             "repair the installation's metadata",
         )
         return
     # A pre-release inside the bounds has the code that the bounds describe, so it is in range.
-    if not SpecifierSet(patch.versions).contains(version, prereleases=True):
+    if not SpecifierSet(versions).contains(version, prereleases=True):
         yield _finding(
             "error",
             "version-out-of-range",
-            patch.package,
-            f"{patch.package} {installed}",
-            f"{patch.package} {patch.versions}",
+            package,
+            f"{package} {installed}",
+            f"{package} {versions}",
             "use the patch that was made for this version",
         )
     elif version.is_prerelease:
         yield _finding(
             "warning",
             "pre-release",
-            patch.package,
-            f"{patch.package} {installed}, a pre-release",
+            package,
+            f"{package} {installed}, a pre-release",
             "a release",
             "pin the code with expect=, since a pre-release may differ from the release of that number",
         )
@@ -191,8 +193,8 @@ def _version(patch: PatchFacts, distribution: Distribution) -> Iterator[Finding]
         yield _finding(
             "warning",
             "local-version",
-            patch.package,
-            f"{patch.package} {installed}, a local build",
+            package,
+            f"{package} {installed}, a local build",
             "a published build",
             "pin the code with expect=, since a local build may have changes of its own",
         )
@@ -216,7 +218,7 @@ def _version(patch: PatchFacts, distribution: Distribution) -> Iterator[Finding]
             "warning",
             "module-not-in-package",
             module,
-            f"{module} does not belong to the distribution {patch.package}",
+            f"{module} does not belong to the distribution {package}",
             "targets in the package whose version is checked",
             "name the distribution that installs the module",
         )
@@ -321,12 +323,14 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
         )
     for problem in broken_calls(*facts.parameters):
         yield _finding(
-            "error",
+            # A fix built from the upstream release changes the callers that the package has along with it.
+            "warning" if facts.proved else "error",
             "parameters",
             target,
             f"the replacement breaks {problem}",
             "every call that the old side took",
-            "give new parameters defaults, and keep the old names",
+            "see who calls it from outside the package" if facts.proved
+            else "give new parameters defaults, and keep the old names",
         )
     yield from _notes(facts, environment)
 

@@ -44,7 +44,7 @@ def follow_aliases(step: ValueFor, place: Place, stack: Stack, swept: Swept, out
     unproved = []
     for value in {id(v): v for v in (place.value, stack.originals.get(slot, place.value))}.values():
         for owner, name in swept.aliases.get(id(value), ()):
-            if owner is place.owner and name == place.name:
+            if (owner is place.owner and name == place.name) or slot_of(owner, name) in out.values:
                 continue
             label = f"{owner_name(owner)}.{name}" if is_class(owner) else f"{owner_name(owner)}:{name}"
             if came_from(place, value, owner, name) and unwritable(owner, name) is None:

@@ -9,45 +9,23 @@ says whether it does.
 from __future__ import annotations
 
 import collections
+import functools
 import gc
 import itertools
 import operator
 import sys
 import time
-import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal
 
-from livepatch.engine.namespaces import is_function, is_module, namespace_of
-from livepatch.engine.stack import ABSENT, Slot, Write
+from livepatch.engine.namespaces import is_a, namespace_of
+from livepatch.engine.places import slot_of, stores, value_of
+from livepatch.engine.stack import ABSENT, Write
 from livepatch.errors import TransitionError
 
 __all__ = ["commit", "restore", "slot_of", "value_of"]
 
 # On CPython 3.11 a collection may run inside an allocation, so also between two stores; later ones defer it.
 _COLLECTS_INSIDE = sys.version_info < (3, 12)
-
-
-def slot_of(owner: object, name: str, label: str = "") -> Slot:
-    """The slot for an attribute of a live function, class or module."""
-    kind: Literal["function", "class", "module"]
-    if is_function(owner):
-        kind = "function"
-    elif is_module(owner):
-        kind = "module"
-    else:
-        kind = "class"
-    return Slot(weakref.ref(owner), id(owner), kind, name, label)
-
-
-def value_of(slot: Slot) -> object:
-    """What a slot holds now: its raw value, no descriptor asked; :data:`ABSENT` if it does not exist."""
-    owner = slot.owner
-    if owner is None:
-        return ABSENT
-    if slot.kind == "function":
-        return getattr(owner, slot.name)
-    return namespace_of(owner).get(slot.name, ABSENT)  # type: ignore[arg-type]  # a class or module, by the slot's kind
 
 
 def commit(
@@ -67,6 +45,8 @@ def commit(
     owner, name, value = record
     believed = getattr(owner, name)
     attributes, items, gone_attributes, gone_items = [(owner, name, value)], [], [], []
+    others: list[tuple[object, ...]] = []
+    sizes: list[tuple[dict[int, None], Callable[[], int]]] = []
     for write in writes:
         target = write.slot.owner
         if target is None:
@@ -77,6 +57,11 @@ def commit(
                 gone_items.append((namespace, write.slot.name))
             else:
                 items.append((namespace, write.slot.name, write.after))
+        elif not _is_attribute(write):
+            if write.slot.kind == "contents":
+                size = functools.partial(dict.__len__ if is_a(target, dict) else list.__len__, target)
+                sizes.append((_Size({size(): None}), size))
+            others += stores(write.slot, target, write.before, write.after)
         elif write.after is ABSENT:
             gone_attributes.append((target, write.slot.name))
         else:
@@ -84,11 +69,14 @@ def commit(
     # The record goes last of the attributes: a store that is refused leaves it as it was.
     attributes.append(attributes.pop(0))
     steps = itertools.chain(
+        # What is refilled as a whole must not have grown since it was looked at.
+        map(operator.getitem, [known for known, _ in sizes], map(operator.call, [size for _, size in sizes])),
         first,
         map(setattr, *_columns(attributes, 3)),
         map(operator.setitem, *_columns(items, 3)),
         map(delattr, *_columns(gone_attributes, 2)),
         map(operator.delitem, *_columns(gone_items, 2)),
+        itertools.starmap(operator.call, others),
         map(operator.call, then),
     )
     collecting = _COLLECTS_INSIDE and gc.isenabled()
@@ -118,7 +106,8 @@ def restore(writes: Sequence[Write]) -> None:
         if owner is None or value_of(write.slot) is not write.after:
             continue
         try:
-            _store(owner, write.slot, write.before)
+            for call, *arguments in stores(write.slot, owner, write.after, write.before):
+                call(*arguments)  # type: ignore[operator]  # a store: something to call, and its arguments
         except Exception as error:  # noqa: BLE001  # whatever refuses one store, the others go on
             refused.append(f"{write.slot}: {error}")
     if refused:
@@ -130,17 +119,22 @@ def restore(writes: Sequence[Write]) -> None:
         )
 
 
-def _store(owner: object, slot: Slot, value: object) -> None:
-    if slot.kind == "module":
-        namespace: Any = namespace_of(owner)  # type: ignore[arg-type]  # a module, by the slot's kind
-        if value is ABSENT:
-            operator.delitem(namespace, slot.name)
-        else:
-            operator.setitem(namespace, slot.name, value)
-    elif value is ABSENT:
-        delattr(owner, slot.name)
-    else:
-        setattr(owner, slot.name, value)
+def _is_attribute(write: Write) -> bool:
+    return write.slot.kind in ("function", "class")
+
+
+class _Size(dict[int, None]):
+    """The one size that is known; for any other it raises."""
+
+    __slots__ = ()
+
+    def __missing__(self, size: int) -> None:
+        raise TransitionError(
+            "a container was changed by others at the moment of the switch",
+            found=f"{size} items",
+            expected=f"{next(iter(self))} items, as an instant before",
+            action="try again",
+        )
 
 
 def _columns(rows: Sequence[tuple[object, ...]], width: int) -> tuple[tuple[object, ...], ...]:

@@ -11,6 +11,7 @@ from typing import Any
 from livepatch.engine.locate import mangled, resolve
 from livepatch.engine.namespaces import functions_behind, is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.refusal import Place, Refusal
+from livepatch.engine.sides import NewSide
 from livepatch.engine.stack import ABSENT
 from livepatch.patch import Addition, Assignment, Change, Replacement, Target, Wrapping
 
@@ -19,11 +20,12 @@ __all__ = ["NewAttribute", "NewBody", "Step", "ValueFor", "WrapperFor", "expand"
 
 @dataclass(frozen=True, slots=True)
 class NewBody:
-    """Another body for the function at `target`."""
+    """Another body for the function at `target`.  With a `side`, it is compiled already and its before side proved."""
 
     target: Target
     written: FunctionType
     expect: tuple[str, ...] = ()
+    side: NewSide | None = None
 
 
 @dataclass(frozen=True, slots=True)

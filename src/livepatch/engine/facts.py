@@ -34,6 +34,8 @@ class TargetFacts:
     covers: str | None
     alias_of: str
     variants: int
+    proved: bool = False
+    """Whether the patch carries the before side, and the process was seen to run it."""
 
 
 @dataclass(slots=True)
@@ -57,7 +59,11 @@ class Survey:
 
     def put(self, owner: object, name: str, value: object, label: str) -> None:
         """Let the layer hold `value` in an attribute; remember what is there now."""
-        slot = slot_of(owner, name, label)
+        self.put_in(slot_of(owner, name, label), value)
+
+    def put_in(self, slot: Slot, value: object) -> None:
+        """Let the layer hold `value` in a slot; remember what is there now."""
+        label = str(slot)
         if slot in self.values and self.values[slot] is not value:
             self.note(
                 label,

@@ -1,6 +1,7 @@
 """Layers of patches over the original program, and what every place should hold under them.  Pure.
 
-A *slot* is one place that a patch may write: an attribute of a function, a class or a module.  The original program is
+A *slot* is one place that a patch may write: an attribute of a function, a class, a module or an instance, one entry of
+a dict or list, one member of a set, or the order and content of one as a whole.  The original program is
 layer 0; each applied patch is a layer above it.  What a slot should hold is what the topmost layer that is on and
 speaks of it says, and else the original.  Where a layer's mode decides call by call, a function should hold a
 :class:`Choice` between the layer's side and what lies beneath.  The difference between two stacks is the plan of writes
@@ -22,6 +23,7 @@ __all__ = [
     "UNCHANGED",
     "Branch",
     "Choice",
+    "Kind",
     "Layer",
     "Mode",
     "Slot",
@@ -52,18 +54,29 @@ SIDE: Final = ("__code__", "__defaults__", "__kwdefaults__")
 """The attributes of a function that make one side of it, and are chosen together."""
 
 
+Kind = Literal["function", "class", "module", "attribute", "cell", "item", "member", "contents"]
+"""What a place is: an attribute of a function, a class, a module or any other instance; what a cell holds; an entry of a
+dict or an index of a list; whether a set has a member; all that a dict or list holds, in its order."""
+
+# Equal keys of these types are one key; of any other, only the very object is: nobody's ``__eq__`` is asked.
+_PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None)})
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Slot:
-    """A place that a patch may write.  Two slots are the same place if owner and name are.  `reference` is a weak one.
+    """A place that a patch may write.  Two slots are the same place if owner, kind, name and key are.
 
-    The owner is held weakly: a closure that nobody needs any more may go while a patch is applied to it.
+    `reference` gives the owner.  It is a weak one where there is one for such an object: a closure that nobody needs any
+    more may go while a patch is applied to it.  What cannot be referred to weakly (a dict, a list, a cell) is held.
+    `key` is what an item or member is found by; `name` then only tells it apart, and is no attribute.
     """
 
     reference: Callable[[], object | None]
     owner_id: int
-    kind: Literal["function", "class", "module"]
+    kind: Kind
     name: str
     label: str = field(default="")
+    key: object = None
 
     @property
     def owner(self) -> object | None:
@@ -78,9 +91,20 @@ class Slot:
             for name in names
         )
 
+    @property
+    def is_name(self) -> bool:
+        """Whether it is a name of a module or class: one that is new there is not noticed before code asks for it."""
+        return self.kind in ("module", "class")
+
     def __eq__(self, other: object) -> bool:
-        # One object has one weak reference, and an object that comes to lie at a dead one's address has another.
-        return isinstance(other, Slot) and self.reference is other.reference and self.name == other.name
+        # One object has one reference, and an object that comes to lie at a dead one's address has another.
+        return (
+            isinstance(other, Slot)
+            and self.reference is other.reference
+            and self.kind == other.kind
+            and self.name == other.name
+            and (self.key is other.key or (type(self.key) in _PLAIN_KEYS and self.key == other.key))
+        )
 
     def __hash__(self) -> int:
         return hash((self.owner_id, self.name))
@@ -186,7 +210,8 @@ class Stack:
             if layer.mode == "on":
                 wanted.update(layer.values)
             elif layer.decides_by_call:
-                wanted.update({slot: v for slot, v in layer.values.items() if self.originals[slot] is ABSENT})
+                added = {s: v for s, v in layer.values.items() if s.is_name and self.originals[s] is ABSENT}
+                wanted.update(added)
         for slot in {s for layer in self.layers if layer.decides_by_call for s in layer.values if s.name == SIDE[0]}:
             choice = self._choice(slot)
             if choice is not None:

@@ -15,7 +15,7 @@ from livepatch.engine.attributes import assign, follow_aliases, wrap
 from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint, kind_of, parameters_of
-from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.places import item_of, slot_of, value_of
 from livepatch.engine.disk import Disk
 from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
 from livepatch.engine.facts import Survey, TargetFacts
@@ -27,9 +27,11 @@ from livepatch.engine.namespaces import is_a, is_function, namespace_of
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.refusal import Place, Refusal, several
 from livepatch.engine.source import Definition, SourceFiles, patch_filename
+from livepatch.engine.sourced import survey_edits
 from livepatch.engine.stack import ABSENT, Stack, Write, settled
 from livepatch.engine.sweep import Swept, sweep
 from livepatch.engine.wrapping import unwritable
+from livepatch.edits import ModuleEdit, Obstacle
 from livepatch.errors import spelled
 from livepatch.patch import Addition, Change, Replacement, Target
 
@@ -42,17 +44,20 @@ def survey(
     stack: Stack,
     modules: dict[str, ModuleType],
     *,
+    edits: tuple[ModuleEdit, ...] = (),
+    obstacles: tuple[Obstacle, ...] = (),
     replaced: frozenset[str] = frozenset(),
     callers: bool = False,
     max_pause: float | None = None,
 ) -> Survey:
-    """Find every target of `changes` under the layers of `stack`, and make the new sides.
+    """Find every target of `changes` and `edits` under the layers of `stack`, and make the new sides.
 
     The patch will lie on those layers but the `replaced` ones.  Where only a walk through the whole heap can tell, and
     it would stop other threads for longer than `max_pause` seconds, it is not made; that is an observation then.
     """
     with bounded(max_pause) as walks:
-        out = _Surveyor(patch_id, changes, stack, stack.without(replaced), modules, max_pause).run(callers)
+        surveyor = _Surveyor(patch_id, changes, stack, stack.without(replaced), modules, max_pause)
+        out = surveyor.run(callers, edits, obstacles)
     out.pause, out.walked = walks.estimate, walks.taken or None
     return out
 
@@ -108,7 +113,7 @@ class _Surveyor:
         self.bodies: list[tuple[NewBody, Found]] = []
         self.assignments: list[tuple[ValueFor, Place]] = []
 
-    def run(self, callers: bool) -> Survey:
+    def run(self, callers: bool, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> Survey:
         """Find everything first: what one change does may depend on what another brings."""
         for change in self.changes:
             if isinstance(change, Replacement):
@@ -117,6 +122,8 @@ class _Surveyor:
                 self.added.setdefault(change.owner.module, {}).update(change.names)
         for step in paced(expand(self.changes, self.modules, self._lacks)):
             self._take(step)
+        if edits or obstacles:
+            self._take_edits(edits, obstacles)
         swept = self._sweep(callers)
         while self.bodies:
             self._body(*self.bodies.pop(0), swept)  # nobody holds on to what was found: holders are counted next
@@ -144,6 +151,26 @@ class _Surveyor:
                 self.assignments.append((step, place))
         else:
             wrap(step, self.modules, self.out)
+
+    def _take_edits(self, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> None:
+        made = survey_edits(self.patch_id, edits, obstacles, self.modules)
+        for target, refusal in made.notes:
+            self.out.note(target, refusal)
+        self.out.sources.update(made.sources)
+        self.bodies += made.bodies
+        for attribute in made.attributes:
+            self._new_attribute(attribute)
+        for owner, name, label in made.gone:
+            self.out.put(owner, name, ABSENT, label)
+        for slot, value in made.writes:
+            self.out.put_in(slot, value)
+        for name, module in made.modules:
+            self.out.put_in(item_of(self.modules, name, f"sys.modules[{name!r}]"), module)
+            parent, _, last = name.rpartition(".")
+            if parent in self.modules:
+                self.out.put(self.modules[parent], last, module, name)
+        for place, value in made.replaced:
+            self.assignments.append((ValueFor(place.target, value), place))
 
     def _closures(self) -> None:
         """Name the live closures that cannot follow their maker."""
@@ -272,13 +299,14 @@ class _Surveyor:
                 parameters=(parameters_of(shell), parameters_of(new.written) if old else parameters_of(shell)),
                 expect=body.expect,
                 pin=fingerprint(shell, under) if body.expect else "",
-                on_disk=None if found.alias_of else self.disk.gives(found.place.module, layer0),
+                on_disk=None if found.alias_of or body.side else self.disk.gives(found.place.module, layer0),
                 asserts=new.asserts,
                 forwarded=isinstance(put, CodeType) and put is not new.code,
                 caches=tuple(cache.label for cache in caches),
                 covers=self.under.decider(code_slot) if code_slot else None,
                 alias_of=found.alias_of,
                 variants=len(self._variants(found, swept)),
+                proved=body.side is not None,
             )
         )
 
@@ -294,6 +322,8 @@ class _Surveyor:
         return [other for other in others if id(other) not in known]
 
     def _compile(self, body: NewBody, found: Found) -> sides.NewSide | Refusal:
+        if body.side is not None:
+            return body.side
         qualname = found.code.co_qualname
         filename = patch_filename(self.patch_id, body.target)
         definition = self.files.definition(body.written)

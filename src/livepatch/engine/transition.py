@@ -143,9 +143,9 @@ class Transition:
         for write in self._planned.writes:
             if is_swapped(write, self._planned):
                 functions.setdefault(write.slot.owner_id, {})[write.slot.name] = write
-            elif write.before is ABSENT:
+            elif write.before is ABSENT and write.slot.is_name:
                 self._added.append(write)
-            elif write.after is ABSENT:
+            elif write.after is ABSENT and write.slot.is_name:
                 self._removed.append(write)
             else:
                 self._values.append(write)

@@ -1,0 +1,1 @@
+"""Patches as files: made from two source trees, written down, read back."""

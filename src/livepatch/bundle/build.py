@@ -1,0 +1,69 @@
+"""Two source trees -> the smallest patch."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from livepatch.bundle.plan import Plan
+from livepatch.bundle.trees import Tree, open_tree
+from livepatch.errors import BundleError, PatchError
+from livepatch.patch import Patch
+
+__all__ = ["build"]
+
+
+def build(
+    old: str | Path,
+    new: str | Path,
+    *,
+    package: str,
+    only: Iterable[str] | None = None,
+    id: str | None = None,  # noqa: A002  # the word that advisories use
+    versions: str | None = None,
+    summary: str = "",
+    flag: str | None = None,
+) -> Patch:
+    """Make the smallest patch that turns a process that runs the tree `old` into one that runs `new`.
+
+    Each tree is a directory (unpacked, or of ``pip install --target``), a wheel, an sdist, or ``name==version``, which
+    pip downloads.  `package` is the name of the distribution; `versions` (default: the version of `old`) says which
+    releases the patch is for.  `only` picks what is taken (``"module:qualname"``, ``"module"`` or a pattern of
+    qualified names) along with what that uses and `old` lacks; else all that changed is taken, apart from versions,
+    tests and the like.  ``patch.plan`` says what became of each difference, ``patch.obstacles`` what cannot be done live.
+
+    Raises :class:`BundleError` if a tree cannot be used, and :class:`PatchError` if the patch would have no right name.
+    """
+    if isinstance(only, str):
+        raise TypeError("only must be a list of names, such as ['package.module:Class.method'], not a str")
+    before, after = open_tree(old, package), open_tree(new, package)
+    versions = _versions(versions, before, old)
+    name = id if id is not None else _identity(package, before.version, after.version)
+    patch = Patch(name, package=package, versions=versions, summary=summary, flag=flag)
+    plan = Plan(before, after, None if only is None else tuple(only))
+    patch.edits = plan.edits()
+    patch.obstacles = plan.obstacles()
+    patch.plan = plan.entries()
+    return patch
+
+
+def _versions(versions: str | None, before: Tree, origin: object) -> str:
+    if versions is not None:
+        return versions
+    if before.version is None:
+        raise BundleError(
+            "the old tree does not say which version it is",
+            found=f"no metadata in {origin}",
+            expected="METADATA, PKG-INFO, or a version in pyproject.toml",
+            action="give versions=, such as '==1.2.3'",
+        )
+    return f"=={before.version}"
+
+
+def _identity(package: str, old: str | None, new: str | None) -> str:
+    text = f"{package}-{old or 'old'}-to-{new or 'new'}"
+    return re.sub(r"[^A-Za-z0-9._:+-]+", "-", text)[:128]
+
+
+_ = PatchError

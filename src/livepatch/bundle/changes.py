@@ -1,0 +1,165 @@
+"""Two sides of a module compared: what differs between them, name by name."""
+
+from __future__ import annotations
+
+import ast
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Literal
+
+from livepatch.bundle import normal
+from livepatch.bundle.items import Item, Module
+
+__all__ = ["Difference", "compare"]
+
+Form = Literal["function", "name", "effect", "field"]
+
+
+@dataclass(eq=False)
+class Difference:
+    """One name, or statement, that is not the same on both sides.
+
+    `form` is what carries it: an edit of functions in place, another value of the name, an effect of a statement that
+    binds nothing, or a field that is only annotated.
+    """
+
+    module: str
+    qualname: str
+    what: str
+    kind: Literal["changed", "added", "removed"]
+    form: Form
+    before: list[Item] = field(default_factory=list)
+    after: list[Item] = field(default_factory=list)
+
+    @property
+    def target(self) -> str:
+        """``module:qualname``."""
+        return f"{self.module}:{self.qualname}" if self.qualname else self.module
+
+
+def compare(before: Module, after: Module) -> tuple[list[Difference], list[Difference]]:
+    """What differs between two sides of a module; and what differs only in docstrings, annotations and layout of names.
+
+    The second list holds what does nothing at run time.
+    """
+    found: list[Difference] = []
+    noise: list[Difference] = []
+    order = {**dict.fromkeys(after.by_name), **dict.fromkeys(before.by_name)}
+    for qualname in order:
+        old, new = before.by_name.get(qualname, []), after.by_name.get(qualname, [])
+        scope = qualname.rpartition(".")[0]
+        if scope and not (_is_class(before, scope) and _is_class(after, scope)):
+            continue
+        difference = _named(before.name, qualname, old, new)
+        if difference is not None:
+            found.append(difference)
+        elif [ast.dump(i.node) for i in old] != [ast.dump(i.node) for i in new] and old[0].kind != "class":
+            noise.append(Difference(before.name, qualname, _what(new), "changed", "name", old, new))
+    found += _effects(before, after)
+    return found, noise
+
+
+def _is_class(module: Module, qualname: str) -> bool:
+    items = module.by_name.get(qualname, [])
+    return bool(items) and all(item.kind == "class" for item in items)
+
+
+def _named(module: str, qualname: str, old: list[Item], new: list[Item]) -> Difference | None:
+    kinds = {item.kind for item in [*old, *new]}
+    kind: Literal["changed", "added", "removed"] = "changed" if old and new else "added" if new else "removed"
+    what = _what(new or old)
+    form: Form = "name"
+    if kinds == {"function"}:
+        if kind == "changed":
+            if _same_functions(old, new):
+                return None
+            form = "function" if _in_place(old, new) else "name"
+        else:
+            form = "function" if _plain(new or old) else "name"
+    elif kinds == {"class"} and kind == "changed":
+        if [_class_head(i) for i in old] == [_class_head(i) for i in new]:
+            return None
+        what = "class statement"
+    elif kinds == {"import"} and kind == "changed":
+        if {i.imports[qualname] for i in old} == {i.imports[qualname] for i in new}:
+            return None
+    elif kinds == {"field"}:
+        if kind == "changed":
+            return None
+        form = "field"
+    elif kind == "changed" and [i.normal for i in old] == [i.normal for i in new]:
+        return None
+    if kind == "changed" and _what(old) != _what(new):
+        what = f"{_what(old)} to {_what(new)}"
+    return Difference(module, qualname, what, kind, form, old, new)
+
+
+def _same_functions(old: list[Item], new: list[Item]) -> bool:
+    return [i.normal for i in old] == [i.normal for i in new]
+
+
+def _in_place(old: list[Item], new: list[Item]) -> bool:
+    """Whether each definition of the old side has its successor, with the same decorators, under the same conditions."""
+    if len(old) != len(new):
+        return False
+    return all(
+        a.guards == b.guards
+        and a.accessor == b.accessor
+        and normal.decorators_of(a.node) == normal.decorators_of(b.node)  # type: ignore[arg-type]
+        for a, b in zip(old, new, strict=True)
+    )
+
+
+def _plain(items: list[Item]) -> bool:
+    """Whether a new definition needs nothing run but itself."""
+    return all(
+        not item.guards
+        and all(
+            isinstance(d, ast.Name) and d.id in ("staticmethod", "classmethod", "property")
+            for d in item.node.decorator_list  # type: ignore[attr-defined]
+        )
+        for item in items
+    ) and len(items) == 1
+
+
+def _class_head(item: Item) -> str:
+    node = item.node
+    assert isinstance(node, ast.ClassDef)
+    return "|".join([*item.guards, normal.decorators_of(node), normal.header_of(node)])
+
+
+def _what(items: list[Item]) -> str:
+    item = items[-1]
+    if item.kind == "function":
+        if item.accessor:
+            return "property"
+        return "method" if item.scope else "function"
+    if item.kind == "class":
+        return "class"
+    if item.kind == "import":
+        return "import"
+    if item.kind == "field":
+        return "field"
+    return "class attribute" if item.scope else "constant"
+
+
+def _effects(before: Module, after: Module) -> list[Difference]:
+    """Statements that bind no name, or change something in place, and stand on one side only."""
+    old = [i for i in before.items if i.kind == "effect" or i.stores or (i.kind == "loop" and not i.binds)]
+    new = [i for i in after.items if i.kind == "effect" or i.stores or (i.kind == "loop" and not i.binds)]
+    found = []
+    had, has = Counter(_effect_key(i) for i in old), Counter(_effect_key(i) for i in new)
+    for items, others, kind in ((old, has, "removed"), (new, had, "added")):
+        left = Counter(others)
+        for item in items:
+            key = _effect_key(item)
+            if left[key]:
+                left[key] -= 1
+                continue
+            sides = ([item], []) if kind == "removed" else ([], [item])
+            found.append(Difference(before.name, item.scope, "statement", kind, "effect", *sides))  # type: ignore[arg-type]
+    return found
+
+
+def _effect_key(item: Item) -> str:
+    return f"{item.scope}|{item.normal}"

@@ -1,0 +1,280 @@
+"""A patch as bytes, and back: metadata and source text in canonical msgpack, and nothing that runs by being read.
+
+A file is the list ``["livepatch.patch", 1, contents]``: what it is and the version of its format come first, so that a
+reader can tell a later version from a broken file.  `contents` is a record of :class:`Contents`; each class in
+``edits.py`` is a record of its fields.  Every field is written, sorted by name, so each patch has exactly one file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import unicodedata
+from typing import Any, Literal
+
+import msgpack
+
+from livepatch.bundle.reading import LIMITS, Limits, Reader
+from livepatch.edits import (
+    AttributeDefault,
+    FunctionEdit,
+    ModuleEdit,
+    NameEdit,
+    Obstacle,
+    PlanEntry,
+    Side,
+    Statement,
+    Text,
+)
+from livepatch.errors import BundleError, PatchError, spelled
+from livepatch.identity import check_distribution, check_name, check_specifier
+
+__all__ = ["FORMAT", "MAGIC", "Contents", "decode", "digest", "encode"]
+
+MAGIC = "livepatch.patch"
+FORMAT = 1
+
+_ACCESSORS: tuple[Literal["", "fget", "fset", "fdel"], ...] = ("", "fget", "fset", "fdel")
+_KINDS: tuple[Literal["changed", "derived", "added", "removed"], ...] = ("changed", "derived", "added", "removed")
+_VERDICTS: tuple[Literal["taken", "needed", "left-out", "cannot"], ...] = ("taken", "needed", "left-out", "cannot")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Contents:
+    """All of a patch that a file can hold.  The fields are those of :class:`livepatch.Patch`."""
+
+    id: str
+    package: str
+    versions: str
+    summary: str
+    flag: str
+    requires: tuple[str, ...]
+    edits: tuple[ModuleEdit, ...]
+    obstacles: tuple[Obstacle, ...]
+    plan: tuple[PlanEntry, ...]
+
+
+def digest(data: bytes) -> str:
+    """What a file is known by in records: ``sha256:`` and 64 hexadecimal digits."""
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def encode(contents: Contents) -> bytes:
+    """The bytes of a patch file: the same contents always give the same.
+
+    Raises :class:`BundleError` if the contents are such that :func:`decode` would refuse the file.
+    """
+    try:
+        data: bytes = msgpack.packb([MAGIC, FORMAT, _plain(contents)])
+    except (UnicodeEncodeError, OverflowError, TypeError, ValueError) as error:
+        raise BundleError(
+            f"patch {contents.id} cannot be written",
+            found=str(error),
+            expected="texts, whole numbers and lists of them",
+            action="mend the part of the patch that holds it",
+        ) from error
+    _read(Reader(data, refusal=f"patch {contents.id} cannot be written", action="mend that part of the patch"))
+    return data
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value):
+        names = sorted(field.name for field in dataclasses.fields(value))
+        return {name: _plain(getattr(value, name)) for name in names}
+    return list(map(_plain, value)) if isinstance(value, tuple) else value
+
+
+def decode(data: bytes, limits: Limits = LIMITS) -> Contents:
+    """Read the bytes of a patch file.  Its sources are not parsed, and nothing of it is run.
+
+    Raises :class:`BundleError`, which says where in the file and what is wrong with it.
+    """
+    return _read(Reader(data, limits))
+
+
+def _read(reader: Reader) -> Contents:
+    head = reader.row()
+    if head < 2 or reader.text(LIMITS.name) != MAGIC:
+        reader.fail(found="something else", expected=f"a list that begins with {MAGIC!r}")
+    version = reader.number(1, 2**32 - 1)
+    if version != FORMAT:
+        reader.fail(
+            found=f"format {version}", expected=f"format {FORMAT}", action="read it with the livepatch that wrote it"
+        )
+    if head != 3:
+        reader.fail(found=f"a list of {head}", expected="the name, the format and the contents")
+    contents = reader.record(lambda: _contents(reader))
+    reader.end()
+    return contents
+
+
+# One function a record.  Arguments are evaluated as they are written: sorted by name, as the fields lie in the file.
+
+
+def _contents(reader: Reader) -> Contents:
+    field, items = reader.field, reader.items
+    contents = Contents(
+        edits=field("edits", items, reader.record, lambda: _module(reader)),
+        flag=field("flag", reader.name, lambda text: check_name("flag", text)),
+        id=field("id", reader.name, lambda text: check_name("id", text)),
+        obstacles=field("obstacles", items, reader.record, lambda: _obstacle(reader)),
+        package=field("package", reader.name, check_distribution),
+        plan=field("plan", items, reader.record, lambda: _entry(reader)),
+        requires=field("requires", items, reader.name, lambda text: check_name("requires", text)),
+        summary=field("summary", reader.free),
+        versions=field("versions", reader.name, _check_versions),
+    )
+    _check_once(reader, "edits", [edit.module for edit in contents.edits])
+    _check_once(reader, "requires", list(contents.requires))
+    if contents.id in contents.requires:
+        reader.fail(found=f"a patch {contents.id} that requires itself", expected="ids of other patches")
+    return contents
+
+
+def _check_once(reader: Reader, what: str, names: list[str]) -> None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            reader.fail(found=f"{name} twice in {what}", expected="each once")
+        seen.add(name)
+
+
+def _module(reader: Reader) -> ModuleEdit:
+    field, items, record = reader.field, reader.items, reader.record
+    edit = ModuleEdit(
+        after=field("after", record, lambda: _side(reader)),
+        attributes=field("attributes", items, record, lambda: _attribute(reader)),
+        before=field("before", record, lambda: _side(reader)),
+        functions=field("functions", items, record, lambda: _function(reader)),
+        module=field("module", reader.name, _check_dotted),
+        names=field("names", items, record, lambda: _name(reader)),
+        path=field("path", reader.name, _check_path),
+        whole=field("whole", reader.optional, reader.source, least=0),
+    )
+    if edit.whole is not None and edit != ModuleEdit(module=edit.module, path=edit.path, whole=edit.whole):
+        reader.fail(found="a whole new module with edits", expected="the source of a new module and nothing beside it")
+    return edit
+
+
+def _side(reader: Reader) -> Side:
+    field, items = reader.field, reader.items
+    return Side(
+        futures=field("futures", items, reader.name, _check_identifier),
+        imports=field("imports", items, reader.source),
+        program=field("program", items, reader.record, lambda: _statement(reader)),
+    )
+
+
+def _statement(reader: Reader) -> Statement:
+    return Statement(
+        scope=reader.field("scope", reader.name, _check_scope),
+        text=reader.field("text", reader.record, lambda: _text(reader)),
+    )
+
+
+def _text(reader: Reader) -> Text:
+    return Text(line=reader.field("line", reader.line), source=reader.field("source", reader.source))
+
+
+def _function(reader: Reader) -> FunctionEdit:
+    field = reader.field
+    edit = FunctionEdit(
+        accessor=field("accessor", reader.choice, _ACCESSORS),
+        after=field("after", reader.optional, reader.record, lambda: _text(reader)),
+        before=field("before", reader.optional, reader.record, lambda: _text(reader)),
+        count=field("count", reader.number, 1, LIMITS.items),
+        defaults=field("defaults", reader.flag),
+        index=field("index", reader.number, 0, LIMITS.items),
+        qualname=field("qualname", reader.name, _check_dotted),
+    )
+    if edit.before is None and edit.after is None:
+        reader.fail(found="a function without a before and an after", expected="one of them, or both")
+    if edit.index >= edit.count:
+        reader.fail(found=f"index {edit.index} of {edit.count}", expected="an index below the count")
+    return edit
+
+
+def _name(reader: Reader) -> NameEdit:
+    return NameEdit(
+        kind=reader.field("kind", reader.choice, _KINDS),
+        qualname=reader.field("qualname", reader.name, _check_dotted),
+    )
+
+
+def _attribute(reader: Reader) -> AttributeDefault:
+    field = reader.field
+    return AttributeDefault(
+        class_qualname=field("class_qualname", reader.name, _check_dotted),
+        expression=field("expression", reader.source, least=0),
+        name=field("name", reader.name, _check_identifier),
+        reason=field("reason", reader.free),
+        shared=field("shared", reader.flag),
+    )
+
+
+def _obstacle(reader: Reader) -> Obstacle:
+    field = reader.field
+    return Obstacle(
+        action=field("action", reader.free),
+        code=field("code", reader.name, _check_code),
+        expected=field("expected", reader.free),
+        found=field("found", reader.free),
+        target=field("target", reader.name, _check_not_empty),
+    )
+
+
+def _entry(reader: Reader) -> PlanEntry:
+    field = reader.field
+    return PlanEntry(
+        target=field("target", reader.name, _check_not_empty),
+        verdict=field("verdict", reader.choice, _VERDICTS),
+        what=field("what", reader.free),
+        why=field("why", reader.free),
+    )
+
+
+# What names are made of
+
+
+def _refuse_unless(holds: bool, value: str, expected: str) -> None:
+    if not holds:
+        raise PatchError("not usable", found=spelled(value), expected=expected)
+
+
+def _is_identifier(value: str) -> bool:
+    # The compiler takes names in this normal form, so that a name has one spelling.
+    return value.isidentifier() and (value.isascii() or unicodedata.is_normalized("NFKC", value))
+
+
+def _check_identifier(value: str) -> None:
+    _refuse_unless(_is_identifier(value), value, "a Python identifier")
+
+
+def _check_dotted(value: str) -> None:
+    _refuse_unless(all(map(_is_identifier, value.split("."))), value, "Python identifiers with dots between them")
+
+
+def _check_scope(value: str) -> None:
+    if value:
+        _check_dotted(value)
+
+
+def _check_not_empty(value: str) -> None:
+    _refuse_unless(value != "", value, "a text")
+
+
+def _check_code(value: str) -> None:
+    plain = value.isascii() and value.replace("-", "a").isalnum() and value == value.lower()
+    _refuse_unless(plain, value, "a code of small letters, digits and -")
+
+
+def _check_path(value: str) -> None:
+    parts = value.split("/")
+    plain = "\\" not in value and not any(unicodedata.category(character) == "Cc" for character in value)
+    inside = not any(part in ("", ".", "..") for part in parts)
+    _refuse_unless(plain and inside, value, "a path inside the tree, with / between its parts")
+
+
+def _check_versions(value: str) -> None:
+    if check_specifier(value) != value:
+        raise PatchError("not usable", found=spelled(value), expected="a PEP 440 specifier without blanks around it")

@@ -1,0 +1,73 @@
+"""Differences that a fix does not need: versions, metadata, tests, documentation."""
+
+from __future__ import annotations
+
+import ast
+import re
+
+from livepatch.bundle.changes import Difference
+from livepatch.bundle.items import Item
+
+__all__ = ["reason_to_leave", "reason_to_leave_file"]
+
+_FOLDERS = frozenset("tests doc docs examples example samples benchmarks benchmark".split())
+_FILES = re.compile(r"(test_.*|.*_test|conftest|setup|noxfile)\.py")
+_VERSION_NAMES = re.compile(
+    r"_*(version|version_info|version_tuple|version_string|build|build_date|revision|release|commit_id|date|year"
+    r"|__commit_id__)_*|(MAJOR|MINOR|MICRO|PATCH|BUILD)(_VERSION)?|VERSION(_INFO|_TUPLE)?",
+    re.IGNORECASE,
+)
+_VERSION_MODULES = frozenset("_version version __version__ __about__ about __meta__ _meta __pkg_info__".split())
+_METADATA = frozenset(
+    "__all__ __author__ __authors__ __author_email__ __email__ __copyright__ __license__ __url__ __date__ __status__"
+    " __credits__ __maintainer__ __description__ __title__ __summary__ __contact__ __homepage__ __docformat__ __doc__"
+    " __build__ __revision__ __uri__ __cake__".split()
+)
+
+
+def reason_to_leave_file(path: str) -> str:
+    """Why no difference in the file counts; empty if they do."""
+    folders = path.split("/")[:-1]
+    base = path.rpartition("/")[2]
+    for folder in folders:
+        if folder in _FOLDERS:
+            return f"in the folder {folder}, which the package does not need at run time"
+    if _FILES.fullmatch(base) and (base.startswith(("test_", "conftest")) or not folders):
+        return "a test, or for building the package"
+    return ""
+
+
+def reason_to_leave(one: Difference) -> str:
+    """Why the fix does not need the difference; empty if it may."""
+    name = one.qualname.rpartition(".")[2]
+    items = [*one.before, *one.after]
+    if one.form == "name" and "." not in one.qualname and all(i.kind == "assign" for i in items):
+        if name == "__all__":
+            return "what a star import gives; what changed is reached without it"
+        if name in _METADATA:
+            return "describes the package"
+        in_version_module = one.module.rpartition(".")[2] in _VERSION_MODULES
+        if (in_version_module or _VERSION_NAMES.fullmatch(name)) and all(_plain(i) for i in items):
+            return "the version of the package, which stays that of the installed release"
+    if one.form == "effect" and all(_changes_all(i) for i in items):
+        return "what a star import gives; what changed is reached without it"
+    if one.kind == "removed" and one.what == "import":
+        return "an import that nothing uses any more does no harm"
+    return ""
+
+
+def _plain(item: Item) -> bool:
+    """Whether the value is a literal, or literals put together."""
+    value = getattr(item.node, "value", None)
+    return value is not None and all(
+        isinstance(
+            n,
+            (ast.Constant, ast.Tuple, ast.List, ast.JoinedStr, ast.FormattedValue, ast.Name, ast.expr_context, ast.BinOp)
+            + (ast.operator, ast.Attribute, ast.Call, ast.GeneratorExp, ast.comprehension, ast.Subscript, ast.Slice),
+        )
+        for n in ast.walk(value)
+    )
+
+
+def _changes_all(item: Item) -> bool:
+    return bool(item.stores) and all(s.chain[0] == "__all__" for s in item.stores)

@@ -1,0 +1,138 @@
+"""Which statements a side must run to compute the names that change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from livepatch.bundle.flow import Flow, stored
+from livepatch.bundle.items import Item
+from livepatch.bundle.world import Entity, World
+from livepatch.edits import Statement
+
+__all__ = ["programs"]
+
+
+class _Programs:
+    def __init__(self, world: World, flow: Flow, names: frozenset[Entity], extra: Iterable[Item]) -> None:
+        self.world = world
+        self.flow = flow
+        self.names = names
+        self.items: dict[int, Item] = {}
+        self.support: set[Entity] = set()
+        for item in extra:
+            self.add(item)
+
+    def add(self, item: Item) -> None:
+        if id(item) in self.items:
+            return
+        self.items[id(item)] = item
+        for other in item.module.items:
+            if other.unit is item.unit and other.unit is not other.node:
+                self._calls(other, whole=other.kind != "function")
+        self._calls(item, whole=True)
+
+    def _calls(self, item: Item, *, whole: bool) -> None:
+        """Take in what the item calls when it runs, where that is changed, too."""
+        refs = self.world.refs(item)
+        for ref in [*refs.decorators, *refs.header] if whole else refs.decorators:
+            self._ref(ref, item)
+        if item.kind == "class":
+            (bound,) = item.binds
+            for inner in item.module.items:
+                if inner.scope == bound or inner.scope.startswith(f"{bound}."):
+                    self._calls(inner, whole=True)
+
+    def _ref(self, ref: object, item: Item) -> None:
+        trace = self.world.follow(ref, item)  # type: ignore[arg-type]
+        if trace.kind in ("function", "class") and getattr(ref, "call", False):
+            self._support(trace.end)
+
+    def _support(self, entity: Entity) -> None:
+        if entity in self.support:
+            return
+        items = self.world.items(entity)
+        if not items:
+            return
+        if items[-1].kind == "class":
+            if not self.flow.makes_other_objects(entity) and entity not in self.names:
+                return
+        elif entity not in self.flow.calls:
+            return
+        self.support.add(entity)
+        module, qualname = entity
+        owner = qualname.rpartition(".")[0]
+        if owner and self.world.items((module, owner)):
+            self._support_class((module, owner))
+        for item in items:
+            self.add(item)
+            refs = self.world.refs(item)
+            for ref in refs.body:
+                self._ref(ref, item)
+            if item.kind == "class":
+                self._support_class(entity)
+
+    def _support_class(self, entity: Entity) -> None:
+        self.support.add(entity)
+        for module, qualname in self.world.mro(entity):
+            one = (module, qualname)
+            affected = any(
+                (module, f"{qualname}.{m}") in self.flow.calls | self.flow.values for m in self._members(one)
+            )
+            if one == entity or affected:
+                for item in self.world.items(one):
+                    self.add(item)
+                for name in self._members(one):
+                    for item in self.world.items((module, f"{qualname}.{name}")):
+                        if item.kind == "function":
+                            for ref in self.world.refs(item).body:
+                                self._ref(ref, item)
+
+    def _members(self, entity: Entity) -> list[str]:
+        module = self.world.module(entity[0])
+        prefix = f"{entity[1]}."
+        return [
+            n.removeprefix(prefix)
+            for n in (module.by_name if module else ())
+            if n.startswith(prefix) and "." not in n.removeprefix(prefix)
+        ]
+
+
+def programs(
+    world: World, flow: Flow, names: frozenset[Entity], extra: Iterable[Item] = ()
+) -> dict[str, tuple[Statement, ...]]:
+    """The statements of each module that bind or change the names, and what those call that is itself changed.
+
+    `extra` are further items to run.  In source order; a class that is run whole holds its own statements.
+    """
+    work = _Programs(world, flow, names, extra)
+    wanted_in: dict[str, set[str]] = {}
+    for module, qualname in names:
+        wanted_in.setdefault(module, set()).add(qualname)
+    for module in world.parsed():
+        wanted = wanted_in.get(module.name, set())
+        for item in module.items:
+            if item.kind == "field":
+                continue
+            if not wanted.isdisjoint(item.binds) or (item.stores and not names.isdisjoint(stored(world, item))):
+                work.add(item)
+    return {
+        module: _statements([i for i in work.items.values() if i.module.name == module])
+        for module in sorted({i.module.name for i in work.items.values()})
+    }
+
+
+def _statements(items: list[Item]) -> tuple[Statement, ...]:
+    module = items[0].module
+    chosen: dict[int, tuple[int, str, object]] = {}
+    whole = [i for i in items if i.kind == "class"]
+    wholes = {b for i in whole for b in i.binds}
+    # A class inside a compound statement goes with it.
+    for item in items:
+        outer = [n for n in wholes if item.scope == n or item.scope.startswith(f"{n}.")]
+        if outer:
+            continue
+        chosen[id(item.unit)] = (item.unit.lineno, item.scope, item.unit)
+    found = []
+    for _, scope, unit in sorted(chosen.values(), key=lambda c: (c[0], getattr(c[2], "col_offset", 0))):
+        found.append(Statement(scope=scope, text=module.text(unit)))  # type: ignore[arg-type]
+    return tuple(found)

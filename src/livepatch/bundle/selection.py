@@ -1,0 +1,149 @@
+"""Which of the differences are taken, and which new names those need."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Literal
+
+from livepatch.bundle.changes import Difference
+from livepatch.bundle.items import Item
+from livepatch.bundle.leftout import reason_to_leave
+from livepatch.bundle.refs import Ref
+from livepatch.bundle.world import Entity, World
+
+__all__ = ["Selection"]
+
+Verdict = Literal["taken", "needed", "left-out", "cannot"]
+
+
+class Selection:
+    """What a patch takes of the differences `found`, and of the modules `fresh` that only the new side has."""
+
+    def __init__(
+        self, old: World, new: World, found: list[Difference], fresh: list[str], only: tuple[str, ...] | None
+    ) -> None:
+        self.old, self.new = old, new
+        self._found = found
+        self._fresh = fresh
+        self._verdicts: dict[int, tuple[Verdict, str]] = {}
+        self._modules: dict[str, str] = {}
+        self._by_entity: dict[Entity, list[Difference]] = {}
+        for one in found:
+            self._by_entity.setdefault((one.module, one.qualname), []).append(one)
+        for one in found:
+            why = reason_to_leave(one)
+            if only is not None and not any(_matches(pattern, one) for pattern in only):
+                why = why or "not among what was picked"
+            self._verdicts[id(one)] = ("left-out", why) if why else ("taken", "")
+        if only is not None:
+            for name in fresh:
+                if name in only:
+                    self._modules[name] = "picked"
+        self._close()
+
+    @property
+    def whole(self) -> list[str]:
+        """The new modules that are taken."""
+        return sorted(self._modules)
+
+    def taken(self) -> list[Difference]:
+        """The differences that the patch takes."""
+        return [one for one in self._found if self._verdicts[id(one)][0] in ("taken", "needed")]
+
+    def verdict(self, one: Difference) -> tuple[Verdict, str]:
+        """What became of a difference, and why."""
+        return self._verdicts[id(one)]
+
+    def module_verdict(self, name: str) -> tuple[Verdict, str]:
+        """What became of a new module, and why."""
+        if name in self._modules:
+            return "needed", self._modules[name]
+        return "left-out", "nothing that is taken imports it"
+
+    def _close(self) -> None:
+        """Take in what the taken code uses and the old side lacks."""
+        pending: list[tuple[Item, str]] = []
+        for one in self.taken():
+            pending += [(item, one.target) for item in one.after]
+        for name in list(self._modules):
+            pending += self._fresh_items(name)
+        seen: set[int] = set()
+        while pending:
+            item, why = pending.pop()
+            if id(item) in seen:
+                continue
+            seen.add(id(item))
+            pending += self._needs(item, why)
+
+    def _needs(self, item: Item, why: str) -> list[tuple[Item, str]]:
+        found: list[tuple[Item, str]] = []
+        own = item.module.name
+        if item.kind == "import":
+            for bound in item.imports:
+                what = item.imports[bound]
+                ref = Ref((what.module, what.name) if what.name else (what.module,), base="abs")
+                found += self._reach(ref, item, why)
+            return found
+        items = [item]
+        if item.kind == "class":
+            (bound,) = item.binds
+            items += [i for i in item.module.items if i.scope == bound or i.scope.startswith(f"{bound}.")]
+            if self._by_entity.get((own, bound)) is None:
+                items = [item]
+        for one in items:
+            refs = self.new.refs(one)
+            for ref in [*refs.decorators, *refs.header, *refs.body, *refs.annotations]:
+                found += self._reach(ref, one, why)
+        return found
+
+    def _reach(self, ref: Ref, item: Item, why: str) -> list[tuple[Item, str]]:
+        found: list[tuple[Item, str]] = []
+        for entity in self.new.follow(ref, item).passed:
+            module, qualname = entity
+            found += self._fresh_module(module, why)
+            if not qualname:
+                continue
+            for one in self._by_entity.get(entity, ()):
+                if self._verdicts[id(one)][0] != "left-out" or not _needed(one):
+                    continue
+                self._verdicts[id(one)] = ("needed", why)
+                found += [(new, one.target) for new in one.after]
+        return found
+
+    def _fresh_module(self, name: str, why: str) -> list[tuple[Item, str]]:
+        found: list[tuple[Item, str]] = []
+        parts = name.split(".")
+        for end in range(1, len(parts) + 1):
+            one = ".".join(parts[:end])
+            if one in self._fresh and one not in self._modules:
+                self._modules[one] = why
+                found += self._fresh_items(one)
+        return found
+
+    def _fresh_items(self, name: str) -> list[tuple[Item, str]]:
+        module = self.new.module(name)
+        return [(item, name) for item in module.items] if module else []
+
+
+def _needed(one: Difference) -> bool:
+    """Whether code that uses the name cannot do with the old side of it."""
+    if one.kind == "added":
+        return True
+    if one.form == "function" and one.kind == "changed":
+        from livepatch.bundle.normal import parameters_of
+
+        return [parameters_of(i.node) for i in one.before] != [parameters_of(i.node) for i in one.after]  # type: ignore[arg-type]
+    return False
+
+
+def _matches(pattern: str, one: Difference) -> bool:
+    module, colon, qualname = pattern.partition(":")
+    if colon:
+        return fnmatchcase(one.module, module) and _within(qualname, one.qualname)
+    return fnmatchcase(one.module, pattern) or _within(pattern, one.qualname)
+
+
+def _within(pattern: str, qualname: str) -> bool:
+    """Whether the pattern fits the name or a class around it."""
+    parts = qualname.split(".")
+    return any(fnmatchcase(".".join(parts[:end]), pattern) for end in range(1, len(parts) + 1))

@@ -1,0 +1,237 @@
+"""One side's tree as a whole: which module there is, and what a name in one of them leads to."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from livepatch.bundle.items import Import, Item, Module, chain_of
+from livepatch.bundle.refs import Ref, Refs, refs_of
+
+__all__ = ["Entity", "Trace", "World"]
+
+Entity = tuple[str, str]
+"""A module, and a qualified name in it; with an empty name, the module itself."""
+
+_DEPTH = 40
+
+
+@dataclass(slots=True)
+class Trace:
+    """Every entity that a chain of names passes, and where it ends.
+
+    `kind` of the end: a module, a class, a function, the object of a class (`instance`), any other value, or nothing
+    that the tree defines.
+    """
+
+    passed: list[Entity] = field(default_factory=list)
+    kind: str = ""
+    end: Entity = ("", "")
+
+
+class World:
+    """The modules of a tree.  `load` gives one by name, parsed, or ``None``."""
+
+    def __init__(self, names: frozenset[str], load: Callable[[str], Module | None]) -> None:
+        self.names = names
+        self._load = load
+        self._modules: dict[str, Module | None] = {}
+        self._refs: dict[int, Refs] = {}
+        self._mros: dict[Entity, list[Entity]] = {}
+        self._traces: dict[tuple[str, str, Ref], Trace] = {}
+
+    def module(self, name: str) -> Module | None:
+        """A module of the tree, parsed."""
+        if name not in self._modules:
+            self._modules[name] = self._load(name) if name in self.names else None
+        return self._modules[name]
+
+    def parsed(self) -> list[Module]:
+        """The modules that were asked for until now, by name."""
+        return [m for _, m in sorted(self._modules.items()) if m is not None]
+
+    def refs(self, item: Item) -> Refs:
+        """What an item uses."""
+        found = self._refs.get(id(item))
+        if found is None:
+            found = self._refs[id(item)] = refs_of(item)
+        return found
+
+    def items(self, entity: Entity) -> list[Item]:
+        """The definitions of a name."""
+        module = self.module(entity[0])
+        return module.by_name.get(entity[1], []) if module else []
+
+    # Names
+
+    def follow(self, ref: Ref, item: Item) -> Trace:
+        """Where a chain of names in an item leads."""
+        key = (item.module.name, item.scope, ref)
+        found = self._traces.get(key)
+        if found is None:
+            found = self._traces[key] = self.trace(ref, item.module.name, item.scope)
+        return found
+
+    def trace(self, ref: Ref, module: str, scope: str, self_class: Entity | None = None) -> Trace:
+        """Where a chain of names leads that stands in a class (`scope`) or at the top of a module.
+
+        `self_class` is the class of the object on which a method is called, where it is known better.
+        """
+        trace = Trace()
+        if ref.base == "self" or ref.base == "super":
+            if not scope:
+                return trace
+            trace.kind, trace.end = "instance", self_class or (module, scope)
+            if ref.base == "super":
+                self._member(trace, ref.chain[0] if ref.chain else "", above=(module, scope))
+                return self._walk(trace, ref.chain[1:])
+            return self._walk(trace, ref.chain)
+        if ref.base == "abs":
+            trace.kind, trace.end = "module", (ref.chain[0], "")
+            trace.passed.append(trace.end)
+            return self._walk(trace, ref.chain[1:])
+        if ref.base == "object":
+            return trace
+        first = ref.chain[0]
+        own = self.module(module)
+        if own is None:
+            return trace
+        if scope and f"{scope}.{first}" in own.by_name:
+            self._bound(trace, module, f"{scope}.{first}")
+        else:
+            self._global(trace, module, first)
+        return self._walk(trace, ref.chain[1:])
+
+    def _walk(self, trace: Trace, names: tuple[str, ...]) -> Trace:
+        for name in names:
+            if trace.kind == "module":
+                self._global(trace, trace.end[0], name)
+            elif trace.kind in ("class", "instance"):
+                self._member(trace, name)
+            else:
+                break
+        return trace
+
+    def _global(self, trace: Trace, module: str, name: str, depth: int = 0) -> None:
+        """Go on to what a module calls `name`."""
+        own = self.module(module)
+        if own is not None and depth < _DEPTH:
+            if name in own.by_name:
+                self._bound(trace, module, name, depth)
+                return
+            for star in own.stars:
+                if star in self.names and star != module and (not name.startswith("_")):
+                    attempt = Trace()
+                    self._global(attempt, star, name, depth + 1)
+                    if attempt.kind:
+                        trace.passed += [(module, name), *attempt.passed]
+                        trace.kind, trace.end = attempt.kind, attempt.end
+                        return
+        if f"{module}.{name}" in self.names:
+            trace.kind, trace.end = "module", (f"{module}.{name}", "")
+            trace.passed.append(trace.end)
+            return
+        trace.kind = ""
+        if own is not None:
+            trace.passed.append((module, name))
+
+    def _bound(self, trace: Trace, module: str, qualname: str, depth: int = 0) -> None:
+        entity = (module, qualname)
+        trace.passed.append(entity)
+        trace.end = entity
+        item = self.items(entity)[-1]
+        if qualname in item.imports and depth < _DEPTH:
+            self._imported(trace, item.imports[qualname], depth + 1)
+        elif item.kind in ("class", "function"):
+            trace.kind = item.kind
+        else:
+            trace.kind = "value"
+            made = self._class_of(item, depth)
+            if made is not None:
+                trace.kind, trace.end = "instance", made
+
+    def _imported(self, trace: Trace, what: Import, depth: int) -> None:
+        if what.name:
+            self._global(trace, what.module, what.name, depth)
+        elif what.module in self.names:
+            trace.kind, trace.end = "module", (what.module, "")
+            trace.passed.append(trace.end)
+        else:
+            trace.kind = ""
+
+    def _class_of(self, item: Item, depth: int) -> Entity | None:
+        """The class of the tree whose call is the value of an assignment."""
+        node = item.node
+        if depth > _DEPTH or not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Call):
+            return None
+        chain = chain_of(node.value.func)
+        if not chain or chain[0] in item.binds:
+            return None
+        inner = Trace()
+        own = item.module.name
+        if item.scope and f"{item.scope}.{chain[0]}" in item.module.by_name:
+            self._bound(inner, own, f"{item.scope}.{chain[0]}", depth + 1)
+        else:
+            self._global(inner, own, chain[0], depth + 1)
+        self._walk(inner, chain[1:])
+        return inner.end if inner.kind == "class" else None
+
+    # Classes
+
+    def bases(self, entity: Entity) -> list[Entity]:
+        """The bases of a class that the tree defines."""
+        found = []
+        for item in self.items(entity):
+            if item.kind == "class":
+                for ref in self.refs(item).header:
+                    trace = self.follow(ref, item)
+                    if trace.kind == "class" and trace.end != entity and trace.end not in found:
+                        found.append(trace.end)
+        return found
+
+    def mro(self, entity: Entity) -> list[Entity]:
+        """A class and all its bases in the tree, nearest first (metaclasses in keywords included)."""
+        known = self._mros.get(entity)
+        if known is not None:
+            return known
+        order: list[Entity] = []
+
+        def visit(one: Entity) -> None:
+            if one not in order and len(order) < 200:
+                order.append(one)
+                for base in self.bases(one):
+                    visit(base)
+
+        visit(entity)
+        self._mros[entity] = order
+        return order
+
+    def member(self, entity: Entity, name: str) -> Entity | None:
+        """Where a class or the nearest base of it in the tree defines a name."""
+        for module, qualname in self.mro(entity):
+            if self.items((module, f"{qualname}.{name}")):
+                return module, f"{qualname}.{name}"
+        return None
+
+    def _member(self, trace: Trace, name: str, above: Entity | None = None) -> None:
+        order = self.mro(trace.end)
+        if above is not None and above in order:
+            order = order[order.index(above) + 1 :]
+        for module, qualname in order:
+            inner = f"{qualname}.{name}"
+            if self.items((module, inner)):
+                self._bound(trace, module, inner)
+                return
+            trace.passed.append((module, inner))
+        trace.kind = ""
+
+    def subclasses(self, entity: Entity) -> Iterator[Entity]:
+        """The classes in the parsed modules that have `entity` among their bases."""
+        for module in self.parsed():
+            for item in module.items:
+                if item.kind == "class":
+                    for bound in item.binds:
+                        one = (module.name, bound)
+                        if one != entity and entity in self.mro(one):
+                            yield one

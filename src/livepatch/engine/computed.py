@@ -1,0 +1,342 @@
+"""The values that both sides of a built patch give, compared with those of the process.  Nothing live is written to."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from types import CellType, CodeType, FunctionType, ModuleType
+from typing import Any
+
+from livepatch.edits import AttributeDefault, FunctionEdit, ModuleEdit, NameEdit, Text
+from livepatch.engine.defaults import attribute_default
+from livepatch.engine.expand import NewAttribute, NewBody
+from livepatch.engine.functions import own
+from livepatch.engine.heap import referrers
+from livepatch.engine.locate import Found, mangled, resolve
+from livepatch.engine.matching import Context, compile_function
+from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
+from livepatch.engine.pace import breathe, paced
+from livepatch.engine.graph import Comparison
+from livepatch.engine.places import slot_of
+from livepatch.engine.reconcile import Reconciler, Sides
+from livepatch.engine.relink import CannotFollow
+from livepatch.engine.refusal import Place, Refusal
+from livepatch.engine.scratch import Scratch, ScratchError, parsed
+from livepatch.engine.sides import NewSide
+from livepatch.engine.source import patch_filename
+from livepatch.engine.stack import ABSENT, Slot
+from livepatch.patch import Target
+
+__all__ = ["Computed", "Sourced"]
+
+
+@dataclass(slots=True)
+class Sourced:
+    """What the edits come to: bodies for functions that were found, new attributes, writes, and observations."""
+
+    bodies: list[tuple[NewBody, Found]] = field(default_factory=list)
+    attributes: list[NewAttribute] = field(default_factory=list)
+    writes: list[tuple[Slot, object]] = field(default_factory=list)
+    replaced: list[tuple[Place, object]] = field(default_factory=list)
+    """Places of which the object gives way to another, and that one: names elsewhere may hold it too."""
+    gone: list[tuple[type, str, str]] = field(default_factory=list)
+    modules: list[tuple[str, ModuleType]] = field(default_factory=list)
+    notes: list[tuple[str, Refusal]] = field(default_factory=list)
+    sources: dict[str, str] = field(default_factory=dict)
+
+    def note(self, target: object, refusal: Refusal) -> None:
+        """Keep an observation about a target."""
+        self.notes.append((str(target), refusal))
+
+
+class Computed:
+    """The values that both sides give, compared with those of the process."""
+
+    def __init__(
+        self,
+        patch_id: str,
+        modules: dict[str, ModuleType],
+        scratch: tuple[Scratch, Scratch],
+        sides: Sides,
+        out: Sourced,
+    ) -> None:
+        self.patch_id, self.modules, self.sides, self.out = patch_id, modules, sides, out
+        self.before, self.after = scratch
+        self.reconciler = Reconciler(sides)
+
+    def take(self, edit: ModuleEdit, found: Iterable[tuple[FunctionEdit, Found]]) -> None:
+        """Compute all that an edit changes; `found` are its functions of which the before side was proved."""
+        for change in edit.functions:
+            if change.before is None:
+                self._new_function(edit, change)
+            elif change.after is None:
+                self._gone_function(edit, change)
+        for change, function in found:
+            if change.after is not None:
+                self._body(edit, change, function)
+        for name in edit.names:
+            self._name(edit, name)
+        for attribute in edit.attributes:
+            self._attribute(edit, attribute)
+
+    def module(self, name: str, module: ModuleType) -> None:
+        """A module that the process does not have: what its source gave, as if it had been imported."""
+        given = vars(module)
+        for attribute, value in paced(list(self.after.namespace(name).items())):
+            if attribute in given or attribute == "__builtins__":
+                continue
+            made = self._carried(value, f"{name}:{attribute}")
+            if made is not ABSENT:
+                given[attribute] = made
+        self.out.modules.append((name, module))
+
+    # Functions
+
+    def _body(self, edit: ModuleEdit, change: FunctionEdit, found: Found) -> None:
+        assert change.after is not None
+        assert found.function is not None
+        target = found.place.target
+        filename = patch_filename(self.patch_id, target)
+        text = Text(source=change.after.source, line=1)
+        try:
+            code = compile_function(
+                Context(edit.after.futures, edit.after.imports, filename), change.qualname, text, like=found.code
+            )
+        except SyntaxError as error:
+            self.out.note(target, _does_not_compile(error))
+            return
+        breathe()
+        node = _definition(change.after, str(target))
+        live = found.function
+        defaults, kwdefaults = live.__defaults__, live.__kwdefaults__
+        if change.defaults:
+            defaults, kwdefaults = self._defaults(edit, change, live, str(target))
+        written = _function(code, namespace_of(found.place.module), defaults, kwdefaults)
+        asserts = any(isinstance(part, ast.Assert) for part in ast.walk(node))
+        side = NewSide(written, code, text.source, asserts)
+        self.out.sources[filename] = text.source
+        self.out.bodies.append((NewBody(target, written, side=side), found))
+
+    def _defaults(
+        self, edit: ModuleEdit, change: FunctionEdit, live: FunctionType, target: str
+    ) -> tuple[tuple[object, ...] | None, dict[str, object] | None]:
+        """The defaults of the new side; of a parameter whose default is the same on both sides, the live one."""
+        assert change.before is not None
+        assert change.after is not None
+        old = self._defined(edit, change.before, change.qualname, self.before, target)
+        new = self._defined(edit, change.after, change.qualname, self.after, target)
+        was, held = _defaults_of(old), _defaults_of(live)
+        wanted: dict[str, object] = {}
+        for name, value in _defaults_of(new).items():
+            if name in was and name in held and Comparison(self.sides, live=False).holds(was[name], value):
+                wanted[name] = held[name]
+                continue
+            made = self._carried(value, f"{target}({name})")
+            if made is not ABSENT:
+                wanted[name] = made
+        code = new.__code__
+        positional = code.co_varnames[: code.co_argcount]
+        keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
+        defaults = tuple(wanted[name] for name in positional if name in wanted) or None
+        return defaults, {name: wanted[name] for name in keyword if name in wanted} or None
+
+    def _defined(self, edit: ModuleEdit, text: Text, qualname: str, scratch: Scratch, target: str) -> FunctionType:
+        """The function that a definition gives, without its decorators."""
+        node = _definition(text, target)
+        node.decorator_list = []
+        scope, _, name = qualname.rpartition(".")
+        side = edit.before if scratch is self.before else edit.after
+        made = scratch.define(edit.module, scope, side, [node], name, target)
+        assert is_function(made)
+        return made
+
+    def _new_function(self, edit: ModuleEdit, change: FunctionEdit) -> None:
+        assert change.after is not None
+        target = Target(edit.module, change.qualname)
+        scope, _, name = change.qualname.rpartition(".")
+        body: list[ast.stmt] = parsed(change.after, str(target)).body
+        value = self.after.define(edit.module, scope, edit.after, body, name, str(target))
+        self._add(target, value)
+
+    def _gone_function(self, edit: ModuleEdit, change: FunctionEdit) -> None:
+        """What goes stays for the calls in flight, unless what it covered is to show again."""
+        place = resolve(Target(edit.module, change.qualname), self.modules)
+        if not isinstance(place, Place) or not is_class(place.owner) or change.accessor:
+            return
+        beneath = [base for base in place.owner.__mro__[1:] if place.name in namespace_of(base)]
+        if beneath or (place.name.startswith("__") and place.name.endswith("__")):
+            self.out.gone.append((place.owner, place.name, str(place.target)))
+
+    # Names
+
+    def _name(self, edit: ModuleEdit, name: NameEdit) -> None:
+        target = Target(edit.module, name.qualname)
+        if name.kind == "removed":
+            return
+        scope, _, last = name.qualname.rpartition(".")
+        old = self._value(self.before, edit.module, scope, last)
+        new = self._value(self.after, edit.module, scope, last)
+        place = resolve(target, self.modules)
+        live = place.value if isinstance(place, Place) and place.owner is not None else ABSENT
+        if new is ABSENT:
+            return
+        if live is ABSENT:
+            if old is ABSENT:
+                self._add(target, new)
+            else:
+                self.out.note(target, place if isinstance(place, Refusal) else _gone(target))
+            return
+        if old is ABSENT:
+            if not Comparison(self.sides, live=True).holds(live, new):
+                self.out.note(target, _taken(target))
+            return
+        assert isinstance(place, Place)
+        assert place.owner is not None
+        outcome = self.reconciler.reconcile(slot_of(place.owner, place.name, str(target)), old, new, str(target))
+        if outcome.refusal is not None:
+            self.out.note(target, outcome.refusal)
+        self.out.writes += outcome.writes
+        self.out.replaced += [(place, made) for was, made in outcome.replaced if was is live]
+
+    def _carried(self, value: object, label: str) -> object:
+        """A value of the after side for the live process; ``ABSENT``, and a note, if it cannot be carried over."""
+        try:
+            return self.reconciler.carried(value, label)
+        except CannotFollow as answer:
+            self.out.note(label, answer.refusal)
+            return ABSENT
+
+    def _value(self, scratch: Scratch, module: str, scope: str, name: str) -> object:
+        if scope:
+            member = scratch.member(module, scope, name)
+            if member is not ABSENT:
+                return member
+        value: Any = scratch.modules[module]
+        for segment in [*(scope.split(".") if scope else ()), name]:
+            if not (is_module(value) or is_class(value)):
+                return ABSENT
+            key = mangled(segment, value.__name__) if is_class(value) else segment
+            value = namespace_of(value).get(key, ABSENT)
+        return value
+
+    def _add(self, target: Target, value: object) -> None:
+        made = self._carried(value, str(target))
+        if made is ABSENT:
+            return
+        owner_target = Target(target.module, target.qualname.rpartition(".")[0])
+        place = resolve(owner_target, self.modules)
+        if isinstance(place, Refusal):
+            self.out.note(target, place)
+            return
+        owner = place.value
+        if not (is_module(owner) or is_class(owner)):
+            self.out.note(target, _gone(owner_target))
+            return
+        last = target.qualname.rpartition(".")[2]
+        attribute = mangled(last, owner.__name__) if is_class(owner) else last
+        self.out.attributes.append(NewAttribute(target, owner, attribute, made))
+
+    # Attributes of objects that exist
+
+    def _attribute(self, edit: ModuleEdit, attribute: AttributeDefault) -> None:
+        owner_target = Target(edit.module, attribute.class_qualname)
+        target = Target(edit.module, f"{attribute.class_qualname}.{attribute.name}")
+        place = resolve(owner_target, self.modules)
+        if isinstance(place, Refusal) or not is_class(place.value):
+            self.out.note(owner_target, place if isinstance(place, Refusal) else _gone(owner_target))
+            return
+        cls = place.value
+        lacking = not attribute.expression or not _has_dict(cls)
+        if lacking:
+            count = _instances(cls)
+            if count:
+                self.out.note(target, _no_initial_value(attribute, count))
+            return
+        value = self.after.evaluate(edit.module, edit.after, attribute.expression, str(target))
+        made = self._carried(value, str(target))
+        if made is ABSENT:
+            return
+        maker = None
+        if not attribute.shared:
+            source = f"lambda: (\n{attribute.expression}\n)"
+            filename = patch_filename(self.patch_id, target)
+            code = compile(source, filename, "eval", dont_inherit=True)
+            (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+            maker = FunctionType(inner, vars(place.module))
+        name = mangled(attribute.name, cls.__name__)
+        self.out.attributes.append(NewAttribute(target, cls, name, attribute_default(name, made, maker)))
+
+
+def _definition(text: Text, target: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
+    for node in ast.walk(parsed(text, target)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return node
+    raise ScratchError(
+        target, Refusal("not-a-function", "a text without a definition", "a def statement", "build the patch anew")
+    )
+
+
+def _function(
+    code: CodeType,
+    namespace: Mapping[str, Any],
+    defaults: tuple[object, ...] | None,
+    kwdefaults: dict[str, object] | None,
+) -> FunctionType:
+    assert isinstance(namespace, dict)
+    made = FunctionType(code, namespace, argdefs=defaults, closure=tuple(CellType() for _ in code.co_freevars))
+    made.__kwdefaults__ = kwdefaults
+    own(made)  # it is only looked at, and no copy of the target
+    return made
+
+
+def _defaults_of(function: FunctionType) -> dict[str, object]:
+    """The default of each parameter that has one."""
+    code, defaults = function.__code__, function.__defaults__ or ()
+    positional = code.co_varnames[: code.co_argcount]
+    by_name = dict(zip(positional[len(positional) - len(defaults) :], defaults, strict=True))
+    return {**by_name, **(function.__kwdefaults__ or {})}
+
+
+def _has_dict(cls: type) -> bool:
+    return cls.__dictoffset__ != 0
+
+
+def _instances(cls: type) -> int:
+    """How many objects of the class, or of one derived from it, there are.  Walks the heap."""
+    classes: list[type[Any]] = [cls]
+    for each in classes:
+        classes += [sub for sub in type.__subclasses__(each) if sub not in classes]
+    kinds = {id(each) for each in classes}
+    return sum(1 for item in paced(referrers(*classes)) if id(type(item)) in kinds)
+
+
+def _does_not_compile(error: SyntaxError) -> Refusal:
+    return Refusal(
+        "does-not-compile", f"{error.msg}", "source that this Python can compile", "use a patch made for this Python"
+    )
+
+
+def _gone(target: Target) -> Refusal:
+    return Refusal(
+        "no-such-name", f"there is no {target}", "what the before side defines", "use the patch made for this code"
+    )
+
+
+def _taken(target: Target) -> Refusal:
+    return Refusal(
+        "exists-already",
+        f"{target} is there, though the before side does not define it",
+        "a name that is free",
+        "find out who put it there",
+    )
+
+
+def _no_initial_value(attribute: AttributeDefault, count: int) -> Refusal:
+    reason = attribute.reason or "they have no __dict__ to hold it"
+    return Refusal(
+        "attribute-unknown",
+        f"{count} objects without the attribute {attribute.name}, which the new code reads; {reason}",
+        "objects that have it, or an initial value that the source tells",
+        "migrate them, make them anew, or restart",
+    )

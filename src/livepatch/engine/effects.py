@@ -1,0 +1,128 @@
+"""Whether statements that were run apart from the live modules left something of theirs in live registries.
+
+A decorator, a metaclass or a constructor may enter what it is given into a dict or list of the program.  What other
+threads put there meanwhile is none of ours, so only entries that were made by our statements count, and only those are
+taken out again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from types import FunctionType, MethodType, ModuleType
+from typing import Any
+
+from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
+from livepatch.engine.pace import paced
+
+__all__ = ["Registries"]
+
+_CONTAINERS = (dict, list, set)
+Label = str
+
+
+class Registries:
+    """The containers that the modules, classes and module-level objects of some packages hold, as they are now."""
+
+    def __init__(self, modules: Mapping[str, ModuleType], packages: Iterable[str]) -> None:
+        tops = frozenset(packages)
+        self._kept: list[tuple[Label, Any, Any]] = []
+        seen: set[int] = set()
+        for name, module in paced(list(modules.items())):
+            if name.partition(".")[0] in tops and is_module(module):
+                for label, container in _containers(name, module):
+                    if id(container) not in seen:
+                        seen.add(id(container))
+                        self._kept.append((label, container, container.copy()))
+
+    def clean(self, scratch: Iterable[Mapping[str, object]]) -> list[Label]:
+        """Take out what came from the namespaces `scratch`, and name the containers where it was."""
+        spaces = {id(space) for space in scratch}
+        if not spaces:
+            return []
+        found = []
+        for label, container, before in paced(self._kept):
+            if _cleaned(container, before, spaces):
+                found.append(label)
+        return found
+
+
+def _containers(name: str, module: ModuleType) -> Iterator[tuple[Label, Any]]:
+    for attribute, value in list(namespace_of(module).items()):
+        yield from _held(f"{name}:{attribute}", value)
+        if is_class(value) and value.__module__ == name:
+            for member, inner in list(namespace_of(value).items()):
+                yield from _held(f"{name}:{attribute}.{member}", inner)
+        elif not is_a(value, type, ModuleType, *_CONTAINERS) and not is_function(value):
+            own = _instance_names(value)
+            if own is not None:
+                yield f"{name}:{attribute}", own
+                for member, inner in list(own.items()):
+                    yield from _held(f"{name}:{attribute}.{member}", inner)
+
+
+def _held(label: Label, value: object) -> Iterator[tuple[Label, Any]]:
+    if type(value) in _CONTAINERS or (is_a(value, *_CONTAINERS) and type(value).copy is _copy_of(value)):  # type: ignore[attr-defined]
+        yield label, value
+
+
+def _copy_of(value: object) -> object:
+    return next(kind.copy for kind in _CONTAINERS if is_a(value, kind))
+
+
+def _instance_names(value: object) -> dict[str, Any] | None:
+    try:
+        names = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return None
+    return names if type(names) is dict else None
+
+
+def _cleaned(container: Any, before: Any, spaces: set[int]) -> bool:
+    """Take out of a container what is from those namespaces; whether there was any."""
+    found = False
+    if is_a(container, dict):
+        for key, value in list(dict.items(container)):
+            had = dict.get(before, key, _NOTHING)
+            if had is value or not (_is_from(value, spaces) or _is_from(key, spaces)):
+                continue
+            found = True
+            if had is _NOTHING:
+                dict.pop(container, key, None)
+            else:
+                dict.__setitem__(container, key, had)
+    elif is_a(container, list):
+        known = {id(item) for item in before}
+        for i in range(len(container) - 1, -1, -1):
+            if id(container[i]) not in known and _is_from(container[i], spaces):
+                found = True
+                list.__delitem__(container, i)
+    else:
+        for item in container - before:
+            if _is_from(item, spaces):
+                found = True
+                set.discard(container, item)
+    return found
+
+
+_NOTHING = object()
+_DEEP = 4
+
+
+def _is_from(value: object, spaces: set[int], depth: int = _DEEP) -> bool:
+    """Whether a value was made by statements that ran in one of the namespaces."""
+    if is_function(value):
+        return id(value.__globals__) in spaces
+    if is_class(value):
+        return any(is_function(member) and id(member.__globals__) in spaces for member in namespace_of(value).values())
+    if depth == 0:
+        return False
+    if is_a(value, MethodType, staticmethod, classmethod):
+        return _is_from(value.__func__, spaces, depth - 1)
+    if type(value) in (tuple, list, set, frozenset):
+        return any(_is_from(item, spaces, depth - 1) for item in list(value)[:50])  # type: ignore[call-overload]
+    if is_a(value, property):
+        return any(_is_from(f, spaces, depth - 1) for f in (value.fget, value.fset, value.fdel))
+    wrapped = getattr(value, "__wrapped__", None) if isinstance(value, FunctionType) else None
+    if wrapped is not None:
+        return _is_from(wrapped, spaces, depth - 1)
+    return is_class(type(value)) and type(value).__module__ != "builtins" and _is_from(type(value), spaces, 0)

@@ -1,0 +1,403 @@
+"""Which objects of two sides are one: graphs of live objects and of those that a side's statements made, compared.
+
+The statements of either side run in copies of the live modules' namespaces.  What they make anew there (functions,
+classes, singletons) has its counterpart under the same name in the live module.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import re
+from collections import deque
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+from types import FunctionType, ModuleType
+from typing import Any
+
+from livepatch.engine.anatomy import (
+    PLAIN,
+    STATE,
+    UNIQUE,
+    attributes_of,
+    cell_content,
+    equal_plain,
+    members_of,
+    native_base,
+    parts_of,
+)
+from livepatch.engine.code import same_code
+from livepatch.engine.functions import code_of
+from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
+from livepatch.engine.places import dict_of
+from livepatch.engine.stack import ABSENT
+from livepatch.errors import spelled
+
+__all__ = ["Comparison", "Difference", "ModuleSides", "Sides", "Table", "shown", "shown_key", "table", "unmangled"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSides:
+    """One module: its live namespace, and the two that the statements of the before and the after side ran in."""
+
+    name: str
+    live: dict[str, Any]
+    before: dict[str, Any]
+    after: dict[str, Any]
+
+
+# What no name stands for: such values are compared by what they are.
+_NAMELESS = PLAIN | {tuple, frozenset, re.Pattern, ModuleType}
+
+
+class Sides:
+    """What the names of both sides and of the live modules stand for.
+
+    `names` are those (``"module:qualified.name"``) whose values the patch changes; with a class, all that is in it.
+    Every other name stands for the same on all sides, and so do those `elsewhere`, whose functions get other bodies by
+    other means: the live function stays.
+    """
+
+    def __init__(
+        self, modules: Iterable[ModuleSides], names: Collection[str] = (), elsewhere: Collection[str] = ()
+    ) -> None:
+        self.modules = {each.name: each for each in modules}
+        self.names = frozenset(names)
+        self.elsewhere = frozenset(elsewhere)
+        self.live_at: dict[str, object] = {}
+        self.before_at: dict[str, object] = {}
+        self.after_at: dict[str, object] = {}
+        self._keys: dict[int, set[str]] = {}
+        self._spaces: dict[int, str] = {}
+        self.scratch: dict[int, ModuleSides] = {}
+        """The namespaces that must not stay in use, by id."""
+        for each in self.modules.values():
+            self._spaces.update({id(space): each.name for space in (each.live, each.before, each.after)})
+            self.scratch.update({id(space): each for space in (each.before, each.after)})
+            for table, space in (
+                (self.live_at, each.live),
+                (self.before_at, each.before),
+                (self.after_at, each.after),
+            ):
+                for key, value in _named(each.name, space, each.live if space is not each.live else {}):
+                    # The tables keep the objects alive, so that an id stays theirs.
+                    if table.setdefault(key, value) is value:
+                        self._keys.setdefault(id(value), set()).add(key)
+
+    def keys(self, value: object) -> Collection[str]:
+        """The names under which an object can be found."""
+        return self._keys.get(id(value), ())
+
+    def key_of(self, value: object) -> str | None:
+        """The name that stands for an object, if one does: the first of them that is its own, or else the first."""
+        keys = sorted(self.keys(value), key=lambda key: (key.partition(":")[2] != _qualname(value), key))
+        return keys[0] if keys else None
+
+    def changes(self, key: str) -> bool:
+        """Whether the value that a name stands for may be another on the after side."""
+        name = key.partition("#")[0]
+        if name in self.elsewhere:
+            return False
+        while name not in self.names:
+            name, _, last = name.rpartition(".")
+            if ":" not in name or not last:
+                return False
+        return True
+
+    def is_one(self, one: object, other: object, *, changed: bool) -> bool:
+        """Whether one name stands for both; with `changed`, that may be a name whose value changes."""
+        shared = set(self.keys(one)).intersection(self.keys(other))
+        return any(changed or not self.changes(key) for key in shared)
+
+    def space(self, namespace: object) -> object:
+        """What tells a namespace from others, whichever side it is of."""
+        return self._spaces.get(id(namespace), id(namespace))
+
+    def token(self, key: object) -> object:
+        """What tells a dict's key or a set's member from others, whichever side it is of."""
+        if type(key) in PLAIN and type(key) is not range:
+            return (type(key), repr(key) if type(key) in (float, complex) else key)
+        if type(key) is tuple:
+            return (tuple, *map(self.token, key))
+        named = self.key_of(key)
+        return named if named is not None else id(key)
+
+
+def _qualname(value: object) -> object:
+    return value.__qualname__ if is_function(value) or is_class(value) else None
+
+
+def _named(module: str, space: dict[str, Any], known: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    for name, value in list(space.items()):
+        if type(name) is str and known.get(name, ABSENT) is not value:
+            yield from _under(module, name, value)
+
+
+def _under(module: str, path: str, value: object) -> Iterator[tuple[str, object]]:
+    if type(value) in _NAMELESS or is_module(value):
+        return
+    key = f"{module}:{path}"
+    yield key, value
+    if is_class(value):
+        if namespace_of(value).get("__module__") == module and value.__qualname__ == path:
+            members = members_of(value)
+            kept = members.get("_member_map_")  # of an enum; since 3.11 a class may hold a descriptor in its place
+            for name, member in (members | kept if type(kept) is dict else members).items():
+                yield from _under(module, f"{path}.{unmangled(name, value)}", member)
+        return
+    seen = {id(value)}
+    while True:
+        behind = [(step, part) for step, part in _functions(value) if id(part) not in seen]
+        for step, part in behind:
+            yield f"{key}#{step}", part
+        if not behind:
+            return
+        seen.update(id(part) for _, part in behind)
+        step, value = behind[0]
+        key = f"{key}#{step}"
+
+
+def _functions(value: object) -> list[tuple[str, object]]:
+    if is_function(value):
+        parts = [("__wrapped__", (dict_of(value) or {}).get("__wrapped__"))]
+    elif is_a(value, functools.cached_property):
+        parts = [("func", attributes_of(value).get("func"))]
+    elif type(value) in (property, staticmethod, classmethod, functools.partial, functools._lru_cache_wrapper):
+        parts = parts_of(value) or []
+    else:
+        return []
+    return [(step, part) for step, part in parts if is_function(part) or type(part) is functools._lru_cache_wrapper]
+
+
+def unmangled(name: str, owner: type) -> str:
+    stem = "_" + owner.__name__.lstrip("_")
+    return name.removeprefix(stem) if name.startswith(f"{stem}__") and not name.endswith("__") else name
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """Where two graphs part, and what stands there."""
+
+    path: str
+    found: str
+    expected: str
+
+
+def shown(value: object) -> str:
+    """A value in a few words."""
+    if value is ABSENT:
+        return "nothing"
+    if is_function(value) or is_class(value):
+        return f"{value.__module__}:{value.__qualname__}"
+    if is_a(value, re.Pattern):
+        return f"the pattern {spelled(value.pattern)}"
+    return spelled(value)
+
+
+class Comparison:
+    """Whether two graphs are one.  Good for one question; `difference` then says where they part.
+
+    With `live`, the first is of live objects: it may have entries, items at the end and attributes that the second
+    lacks, because the program has put them there since; and names whose values change stand for each other.
+    """
+
+    def __init__(self, sides: Sides, *, live: bool) -> None:
+        self._sides = sides
+        self._live = live
+        self._assumed: set[tuple[int, int]] = set()
+        self._pairs: dict[tuple[str, int], int] = {}
+        self._kept: list[object] = []
+        self.difference: Difference | None = None
+
+    def holds(self, one: object, other: object, *, root: bool = False) -> bool:
+        """Whether the two are one; as a `root`, they are looked into even where one name stands for both."""
+        try:
+            return self._same(one, other, "", root=root)
+        except RecursionError:
+            return self._differ("", "values nested too deeply to compare", "what can be compared")
+
+    def _differ(self, path: str, found: str, expected: str) -> bool:
+        self.difference = self.difference or Difference(path, found, expected)
+        return False
+
+    def _same(self, one: object, other: object, path: str, *, root: bool = False) -> bool:
+        if one is other:
+            return True
+        if (id(one), id(other)) in self._assumed:
+            return True
+        if not root and self._sides.is_one(one, other, changed=self._live):
+            return True
+        if type(one) in PLAIN or type(other) in PLAIN:
+            same = type(one) is type(other) and equal_plain(one, other)
+            return same or self._differ(path, shown(one), shown(other))
+        self._assumed.add((id(one), id(other)))
+        self._kept += (one, other)
+        if is_function(one) and is_function(other):
+            return self._functions(one, other, path)
+        if is_class(one) and is_class(other):
+            return self._classes(one, other, path)
+        if is_module(one) or is_module(other):
+            return self._modules(one, other, path)
+        if not self._same_class(type(one), type(other), path):
+            return self._differ(path, shown(one), shown(other))
+        return self._instances(one, other, path)
+
+    def _same_class(self, one: type, other: type, path: str) -> bool:
+        if one is other or self._sides.is_one(one, other, changed=True):
+            return True
+        if one.__qualname__ != other.__qualname__ or is_a(one, type) != is_a(other, type):
+            return False
+        return self._same(one, other, f"{path}.__class__")
+
+    def _modules(self, one: object, other: object, path: str) -> bool:
+        spaces = [namespace_of(each) if is_module(each) else None for each in (one, other)]
+        same = None not in spaces and self._sides.space(spaces[0]) == self._sides.space(spaces[1])
+        return same or self._differ(path, shown(one), shown(other))
+
+    def _functions(self, one: FunctionType, other: FunctionType, path: str) -> bool:
+        if self._sides.space(one.__globals__) != self._sides.space(other.__globals__):
+            return self._differ(path, f"a function of {one.__module__}", f"one of {other.__module__}")
+        if not same_code(code_of(one), code_of(other)):
+            return self._differ(path, f"other code of {one.__qualname__}", f"that of {other.__qualname__}")
+        cells = zip(one.__closure__ or (), other.__closure__ or (), strict=True)
+        return (
+            self._same(one.__defaults__, other.__defaults__, f"{path}.__defaults__")
+            and self._same(one.__kwdefaults__, other.__kwdefaults__, f"{path}.__kwdefaults__")
+            and all(
+                self._same(cell_content(mine), cell_content(its), f"{path}<{name}>")
+                for name, (mine, its) in zip(one.__code__.co_freevars, cells, strict=True)
+            )
+            and self._dicts((dict_of(one) or {}).items(), (dict_of(other) or {}).items(), path, form="{path}.{key}")
+        )
+
+    def _classes(self, one: type, other: type, path: str) -> bool:
+        if one.__qualname__ != other.__qualname__ or one.__module__ != other.__module__:
+            return self._differ(path, shown(one), shown(other))
+        if native_base(one) is one or native_base(other) is other:
+            return self._differ(path, shown(one), shown(other))
+        return (
+            self._same_class(type(one), type(other), path)
+            and self._same(one.__bases__, other.__bases__, f"{path}.__bases__")
+            and self._dicts(members_of(one).items(), members_of(other).items(), path, form="{path}.{key}", ordered=False)
+        )
+
+    def _instances(self, one: Any, other: Any, path: str) -> bool:
+        parts, others = parts_of(one), parts_of(other)
+        base = native_base(type(one))
+        if parts is None or others is None or base is not native_base(type(other)):
+            return self._differ(path, f"{shown(one)}, which cannot be looked into", f"the very same as {shown(other)}")
+        if base in STATE:
+            same = self._live or base is not itertools.count or repr(one) == repr(other)
+            return same or self._differ(path, repr(one), repr(other))
+        if type(one) in UNIQUE and not self._is_paired(one, other):
+            return self._differ(path, f"another {shown(one)}", shown(other))
+        if len(parts) != len(others):
+            return self._differ(path, shown(one), shown(other))
+        for (step, mine), (_, its) in zip(parts, others, strict=True):
+            if not self._same(mine, its, f"{path}.{step}"):
+                return False
+        if base in PLAIN and not _equal_bases(base, one, other):
+            return self._differ(path, shown(one), shown(other))
+        return self._contents(one, other, path) and self._attributes(one, other, path)
+
+    def _is_paired(self, one: object, other: object) -> bool:
+        """Whether neither stands for another already."""
+        mine = self._pairs.setdefault(("one", id(one)), id(other))
+        its = self._pairs.setdefault(("other", id(other)), id(one))
+        return mine == id(other) and its == id(one)
+
+    def _attributes(self, one: object, other: object, path: str) -> bool:
+        return self._dicts(attributes_of(one).items(), attributes_of(other).items(), path, form="{path}.{key}", ordered=False)
+
+    def _contents(self, one: Any, other: Any, path: str) -> bool:
+        if is_a(one, dict):
+            return self._dicts(dict.items(one), dict.items(other), path)
+        for kind in (list, tuple, deque):
+            if is_a(one, kind):
+                return self._sequences([*_iter(kind, one)], [*_iter(kind, other)], path, tail=kind is not tuple)
+        for kind in (set, frozenset):
+            if is_a(one, kind):
+                return self._sets([*_iter(kind, one)], [*_iter(kind, other)], path, more=kind is set)
+        return True
+
+    def _sequences(self, one: list[object], other: list[object], path: str, *, tail: bool) -> bool:
+        if len(one) != len(other) and not (self._live and tail and len(one) > len(other)):
+            return self._differ(path, f"{len(one)} items", f"{len(other)}")
+        return all(
+            self._same(mine, its, f"{path}[{i}]") for i, (mine, its) in enumerate(zip(one, other, strict=False))
+        )
+
+    def _dicts(
+        self,
+        one: Iterable[tuple[Any, Any]],
+        other: Iterable[tuple[Any, Any]],
+        path: str,
+        *,
+        form: str = "{path}[{key}]",
+        ordered: bool = True,
+    ) -> bool:
+        mine, its = table(self._sides, one, other, live=self._live)
+        lacking = [pair[0] for token, pair in its.items() if token not in mine]
+        if lacking:
+            return self._differ(form.format(path=path, key=shown_key(lacking[0])), "nothing", "an entry")
+        more = [pair[0] for token, pair in mine.items() if token not in its]
+        if more and not self._live:
+            return self._differ(form.format(path=path, key=shown_key(more[0])), "an entry", "nothing")
+        if ordered and not self._live and list(mine) != list(its):
+            return self._differ(path, "another order of the entries", "the same")
+        return all(
+            self._same(mine[token][1], value, form.format(path=path, key=shown_key(key)))
+            for token, (key, value) in its.items()
+        )
+
+    def _sets(self, one: list[object], other: list[object], path: str, *, more: bool) -> bool:
+        mine, its = table(
+            self._sides, zip(one, one, strict=True), zip(other, other, strict=True), live=self._live
+        )
+        if its.keys() - mine.keys() or (mine.keys() - its.keys() and not (self._live and more)):
+            return self._differ(path, f"other members ({len(one)})", f"these {len(other)}")
+        return True
+
+
+Table = dict[object, tuple[Any, Any]]
+
+
+def table(
+    sides: Sides, one: Iterable[tuple[Any, Any]], *others: Iterable[tuple[Any, Any]], live: bool
+) -> tuple[Table, ...]:
+    """Items of several dicts, in their order, each under what tells its key from others on any side.
+
+    Keys that only their content tells apart (an object of a frozen dataclass, say) stand for each other by that.
+    """
+    first: Table = {sides.token(key): (key, value) for key, value in one}
+    tables = [first]
+    for other in others:
+        rest = {token: key for known in tables for token, (key, _) in known.items() if type(token) is int}
+        made: Table = {}
+        for key, value in other:
+            token = sides.token(key)
+            if type(token) is int and token not in rest and type(key) not in UNIQUE:
+                alike = (t for t, k in rest.items() if t not in made and Comparison(sides, live=live).holds(k, key))
+                token = next(alike, token)
+            made[token] = (key, value)
+        tables.append(made)
+    return tuple(tables)
+
+
+def _iter(kind: Any, value: object) -> Iterator[object]:
+    found: Iterator[object] = kind.__iter__(value)
+    return found
+
+
+def _equal_bases(base: type, one: Any, other: Any) -> bool:
+    """Whether the plain values in two objects of a class derived from a plain type are equal."""
+    if base in (int, str, bytes, float, complex):
+        read = {int: int.__int__, str: str.__str__, float: float.__float__}.get(base)
+        plain = [read(each) if read else base.__getnewargs__(each) for each in (one, other)]  # type: ignore[attr-defined]
+        return repr(plain[0]) == repr(plain[1])
+    return True
+
+
+def shown_key(key: object) -> str:
+    """A key in a few characters."""
+    return key if type(key) is str else shown(key)

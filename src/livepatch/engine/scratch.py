@@ -1,0 +1,272 @@
+"""Namespaces apart from the live ones, in which the statements of one side of a patch are run.
+
+Each module that a patch changes has a copy of itself there: a module object with the same names, holding the very
+values of the live one until a statement binds others.  Imports of such a module give its copy, so what one module
+computes from another is computed from that side of it.  Nothing that is live is written to; whether a statement
+changed something live all the same is watched, and put back.
+"""
+
+from __future__ import annotations
+import __future__
+
+import ast
+import builtins
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from types import CodeType, ModuleType
+from typing import Any
+
+from livepatch.edits import ModuleEdit, Side, Statement, Text
+from livepatch.engine.namespaces import is_class, is_module, namespace_of
+from livepatch.engine.pace import breathe
+from livepatch.engine.refusal import Refusal
+from livepatch.engine.stack import ABSENT
+
+__all__ = ["Scratch", "ScratchError", "future_flags", "statement_filename"]
+
+
+class ScratchError(Exception):
+    """A statement of a side raised.  Nothing live has changed."""
+
+    def __init__(self, target: str, refusal: Refusal) -> None:
+        super().__init__(refusal.found)
+        self.target, self.refusal = target, refusal
+
+
+def future_flags(futures: Iterable[str]) -> int:
+    """The compiler flags of these ``__future__`` features; those that this Python does not know are left out."""
+    flags = 0
+    for name in futures:
+        if name in __future__.all_feature_names:
+            flags |= getattr(__future__, name).compiler_flag
+    return flags
+
+
+def statement_filename(patch_id: str, module: str) -> str:
+    """The file name under which a patch's statements of a module show in tracebacks."""
+    return f"<livepatch {patch_id} {module}>"
+
+
+@dataclass(frozen=True, slots=True)
+class _Class:
+    """The namespace of a class body that is run again in part, and the class that it stands for."""
+
+    live: type
+    names: dict[str, Any]
+
+
+class Scratch:
+    """One side of all modules of a patch."""
+
+    def __init__(self, patch_id: str, edits: Iterable[ModuleEdit], modules: Mapping[str, ModuleType]) -> None:
+        self._patch_id = patch_id
+        self._live = modules
+        self.modules: dict[str, ModuleType] = {}
+        self._classes: dict[tuple[str, str], _Class] = {}
+        self._builtins = {**vars(builtins), "__import__": self._import}
+        for edit in edits:
+            if edit.module in modules:
+                self._copy(edit.module)
+        for name in list(self.modules):
+            parent = name.rpartition(".")[0]
+            while parent in modules:  # so that `package.module.NAME` leads to the copy
+                self._copy(parent)
+                parent = parent.rpartition(".")[0]
+        self._lead_to_copies()
+
+    def _copy(self, name: str) -> None:
+        live = self._live[name]
+        if name in self.modules or not is_module(live):
+            return
+        copy = ModuleType(name)
+        vars(copy).update(namespace_of(live))
+        vars(copy)["__builtins__"] = self._builtins
+        self.modules[name] = copy
+        breathe()
+
+    def _lead_to_copies(self) -> None:
+        copies = {id(self._live[name]): copy for name, copy in self.modules.items()}
+        for copy in self.modules.values():
+            namespace = vars(copy)
+            for name, value in list(namespace.items()):
+                if type(value) is ModuleType and id(value) in copies:
+                    namespace[name] = copies[id(value)]
+            breathe()
+
+    def add_module(self, name: str, module: ModuleType) -> None:
+        """Let `module`, which the process does not have, be found under `name` by imports of this side."""
+        vars(module)["__builtins__"] = self._builtins
+        self.modules[name] = module
+        parent, _, last = name.rpartition(".")
+        if parent in self.modules:
+            vars(self.modules[parent])[last] = module
+
+    def namespace(self, module: str) -> dict[str, Any]:
+        """The namespace of this side of a module."""
+        return vars(self.modules[module])
+
+    # Running
+
+    def run(self, module: str, side: Side) -> None:
+        """Run the program of one side of a module.  Raises :class:`ScratchError`."""
+        for statement in side.program:
+            self.execute(module, side, statement)
+
+    def execute(self, module: str, side: Side, statement: Statement) -> None:
+        """Run one statement of a module, or of the body of a class that it has.  Raises :class:`ScratchError`."""
+        target = f"{module}:{statement.scope}" if statement.scope else module
+        tree = parsed(statement.text, target)
+        flags = future_flags(side.futures)
+        self._run(module, statement.scope, tree.body, flags, target)
+
+    def evaluate(self, module: str, side: Side, expression: str, target: str) -> object:
+        """The value of an expression among the names of this side of a module.  Raises :class:`ScratchError`."""
+        tree = parsed(Text(source=f"__livepatch_value__ = (\n{expression}\n)", line=1), target)
+        self._run(module, "", tree.body, future_flags(side.futures), target)
+        value: object = self.namespace(module).pop("__livepatch_value__")
+        return value
+
+    def define(self, module: str, scope: str, side: Side, body: list[ast.stmt], name: str, target: str) -> object:
+        """What a definition gives, without binding its name for others.  Raises :class:`ScratchError`."""
+        namespace = self.class_names(module, scope, target).names if scope else self.namespace(module)
+        attribute = _mangled(name, scope)
+        before = namespace.get(attribute, ABSENT)
+        try:
+            self._run(module, scope, body, future_flags(side.futures), target)
+            return namespace[attribute]
+        finally:
+            if before is ABSENT:
+                namespace.pop(attribute, None)
+            else:
+                namespace[attribute] = before
+
+    def member(self, module: str, scope: str, name: str) -> object:
+        """What the statements run for the body of a class left under a name; ``ABSENT`` if none was run."""
+        known = self._classes.get((module, scope))
+        return ABSENT if known is None else known.names.get(_mangled(name, scope), ABSENT)
+
+    def class_names(self, module: str, scope: str, target: str) -> _Class:
+        """The namespace of a class body, which begins as what the live class holds."""
+        known = self._classes.get((module, scope))
+        if known is None:
+            value: object = self.modules[module]
+            for segment in scope.split("."):
+                namespace = namespace_of(value) if is_module(value) or is_class(value) else {}
+                value = namespace.get(_mangled(segment, value.__name__ if is_class(value) else ""), None)
+            if not is_class(value):
+                raise ScratchError(
+                    target,
+                    Refusal(
+                        "no-such-name",
+                        f"{module} has no class {scope}",
+                        "the class whose body the patch changes",
+                        "use the patch that was made for the code in this process",
+                    ),
+                )
+            known = self._classes[module, scope] = _Class(value, dict(namespace_of(value)))
+        return known
+
+    def _run(self, module: str, scope: str, body: list[ast.stmt], flags: int, target: str) -> None:
+        filename = statement_filename(self._patch_id, module)
+        try:
+            if not scope:
+                code = compile(ast.Module(body, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
+                breathe()
+                exec(code, self.namespace(module))
+            else:
+                cls = self.class_names(module, scope, target)
+                code = _class_body(scope, body, filename, flags)
+                breathe()
+                cls.names.pop("__classcell__", None)
+                exec(code, self.namespace(module), cls.names)
+                cell = cls.names.pop("__classcell__", None)
+                if cell is not None:
+                    cell.cell_contents = cls.live
+        except ScratchError:
+            raise
+        except Exception as error:
+            raise ScratchError(target, _failed(error, body)) from error
+        breathe()
+
+    def _import(
+        self,
+        name: str,
+        globals: Mapping[str, object] | None = None,  # noqa: A002  # the interpreter passes them by these names
+        locals: Mapping[str, object] | None = None,  # noqa: A002
+        fromlist: tuple[str, ...] | None = (),
+        level: int = 0,
+    ) -> object:
+        """What ``import`` statements call: copies in the place of the modules that the patch changes."""
+        absolute = name
+        if level:
+            package = str((globals or {}).get("__package__") or "").split(".")
+            absolute = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
+        if absolute not in self.modules:
+            found = builtins.__import__(name, globals, locals, fromlist, level)  # type: ignore[arg-type]
+        else:
+            found = self.modules[absolute]
+        wanted = self.modules.get(absolute, found) if fromlist else self.modules.get(absolute.partition(".")[0], found)
+        if fromlist and wanted is not found and is_module(wanted):
+            return wanted
+        for item in fromlist or ():
+            # `from package import module` where the module is no attribute yet
+            full = f"{absolute}.{item}"
+            if full in self.modules and is_module(wanted) and absolute in self.modules:
+                vars(wanted).setdefault(item, self.modules[full])
+        return wanted
+
+
+def parsed(text: Text, target: str) -> ast.Module:
+    """The statements of a text, at their lines in the file.  Raises :class:`ScratchError`."""
+    try:
+        tree = ast.parse(text.source)
+    except (SyntaxError, ValueError) as error:
+        raise ScratchError(
+            target,
+            Refusal(
+                "does-not-compile",
+                f"{error}",
+                f"source for Python {sys.version_info.major}.{sys.version_info.minor}",
+                "use a patch whose source this Python can compile",
+            ),
+        ) from error
+    ast.increment_lineno(tree, text.line - 1)
+    return tree
+
+
+def _class_body(scope: str, body: list[ast.stmt], filename: str, flags: int) -> CodeType:
+    """The code of a class body that holds just these statements, compiled in its chain of classes."""
+    tree: list[ast.stmt] = body
+    for segment in reversed(scope.split(".")):
+        shell = ast.ClassDef(name=segment, bases=[], keywords=[], body=tree, decorator_list=[])
+        if sys.version_info >= (3, 12):
+            shell.type_params = []
+        ast.fix_missing_locations(ast.copy_location(shell, tree[0]))
+        tree = [shell]
+    code = compile(ast.Module(tree, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
+    for segment in scope.split("."):
+        code = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == segment)
+    return code
+
+
+def _mangled(name: str, scope: str) -> str:
+    stripped = scope.rpartition(".")[2].lstrip("_")
+    if name.startswith("__") and not name.endswith("__") and stripped:
+        return f"_{stripped}{name}"
+    return name
+
+
+def _failed(error: Exception, body: list[ast.stmt]) -> Refusal:
+    line = getattr(body[0], "lineno", 0)
+    traceback = error.__traceback__
+    while traceback is not None:
+        if traceback.tb_frame.f_code.co_filename.startswith("<livepatch "):
+            line = traceback.tb_lineno
+        traceback = traceback.tb_next
+    return Refusal(
+        "statement-failed",
+        f"{type(error).__name__} at line {line}: {str(error)[:200]}",
+        "statements of the module's source that can be run apart from the rest of it",
+        "restart with the fixed package",
+    )

@@ -1,0 +1,195 @@
+"""A patch built from two source trees, as steps for this process.  Nothing live is written to.
+
+First every function that the patch has a before side of must run exactly that side.  Then the programs of both sides
+are run apart from the live modules, and the values that they give are compared with those of the process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from importlib.machinery import ModuleSpec
+from types import CodeType, ModuleType
+
+from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Statement, Text
+from livepatch.engine.computed import Computed, Sourced
+from livepatch.engine.effects import Registries
+from livepatch.engine.functions import code_of
+from livepatch.engine.locate import Found, find
+from livepatch.engine.matching import Context, matches
+from livepatch.engine.ondisk import disk_says
+from livepatch.engine.pace import paced
+from livepatch.engine.reconcile import ModuleSides, Sides
+from livepatch.engine.refusal import Refusal
+from livepatch.engine.scratch import Scratch, ScratchError
+from livepatch.patch import Target
+
+__all__ = ["Sourced", "survey_edits"]
+
+
+def survey_edits(
+    patch_id: str,
+    edits: Iterable[ModuleEdit],
+    obstacles: Iterable[Obstacle],
+    modules: dict[str, ModuleType],
+) -> Sourced:
+    """Prove the before side of all edits, compute the after side, and say what is to be written."""
+    return _Edits(patch_id, tuple(edits), tuple(obstacles), modules).run()
+
+
+_NO_HARM = frozenset({"not-in-process"})
+
+
+class _Edits:
+    def __init__(
+        self,
+        patch_id: str,
+        edits: tuple[ModuleEdit, ...],
+        obstacles: tuple[Obstacle, ...],
+        modules: dict[str, ModuleType],
+    ) -> None:
+        self.patch_id, self.modules, self.obstacles = patch_id, modules, obstacles
+        self.out = Sourced()
+        self.edits = [edit for edit in edits if self._is_here(edit)]
+        self.found: dict[str, list[tuple[FunctionEdit, Found]]] = {}
+
+    def run(self) -> Sourced:
+        for obstacle in self.obstacles:
+            if obstacle.target.partition(":")[0] in self.modules:
+                self.out.note(
+                    obstacle.target, Refusal(obstacle.code, obstacle.found, obstacle.expected, obstacle.action)
+                )
+        for edit in self.edits:
+            self._match(edit)
+        if any(refusal.code not in _NO_HARM for _, refusal in self.out.notes):
+            return self.out  # statements are run only where all functions are those that they were written for
+        try:
+            self._compute()
+        except ScratchError as error:
+            self.out.note(error.target, error.refusal)
+        return self.out
+
+    def _is_here(self, edit: ModuleEdit) -> bool:
+        if edit.whole is not None:
+            return edit.module not in self.modules
+        if edit.module in self.modules:
+            return True
+        self.out.note(
+            edit.module,
+            Refusal(
+                "not-in-process",
+                f"{edit.module} is not imported, so nothing of it runs",
+                "the module that the patch changes",
+                "nothing now; if the process imports it later, apply the patch anew",
+            ),
+        )
+        return False
+
+    # The before side
+
+    def _match(self, edit: ModuleEdit) -> None:
+        if edit.whole is not None:
+            return
+        context = Context(edit.before.futures, edit.before.imports, edit.path)
+        variants: dict[tuple[str, str], list[FunctionEdit]] = {}
+        for change in edit.functions:
+            if change.before is not None:
+                variants.setdefault((change.qualname, change.accessor), []).append(change)
+        for group in paced(variants.values()):
+            self._match_one(edit, context, group)
+
+    def _match_one(self, edit: ModuleEdit, context: Context, group: list[FunctionEdit]) -> None:
+        first = group[0]
+        path = f"{first.qualname}.{first.accessor}" if first.accessor else first.qualname
+        target = Target(edit.module, path)
+        texts = [change.before for change in group if change.before is not None]
+
+        def runs(code: CodeType, text: Text) -> bool:
+            return matches(code, context, first.qualname, text) is None
+
+        found = find(target, self.modules, lambda function: any(runs(code_of(function), text) for text in texts))
+        if isinstance(found, Refusal):
+            self.out.note(target, found)
+            return
+        for change, text in zip(group, texts, strict=True):
+            if runs(found.code, text):
+                self.found.setdefault(edit.module, []).append((change, found))
+                return
+        said = disk_says(self.modules[edit.module], context, first.qualname, texts, found.code)
+        if first.count > len(texts) and said.is_own:
+            return  # one of several definitions of that name that the patch does not change
+        self.out.note(target, said.refusal)
+
+    # The after side
+
+    def _compute(self) -> None:
+        edits = self.edits
+        tops = {edit.module.partition(".")[0] for edit in edits}
+        runs = [e for e in edits if e.whole or e.before.program or e.after.program or _needs_scratch(e)]
+        registries = Registries(self.modules, tops) if runs else None
+        before = Scratch(self.patch_id, runs, self.modules)
+        after = Scratch(self.patch_id, runs, self.modules)
+        brought = {edit.module: new_module(edit, self.modules) for edit in runs if edit.whole is not None}
+        for name, module in brought.items():
+            after.add_module(name, new_module_like(module))
+        live = {**self.modules, **brought}
+        sides = Sides(
+            [
+                ModuleSides(name, vars(live[name]), vars(before.modules.get(name, module)), vars(module))
+                for name, module in after.modules.items()
+            ],
+            names=[f"{edit.module}:{name.qualname}" for edit in edits for name in edit.names],
+            elsewhere=[f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after],
+        )
+        try:
+            for edit in runs:
+                if edit.whole is None:
+                    before.run(edit.module, edit.before)
+                    after.run(edit.module, edit.after)
+                else:
+                    after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
+            made = Computed(self.patch_id, self.modules, (before, after), sides, self.out)
+            for edit in edits:
+                if edit.whole is not None:
+                    made.module(edit.module, brought[edit.module])
+            for edit in edits:
+                made.take(edit, self.found.get(edit.module, ()))
+        finally:
+            left = registries.clean([vars(m) for s in (before, after) for m in s.modules.values()]) if registries else []
+        if left:
+            self.out.note(
+                ", ".join(sorted(tops)),
+                Refusal(
+                    "statements-register",
+                    f"statements of the patch entered what they made into {', '.join(left[:5])}",
+                    "statements whose only effect is the names that they bind",
+                    "restart with the fixed package",
+                ),
+            )
+
+
+def new_module(edit: ModuleEdit, modules: Mapping[str, ModuleType]) -> ModuleType:
+    """A module object as the import system would make it, but for its names."""
+    module = ModuleType(edit.module)
+    package = edit.path.endswith("/__init__.py") or edit.path == "__init__.py"
+    parent = edit.module.rpartition(".")[0]
+    spec = ModuleSpec(edit.module, None, origin=f"<livepatch {edit.module}>", is_package=package)
+    module.__spec__ = spec
+    module.__file__ = spec.origin
+    module.__package__ = edit.module if package else parent
+    if package:
+        above = getattr(modules.get(parent), "__path__", [])
+        module.__path__ = [f"{place}/{edit.module.rpartition('.')[2]}" for place in above]
+    return module
+
+
+def new_module_like(module: ModuleType) -> ModuleType:
+    """Another module object with the same names."""
+    copy = ModuleType(module.__name__)
+    vars(copy).update(vars(module))
+    return copy
+
+
+def _needs_scratch(edit: ModuleEdit) -> bool:
+    return bool(edit.names or edit.attributes) or any(f.defaults or f.before is None for f in edit.functions)
+
+

@@ -1,0 +1,146 @@
+"""Patches as the builder makes them, at random, and one of a plausible size."""
+
+from __future__ import annotations
+
+import random
+
+from hypothesis import strategies as st
+
+from livepatch.bundle.codec import Contents
+from livepatch.edits import (
+    AttributeDefault,
+    FunctionEdit,
+    ModuleEdit,
+    NameEdit,
+    Obstacle,
+    PlanEntry,
+    Side,
+    Statement,
+    Text,
+)
+
+NAMES = st.sampled_from(["validate", "_private", "__dunder__", "Größe", "名前", "a", "x" * 300])
+DOTTED = st.lists(NAMES, min_size=1, max_size=3).map(".".join)
+FREE = st.text(max_size=30)
+SOURCES = st.text(
+    st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), min_size=1, max_size=60
+) | st.sampled_from(["def f():\n    return 1\n", "x = '😀'\n", "a" * 300, "ü" * 200])
+TEXTS = st.builds(Text, source=SOURCES, line=st.sampled_from([1, 127, 128, 255, 256, 65_535, 65_536, 10_000_000]))
+STATEMENTS = st.builds(Statement, scope=st.just("") | DOTTED, text=TEXTS)
+
+
+def few(strategy: st.SearchStrategy, most: int = 3) -> st.SearchStrategy:
+    return st.lists(strategy, max_size=most).map(tuple)
+
+
+SIDES = st.builds(
+    Side,
+    futures=few(st.sampled_from(["annotations", "division"])),
+    imports=few(st.sampled_from(["import os\n", "from a import b as c\n"])),
+    program=few(STATEMENTS),
+)
+FUNCTIONS = st.builds(
+    FunctionEdit,
+    qualname=DOTTED,
+    before=st.none() | TEXTS,
+    after=TEXTS,
+    defaults=st.booleans(),
+    accessor=st.sampled_from(["", "fget", "fset", "fdel"]),
+    index=st.integers(0, 2),
+    count=st.integers(3, 300),
+)
+EDITED = st.builds(
+    ModuleEdit,
+    module=DOTTED,
+    path=st.sampled_from(["a.py", "package/größe.py", "src/a b/c.py"]),
+    before=SIDES,
+    after=SIDES,
+    functions=few(FUNCTIONS),
+    names=few(st.builds(NameEdit, qualname=DOTTED, kind=st.sampled_from(["changed", "derived", "added", "removed"]))),
+    attributes=few(
+        st.builds(
+            AttributeDefault,
+            class_qualname=DOTTED,
+            name=NAMES,
+            expression=st.just("") | SOURCES,
+            shared=st.booleans(),
+            reason=FREE,
+        )
+    ),
+)
+NEW = st.builds(ModuleEdit, module=DOTTED, path=st.just("new.py"), whole=st.just("") | SOURCES)
+CONTENTS = st.builds(
+    Contents,
+    id=st.sampled_from(["CVE-2026-1234", "a", "x" * 128]),
+    package=st.sampled_from(["nodeclient", "a"]),
+    versions=st.sampled_from(["==2.1.*", ">=1,<2", "===anything"]),
+    summary=FREE,
+    flag=st.sampled_from(["flag", "CVE-2026-1234"]),
+    requires=st.lists(st.sampled_from(["OTHER-1", "OTHER-2"]), unique=True).map(tuple),
+    edits=st.lists(EDITED | NEW, max_size=3, unique_by=lambda edit: edit.module).map(tuple),
+    obstacles=few(
+        st.builds(
+            Obstacle,
+            code=st.sampled_from(["bases-changed", "native"]),
+            target=st.sampled_from(["a:B.c", "a"]),
+            found=FREE,
+            expected=FREE,
+            action=FREE,
+        )
+    ),
+    plan=few(
+        st.builds(
+            PlanEntry,
+            target=st.sampled_from(["a:b", "tests/test_a.py"]),
+            what=FREE,
+            verdict=st.sampled_from(["taken", "needed", "left-out", "cannot"]),
+            why=FREE,
+        )
+    ),
+)
+
+
+def body(number: int, side: str, seed: int = 0) -> str:
+    lines = [f"    value_{line} = {random.Random(seed + line).random()!r} + {number}\n" for line in range(20)]
+    return f"def function_{number}(self, limit={number}):\n{''.join(lines)}    return {side!r}\n"
+
+
+def of_functions(count: int) -> Contents:
+    """A fix of so many functions of 22 lines each, in modules of ten."""
+    imports = tuple(f"import module_{number}\n" for number in range(12))
+    program = tuple(
+        Statement(text=Text(source=f"LIMIT_{number} = {number}\n", line=14 + number)) for number in range(5)
+    )
+    side = Side(futures=("annotations",), imports=imports, program=program)
+    numbers = range(count)
+    return Contents(
+        id="CVE-2026-1234",
+        package="nodeclient",
+        versions="==2.1.*",
+        summary="reject oversized peer lists",
+        flag="CVE-2026-1234",
+        requires=(),
+        obstacles=(),
+        plan=tuple(
+            PlanEntry(target=f"nodeclient.m{number // 10}:Pool.function_{number}", what="function", verdict="taken")
+            for number in numbers
+        ),
+        edits=tuple(
+            ModuleEdit(
+                module=f"nodeclient.m{first // 10}",
+                path=f"nodeclient/m{first // 10}.py",
+                before=side,
+                after=side,
+                functions=tuple(
+                    FunctionEdit(
+                        qualname=f"Pool.function_{number}",
+                        before=Text(source=body(number, "before"), line=100 + 30 * number),
+                        after=Text(source=body(number, "after"), line=101 + 30 * number),
+                    )
+                    for number in numbers[first : first + 10]
+                ),
+                names=(NameEdit(qualname="LIMIT_3", kind="changed"),),
+            )
+            for first in range(0, count, 10)
+        ),
+    )

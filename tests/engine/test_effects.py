@@ -1,0 +1,71 @@
+"""What statements that run apart enter into live registries is found and taken out; what others enter stays."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from livepatch.engine.effects import Registries
+
+SOURCE = """
+REGISTRY = {}
+HANDLERS = []
+SEEN = set()
+
+class Kind:
+    known = {}
+
+class App:
+    def __init__(self):
+        self.routes = {}
+
+app = App()
+
+def register(f):
+    REGISTRY[f.__name__] = f
+    HANDLERS.append(f)
+    SEEN.add(f)
+    Kind.known[f.__name__] = f
+    app.routes["/"] = f
+    return f
+
+@register
+def first(): return 1
+"""
+
+
+def world():
+    module = ModuleType("registering")
+    exec(SOURCE, vars(module))
+    return module, Registries({"registering": module}, ["registering"])
+
+
+def test_entries_of_scratch_functions_are_taken_out_and_named():
+    module, kept = world()
+    first = module.first
+    scratch = dict(vars(module))
+    exec("@register\ndef first(): return 2\n@register\ndef second(): return 3", scratch)
+    assert module.REGISTRY["first"] is not first
+    found = kept.clean([scratch])
+    assert {"registering:REGISTRY", "registering:HANDLERS", "registering:SEEN", "registering:Kind.known", "registering:app.routes"} <= set(found)
+    assert module.REGISTRY == {"first": first}
+    assert module.HANDLERS == [first]
+    assert module.SEEN == {first}
+    assert module.Kind.known == {"first": first}
+    assert module.app.routes == {"/": first}
+
+
+def test_scratch_classes_and_their_instances_are_found_too():
+    module, kept = world()
+    scratch = dict(vars(module))
+    exec("class New:\n  def m(self): pass\nREGISTRY[New] = 1\nHANDLERS.append(New())\nHANDLERS.append(New().m)", scratch)
+    assert kept.clean([scratch])
+    assert list(module.REGISTRY) == ["first"]
+    assert module.HANDLERS == [module.first]
+
+
+def test_what_others_enter_meanwhile_stays_and_is_no_effect():
+    module, kept = world()
+    exec("@register\ndef late(): return 4\nREGISTRY['plain'] = 5", vars(module))
+    assert kept.clean([dict(vars(module))]) == []
+    assert set(module.REGISTRY) == {"first", "late", "plain"}
+    assert module.late in module.HANDLERS
