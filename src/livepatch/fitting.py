@@ -29,9 +29,7 @@ def check_fits(mode: Mode, layer: Layer, originals: Mapping[Slot, object], patch
     values = [
         str(slot)
         for slot, value in layer.values.items()
-        if slot.kind != "function"
-        and not (slot.is_name and originals[slot] is ABSENT)
-        and originals[slot] is not value
+        if slot.kind != "function" and not (slot.is_name and originals[slot] is ABSENT) and originals[slot] is not value
     ]
     if values:
         raise PatchError(

@@ -48,7 +48,7 @@ def compare(before: Module, after: Module) -> tuple[list[Difference], list[Diffe
     for qualname in order:
         old, new = before.by_name.get(qualname, []), after.by_name.get(qualname, [])
         scope = qualname.rpartition(".")[0]
-        if scope and not (_is_class(before, scope) and _is_class(after, scope)):
+        if scope and not _classes(before, scope) == _classes(after, scope) > 0:
             continue
         difference = _named(before.name, qualname, old, new)
         if difference is not None:
@@ -59,54 +59,51 @@ def compare(before: Module, after: Module) -> tuple[list[Difference], list[Diffe
     return found, noise
 
 
-def _is_class(module: Module, qualname: str) -> bool:
-    items = module.by_name.get(qualname, [])
-    return bool(items) and all(item.kind == "class" for item in items)
+def _classes(module: Module, qualname: str) -> int:
+    """How many definitions of a class there are under a name."""
+    return sum(item.kind == "class" for item in module.by_name.get(qualname, []))
 
 
 def _named(module: str, qualname: str, old: list[Item], new: list[Item]) -> Difference | None:
-    kinds = {item.kind for item in [*old, *new]}
     kind: Literal["changed", "added", "removed"] = "changed" if old and new else "added" if new else "removed"
     what = _what(new or old)
     form: Form = "name"
-    if kinds == {"function"}:
-        if kind == "changed":
-            if _same_functions(old, new):
-                return None
-            form = "function" if _in_place(old, new) else "name"
-        else:
-            form = "function" if _plain(new or old) else "name"
-    elif kinds == {"class"} and kind == "changed":
-        if [_class_head(i) for i in old] == [_class_head(i) for i in new]:
+    if kind != "changed":
+        if all(i.kind == "function" for i in [*old, *new]) and _plain(old or new):
+            form = "function"
+        elif all(i.kind == "field" for i in [*old, *new]):
+            form = "field"
+        return Difference(module, qualname, what, kind, form, old, new)
+    if [i.kind for i in old] == [i.kind for i in new]:
+        pairs = [(a, b) for a, b in zip(old, new, strict=True) if _key(a, qualname) != _key(b, qualname)]
+        if not pairs:
             return None
-        what = "class statement"
-    elif kinds == {"import"} and kind == "changed":
-        if {i.imports[qualname] for i in old} == {i.imports[qualname] for i in new}:
-            return None
-    elif kinds == {"field"}:
-        if kind == "changed":
-            return None
-        form = "field"
-    elif kind == "changed" and [i.normal for i in old] == [i.normal for i in new]:
-        return None
-    if kind == "changed" and _what(old) != _what(new):
+        if all(a.kind == "function" for a, _ in pairs) and all(_in_place(a, b) for a, b in pairs):
+            form = "function"
+        elif all(a.kind == "class" for a, _ in pairs):
+            what = "class statement"
+    if _what(old) != _what(new):
         what = f"{_what(old)} to {_what(new)}"
     return Difference(module, qualname, what, kind, form, old, new)
 
 
-def _same_functions(old: list[Item], new: list[Item]) -> bool:
-    return [i.normal for i in old] == [i.normal for i in new]
+def _key(item: Item, qualname: str) -> object:
+    """What counts of one binding of a name; the bodies of classes are compared name by name."""
+    if item.kind == "class":
+        return _class_head(item)
+    if item.kind == "import":
+        return item.imports[qualname]
+    if item.kind == "field":
+        return ""
+    return item.normal
 
 
-def _in_place(old: list[Item], new: list[Item]) -> bool:
-    """Whether each definition of the old side has its successor, with the same decorators, under the same conditions."""
-    if len(old) != len(new):
-        return False
-    return all(
+def _in_place(a: Item, b: Item) -> bool:
+    """Whether the second is the first's successor, with the same decorators, under the same conditions."""
+    return (
         a.guards == b.guards
         and a.accessor == b.accessor
         and normal.decorators_of(a.node) == normal.decorators_of(b.node)  # type: ignore[arg-type]
-        for a, b in zip(old, new, strict=True)
     )
 
 

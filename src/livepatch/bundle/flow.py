@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from livepatch.bundle.items import Item, Module
-from livepatch.bundle.refs import Ref
+from livepatch.bundle.items import Item
+from livepatch.bundle.refs import NEVER, Ref
+from livepatch.bundle.transparent import gives_its_argument
 from livepatch.bundle.world import Entity, Trace, World
 
-__all__ = ["Flow", "stored"]
+__all__ = ["Flow"]
 
-_MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__", "__call__", "__prepare__")
-_CLASS_MADE_BY = ("__new__", "__init__", "__call__", "__prepare__", "__init_subclass__", "__set_name__")
+_MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
+_CLASS_MADE_BY = ("__new__", "__init__", "__call__", "__prepare__")
 
 
 @dataclass
@@ -21,108 +22,154 @@ class Flow:
     """What the changes of one side reach.
 
     `values` are the names whose value may differ, `defaults` the functions whose default values may, and `calls` the
-    functions that may give something else when they are called at import time.
+    functions that may do something else when they are called at import time, each with the number of calls after the
+    first that it takes.
     """
 
     world: World
     mentioning: Callable[[Iterable[str]], list[str]]
     values: set[Entity] = field(default_factory=set)
-    calls: set[Entity] = field(default_factory=set)
+    calls: dict[Entity, int] = field(default_factory=dict)
     defaults: set[Entity] = field(default_factory=set)
-    _changed_calls: set[Entity] = field(default_factory=set)
+    _changed_calls: dict[Entity, int] = field(default_factory=dict)
     _made: set[Entity] = field(default_factory=set)
     _not_made: set[Entity] = field(default_factory=set)
-    _done: set[int] = field(default_factory=set)
     _words: dict[int, frozenset[str]] = field(default_factory=dict)
+
+    def seed(self, values: Iterable[Entity], calls: Mapping[Entity, int], defaults: Iterable[Entity]) -> None:
+        """Begin with what changes of itself."""
+        self.values.update(values)
+        self.defaults.update(defaults)
+        self._changed_calls.update(calls)
+        self.calls.update(calls)
+        self.calls.update(dict.fromkeys(self.defaults, 0))
 
     def run(self) -> None:
         """Follow the changes until nothing new is reached."""
         interesting: set[str] = set()
-        size = -1
-        while size != self._size():
-            size = self._size()
+        asked: set[str] = set()
+        size: object = None
+        while size != (size := self._size()):
             self._not_made.clear()
             interesting |= self._interesting()
-            outside = {name.partition(".")[0] for _, name in self.values | self.calls}
-            outside |= {one[1].partition(".")[0] for c in self._classes() for one in self.world.subclasses(c)}
-            for name in self.mentioning(sorted(outside)):
+            outside = {name.partition(".")[0] for _, name in [*self.values, *self.calls]}
+            outside |= {one[1].partition(".")[0] for one in self._heirs()}
+            for name in self.mentioning(sorted(outside - asked)):
                 self.world.module(name)
+            asked |= outside
             for module in self.world.parsed():
                 if module.words.isdisjoint(interesting):
                     continue
                 for item in module.items:
-                    if id(item) not in self._done and self._mentions(item, interesting):
+                    if not self._words_of(item).isdisjoint(interesting):
                         self._look(item)
 
-    def _size(self) -> int:
-        return len(self.values) + len(self.calls) + len(self.defaults) + len(self._made)
+    def _size(self) -> object:
+        return len(self.values), len(self.defaults), len(self._made), sum(NEVER + 1 - n for n in self.calls.values())
 
-    def _classes(self) -> set[Entity]:
-        return {(m, q.rpartition(".")[0]) for m, q in self.values | self.calls | self.defaults if "." in q}
+    def _heirs(self) -> set[Entity]:
+        """The classes that have a class with a changed member among their bases."""
+        owners = {(m, q.rpartition(".")[0]) for m, q in [*self.values, *self.calls] if "." in q}
+        return self.world.heirs(owners)
 
     def _interesting(self) -> set[str]:
-        """The words without which an item cannot be reached."""
-        found: set[str] = set()
-        for module, name in self.values | self.calls | self.defaults:
-            head, _, last = name.rpartition(".")
-            found.add(last)
-            if head:
-                found.add(head.rpartition(".")[2])
-                found.update(q.rpartition(".")[2] for _, q in self.world.subclasses((module, head)))
+        """The words without one of which an item cannot be reached."""
+        found: set[str] = {q.rpartition(".")[2] for _, q in self._heirs()}
+        for _, name in [*self.values, *self.calls]:
+            found.update(name.split(".")[-2:])
         return found
 
-    def _mentions(self, item: Item, interesting: set[str]) -> bool:
+    def _words_of(self, item: Item) -> frozenset[str]:
         words = self._words.get(id(item))
         if words is None:
-            words = self.world.refs(item).words() | {n for b in item.binds for n in b.split(".")[-1:]}
+            words = self.world.refs(item).words() | {b.rpartition(".")[2] for b in item.binds}
             if item.kind == "import":
                 words |= {what.name for what in item.imports.values()}
             self._words[id(item)] = words
-        return not words.isdisjoint(interesting)
+        return words
 
     def _look(self, item: Item) -> None:
         own = item.module.name
         refs = self.world.refs(item)
         if item.kind == "import":
             for bound in item.imports:
-                trace = Trace()
-                self.world._bound(trace, own, bound)  # noqa: SLF001
-                if any(e in self.values for e in trace.passed):
+                if any(e in self.values for e in self.world.bound(own, bound).passed):
                     self.values.add((own, bound))
-            return
-        if item.kind == "function":
-            (entity,) = ((own, b) for b in item.binds)
-            if any(self.reached(r, item) for r in refs.decorators) or self._by_decorator_arguments(item):
-                self.values.add(entity)
-            if any(self.reached(r, item) for r in refs.header):
-                self.defaults.add(entity)
-                self.calls.add(entity)
-            if entity not in self.calls and any(self.reached(r, item) for r in refs.body):
-                self.calls.add(entity)
+        elif item.kind == "function":
+            for bound in item.binds:
+                self._function((own, bound), item)
         elif item.kind == "class":
-            if any(self.reached(r, item) for r in [*refs.header, *refs.decorators]):
+            if any(self.reached(r, item) for r in refs.decorators):
+                self._decorated(item)
+            if any(self.reached(r, item) for r in refs.header):
                 self.values.update((own, b) for b in item.binds)
-        elif any(self.reached(r, item) for r in refs.header):
-            self._done.add(id(item))
+            for bound in item.binds:
+                self._made_class((own, bound))
+        elif any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
             self.values.update((own, b) for b in item.binds)
-            self.values.update(stored(self.world, item))
+            self.values.update(self.world.effects(item))
 
-    def _by_decorator_arguments(self, item: Item) -> bool:
-        return False
+    def _function(self, entity: Entity, item: Item) -> None:
+        refs = self.world.refs(item)
+        if any(self.reached(r, item) for r in refs.decorators):
+            self._decorated(item)
+        if entity not in self.defaults and any(self.reached(r, item) for r in refs.header):
+            self.defaults.add(entity)
+            self.calls[entity] = 0
+        level = self.calls.get(entity, NEVER)
+        for ref in refs.body:
+            if ref.level < level and self.reached(ref, item):
+                level = self.calls[entity] = ref.level
+
+    def _decorated(self, item: Item) -> None:
+        """Take in what becomes of a definition whose decorators do something else."""
+        own = item.module.name
+        self.values.update(self.world.effects(item))
+        decorators: list[ast.expr] = getattr(item.node, "decorator_list", [])
+        if not all(gives_its_argument(self.world, item, d) for d in decorators):
+            self.values.update((own, b) for b in item.binds)
+
+    def _made_class(self, entity: Entity) -> None:
+        """Take in a class that is put together in another way, by its metaclass or a base."""
+        hook = self.world.member(entity, "__init_subclass__")
+        hooks = [hook] if hook and hook != (entity[0], f"{entity[1]}.__init_subclass__") else []
+        for metaclass in self.world.metaclasses(entity):
+            if metaclass != entity:
+                hooks += [m for name in _CLASS_MADE_BY if (m := self.world.member(metaclass, name)) is not None]
+        if any(self._changed_calls.get(hook, NEVER) == 0 or hook in self.defaults for hook in hooks):
+            self.values.add(entity)
+
+    # Judging
 
     def reached(self, ref: Ref, item: Item) -> bool:
         """Whether what a chain of names gives, or does when it is called, may differ."""
+        if ref.base == "object":
+            return False
         trace = self.world.follow(ref, item)
         if any(e in self.values for e in trace.passed):
             return True
+        return self._call_reached(trace, ref.call)
+
+    def _call_reached(self, trace: Trace, calls: int) -> bool:
         if trace.kind == "function":
-            return (ref.call or self._is_property(trace.end)) and trace.end in self.calls
-        if trace.kind == "class" and ref.call:
-            return self.makes_other_objects(trace.end)
+            count = calls or (1 if self._is_property(trace.end) else 0)
+            return self.calls.get(trace.end, NEVER) < count
+        if trace.kind == "class" and calls:
+            if self.makes_other_objects(trace.end):
+                return True
+            method = self.world.member(trace.end, "__call__") if calls > 1 else None
+            return method is not None and self.calls.get(method, NEVER) < calls - 1
+        if trace.kind == "instance" and calls:
+            method = self.world.member(trace.end, "__call__")
+            return method is not None and self.calls.get(method, NEVER) < calls
         return False
 
     def _is_property(self, entity: Entity) -> bool:
-        return any(item.accessor or _cached(item) for item in self.world.items(entity))
+        return any(
+            "property" in ast.unparse(d)
+            for item in self.world.items(entity)
+            for d in getattr(item.node, "decorator_list", ())
+        )
 
     def makes_other_objects(self, entity: Entity) -> bool:
         """Whether the objects of a class are made, or filled, in another way."""
@@ -145,18 +192,12 @@ class Flow:
             if method in seen:
                 continue
             seen.add(method)
-            if method in self.defaults or method in self.values:
-                return True
-            if method in self.calls and not any(
-                r.base in ("self", "super") for i in self.world.items(method) for r in self.world.refs(i).body
-            ):
-                return True
-            if method in self._changed_calls:
+            if method in self.defaults or method in self.values or self._changed_calls.get(method, NEVER) == 0:
                 return True
             for item in self.world.items(method):
-                if item.kind != "function":
-                    continue
-                for ref in self.world.refs(item).body:
+                for ref in self.world.refs(item).body if item.kind == "function" else ():
+                    if ref.level or ref.store == "attr":
+                        continue
                     if ref.base not in ("self", "super"):
                         if self.reached(ref, item):
                             return True
@@ -166,48 +207,6 @@ class Flow:
                         return True
                     if trace.kind == "function" and (ref.call or self._is_property(trace.end)):
                         pending.append(trace.end)
+                    elif self._call_reached(trace, ref.call):
+                        return True
         return False
-
-    def seed(self, values: Iterable[Entity], calls: Iterable[Entity], defaults: Iterable[Entity]) -> None:
-        """Begin with what changes of itself."""
-        self.values.update(values)
-        self.defaults.update(defaults)
-        self._changed_calls.update(calls)
-        self.calls.update(self._changed_calls, self.defaults)
-
-
-def _cached(item: Item) -> bool:
-    node = item.node
-    return isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(
-        "property" in ast.unparse(d) for d in node.decorator_list
-    )
-
-
-def stored(world: World, item: Item) -> set[Entity]:
-    """The names whose values a statement changes in place."""
-    found: set[Entity] = set()
-    own = item.module.name
-    for store in item.stores:
-        base = Ref(store.chain[:-1] if store.attribute else store.chain)
-        trace = world.follow(base, item)
-        if store.attribute and trace.kind in ("class", "module"):
-            module, qualname = trace.end
-            found.add((module, f"{qualname}.{store.chain[-1]}" if qualname else store.chain[-1]))
-        elif trace.kind == "module":
-            continue
-        elif trace.passed and trace.passed[-1][1]:
-            # The last name of the chain that the tree defines: what holds the object.
-            known = [e for e in trace.passed if world.items(e)]
-            if known:
-                found.add(known[-1])
-    return found
-
-
-def modules_of(entities: Iterable[Entity]) -> set[str]:
-    """The modules in which the names are."""
-    return {module for module, _ in entities}
-
-
-def unused(module: Module) -> bool:
-    """Whether nothing in the module runs."""
-    return not module.items

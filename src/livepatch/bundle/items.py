@@ -15,12 +15,12 @@ from typing import Any, Literal
 from livepatch.bundle import normal
 from livepatch.edits import Text
 
-__all__ = ["Import", "Item", "Module", "Store", "parse"]
+__all__ = ["MUTATORS", "Import", "Item", "Module", "Store", "parse"]
 
 Kind = Literal["function", "class", "import", "assign", "field", "effect", "loop"]
 
 _COMPOUND = (ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Match)
-_MUTATORS = frozenset(
+MUTATORS = frozenset(
     "add append appendleft clear discard extend extendleft insert pop popitem popleft remove reverse rotate setdefault"
     " sort update intersection_update difference_update symmetric_difference_update __setitem__ __delitem__ register"
     " setattr move_to_end subtract".split()
@@ -117,6 +117,11 @@ class Module:
         for item in self.items:
             for bound in item.binds:
                 self.by_name.setdefault(bound, []).append(item)
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """The qualified names of its classes."""
+        return [bound for item in self.items if item.kind == "class" for bound in item.binds]
 
     def _bind_class_attributes(self) -> None:
         """Take ``C.x = ...`` after a class of the module as what binds ``C.x``."""
@@ -253,6 +258,9 @@ class _Reader:
                 if normal.is_type_checking(node.test):
                     self._block(node.orelse, scope, unit if unit is not node else None, guards, fields)
                     return
+                if isinstance(node.test, ast.UnaryOp) and normal.is_type_checking(node.test.operand):
+                    self._block(node.body, scope, unit, guards, fields)
+                    return
                 test = normal.normal(node.test)
                 self._block(node.body, scope, unit, (*guards, f"if {test}:"), fields)
                 self._block(node.orelse, scope, unit, (*guards, f"if not {test}:"), fields)
@@ -372,7 +380,7 @@ def _target(target: ast.expr, binds: list[str], stores: list[Store]) -> None:
 
 def _mutating_call(node: ast.Call, stores: list[Store]) -> None:
     match node.func:
-        case ast.Attribute(value=value, attr=attr) if attr in _MUTATORS:
+        case ast.Attribute(value=value, attr=attr) if attr in MUTATORS:
             chain = chain_of(value)
             if chain:
                 stores.append(Store(chain, attribute=False))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -138,46 +139,36 @@ def parameters_of(node: FunctionNode) -> str:
     return f"{names} {needed} {keyword} {bool(a.vararg)} {bool(a.kwarg)}"
 
 
-def outer_of(node: FunctionNode) -> str:
-    """What counts of a function when its value is computed once: all but the bodies of functions that it only returns.
+def outer_of(node: FunctionNode, level: int = 0) -> str:
+    """What counts of a function when a call is done: all but the bodies of inner functions that only its results run.
 
-    Those bodies are replaced in place in every closure that exists.
+    With a higher `level`, what runs when its result is called counts, too.
     """
+    bare = _outer(node, level)
+    return body_of(bare)
+
+
+def _outer(node: Any, level: int) -> Any:
     called = {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
-    inner = {
-        id(n)
-        for n in ast.walk(node)
-        if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef)) and n is not node and n.name not in called
-    }
-    return body_of(_without(node, inner)) if inner else body_of(node)
 
+    def strip(one: Any, left: int) -> Any:
+        made = copy.copy(one)
+        for name, value in ast.iter_fields(one):
+            if isinstance(value, list):
+                setattr(made, name, [child(v, left) if isinstance(v, ast.AST) else v for v in value])
+            elif isinstance(value, ast.AST):
+                setattr(made, name, child(value, left))
+        return made
 
-def _without(node: FunctionNode, inner: set[int]) -> FunctionNode:
-    import copy
-
-    class Strip(ast.NodeTransformer):
-        def visit_FunctionDef(self, one: ast.FunctionDef) -> ast.AST:  # noqa: N802  # as ast spells it
-            return self._strip(one)
-
-        def visit_AsyncFunctionDef(self, one: ast.AsyncFunctionDef) -> ast.AST:  # noqa: N802  # as ast spells it
-            return self._strip(one)
-
-        def _strip(self, one: Any) -> ast.AST:
-            if id(one) not in inner:
-                return self.generic_visit(copy.copy(one))
-            bare = copy.copy(one)
-            bare.body = []
-            bare.args = ast.arguments([], [], None, [], [], None, [])
-            return bare
-
-        def generic_visit(self, one: ast.AST) -> ast.AST:
+    def child(one: Any, left: int) -> Any:
+        if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef)) and one.name not in called:
+            if left:
+                return strip(one, left - 1)
             made = copy.copy(one)
-            for name, value in ast.iter_fields(one):
-                if isinstance(value, list):
-                    setattr(made, name, [self.visit(v) if isinstance(v, ast.AST) else v for v in value])
-                elif isinstance(value, ast.AST):
-                    setattr(made, name, self.visit(value))
+            made.body, made.args = [], ast.arguments([], [], None, [], [], None, [])
             return made
+        if isinstance(one, ast.Lambda):
+            return strip(one, left - 1) if left else ast.Constant(None)
+        return strip(one, left) if isinstance(one, ast.AST) else one
 
-    stripped: Any = Strip().generic_visit(node)
-    return stripped
+    return strip(node, level)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable
 from functools import cached_property
@@ -9,11 +10,12 @@ from functools import cached_property
 from livepatch.bundle import normal
 from livepatch.bundle.attributes import attribute_defaults
 from livepatch.bundle.changes import Difference, compare
-from livepatch.bundle.flow import Flow, stored
+from livepatch.bundle.flow import Flow
 from livepatch.bundle.items import Item, Module, decoded, parse
 from livepatch.bundle.leftout import reason_to_leave, reason_to_leave_file
 from livepatch.bundle.obstacles import effect_obstacle, native_obstacles, obstacles_of
 from livepatch.bundle.program import programs
+from livepatch.bundle.refs import NEVER
 from livepatch.bundle.selection import Selection
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import Entity, World
@@ -155,9 +157,9 @@ class Plan:
 
         return find
 
-    def _seeds(self, world: World) -> tuple[set[Entity], set[Entity], set[Entity]]:
+    def _seeds(self, world: World) -> tuple[set[Entity], dict[Entity, int], set[Entity]]:
         values: set[Entity] = set()
-        calls: set[Entity] = set()
+        calls: dict[Entity, int] = {}
         defaults: set[Entity] = set()
         for one in self.selection.taken():
             entity = (one.module, one.qualname)
@@ -173,13 +175,11 @@ class Plan:
                     _defaults(a) != _defaults(b) for a, b in zip(one.before, one.after, strict=True)
                 ):
                     defaults.add(entity)
-                if one.kind == "changed" and any(
-                    _outer(a) != _outer(b) for a, b in zip(one.before, one.after, strict=True)
-                ):
-                    calls.add(entity)
+                if one.kind == "changed":
+                    calls[entity] = min(_level(a, b) for a, b in zip(one.before, one.after, strict=True))
             elif one.form == "effect":
                 for item in items:
-                    values |= stored(world, item)
+                    values |= world.effects(item)
         return values, calls, defaults
 
     # Edits
@@ -402,5 +402,11 @@ def _replaced(one: Difference) -> bool:
     return [normal.decorators_of(i.node) for i in one.before] != [normal.decorators_of(i.node) for i in one.after]  # type: ignore[arg-type]
 
 
-def _outer(item: Item) -> str:
-    return normal.outer_of(item.node)  # type: ignore[arg-type]
+def _level(old: Item, new: Item) -> int:
+    """How many calls of what the function gives it takes to run what differs."""
+    if isinstance(new.node, ast.AsyncFunctionDef) and isinstance(old.node, ast.AsyncFunctionDef):
+        return NEVER
+    for level in (0, 1):
+        if normal.outer_of(old.node, level) != normal.outer_of(new.node, level):  # type: ignore[arg-type]
+            return level
+    return 2

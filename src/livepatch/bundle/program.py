@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from livepatch.bundle.flow import Flow, stored
+from livepatch.bundle.flow import Flow
 from livepatch.bundle.items import Item
+from livepatch.bundle.refs import NEVER, Ref
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import Statement
 
@@ -19,6 +20,7 @@ class _Programs:
         self.names = names
         self.items: dict[int, Item] = {}
         self.support: set[Entity] = set()
+        self._affected = flow.values | {e for e, level in flow.calls.items() if level == 0}
         for item in extra:
             self.add(item)
 
@@ -42,12 +44,13 @@ class _Programs:
                 if inner.scope == bound or inner.scope.startswith(f"{bound}."):
                     self._calls(inner, whole=True)
 
-    def _ref(self, ref: object, item: Item) -> None:
-        trace = self.world.follow(ref, item)  # type: ignore[arg-type]
-        if trace.kind in ("function", "class") and getattr(ref, "call", False):
-            self._support(trace.end)
+    def _ref(self, ref: Ref, item: Item) -> None:
+        if ref.call:
+            trace = self.world.follow(ref, item)
+            if trace.kind in ("function", "class"):
+                self._support(trace.end, ref.call)
 
-    def _support(self, entity: Entity) -> None:
+    def _support(self, entity: Entity, calls: int) -> None:
         if entity in self.support:
             return
         items = self.world.items(entity)
@@ -56,7 +59,7 @@ class _Programs:
         if items[-1].kind == "class":
             if not self.flow.makes_other_objects(entity) and entity not in self.names:
                 return
-        elif entity not in self.flow.calls:
+        elif self.flow.calls.get(entity, NEVER) >= calls:
             return
         self.support.add(entity)
         module, qualname = entity
@@ -67,7 +70,8 @@ class _Programs:
             self.add(item)
             refs = self.world.refs(item)
             for ref in refs.body:
-                self._ref(ref, item)
+                if ref.level < calls:
+                    self._ref(ref, item)
             if item.kind == "class":
                 self._support_class(entity)
 
@@ -76,7 +80,7 @@ class _Programs:
         for module, qualname in self.world.mro(entity):
             one = (module, qualname)
             affected = any(
-                (module, f"{qualname}.{m}") in self.flow.calls | self.flow.values for m in self._members(one)
+                (module, f"{qualname}.{m}") in self._affected for m in self._members(one)
             )
             if one == entity or affected:
                 for item in self.world.items(one):
@@ -113,7 +117,7 @@ def programs(
         for item in module.items:
             if item.kind == "field":
                 continue
-            if not wanted.isdisjoint(item.binds) or (item.stores and not names.isdisjoint(stored(world, item))):
+            if not wanted.isdisjoint(item.binds) or not names.isdisjoint(world.effects(item)):
                 work.add(item)
     return {
         module: _statements([i for i in work.items.values() if i.module.name == module])

@@ -5,25 +5,37 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from livepatch.bundle.items import Item, absolute_name, chain_of
+from livepatch.bundle.items import MUTATORS, Item, absolute_name, chain_of
 from livepatch.bundle.normal import FunctionNode, block, is_type_checking
 
 __all__ = ["Ref", "Refs", "refs_of"]
 
 _CALL_FIRST = frozenset({"map", "filter", "reduce", "starmap", "takewhile", "dropwhile", "accumulate", "filterfalse"})
-_CALL_KEY = frozenset({"sorted", "min", "max", "sort", "groupby", "defaultdict"})
+_CALL_KEY = frozenset({"sorted", "min", "max", "sort", "groupby", "nlargest", "defaultdict"})
+
+
+NEVER = 99
+"""The level of what no call runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    """A chain of names.  `base` says where it begins: in the module (or class body), at the object that a method is
-    called on (``self``), at its class's bases (``super``), or at the absolute name of a module (``abs``)."""
+    """A chain of names.
+
+    `base` says where it begins: in the module (or class body), at the object that a method is called on (``self``), at
+    its class's bases (``super``), at the absolute name of a module (``abs``), or nowhere known (``object``).  `call`
+    counts the calls of what the chain gives: one in ``f()``, two in ``f()()`` and ``@f()``.  `store` tells of a change in
+    place: of what the chain gives (``item``), or of its last name (``attr``).  `level` is the number of functions around
+    it that only run when a result of the outermost is called in its turn.
+    """
 
     chain: tuple[str, ...]
-    call: bool = False
-    base: str = ""
-    store: bool = False
+    call: int = 0
+    base: Literal["", "self", "super", "abs", "object"] = ""
+    store: Literal["", "item", "attr"] = ""
+    level: int = 0
 
 
 @dataclass(slots=True)
@@ -53,15 +65,20 @@ def refs_of(item: Item) -> Refs:
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         reader.decorators(node, top, refs.decorators)
         reader.defaults(node, top, refs.header)
+        if isinstance(node, ast.AsyncFunctionDef):
+            reader.level = NEVER  # a call of it runs nothing
         reader.function(node, top, refs.body, method=bool(item.scope))
+        reader.level = 0
         reader.annotations(node, top, refs.annotations)
     elif isinstance(node, ast.ClassDef):
         reader.decorators(node, top, refs.decorators)
         for base in [*node.bases, *(k.value for k in node.keywords)]:
             reader.expression(base, top, refs.header)
     elif item.kind != "import":
-        reader.later = refs.body
-        reader.statements([node], top, refs.header)
+        found: list[Ref] = []
+        reader.statements([node], top, found)
+        refs.header = [r for r in found if not r.level]
+        refs.body = [r for r in found if r.level]
     return refs
 
 
@@ -71,19 +88,23 @@ class _Scope:
 
     known: dict[str, Ref]
     bound: frozenset[str]
+    outer: frozenset[str] = frozenset()
 
 
 class _Reader:
     def __init__(self, module: str, is_package: bool) -> None:
         self.module = module
         self.is_package = is_package
-        self.later: list[Ref] | None = None
+        self.level = 0
+        self.own: frozenset[str] = frozenset()
 
     def decorators(self, node: FunctionNode | ast.ClassDef, scope: _Scope, out: list[Ref]) -> None:
         for decorator in node.decorator_list:
-            self._called(decorator, scope, out)
             if isinstance(decorator, ast.Call):
-                self.expression(decorator, scope, out)
+                self._called(decorator.func, scope, out, 2)
+                self._arguments(decorator, scope, out)
+            else:
+                self._called(decorator, scope, out, 1)
 
     def defaults(self, node: FunctionNode | ast.Lambda, scope: _Scope, out: list[Ref]) -> None:
         for value in [*node.args.defaults, *(d for d in node.args.kw_defaults if d is not None)]:
@@ -96,9 +117,7 @@ class _Reader:
                 if isinstance(value, ast.expr):
                     self.expression(value, scope, out)
 
-    def function(
-        self, node: FunctionNode | ast.Lambda, scope: _Scope, out: list[Ref], *, method: bool = False
-    ) -> None:
+    def function(self, node: FunctionNode | ast.Lambda, scope: _Scope, out: list[Ref], *, method: bool = False) -> None:
         a = node.args
         arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *(x for x in (a.vararg, a.kwarg) if x)]
         names = {x.arg for x in arguments}
@@ -106,20 +125,28 @@ class _Reader:
         body: Sequence[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else node.body
         outer, inner = _bound_in(body)
         names |= inner - outer
-        for name in names:
+        for name in names | outer:
             known.pop(name, None)
         if method and not isinstance(node, ast.Lambda) and not _is_static(node):
             first = [*a.posonlyargs, *a.args][:1]
             if first and first[0].arg not in inner:
                 known[first[0].arg] = Ref((), base="self")
-        local = _Scope(known, frozenset((scope.bound | names) - outer - known.keys()))
+        local = _Scope(known, frozenset((scope.bound | names) - outer - known.keys()), frozenset(outer))
         self._local_imports(body, local)
-        later, self.later = self.later, None
+        around, self.own = self.own, _called_names(body)
         if isinstance(node, ast.Lambda):
             self.expression(node.body, local, out)
         else:
             self.statements(node.body, local, out)
-        self.later = later
+        self.own = around
+
+    def later(self, node: FunctionNode | ast.Lambda, scope: _Scope, out: list[Ref]) -> None:
+        """Read a function that runs when somebody calls it."""
+        name = "" if isinstance(node, ast.Lambda) else node.name
+        deeper = 0 if name in self.own else 1
+        self.level += deeper
+        self.function(node, scope, out)
+        self.level -= deeper
 
     def _local_imports(self, body: Iterable[ast.AST], scope: _Scope) -> None:
         for one in _own_nodes(body):
@@ -140,7 +167,7 @@ class _Reader:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             self.decorators(node, scope, out)
             self.defaults(node, scope, out)
-            self.function(node, scope, out)
+            self.later(node, scope, out)
         elif isinstance(node, ast.ClassDef):
             self.decorators(node, scope, out)
             for base in [*node.bases, *(k.value for k in node.keywords)]:
@@ -153,11 +180,13 @@ class _Reader:
         elif isinstance(node, ast.expr):
             self.expression(node, scope, out)
         elif isinstance(node, ast.Import):
-            out.extend(Ref((alias.name,), base="abs") for alias in node.names)
+            out.extend(Ref((alias.name,), base="abs", level=self.level) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             origin = absolute_name(node, self.module, self.is_package)
-            out.extend(Ref((origin, alias.name), base="abs") for alias in node.names)
+            out.extend(Ref((origin, alias.name), base="abs", level=self.level) for alias in node.names)
         else:
+            if isinstance(node, ast.AugAssign):
+                self._chain_or_less(node.target, scope, out)
             for name, value in ast.iter_fields(node):
                 if name == "annotation":
                     continue
@@ -167,80 +196,129 @@ class _Reader:
 
     def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
         if isinstance(node, (ast.Name, ast.Attribute)):
-            self._chain(node, scope, out, call=False)
+            self._chain(node, scope, out)
         elif isinstance(node, ast.Call):
-            self._called(node.func, scope, out)
-            if not isinstance(node.func, (ast.Name, ast.Attribute)):
-                self.expression(node.func, scope, out)
+            self._called(node.func, scope, out, 1)
             self._higher_order(node, scope, out)
-            for argument in [*node.args, *(k.value for k in node.keywords)]:
-                self.expression(argument, scope, out)
+            self._arguments(node, scope, out)
         elif isinstance(node, ast.Lambda):
             self.defaults(node, scope, out)
-            self.function(node, scope, self.later if self.later is not None else out)
+            self.later(node, scope, out)
+        elif isinstance(node, ast.Subscript) and isinstance(node.ctx, (ast.Store, ast.Del)):
+            self._changed(node.value, scope, out)
+            self.expression(node.slice, scope, out)
         elif isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
             names = {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
             known = {k: v for k, v in scope.known.items() if k not in names}
-            inner = _Scope(known, scope.bound | names)
+            inner = _Scope(known, scope.bound | names, scope.outer)
             for child in ast.iter_child_nodes(node):
                 self.expression(child, inner, out)
         else:
             for child in ast.iter_child_nodes(node):
                 self.expression(child, scope, out)
 
+    def _arguments(self, node: ast.Call, scope: _Scope, out: list[Ref]) -> None:
+        for argument in [*node.args, *(k.value for k in node.keywords)]:
+            self.expression(argument, scope, out)
+
     def _higher_order(self, node: ast.Call, scope: _Scope, out: list[Ref]) -> None:
-        names = chain_of(node.func) or ((node.func.attr,) if isinstance(node.func, ast.Attribute) else ())
-        if not names:
-            return
-        if names[-1] in _CALL_FIRST and node.args:
-            self._called(node.args[0], scope, out)
-        if names[-1] in _CALL_KEY:
-            if names[-1] == "defaultdict" and node.args:
-                self._called(node.args[0], scope, out)
-            for keyword in node.keywords:
-                if keyword.arg == "key":
-                    self._called(keyword.value, scope, out)
-        if names[-1] in ("sub", "subn") and node.args:
-            for argument in node.args[:2]:
-                self._called(argument, scope, out)
+        for argument in _called_arguments(node):
+            self._called(argument, scope, out, 1)
+        if isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
+            self._changed(node.func.value, scope, out)
 
-    def _called(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
+    def _called(self, node: ast.AST, scope: _Scope, out: list[Ref], calls: int) -> None:
         if isinstance(node, ast.Call):
-            node = node.func
-        if isinstance(node, (ast.Name, ast.Attribute)):
-            self._chain(node, scope, out, call=True)
-        elif isinstance(node, ast.Lambda) and self.later is not None:
+            self._arguments(node, scope, out)
+            self._called(node.func, scope, out, calls + 1)
+        elif isinstance(node, (ast.Name, ast.Attribute)):
+            self._chain(node, scope, out, call=calls)
+        elif isinstance(node, ast.Lambda):
             self.function(node, scope, out)
+        else:
+            self.expression(node, scope, out)
 
-    def _chain(self, node: ast.Name | ast.Attribute, scope: _Scope, out: list[Ref], *, call: bool) -> None:
+    def _changed(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
+        """Read what is changed in place."""
+        while isinstance(node, ast.Subscript):
+            self.expression(node.slice, scope, out)
+            node = node.value
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            self._chain(node, scope, out, store="item")
+        else:
+            self.expression(node, scope, out)
+
+    def _chain_or_less(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
+        """Read the target of an augmented assignment, which is read before it is bound."""
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            self._chain(node, scope, out, store="item")
+
+    def _chain(
+        self,
+        node: ast.Name | ast.Attribute,
+        scope: _Scope,
+        out: list[Ref],
+        *,
+        call: int = 0,
+        store: Literal["", "item", "attr"] = "",
+    ) -> None:
         names: list[str] = []
         one: ast.AST = node
         while isinstance(one, ast.Attribute):
             names.append(one.attr)
             one = one.value
         names.reverse()
-        store = isinstance(node.ctx, (ast.Store, ast.Del))
+        if isinstance(node.ctx, (ast.Store, ast.Del)) and not store:
+            store = "attr" if names else "item"
         if isinstance(one, ast.Name):
             if one.id in scope.known:
                 known = scope.known[one.id]
                 if known.chain or names:
-                    out.append(Ref((*known.chain, *names), call, known.base, store))
+                    out.append(Ref((*known.chain, *names), call, known.base, store, self.level))
             elif one.id not in scope.bound:
-                out.append(Ref((one.id, *names), call, "", store))
+                if names or store != "item" or isinstance(node.ctx, ast.Load) or one.id in scope.outer:
+                    out.append(Ref((one.id, *names), call, "", store, self.level))
             elif names:
-                out.append(Ref(tuple(names), call, "object", store))
+                out.append(Ref(tuple(names), call, "object", store, self.level))
             return
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id == "super":
-            out.append(Ref(tuple(names), call, "super", store))
-            return
-        if isinstance(one, ast.Call) and isinstance(one.func, ast.Name) and one.func.id == "type" and names:
-            match one.args:
-                case [ast.Name(id=name)] if scope.known.get(name, Ref(())).base == "self":
-                    out.append(Ref(tuple(names), call, "self", store))
-                    return
-        if names:
-            out.append(Ref(tuple(names), call, "object", store))
-        self.expression(one, scope, out)
+        match one:
+            case ast.Call(func=ast.Name(id="super")):
+                out.append(Ref(tuple(names), call, "super", store, self.level))
+            case ast.Call(func=ast.Name(id="type"), args=[ast.Name(id=name)]) if (
+                scope.known.get(name, Ref(())).base == "self"
+            ):
+                out.append(Ref(tuple(names), call, "self", store, self.level))
+            case _:
+                if names:
+                    out.append(Ref(tuple(names), call, "object", store, self.level))
+                self.expression(one, scope, out)
+
+
+def _called_arguments(node: ast.Call) -> list[ast.expr]:
+    """The arguments that the called function calls in its turn, as far as its name tells."""
+    name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    found: list[ast.expr] = []
+    if name in _CALL_FIRST:
+        found += node.args[:1]
+    if name in ("sub", "subn"):
+        found += node.args[:2]
+    if name in _CALL_KEY:
+        found += [k.value for k in node.keywords if k.arg == "key"]
+        if name == "defaultdict":
+            found += node.args[:1]
+    return [one for one in found if isinstance(one, (ast.Name, ast.Attribute, ast.Lambda))]
+
+
+def _called_names(body: Iterable[ast.AST]) -> frozenset[str]:
+    """The names that a function calls itself."""
+    found: set[str] = set()
+    for node in body:
+        for one in ast.walk(node):
+            if isinstance(one, ast.Call):
+                if isinstance(one.func, ast.Name):
+                    found.add(one.func.id)
+                found.update(a.id for a in _called_arguments(one) if isinstance(a, ast.Name))
+    return frozenset(found)
 
 
 def _is_static(node: FunctionNode) -> bool:

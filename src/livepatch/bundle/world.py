@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from livepatch.bundle.items import Import, Item, Module, chain_of
@@ -22,12 +22,14 @@ class Trace:
     """Every entity that a chain of names passes, and where it ends.
 
     `kind` of the end: a module, a class, a function, the object of a class (`instance`), any other value, or nothing
-    that the tree defines.
+    that the tree defines.  `holder` is the last name on the way that holds an object of its own, and not a module, a
+    class or a function.
     """
 
     passed: list[Entity] = field(default_factory=list)
     kind: str = ""
     end: Entity = ("", "")
+    holder: Entity | None = None
 
 
 class World:
@@ -38,8 +40,11 @@ class World:
         self._load = load
         self._modules: dict[str, Module | None] = {}
         self._refs: dict[int, Refs] = {}
+        self._effects: dict[int, frozenset[Entity]] = {}
+        self._call_effects: dict[tuple[Entity, int], frozenset[Entity]] = {}
+        self._self_changes: dict[Entity, bool] = {}
         self._mros: dict[Entity, list[Entity]] = {}
-        self._traces: dict[tuple[str, str, Ref], Trace] = {}
+        self._traces: dict[tuple[str, str, str, tuple[str, ...]], Trace] = {}
 
     def module(self, name: str) -> Module | None:
         """A module of the tree, parsed."""
@@ -67,7 +72,7 @@ class World:
 
     def follow(self, ref: Ref, item: Item) -> Trace:
         """Where a chain of names in an item leads."""
-        key = (item.module.name, item.scope, ref)
+        key = (item.module.name, item.scope, ref.base, ref.chain)
         found = self._traces.get(key)
         if found is None:
             found = self._traces[key] = self.trace(ref, item.module.name, item.scope)
@@ -110,6 +115,7 @@ class World:
             elif trace.kind in ("class", "instance"):
                 self._member(trace, name)
             else:
+                trace.kind = "value" if trace.kind else ""
                 break
         return trace
 
@@ -126,7 +132,7 @@ class World:
                     self._global(attempt, star, name, depth + 1)
                     if attempt.kind:
                         trace.passed += [(module, name), *attempt.passed]
-                        trace.kind, trace.end = attempt.kind, attempt.end
+                        trace.kind, trace.end, trace.holder = attempt.kind, attempt.end, attempt.holder
                         return
         if f"{module}.{name}" in self.names:
             trace.kind, trace.end = "module", (f"{module}.{name}", "")
@@ -146,7 +152,7 @@ class World:
         elif item.kind in ("class", "function"):
             trace.kind = item.kind
         else:
-            trace.kind = "value"
+            trace.kind, trace.holder = "value", entity
             made = self._class_of(item, depth)
             if made is not None:
                 trace.kind, trace.end = "instance", made
@@ -176,6 +182,12 @@ class World:
             self._global(inner, own, chain[0], depth + 1)
         self._walk(inner, chain[1:])
         return inner.end if inner.kind == "class" else None
+
+    def bound(self, module: str, qualname: str) -> Trace:
+        """Where a name of a module leads."""
+        trace = Trace()
+        self._bound(trace, module, qualname)
+        return trace
 
     # Classes
 
@@ -226,12 +238,107 @@ class World:
             trace.passed.append((module, inner))
         trace.kind = ""
 
-    def subclasses(self, entity: Entity) -> Iterator[Entity]:
-        """The classes in the parsed modules that have `entity` among their bases."""
+    def metaclasses(self, entity: Entity) -> list[Entity]:
+        """The classes of the tree that make a class: its metaclass, and those of its bases."""
+        found = []
+        for one in self.mro(entity):
+            for item in self.items(one):
+                node = item.node
+                for keyword in node.keywords if isinstance(node, ast.ClassDef) else ():
+                    chain = chain_of(keyword.value)
+                    if keyword.arg == "metaclass" and chain:
+                        trace = self.follow(Ref(chain), item)
+                        if trace.kind == "class":
+                            found.append(trace.end)
+        return found
+
+    # Effects
+
+    def effects(self, item: Item) -> frozenset[Entity]:
+        """The names whose values a definition or statement changes in place when it runs, also by what it calls."""
+        known = self._effects.get(id(item))
+        if known is None:
+            self._effects[id(item)] = frozenset()
+            refs = self.refs(item)
+            eager = refs.decorators if item.kind == "function" else [*refs.decorators, *refs.header]
+            known = self._effects[id(item)] = frozenset(self._changed(item, eager, 0))
+        return known
+
+    def _changed(self, item: Item, refs: list[Ref], depth: int) -> set[Entity]:
+        found: set[Entity] = set()
+        for ref in refs:
+            if not ref.store and not ref.call:
+                continue
+            trace = self.follow(ref, item)
+            if ref.store == "attr":
+                if ref.base == "":
+                    found |= self._attribute(ref, item)
+            elif ref.store == "item":
+                if trace.holder and (ref.base in ("", "abs")):
+                    found.add(trace.holder)
+            elif ref.call and depth < 12:
+                found |= self._by_call(trace, ref.call, depth)
+        return found
+
+    def _attribute(self, ref: Ref, item: Item) -> set[Entity]:
+        trace = self.follow(Ref(ref.chain[:-1]), item) if len(ref.chain) > 1 else Trace()
+        if trace.kind in ("class", "module"):
+            module, qualname = trace.end
+            return {(module, f"{qualname}.{ref.chain[-1]}" if qualname else ref.chain[-1])}
+        if trace.kind == "function":
+            return set()
+        return {trace.holder} if trace.holder else set()
+
+    def _by_call(self, trace: Trace, calls: int, depth: int) -> set[Entity]:
+        if trace.kind == "function":
+            found = set(self.effects_of_call(trace.end, calls, depth))
+            if trace.holder and self._changes_self(trace.end):
+                found.add(trace.holder)
+            return found
+        if trace.kind == "class":
+            made = [self.member(trace.end, name) for name in ("__init__", "__new__")]
+            made += [self.member(trace.end, "__call__")] if calls > 1 else []
+            return {e for m in made if m for e in self.effects_of_call(m, 1, depth)}
+        return set()
+
+    def effects_of_call(self, function: Entity, calls: int, depth: int = 0) -> frozenset[Entity]:
+        """The names whose values a call of a function changes in place."""
+        key = (function, calls)
+        known = self._call_effects.get(key)
+        if known is None:
+            self._call_effects[key] = frozenset()
+            found: set[Entity] = set()
+            for item in self.items(function):
+                if item.kind == "function":
+                    found |= self._changed(item, [r for r in self.refs(item).body if r.level < calls], depth + 1)
+            known = self._call_effects[key] = frozenset(found)
+        return known
+
+    def _changes_self(self, method: Entity) -> bool:
+        known = self._self_changes.get(method)
+        if known is None:
+            self._self_changes[method] = False
+            known = any(
+                ref.base == "self"
+                and not ref.level
+                and (
+                    bool(ref.store)
+                    or (ref.call > 0 and (t := self.follow(ref, item)).kind == "function" and self._changes_self(t.end))
+                )
+                for item in self.items(method)
+                if item.kind == "function"
+                for ref in self.refs(item).body
+            )
+            self._self_changes[method] = known
+        return known
+
+    def heirs(self, owners: set[Entity]) -> set[Entity]:
+        """The classes in the parsed modules that have one of `owners` among their bases."""
+        if not owners:
+            return set()
+        found = set()
         for module in self.parsed():
-            for item in module.items:
-                if item.kind == "class":
-                    for bound in item.binds:
-                        one = (module.name, bound)
-                        if one != entity and entity in self.mro(one):
-                            yield one
+            for one in module.class_names:
+                if not owners.isdisjoint(self.mro((module.name, one))[1:]):
+                    found.add((module.name, one))
+        return found

@@ -1,4 +1,4 @@
-"""What an object consists of, read without asking it: no descriptor, ``__eq__``, ``__hash__`` or ``__repr__`` of its own.
+"""What an object consists of, read without asking it: no descriptor, ``__eq__`` or ``__repr__`` of its own.
 
 An object of a class that is written in Python has attributes, in its ``__dict__`` and in slots, over the value of the
 native type that it derives from.  Of the native types below the parts are known.  All others are opaque.
@@ -47,6 +47,7 @@ UNIQUE = frozenset({object, contextvars.ContextVar})
 
 _NATIVE_PARTS = (types.WrapperDescriptorType, types.MethodDescriptorType, types.ClassMethodDescriptorType)
 _IMMUTABLE = 1 << 8  # Py_TPFLAGS_IMMUTABLETYPE
+_REMEMBERED = 4096
 _HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE
 
 
@@ -57,17 +58,28 @@ def equal_plain(one: object, other: object) -> bool:
     return one == other
 
 
-@functools.lru_cache(maxsize=4096)
+_natives: dict[int, tuple[weakref.ref[type], bool]] = {}
+
+
 def is_native(kind: type) -> bool:
     """Whether a class is implemented in C, so that its objects may hold what nobody sees."""
     if not kind.__flags__ & _HEAP or kind.__flags__ & _IMMUTABLE:
         return True
+    known = _natives.get(id(kind))
+    if known is None or known[0]() is not kind:
+        if len(_natives) > _REMEMBERED:
+            _natives.clear()
+        known = _natives[id(kind)] = weakref.ref(kind), _has_native_parts(kind)
+    return known[1]
+
+
+def _has_native_parts(kind: type) -> bool:
     for name, value in list(namespace_of(kind).items()):
         if type(value) in _NATIVE_PARTS and value.__objclass__ is kind:
             return True
-        if type(value) is types.GetSetDescriptorType and value.__objclass__ is kind:
-            if name not in ("__dict__", "__weakref__"):
-                return True
+        own = type(value) is types.GetSetDescriptorType and value.__objclass__ is kind
+        if own and name not in ("__dict__", "__weakref__"):
+            return True
     return False
 
 

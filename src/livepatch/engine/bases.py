@@ -50,13 +50,16 @@ def _refusal(kind: type, found: str) -> Refusal:
 
 def _hooks(kind: type) -> bool:
     found = namespace_of(kind).get("__init_subclass__")
-    return not is_native(kind) and (is_function(found) or is_function(getattr(found, "__func__", None)))
+    if is_native(kind) or kind.__module__ == "typing":  # there it only looks at the subclass itself
+        return False
+    return is_function(found) or is_function(getattr(found, "__func__", None))
 
 
 def _subclasses(kind: type) -> Iterator[type]:
     """All classes that derive from one, each after those that it derives from."""
     found: dict[type, None] = {}
     left = [kind]
+    each: type
     while left:
         for each in type.__subclasses__(left.pop()):
             found[each] = None

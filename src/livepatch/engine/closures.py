@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import cast
@@ -41,10 +41,11 @@ class Followers:
     walked: float | None
 
 
-def follow(writes: Iterable[Write], *stacks: Stack) -> Followers:
+def follow(writes: Iterable[Write], *stacks: Stack, known: Container[int] = ()) -> Followers:
     """Find the live closures that the code changes among `writes` concern.  Changes nothing.
 
     An instance may have got its code from any side that its maker has had, so all those that `stacks` know are asked.
+    Those with an id among the `known` are changed by themselves.
     """
     changes = [
         (write, write.after)
@@ -68,7 +69,7 @@ def follow(writes: Iterable[Write], *stacks: Stack) -> Followers:
     found: list[Write] = []
     left: list[Refusal] = []
     for key, (before, counterpart) in pairs.items():
-        instances = swept.copies.get(key, [])
+        instances = [instance for instance in swept.copies.get(key, ()) if id(instance) not in known]
         if instances and (counterpart is None or not same_shape(before, counterpart)):
             left.append(_left(len(instances), before, counterpart))
         elif instances:

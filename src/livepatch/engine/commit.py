@@ -16,6 +16,7 @@ import operator
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 from livepatch.engine.namespaces import is_a, namespace_of
 from livepatch.engine.places import slot_of, stores, value_of
@@ -59,7 +60,8 @@ def commit(
                 items.append((namespace, write.slot.name, write.after))
         elif not _is_attribute(write):
             if write.slot.kind == "contents":
-                size = functools.partial(dict.__len__ if is_a(target, dict) else list.__len__, target)
+                length: Any = dict.__len__ if is_a(target, dict) else list.__len__
+                size = functools.partial(length, target)
                 sizes.append((_Size({size(): None}), size))
             others += stores(write.slot, target, write.before, write.after)
         elif write.after is ABSENT:

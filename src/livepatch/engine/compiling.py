@@ -22,7 +22,7 @@ from livepatch.edits import Text
 from livepatch.engine.code import IMPLICIT_CELLS, FunctionNode, nested_codes
 from livepatch.engine.pace import breathe, paced
 
-__all__ = ["Context", "Surroundings", "compile_at", "compile_function", "surroundings_of"]
+__all__ = ["Context", "Surroundings", "compile_at", "compile_function", "preamble", "surroundings_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def surroundings_of(live: CodeType) -> Surroundings:
 def compile_at(context: Context, qualname: str, text: Text, line: int, surroundings: Surroundings) -> CodeType:
     """Like :func:`compile_function`, with the definition at `line`, in a module that is as it says."""
     try:
-        flags, names = _preamble(context.futures, context.imports)
+        flags, names = preamble(context.futures, context.imports)
         breathe()
         node = _definition(context, text, qualname, flags, line)
         breathe()
@@ -121,7 +121,7 @@ _FEATURES = frozenset(__future__.all_feature_names)
 
 
 @functools.lru_cache(maxsize=256)
-def _preamble(futures: tuple[str, ...], imports: tuple[str, ...]) -> tuple[int, tuple[ast.alias, ...]]:
+def preamble(futures: tuple[str, ...], imports: tuple[str, ...]) -> tuple[int, tuple[ast.alias, ...]]:
     """The flags of the compiler that the features give, and every name that the module imports."""
     unknown = sorted(set(futures) - _FEATURES)
     if unknown:

@@ -9,10 +9,12 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.edits import AttributeDefault, FunctionEdit, ModuleEdit, NameEdit, Text
+from livepatch.engine.code import nested_codes
 from livepatch.engine.defaults import attribute_default
 from livepatch.engine.expand import NewAttribute, NewBody
 from livepatch.engine.functions import own
 from livepatch.engine.heap import referrers
+from livepatch.engine.instances import Maker, mended
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
@@ -37,6 +39,8 @@ class Sourced:
 
     bodies: list[tuple[NewBody, Found]] = field(default_factory=list)
     attributes: list[NewAttribute] = field(default_factory=list)
+    instances: list[tuple[FunctionType, dict[str, object]]] = field(default_factory=list)
+    """Live instances of nested functions, with the attributes that each shall have."""
     writes: list[tuple[Slot, object]] = field(default_factory=list)
     replaced: list[tuple[Place, object]] = field(default_factory=list)
     """Places of which the object gives way to another, and that one: names elsewhere may hold it too."""
@@ -114,9 +118,30 @@ class Computed:
             defaults, kwdefaults = self._defaults(edit, change, live, str(target))
         written = _function(code, namespace_of(found.place.module), defaults, kwdefaults)
         asserts = any(isinstance(part, ast.Assert) for part in ast.walk(node))
+        self._instances(edit, change, found.function, (found.code, code), node)
         side = NewSide(written, code, text.source, asserts)
         self.out.sources[filename] = text.source
         self.out.bodies.append((NewBody(target, written, side=side), found))
+
+    def _instances(
+        self,
+        edit: ModuleEdit,
+        change: FunctionEdit,
+        maker: FunctionType,
+        codes: tuple[CodeType, CodeType],
+        node: ast.FunctionDef | ast.AsyncFunctionDef,
+    ) -> None:
+        """Functions that the target has made and that do not follow it by themselves."""
+        if not all(any(True for _ in nested_codes(code)) for code in codes):
+            return
+        assert change.before is not None
+
+        def evaluate(expression: str) -> object:
+            value = self.after.evaluate(edit.module, edit.after, expression, change.qualname)
+            return self.reconciler.carried(value, change.qualname)
+
+        definitions = _definition(change.before, change.qualname), node
+        self.out.instances += mended(Maker(maker, *codes, definitions, evaluate))
 
     def _defaults(
         self, edit: ModuleEdit, change: FunctionEdit, live: FunctionType, target: str
@@ -155,8 +180,7 @@ class Computed:
         assert change.after is not None
         target = Target(edit.module, change.qualname)
         scope, _, name = change.qualname.rpartition(".")
-        body: list[ast.stmt] = parsed(change.after, str(target)).body
-        value = self.after.define(edit.module, scope, edit.after, body, name, str(target))
+        value = self._value(self.after, edit.module, scope, name)
         self._add(target, value)
 
     def _gone_function(self, edit: ModuleEdit, change: FunctionEdit) -> None:

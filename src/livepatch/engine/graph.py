@@ -29,7 +29,7 @@ from livepatch.engine.anatomy import (
 from livepatch.engine.code import same_code
 from livepatch.engine.functions import code_of
 from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
-from livepatch.engine.places import dict_of
+from livepatch.engine.places import dict_of, items_of
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import spelled
 
@@ -109,6 +109,10 @@ class Sides:
         shared = set(self.keys(one)).intersection(self.keys(other))
         return any(changed or not self.changes(key) for key in shared)
 
+    def is_same_class(self, one: type, other: type) -> bool:
+        """Whether objects of the two classes may stand for each other."""
+        return one is other or self.is_one(one, other, changed=True)
+
     def space(self, namespace: object) -> object:
         """What tells a namespace from others, whichever side it is of."""
         return self._spaces.get(id(namespace), id(namespace))
@@ -170,6 +174,7 @@ def _functions(value: object) -> list[tuple[str, object]]:
 
 
 def unmangled(name: str, owner: type) -> str:
+    """A member's name as the source has it."""
     stem = "_" + owner.__name__.lstrip("_")
     return name.removeprefix(stem) if name.startswith(f"{stem}__") and not name.endswith("__") else name
 
@@ -198,12 +203,14 @@ class Comparison:
     """Whether two graphs are one.  Good for one question; `difference` then says where they part.
 
     With `live`, the first is of live objects: it may have entries, items at the end and attributes that the second
-    lacks, because the program has put them there since; and names whose values change stand for each other.
+    lacks, because the program has put them there since; and names whose values change stand for each other.  Without
+    `more` it may not: what it is compared for is to be thrown away.
     """
 
-    def __init__(self, sides: Sides, *, live: bool) -> None:
+    def __init__(self, sides: Sides, *, live: bool, more: bool = True) -> None:
         self._sides = sides
         self._live = live
+        self._more = live and more
         self._assumed: set[tuple[int, int]] = set()
         self._pairs: dict[tuple[str, int], int] = {}
         self._kept: list[object] = []
@@ -243,7 +250,7 @@ class Comparison:
         return self._instances(one, other, path)
 
     def _same_class(self, one: type, other: type, path: str) -> bool:
-        if one is other or self._sides.is_one(one, other, changed=True):
+        if self._sides.is_same_class(one, other):
             return True
         if one.__qualname__ != other.__qualname__ or is_a(one, type) != is_a(other, type):
             return False
@@ -278,7 +285,9 @@ class Comparison:
         return (
             self._same_class(type(one), type(other), path)
             and self._same(one.__bases__, other.__bases__, f"{path}.__bases__")
-            and self._dicts(members_of(one).items(), members_of(other).items(), path, form="{path}.{key}", ordered=False)
+            and self._dicts(
+                members_of(one).items(), members_of(other).items(), path, form="{path}.{key}", ordered=False
+            )
         )
 
     def _instances(self, one: Any, other: Any, path: str) -> bool:
@@ -287,8 +296,9 @@ class Comparison:
         if parts is None or others is None or base is not native_base(type(other)):
             return self._differ(path, f"{shown(one)}, which cannot be looked into", f"the very same as {shown(other)}")
         if base in STATE:
-            same = self._live or base is not itertools.count or repr(one) == repr(other)
-            return same or self._differ(path, repr(one), repr(other))
+            # Locks are made unlocked; what they and counters are at is shown by the native types themselves.
+            same = self._more or (repr(one) == repr(other) if base is itertools.count else _is_free(one))
+            return same or self._differ(path, f"{shown(one)} that is in use", "one that is not")
         if type(one) in UNIQUE and not self._is_paired(one, other):
             return self._differ(path, f"another {shown(one)}", shown(other))
         if len(parts) != len(others):
@@ -307,11 +317,14 @@ class Comparison:
         return mine == id(other) and its == id(one)
 
     def _attributes(self, one: object, other: object, path: str) -> bool:
-        return self._dicts(attributes_of(one).items(), attributes_of(other).items(), path, form="{path}.{key}", ordered=False)
+        return self._dicts(
+            attributes_of(one).items(), attributes_of(other).items(), path, form="{path}.{key}", ordered=False
+        )
 
     def _contents(self, one: Any, other: Any, path: str) -> bool:
         if is_a(one, dict):
-            return self._dicts(dict.items(one), dict.items(other), path)
+            return self._dicts(items_of(one), items_of(other), path)
+        kind: Any
         for kind in (list, tuple, deque):
             if is_a(one, kind):
                 return self._sequences([*_iter(kind, one)], [*_iter(kind, other)], path, tail=kind is not tuple)
@@ -321,11 +334,9 @@ class Comparison:
         return True
 
     def _sequences(self, one: list[object], other: list[object], path: str, *, tail: bool) -> bool:
-        if len(one) != len(other) and not (self._live and tail and len(one) > len(other)):
+        if len(one) != len(other) and not (self._more and tail and len(one) > len(other)):
             return self._differ(path, f"{len(one)} items", f"{len(other)}")
-        return all(
-            self._same(mine, its, f"{path}[{i}]") for i, (mine, its) in enumerate(zip(one, other, strict=False))
-        )
+        return all(self._same(mine, its, f"{path}[{i}]") for i, (mine, its) in enumerate(zip(one, other, strict=False)))
 
     def _dicts(
         self,
@@ -341,7 +352,7 @@ class Comparison:
         if lacking:
             return self._differ(form.format(path=path, key=shown_key(lacking[0])), "nothing", "an entry")
         more = [pair[0] for token, pair in mine.items() if token not in its]
-        if more and not self._live:
+        if more and not self._more:
             return self._differ(form.format(path=path, key=shown_key(more[0])), "an entry", "nothing")
         if ordered and not self._live and list(mine) != list(its):
             return self._differ(path, "another order of the entries", "the same")
@@ -351,10 +362,8 @@ class Comparison:
         )
 
     def _sets(self, one: list[object], other: list[object], path: str, *, more: bool) -> bool:
-        mine, its = table(
-            self._sides, zip(one, one, strict=True), zip(other, other, strict=True), live=self._live
-        )
-        if its.keys() - mine.keys() or (mine.keys() - its.keys() and not (self._live and more)):
+        mine, its = table(self._sides, zip(one, one, strict=True), zip(other, other, strict=True), live=self._live)
+        if its.keys() - mine.keys() or (mine.keys() - its.keys() and not (self._more and more)):
             return self._differ(path, f"other members ({len(one)})", f"these {len(other)}")
         return True
 
@@ -389,11 +398,16 @@ def _iter(kind: Any, value: object) -> Iterator[object]:
     return found
 
 
+def _is_free(lock: object) -> bool:
+    return repr(lock).startswith("<unlocked")
+
+
 def _equal_bases(base: type, one: Any, other: Any) -> bool:
     """Whether the plain values in two objects of a class derived from a plain type are equal."""
     if base in (int, str, bytes, float, complex):
-        read = {int: int.__int__, str: str.__str__, float: float.__float__}.get(base)
-        plain = [read(each) if read else base.__getnewargs__(each) for each in (one, other)]  # type: ignore[attr-defined]
+        read: Any = {int: int.__int__, str: str.__str__, float: float.__float__}.get(base)
+        kind: Any = base
+        plain = [read(each) if read is not None else kind.__getnewargs__(each) for each in (one, other)]
         return repr(plain[0]) == repr(plain[1])
     return True
 

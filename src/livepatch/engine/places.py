@@ -1,6 +1,6 @@
 """The kinds of places that a patch may write: how one is named, what it holds, and which calls store to it.
 
-Every store is a call of the interpreter's own C code with ready arguments, so that many of them can be made in one step.
+Every store is a call of the interpreter's own C code with ready arguments, so that many of them can be one step.
 Nothing that the program defines is asked: no ``__setattr__``, no ``__setitem__``, no ``__eq__``.
 """
 
@@ -24,6 +24,7 @@ __all__ = [
     "descriptor_of",
     "dict_of",
     "item_of",
+    "items_of",
     "listed",
     "member_of",
     "refuses_stores",
@@ -123,11 +124,13 @@ def refuses_stores(slot: Slot) -> str | None:
         return None if _hashes_plainly(slot.key) else f"a key whose hash is computed by {type(slot.key).__qualname__}"
     if slot.kind == "contents" and (is_a(owner, dict) or is_a(owner, list)):
         own = not (_plainly(owner, "__setitem__", _SETS_ITEMS) and _plainly(owner, "__delitem__", _DELETES_ITEMS))
-        return f"{kind} has its own way of storing items" if own or is_a(owner, OrderedDict) else None
+        return f"{kind} has its own way of storing items" if own else None
     if slot.kind == "member" and is_a(owner, set):
         if type(owner) is not set:
             return f"{kind} may have its own way of storing members"
-        return None if _hashes_plainly(slot.key) else f"a member whose hash is computed by {type(slot.key).__qualname__}"
+        return (
+            None if _hashes_plainly(slot.key) else f"a member whose hash is computed by {type(slot.key).__qualname__}"
+        )
     if slot.kind in ("item", "contents", "member"):
         return f"{kind} is no dict, list or set"
     if slot.kind == "attribute" and dict_of(owner) is None and descriptor_of(owner, slot.name) is None:
@@ -162,7 +165,7 @@ _delete_member: Any = types.MemberDescriptorType.__delete__
 def dict_of(owner: object) -> dict[str, Any] | None:
     """An instance's own ``__dict__``, whatever its class says about attributes; ``None`` if it has none."""
     for kind in type(owner).__mro__:
-        found = namespace_of(kind).get("__dict__")
+        found: Any = namespace_of(kind).get("__dict__")
         if type(found) in (types.GetSetDescriptorType, types.MemberDescriptorType):
             namespace = found.__get__(owner)
             return namespace if type(namespace) is dict else None
@@ -245,10 +248,12 @@ class Contents:
     has put there since: entries under other keys of a dict, items at the end of a list.
     """
 
-    __slots__ = ("__weakref__", "items")
+    __slots__ = ("__weakref__", "instead_of", "items")
 
-    def __init__(self, items: tuple[Entry, ...]) -> None:
+    def __init__(self, items: tuple[Entry, ...], instead_of: Contents | None = None) -> None:
         self.items = items
+        self.instead_of = instead_of
+        """What was there when these were asked for: it must stay known, as these may be part of it."""
 
     def are_in(self, live: tuple[Entry, ...]) -> bool:
         """Whether a container that holds `live` has these contents."""
@@ -284,9 +289,14 @@ def _token(key: object) -> object:
 def listed(owner: object) -> tuple[Entry, ...]:
     """The items of a dict, as (key, value), or of a list, as (value,)."""
     if is_a(owner, dict):
-        return tuple(dict.items(owner))
+        return tuple(items_of(owner))
     assert is_a(owner, list)
     return tuple(zip(list.__iter__(owner)))
+
+
+def items_of(owner: dict[Any, Any]) -> Iterable[tuple[Any, Any]]:
+    """The items of a dict in its order, no method of a derived class asked."""
+    return OrderedDict.items(owner) if is_a(owner, OrderedDict) else dict.items(owner)
 
 
 def _known(reference: Callable[[], object | None]) -> list[Contents]:
@@ -295,12 +305,15 @@ def _known(reference: Callable[[], object | None]) -> list[Contents]:
     return [contents for known in reference.known if (contents := known()) is not None]
 
 
-def _now(reference: Callable[[], object | None], live: tuple[Entry, ...], *, exact: bool = False) -> Contents:
+def _now(
+    reference: Callable[[], object | None], live: tuple[Entry, ...], instead_of: Contents | None = None
+) -> Contents:
+    """The known contents that a container with the items `live` has; those that are `instead_of` others, exactly."""
     found = [known for known in _known(reference) if known.are_in(live)]
-    found = [known for known in found if not exact or len(known.items) == len(live)]
+    found = [known for known in found if instead_of is None or len(known.items) == len(live)]
     if found:
         return max(found, key=lambda known: len(known.items))
-    made = Contents(live)
+    made = Contents(live, instead_of)
     assert isinstance(reference, _Holding)
     reference.known.append(weakref.ref(made))
     return made
@@ -312,13 +325,14 @@ def wanted_contents(slot: Slot, items: Iterable[Entry]) -> Contents:
     What the owner holds beyond what it is known to hold is somebody else's, and is left out here: it stays anyhow.
     """
     live = listed(slot.owner)
-    others = _now(slot.reference, live).others(live)
+    now = _now(slot.reference, live)
+    others = now.others(live)
     kept = tuple(item for item in items if not any(_identical(item, other) for other in others))
-    return _now(slot.reference, kept, exact=True)
+    return _now(slot.reference, kept, instead_of=now)
 
 
 def _merged(owner: object, held: Contents, wanted: Contents) -> tuple[Entry, ...]:
-    """What a container shall hold when it leaves `held` for `wanted`: those items, and after them what others put there."""
+    """What a container holds once it has left `held` for `wanted`: those items, and then what others put there."""
     live = listed(owner)
     if not held.are_in(live):
         raise TransitionError(
@@ -358,8 +372,9 @@ def stores(slot: Slot, owner: Any, held: object, value: object) -> list[Store]:
     if slot.kind == "contents":
         assert isinstance(held, Contents)
         assert isinstance(value, Contents)
-        merged = _merged(owner, held, value)
+        merged: Any = _merged(owner, held, value)
         if is_a(owner, dict):
-            return [(dict.clear, owner), (dict.update, owner, {key: held for key, held in merged})]
+            base = OrderedDict if is_a(owner, OrderedDict) else dict
+            return [(base.clear, owner), (base.update, owner, dict(merged))]
         return [(list.__setitem__, owner, slice(None), [item for (item,) in merged])]
     return [(delattr, owner, slot.name) if gone else (setattr, owner, slot.name, value)]

@@ -95,7 +95,8 @@ def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
             foreign.append(Foreign(write.slot, before, value_of(write.slot)))
     # Closures are made on one side or the other while calls decide, and stay as they were made.
     followed = [w for w in writes if not any(w.after is each.dispatch.code for each in choices.values())]
-    followers = follow(followed, state.stack, new)
+    known = {slot.owner_id for stack in (state.stack, new) for slot in stack.originals if slot.name == SIDE[0]}
+    followers = follow(followed, state.stack, new, known=known)
     late, kept, walked = latecomers(state.stack, new, writes, modules)
     every = {write.slot: write for write in (*late, *followers.writes, *writes)}
     left = (*kept, *(refusal.found for refusal in followers.left))

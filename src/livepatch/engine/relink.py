@@ -20,7 +20,7 @@ from livepatch.engine.anatomy import PLAIN, attributes_of, cell_content, is_nati
 from livepatch.engine.functions import make_function
 from livepatch.engine.graph import Sides, shown
 from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
-from livepatch.engine.places import descriptor_of, dict_of
+from livepatch.engine.places import descriptor_of, dict_of, items_of
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import ABSENT
 
@@ -90,6 +90,8 @@ class Relinker:
 
     def _is_made_anew(self, value: object) -> bool:
         keys = self._sides.keys(value)
+        if not keys or self._is_live(value):
+            return False
         return any(self._sides.after_at.get(k) is value or self._sides.before_at.get(k) is value for k in keys) and any(
             self._sides.live_at.get(k, value) is not value for k in keys
         )
@@ -111,6 +113,9 @@ class Relinker:
             seen[id(value)] = value
             if len(seen) > _MOST:
                 raise _not_transferable(path, f"more than {_MOST} objects, not all of which can be looked at")
+            known = self._made.get(id(value))
+            if known is not None and known[1] is not value:
+                ends.append(id(value))
             if id(value) in self._sides.scratch or (id(value) not in made and self._is_made_anew(value)):
                 ends.append(id(value))
             if id(value) in self._sides.scratch or self._is_live(value):
@@ -227,10 +232,15 @@ class Relinker:
         self.know(function, made)
         for cell in function.__closure__ or ():
             self._relinked(cell, path)
-        for name, value in list((made.__kwdefaults__ or {}).items()):
-            made.__kwdefaults__[name] = self._relinked(value, f"{path}.__kwdefaults__[{name}]")
+        by_keyword: dict[str, Any] = made.__kwdefaults__ or {}
+        for name, value in list(by_keyword.items()):
+            new = self._relinked(value, f"{path}.__kwdefaults__[{name}]")
+            if new is not value:
+                by_keyword[name] = new
         for name, value in list((dict_of(function) or {}).items()):
-            made.__dict__[name] = self._relinked(value, f"{path}.{name}")
+            new = self._relinked(value, f"{path}.{name}")
+            if new is not value or made is not function:
+                made.__dict__[name] = new
         return made
 
     def _class(self, kind: type, path: str) -> type:
@@ -283,23 +293,25 @@ class Relinker:
                     value.cell_contents = new
         elif is_a(value, dict):
             self._dict(value, path)
-        elif is_a(value, list):
-            list.__setitem__(value, slice(None), [self._relinked(item, path) for item in list.__iter__(value)])
+        elif is_a(value, list) or is_a(value, deque):
+            self._sequence(value, list if is_a(value, list) else deque, path)
         elif is_a(value, set):
-            items = [self._relinked(item, path) for item in set.__iter__(value)]
-            set.clear(value)
-            set.update(value, items)
-        elif is_a(value, deque):
-            for i, item in enumerate(list(deque.__iter__(value))):
-                deque.__setitem__(value, i, self._relinked(item, path))
+            pairs = [(item, self._relinked(item, path)) for item in set.__iter__(value)]
+            if any(new is not item for item, new in pairs):
+                set.clear(value)
+                set.update(value, [new for _, new in pairs])
+
+    def _sequence(self, value: Any, kind: Any, path: str) -> None:
+        for i, item in enumerate(list(kind.__iter__(value))):
+            new = self._relinked(item, f"{path}[{i}]")
+            if new is not item:
+                kind.__setitem__(value, i, new)
 
     def _dict(self, value: dict[Any, Any], path: str) -> None:
-        items = [
-            (self._relinked(key, path), self._relinked(held, f"{path}[{shown(key)}]"))
-            for key, held in dict.items(value)
-        ]
-        if all(new is old for (new, _), old in zip(items, dict.keys(value), strict=True)):
-            for (key, new), held in zip(items, list(dict.values(value)), strict=True):
+        old = list(items_of(value))
+        items = [(self._relinked(key, path), self._relinked(held, f"{path}[{shown(key)}]")) for key, held in old]
+        if all(new is key for (new, _), (key, _) in zip(items, old, strict=True)):
+            for (key, new), (_, held) in zip(items, old, strict=True):
                 if new is not held:
                     dict.__setitem__(value, key, new)
             return
@@ -324,12 +336,20 @@ class Relinker:
 
 
 def _cached(value: Any, parts: list[Any]) -> object:
-    maxsize, typed = (*parts[1:], 128, False)[:2] if len(parts) >= 3 else (128, False)
-    return functools.lru_cache(maxsize=maxsize, typed=typed)(parts[0])
+    if len(parts) != 3:
+        raise _not_transferable("a cache", f"{shown(value)}, which does not tell its size")
+    return functools.lru_cache(maxsize=parts[1], typed=parts[2])(parts[0])
+
+
+def _native_method(_: Any, parts: list[Any]) -> object:
+    name, owner = parts
+    base = native_base(type(owner))
+    return namespace_of(base)[name].__get__(owner, type(owner)) if name in namespace_of(base) else getattr(base, name)
 
 
 def _property(value: Any, parts: list[Any]) -> object:
-    return property(*parts, value.__doc__)
+    getter, setter, deleter = parts
+    return property(getter, setter, deleter, value.__doc__)
 
 
 REBUILT: dict[type, Callable[[Any, list[Any]], object]] = {
@@ -338,7 +358,7 @@ REBUILT: dict[type, Callable[[Any, list[Any]], object]] = {
     classmethod: lambda _, parts: classmethod(parts[0]),
     functools.partial: lambda _, parts: functools.partial(parts[0], *parts[1], **parts[2]),
     MethodType: lambda _, parts: MethodType(*parts),
-    types.BuiltinMethodType: lambda _, parts: getattr(parts[1], parts[0]),
+    types.BuiltinMethodType: _native_method,
     functools._lru_cache_wrapper: _cached,
     types.MappingProxyType: lambda _, parts: types.MappingProxyType(parts[0]),
     weakref.ref: lambda _, parts: weakref.ref(parts[0], parts[1]),

@@ -7,7 +7,6 @@ changed something live all the same is watched, and put back.
 """
 
 from __future__ import annotations
-import __future__
 
 import ast
 import builtins
@@ -18,12 +17,13 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from livepatch.edits import ModuleEdit, Side, Statement, Text
+from livepatch.engine.compiling import preamble
 from livepatch.engine.namespaces import is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import ABSENT
 
-__all__ = ["Scratch", "ScratchError", "future_flags", "statement_filename"]
+__all__ = ["Scratch", "ScratchError", "statement_filename"]
 
 
 class ScratchError(Exception):
@@ -32,15 +32,6 @@ class ScratchError(Exception):
     def __init__(self, target: str, refusal: Refusal) -> None:
         super().__init__(refusal.found)
         self.target, self.refusal = target, refusal
-
-
-def future_flags(futures: Iterable[str]) -> int:
-    """The compiler flags of these ``__future__`` features; those that this Python does not know are left out."""
-    flags = 0
-    for name in futures:
-        if name in __future__.all_feature_names:
-            flags |= getattr(__future__, name).compiler_flag
-    return flags
 
 
 def statement_filename(patch_id: str, module: str) -> str:
@@ -117,13 +108,12 @@ class Scratch:
         """Run one statement of a module, or of the body of a class that it has.  Raises :class:`ScratchError`."""
         target = f"{module}:{statement.scope}" if statement.scope else module
         tree = parsed(statement.text, target)
-        flags = future_flags(side.futures)
-        self._run(module, statement.scope, tree.body, flags, target)
+        self._run(module, statement.scope, tree.body, side, target)
 
     def evaluate(self, module: str, side: Side, expression: str, target: str) -> object:
         """The value of an expression among the names of this side of a module.  Raises :class:`ScratchError`."""
         tree = parsed(Text(source=f"__livepatch_value__ = (\n{expression}\n)", line=1), target)
-        self._run(module, "", tree.body, future_flags(side.futures), target)
+        self._run(module, "", tree.body, side, target)
         value: object = self.namespace(module).pop("__livepatch_value__")
         return value
 
@@ -133,7 +123,7 @@ class Scratch:
         attribute = _mangled(name, scope)
         before = namespace.get(attribute, ABSENT)
         try:
-            self._run(module, scope, body, future_flags(side.futures), target)
+            self._run(module, scope, body, side, target)
             return namespace[attribute]
         finally:
             if before is ABSENT:
@@ -167,16 +157,16 @@ class Scratch:
             known = self._classes[module, scope] = _Class(value, dict(namespace_of(value)))
         return known
 
-    def _run(self, module: str, scope: str, body: list[ast.stmt], flags: int, target: str) -> None:
+    def _run(self, module: str, scope: str, body: list[ast.stmt], side: Side, target: str) -> None:
         filename = statement_filename(self._patch_id, module)
         try:
             if not scope:
-                code = compile(ast.Module(body, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
+                code = _compiled(body, filename, side)
                 breathe()
                 exec(code, self.namespace(module))
             else:
                 cls = self.class_names(module, scope, target)
-                code = _class_body(scope, body, filename, flags)
+                code = _class_body(scope, body, filename, side)
                 breathe()
                 cls.names.pop("__classcell__", None)
                 exec(code, self.namespace(module), cls.names)
@@ -235,7 +225,17 @@ def parsed(text: Text, target: str) -> ast.Module:
     return tree
 
 
-def _class_body(scope: str, body: list[ast.stmt], filename: str, flags: int) -> CodeType:
+def _compiled(body: list[ast.stmt], filename: str, side: Side) -> CodeType:
+    """The code of statements as their module would have it: what it imports has an influence on its functions' code."""
+    flags, names = preamble(side.futures, side.imports)
+    if names:
+        # It is never run; the compiler's table of names knows it all the same.
+        imports: ast.stmt = ast.If(ast.Constant(False), [ast.Import(list(names))], [])
+        body = [ast.fix_missing_locations(ast.copy_location(imports, body[0])), *body]
+    return compile(ast.Module(body, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
+
+
+def _class_body(scope: str, body: list[ast.stmt], filename: str, side: Side) -> CodeType:
     """The code of a class body that holds just these statements, compiled in its chain of classes."""
     tree: list[ast.stmt] = body
     for segment in reversed(scope.split(".")):
@@ -244,7 +244,7 @@ def _class_body(scope: str, body: list[ast.stmt], filename: str, flags: int) -> 
             shell.type_params = []
         ast.fix_missing_locations(ast.copy_location(shell, tree[0]))
         tree = [shell]
-    code = compile(ast.Module(tree, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
+    code = _compiled(tree, filename, side)
     for segment in scope.split("."):
         code = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == segment)
     return code

@@ -7,10 +7,11 @@ are run apart from the live modules, and the values that they give are compared 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import CodeType, ModuleType
 
-from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Statement, Text
+from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
 from livepatch.engine.effects import Registries
 from livepatch.engine.functions import code_of
@@ -144,7 +145,7 @@ class _Edits:
             for edit in runs:
                 if edit.whole is None:
                     before.run(edit.module, edit.before)
-                    after.run(edit.module, edit.after)
+                    after.run(edit.module, _with_new_functions(edit))
                 else:
                     after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
             made = Computed(self.patch_id, self.modules, (before, after), sides, self.out)
@@ -189,7 +190,19 @@ def new_module_like(module: ModuleType) -> ModuleType:
     return copy
 
 
+def _with_new_functions(edit: ModuleEdit) -> Side:
+    """The after side with its new functions among the statements, each at its place: those after it may need it."""
+    known = {(each.scope, each.text.line) for each in edit.after.program}
+    new = [
+        Statement(scope=change.qualname.rpartition(".")[0], text=change.after)
+        for change in edit.functions
+        if change.before is None and change.after is not None
+    ]
+    program = [*edit.after.program, *(each for each in new if (each.scope, each.text.line) not in known)]
+    return replace(edit.after, program=tuple(sorted(program, key=lambda each: each.text.line)))
+
+
 def _needs_scratch(edit: ModuleEdit) -> bool:
-    return bool(edit.names or edit.attributes) or any(f.defaults or f.before is None for f in edit.functions)
+    return bool(edit.names or edit.attributes or edit.functions)
 
 

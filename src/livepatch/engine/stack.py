@@ -55,8 +55,8 @@ SIDE: Final = ("__code__", "__defaults__", "__kwdefaults__")
 
 
 Kind = Literal["function", "class", "module", "attribute", "cell", "item", "member", "contents"]
-"""What a place is: an attribute of a function, a class, a module or any other instance; what a cell holds; an entry of a
-dict or an index of a list; whether a set has a member; all that a dict or list holds, in its order."""
+"""What a place is: an attribute of a function, a class, a module or any other instance; what a cell holds; an entry of
+a dict or an index of a list; whether a set has a member; all that a dict or list holds, in its order."""
 
 # Equal keys of these types are one key; of any other, only the very object is: nobody's ``__eq__`` is asked.
 _PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None)})
@@ -66,8 +66,8 @@ _PLAIN_KEYS = frozenset({str, int, bool, float, bytes, type(None)})
 class Slot:
     """A place that a patch may write.  Two slots are the same place if owner, kind, name and key are.
 
-    `reference` gives the owner.  It is a weak one where there is one for such an object: a closure that nobody needs any
-    more may go while a patch is applied to it.  What cannot be referred to weakly (a dict, a list, a cell) is held.
+    `reference` gives the owner.  It is a weak one where such objects have one: a closure that nobody needs any more may
+    go while a patch is applied to it.  What cannot be referred to weakly (a dict, a list, a cell) is held.
     `key` is what an item or member is found by; `name` then only tells it apart, and is no attribute.
     """
 

@@ -105,6 +105,8 @@ class _Surveyor:
     ) -> None:
         self.patch_id, self.stack, self.under, self.modules = patch_id, stack, under, modules
         self.changes, self.max_pause = changes, max_pause
+        self.built = False
+        """Whether the patch was built from two source trees."""
         self.out = Survey()
         self.files = SourceFiles()
         self.disk = Disk()
@@ -153,6 +155,7 @@ class _Surveyor:
             wrap(step, self.modules, self.out)
 
     def _take_edits(self, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> None:
+        self.built = True
         made = survey_edits(self.patch_id, edits, obstacles, self.modules)
         for target, refusal in made.notes:
             self.out.note(target, refusal)
@@ -160,6 +163,9 @@ class _Surveyor:
         self.bodies += made.bodies
         for attribute in made.attributes:
             self._new_attribute(attribute)
+        for instance, side in made.instances:
+            for name, value in side.items():
+                self.out.put(instance, name, value, f"{instance.__module__}:{instance.__qualname__}.{name}")
         for owner, name, label in made.gone:
             self.out.put(owner, name, ABSENT, label)
         for slot, value in made.writes:
@@ -180,8 +186,10 @@ class _Surveyor:
             for slot, value in out.values.items()
             if slot.name == "__code__" and out.originals[slot] is not value
         ]
-        for refusal in follow(writes, self.stack).left:
-            out.note("", refusal)
+        known = {slot.owner_id for slot in out.values if slot.name == "__code__"}
+        for refusal in follow(writes, self.stack, known=known).left:
+            # A fix that was built is to be whole, or not to go in.
+            out.note("", replace(refusal, code="closures-unreached") if self.built else refusal)
 
     # Finding
 
