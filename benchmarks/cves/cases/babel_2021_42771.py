@@ -27,7 +27,7 @@ def exploit() -> bool:
     target = PLANTED / f"{next(NUMBERS)}"  # a new name each time, as what was loaded is kept
     target.with_suffix(".dat").write_bytes(pickle.dumps({"planted": True}))
     try:
-        return load(os.path.relpath(target, _dirname), merge_inherited=False) == {"planted": True}
+        return load(os.path.relpath(target, Path(_dirname).resolve()), merge_inherited=False) == {"planted": True}
     except OSError:
         return False
 

@@ -11,17 +11,19 @@
 # ///
 """The name before the bracket could contain brackets, so every one of them was tried as the first."""
 
+import itertools
+from contextlib import suppress
+
 from configobj.validate import ValidateError, Validator
 from slow import SIZES, blows_up
 
+NUMBERS = itertools.count()
 VALIDATOR = Validator()
 
 
 def _check(size: int) -> None:
-    try:
-        VALIDATOR.check("x(" * size, "value")
-    except ValidateError:
-        pass
+    with suppress(ValidateError):
+        VALIDATOR.check("x(" * size + f"{next(NUMBERS)}", "value")  # another each time, as what was parsed is kept
 
 
 def exploit() -> bool:

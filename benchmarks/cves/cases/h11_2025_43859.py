@@ -10,8 +10,8 @@
 # ///
 """The two bytes after a chunk were counted and not read.
 
-What was a number of bytes to skip is now the text to expect.  A connection that stands between a chunk and its end holds
-the number, on which the new code calls len(): to go on would break the requests that are under way.
+What was a number of bytes to skip is now the text to expect.  A connection that stands between a chunk and its end
+holds the number, on which the new code calls len(): to go on would break the requests that are under way.
 """
 
 from h11 import SERVER, Connection, Data, EndOfMessage, RemoteProtocolError

@@ -5,6 +5,7 @@
 # fixed = "1.1.1"
 # what = "pre_dispatch is evaluated as Python"
 # shape = "one method, and a new module"
+# python = "<3.12"  # it imports what later versions have no more
 # modules = ["joblib"]
 # ///
 """An expression of the number of jobs was all that was meant."""

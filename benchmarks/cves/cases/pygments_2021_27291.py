@@ -8,7 +8,7 @@
 # modules = ["pygments", "pygments.lexers.archetype"]
 # only = ["pygments.lexers.archetype:AtomsLexer.tokens"]
 # ///
-"""(\\d+)* splits a row of digits in every possible way before it gives up.  Other lexers had the like."""
+"""`(digits)*` splits a row of digits in every possible way before it gives up.  Other lexers had the like."""
 
 from pygments.lexers.archetype import OdinLexer
 from pygments.token import Number

@@ -5,10 +5,13 @@
 # fixed = "1.26.5"
 # what = "an address with many @ takes quadratic time to parse"
 # shape = "one function, regular expressions added and removed"
+# python = "<3.12"  # it imports what later versions have no more
 # modules = ["urllib3"]
 # only = ["urllib3.util.url:parse_url"]
 # ///
 """One pattern had to find where the user name ends; now the last @ does."""
+
+from contextlib import suppress
 
 from slow import SIZES, blows_up
 from urllib3 import PoolManager
@@ -19,10 +22,8 @@ POOLS = PoolManager()
 
 
 def _parse(size: int) -> None:
-    try:
+    with suppress(LocationParseError):
         parse_url("http://" + "@" * size + ":x/")
-    except LocationParseError:
-        pass
 
 
 def exploit() -> bool:
