@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import structlog
 
+from livepatch.engine import pace
+
 
 @pytest.fixture(autouse=True)
 def threads_take_turns_often() -> Iterator[None]:
@@ -28,3 +30,9 @@ def silent_log() -> Iterator[None]:
 
 def _drop(logger: object, method: str, event: dict[str, Any]) -> dict[str, Any]:
     raise structlog.DropEvent
+
+
+@pytest.fixture(autouse=True)
+def nobody_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside threads that never pause, every switch would rest for seconds; what is tried here is what it does then."""
+    monkeypatch.setattr(pace, "REST", 0.0)

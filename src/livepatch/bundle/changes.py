@@ -32,6 +32,19 @@ class Difference:
     after: list[Item] = field(default_factory=list)
 
     @property
+    def pairs(self) -> list[tuple[Item | None, Item | None, int, int]]:
+        """The functions of either side that belong together, which of them they are, and how many."""
+        old = [i for i in self.before if i.kind == "function"]
+        new = [i for i in self.after if i.kind == "function"]
+        count = max(len(old), len(new))
+        pad: list[Item | None] = [None] * count
+        return [
+            (a, b, index, count)
+            for index, (a, b) in enumerate(zip([*old, *pad][:count], [*new, *pad][:count], strict=True))
+            if a is None or b is None or a.normal != b.normal
+        ]
+
+    @property
     def target(self) -> str:
         """``module:qualname``."""
         return f"{self.module}:{self.qualname}" if self.qualname else self.module

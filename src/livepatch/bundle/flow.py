@@ -102,7 +102,8 @@ class Flow:
             if any(self.reached(r, item) for r in refs.decorators):
                 self._decorated(item)
             if any(self.reached(r, item) for r in refs.header):
-                self.values.update((own, b) for b in item.binds)
+                # Its bases can be replaced in place: it stays the object that it is.
+                self.defaults.update((own, b) for b in item.binds)
             for bound in item.binds:
                 self._made_class((own, bound))
         elif any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):

@@ -258,6 +258,9 @@ class _Reader:
                 if normal.is_type_checking(node.test):
                     self._block(node.orelse, scope, unit if unit is not node else None, guards, fields)
                     return
+                if _is_main(node.test):
+                    self._block(node.orelse, scope, unit, guards, fields)
+                    return
                 if isinstance(node.test, ast.UnaryOp) and normal.is_type_checking(node.test.operand):
                     self._block(node.body, scope, unit, guards, fields)
                     return
@@ -326,6 +329,14 @@ class _Reader:
         item = Item(self.module, scope, kind, node, unit, guards, named, {}, tuple(dict.fromkeys(stores)))
         self.module.items.append(item)
         return item
+
+
+def _is_main(test: ast.expr) -> bool:
+    """Whether the block runs only in a module that is the program."""
+    match test:
+        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
+            return True
+    return False
 
 
 def _written(statements: Sequence[ast.stmt]) -> tuple[list[str], list[Store]]:

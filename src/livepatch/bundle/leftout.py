@@ -13,7 +13,7 @@ __all__ = ["reason_to_leave", "reason_to_leave_file"]
 _FOLDERS = frozenset("tests doc docs examples example samples benchmarks benchmark".split())
 _FILES = re.compile(r"(test_.*|.*_test|conftest|setup|noxfile)\.py")
 _VERSION_NAMES = re.compile(
-    r"_*(version|version_info|version_tuple|version_string|build|build_date|revision|release|commit_id|date|year"
+    r"_*ver(_\w+)?|_*(version|version_info|version_tuple|version_string|build|build_date|revision|release|commit_id|date|year"
     r"|__commit_id__)_*|(MAJOR|MINOR|MICRO|PATCH|BUILD)(_VERSION)?|VERSION(_INFO|_TUPLE)?",
     re.IGNORECASE,
 )

@@ -171,12 +171,11 @@ class Plan:
             elif one.form == "function":
                 if one.kind != "changed":
                     values.add(entity)
-                elif any(
-                    _defaults(a) != _defaults(b) for a, b in zip(one.before, one.after, strict=True)
-                ):
-                    defaults.add(entity)
-                if one.kind == "changed":
-                    calls[entity] = min(_level(a, b) for a, b in zip(one.before, one.after, strict=True))
+                for a, b, _, _ in one.pairs:
+                    if a is not None and b is not None:
+                        if _defaults(a) != _defaults(b):
+                            defaults.add(entity)
+                        calls[entity] = min(_level(a, b), calls.get(entity, NEVER))
             elif one.form == "effect":
                 for item in items:
                     values |= world.effects(item)
@@ -189,8 +188,17 @@ class Plan:
         """Every name whose value may differ, on either side."""
         found = {e for flow in self.flows for e in flow.values}
         found |= {(d.module, d.qualname) for d in self.selection.taken() if d.form == "name"}
+        for world, flow in zip((self.old, self.new), self.flows, strict=True):
+            found |= {e for e in flow.defaults if any(i.kind == "class" for i in world.items(e))}
         edited = {(d.module, d.qualname) for d in self.selection.taken() if d.form == "function"}
+        edited |= self._left
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self._inside_new(e))
+
+    @cached_property
+    def _left(self) -> set[Entity]:
+        """The names that differ and stay as they are."""
+        taken = set(map(id, self.selection.taken()))
+        return {(d.module, d.qualname) for d in self.found if id(d) not in taken and d.form != "effect"}
 
     def _inside_new(self, entity: Entity) -> bool:
         """Whether the name is of a class that is itself new, gone, or another thing on one side."""
@@ -263,15 +271,11 @@ class Plan:
             if entity in self.names:
                 continue
             shown.add(entity)
-            count = max(len(one.before), len(one.after))
-            for index in range(count):
-                old = one.before[index] if index < len(one.before) else None
-                new = one.after[index] if index < len(one.after) else None
-                if old and new and old.normal == new.normal:
-                    continue
+            for old, new, index, count in one.pairs:
                 found.setdefault(one.module, []).append(self._function(one.qualname, old, new, index, count, entity))
+        left = self._left
         for entity in sorted({e for flow in self.flows for e in flow.defaults}):
-            if entity in shown or entity in self.names or self._inside_new(entity):
+            if entity in shown or entity in self.names or entity in left or self._inside_new(entity):
                 continue
             olds, news = self.old.items(entity), self.new.items(entity)
             if len(olds) != len(news) or not all(i.kind == "function" for i in [*olds, *news]):

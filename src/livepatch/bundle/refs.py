@@ -24,7 +24,7 @@ NEVER = 99
 class Ref:
     """A chain of names.
 
-    `base` says where it begins: in the module (or class body), at the object that a method is called on (``self``), at
+    `base` says where it begins: in the module, in the body of the class (``scope``), at the object that a method is called on (``self``), at
     its class's bases (``super``), at the absolute name of a module (``abs``), or nowhere known (``object``).  `call`
     counts the calls of what the chain gives: one in ``f()``, two in ``f()()`` and ``@f()``.  `store` tells of a change in
     place: of what the chain gives (``item``), or of its last name (``attr``).  `level` is the number of functions around
@@ -33,7 +33,7 @@ class Ref:
 
     chain: tuple[str, ...]
     call: int = 0
-    base: Literal["", "self", "super", "abs", "object"] = ""
+    base: Literal["", "scope", "self", "super", "abs", "object"] = ""
     store: Literal["", "item", "attr"] = ""
     level: int = 0
 
@@ -59,6 +59,8 @@ def refs_of(item: Item) -> Refs:
     """Read what an item uses."""
     module = item.module
     reader = _Reader(module.name, module.is_package)
+    if item.scope:
+        reader.base = "scope"
     refs = Refs()
     node = item.node
     top = _Scope({}, frozenset())
@@ -97,6 +99,7 @@ class _Reader:
         self.is_package = is_package
         self.level = 0
         self.own: frozenset[str] = frozenset()
+        self.base: Literal["", "scope"] = ""
 
     def decorators(self, node: FunctionNode | ast.ClassDef, scope: _Scope, out: list[Ref]) -> None:
         for decorator in node.decorator_list:
@@ -134,11 +137,12 @@ class _Reader:
         local = _Scope(known, frozenset((scope.bound | names) - outer - known.keys()), frozenset(outer))
         self._local_imports(body, local)
         around, self.own = self.own, _called_names(body)
+        base, self.base = self.base, ""
         if isinstance(node, ast.Lambda):
             self.expression(node.body, local, out)
         else:
             self.statements(node.body, local, out)
-        self.own = around
+        self.own, self.base = around, base
 
     def later(self, node: FunctionNode | ast.Lambda, scope: _Scope, out: list[Ref]) -> None:
         """Read a function that runs when somebody calls it."""
@@ -277,7 +281,7 @@ class _Reader:
                     out.append(Ref((*known.chain, *names), call, known.base, store, self.level))
             elif one.id not in scope.bound:
                 if names or store != "item" or isinstance(node.ctx, ast.Load) or one.id in scope.outer:
-                    out.append(Ref((one.id, *names), call, "", store, self.level))
+                    out.append(Ref((one.id, *names), call, self.base, store, self.level))
             elif names:
                 out.append(Ref(tuple(names), call, "object", store, self.level))
             return

@@ -74,8 +74,9 @@ def surroundings_of(live: CodeType) -> Surroundings:
     generic = tuple(name for name in live.co_freevars if name not in IMPLICIT_CELLS)
     if not generic and live.co_flags & inspect.CO_NESTED:
         generic = (".unused",)  # no function is around it; the scope of the type parameters is one
-    speaking = [code for code in (live, *nested_codes(live)) if "super" in code.co_names] if _LOAD_SUPER else []
-    return Surroundings(generic, any(_LOAD_SUPER.isdisjoint(code.co_code[::2]) for code in speaking))
+    codes = (live, *nested_codes(live))
+    speaks = bool(_LOAD_SUPER) and any("super" in code.co_names for code in codes)
+    return Surroundings(generic, speaks and all(_LOAD_SUPER.isdisjoint(code.co_code[::2]) for code in codes))
 
 
 # Compiling
@@ -141,7 +142,7 @@ def preamble(futures: tuple[str, ...], imports: tuple[str, ...]) -> tuple[int, t
 
 
 def _definition(context: Context, text: Text, qualname: str, flags: int, line: int) -> FunctionNode:
-    """The syntax of the definition at its lines, without decorators."""
+    """The syntax of the definition at its lines."""
     # Blank lines in front are read faster than something is added to the line of every node.
     blank = min(line - 1, _MOST_BLANK)
     flags |= ast.PyCF_ONLY_AST
@@ -151,7 +152,8 @@ def _definition(context: Context, text: Text, qualname: str, flags: int, line: i
         raise SyntaxError(f"the text is not the definition of {qualname}")
     if line - 1 > blank:
         ast.increment_lineno(node, line - 1 - blank)
-    node.decorator_list = []
+    # Code begins at the line of its first decorator.  What that is does not matter, and would only take time.
+    node.decorator_list = [ast.copy_location(ast.Constant(None), one) for one in node.decorator_list[:1]]
     if node.name == "__annotate__":
         node.args, node.returns = _unannotated(node.args), None  # from 3.14 the code for annotations has that name, too
     return node

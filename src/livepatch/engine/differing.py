@@ -129,19 +129,37 @@ _JUMPS = {opname[op] for op in (*hasjrel, *hasjabs)}
 _Step = tuple[str, object, int]  # the instruction, its value, its line
 
 
+# Instructions that stand for no expression of the source: what they do shows in others, too, and there at its line.
+_SILENT = {"EXTENDED_ARG", "NOP", "MAKE_CELL", "COPY_FREE_VARS"}
+
+
 def _steps(code: CodeType) -> list[_Step]:
     found: list[_Step] = []
     line = code.co_firstlineno
     for one in paced(dis.get_instructions(code)):
         line = (one.positions and one.positions.lineno) or line
-        found.append((one.opname, None if one.opname in _JUMPS else one.argval, line))
-    return [step for step in found if step[0] != "EXTENDED_ARG"]
+        if one.opname == "KW_NAMES":  # `dis` gives no value for it
+            found.append((one.opname, code.co_consts[one.arg or 0], line))
+        elif one.opname not in _SILENT:
+            found.append((one.opname, None if one.opname in _JUMPS else one.argval, line))
+    return found
 
 
 def _same_step(mine: _Step | None, theirs: _Step | None) -> bool:
     if mine is None or theirs is None or mine[0] != theirs[0]:
         return False
     return same_constant(mine[1], theirs[1])
+
+
+def _definition_at(mine: list[_Step], theirs: list[_Step], at: int) -> tuple[CodeType, CodeType] | None:
+    """The code of the function or class that is made at the line of a step, on both sides, if it is what differs."""
+    line = theirs[at][2]
+    ours = next((step[1] for step in theirs[at:] if isinstance(step[1], CodeType) and step[2] == line), None)
+    for step in mine[at:] if ours is not None else ():
+        live = step[1]
+        if isinstance(live, CodeType):
+            return (live, ours) if live.co_name == ours.co_name and not same_shape(live, ours) else None
+    return None
 
 
 def differs_where(live: CodeType, compiled: CodeType, text: Text, *, moved: int = 0) -> Mismatch:
@@ -203,15 +221,18 @@ class _Telling:
             return None
         if at == len(theirs):
             return self.at(theirs[-1][2], "the process runs more after {}")
-        step = theirs[at]
         if at < len(mine):
-            a, b = mine[at][1], step[1]
-            if isinstance(a, CodeType) and isinstance(b, CodeType) and a.co_name == b.co_name:
-                return self.difference(a, b)
+            inner = _definition_at(mine, theirs, at)
+            if inner is not None:
+                return self.difference(*inner)
             more = len(mine) - len(theirs)
             if more > 0 and all(map(_same_step, mine[at + more :], theirs[at:])):
-                return self.at(step[2], "the process runs more than the source says, before {}")
-        return self.at(step[2], "the process does not run {}")
+                return self.at(theirs[at][2], "the process runs more than the source says, before {}")
+        line = theirs[at][2]
+        if line == theirs[0][2]:
+            # The compiler gives the line of the `def` to what it makes of several expressions, as of `"%s" % x`.
+            line = next((step[2] for step in theirs[at:] if step[2] > line), line)
+        return self.at(line, "the process does not run {}")
 
     def _rest(self, live: CodeType, compiled: CodeType) -> Mismatch:
         """A difference that no instruction shows by itself: where jumps go, what is only in a table."""
@@ -219,8 +240,8 @@ class _Telling:
             if a is None or b is None or a[0] != b[0]:
                 return self.at((b or a or (0, compiled.co_firstlineno))[1], "the process goes on elsewhere after {}")
         line = self._line_of_def(compiled)
-        if _docstring(live) != _docstring(compiled):
-            return self.at(line, "the process has another docstring than the function of {}")
+        if not same_constant(_docstring(live), _docstring(compiled)):
+            return self.at(self._line_below(line), "the process has another docstring in place of that in {}")
         if live.co_exceptiontable != compiled.co_exceptiontable:
             return self.at(line, "the process catches exceptions elsewhere in the function of {}")
         for part, words in (
@@ -246,13 +267,24 @@ class _Telling:
         return compiled.co_firstlineno
 
     def _line_of_parameter(self, compiled: CodeType, name: str) -> int | None:
+        lines = [line for node, line in self._nodes() if isinstance(node, ast.arg) and node.arg == name]
+        return min((line for line in lines if line >= compiled.co_firstlineno), default=None)
+
+    def _line_below(self, line: int) -> int:
+        """The line of the first statement in the function whose ``def`` is at `line`."""
+        for node, at in self._nodes():
+            if at == line and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                return node.body[0].lineno - node.lineno + line
+        return line
+
+    def _nodes(self) -> Iterator[tuple[ast.AST, int]]:
+        """The syntax of the text, each node with its line in the compiled code."""
         try:
             tree = ast.parse(self._text.source)
-        except SyntaxError:
-            return None
-        shift = self._text.line + self._moved - 1
-        lines = [node.lineno + shift for node in ast.walk(tree) if isinstance(node, ast.arg) and node.arg == name]
-        return min((line for line in lines if line >= compiled.co_firstlineno), default=None)
+        except (SyntaxError, ValueError):
+            return
+        for node in ast.walk(tree):
+            yield node, getattr(node, "lineno", 0) + self._text.line + self._moved - 1
 
 
 def _parameters(code: CodeType) -> Iterator[str]:
@@ -270,10 +302,13 @@ def _parameters(code: CodeType) -> Iterator[str]:
 
 def _jumps(code: CodeType) -> Iterator[tuple[int, int]]:
     """Where each jump goes, by number of instruction, and the line of the jump."""
-    instructions = [one for one in dis.get_instructions(code) if one.opname != "EXTENDED_ARG"]
-    number = {one.offset: i for i, one in enumerate(instructions)}
-    line = code.co_firstlineno
+    instructions = list(dis.get_instructions(code))
+    number, line = {}, code.co_firstlineno
+    count = 0
     for one in instructions:
+        number[one.offset] = count
+        count += one.opname not in _SILENT
+    for one in paced(instructions):
         line = (one.positions and one.positions.lineno) or line
         if one.opname in _JUMPS:
             yield number.get(one.argval, -1), line

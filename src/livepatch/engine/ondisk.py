@@ -8,6 +8,7 @@ do about it differs, and the files tell them apart.
 from __future__ import annotations
 import __future__
 
+import ast
 import os
 import re
 import time
@@ -15,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Literal
+from typing import Any, Literal
 
 from livepatch.edits import Text
 from livepatch.engine.compiling import Context, compile_function
@@ -23,7 +24,7 @@ from livepatch.engine.differing import same_shape
 from livepatch.engine.disk import code_on_disk
 from livepatch.engine.matching import matches
 from livepatch.engine.outline import Outline, outline_of
-from livepatch.engine.pace import paced
+from livepatch.engine.pace import breathe, paced
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.source import lines_of
 from livepatch.texts import dedented
@@ -76,8 +77,7 @@ def disk_says(
             f"{qualname} in memory is not the code that the patch was made for{quoted}",
             "build the patch from the release that this process runs; there is no source file here to compare with",
         )
-    before = [code for text in texts if (code := _compiled(context, qualname, text, live)) is not None]
-    original = any(same_shape(code, own) for code in given for own in before)
+    original = any(matches(code, context, qualname, text) is None for code in given for text in texts)
     if any(same_shape(live, code) for code in given):
         return _says(
             "modified",
@@ -98,7 +98,7 @@ def disk_says(
     holds = "what the patch was made for" if original else "neither that nor what the patch was made for"
     return _says(
         "upgraded-on-disk",
-        f"{filename} was changed after this process started: the process still runs the {qualname} from before, and the "
+        f"{filename} was changed after this process started: the process still runs the {qualname} from before, the "
         f"file holds {holds}{quoted}",
         "restart the process, then apply the patch" if original else "restart the process, then build the patch anew",
     )
@@ -126,19 +126,27 @@ def _given(module: ModuleType, filename: str, qualname: str, live: CodeType) -> 
 
 def _texts(outline: Outline, qualname: str, filename: str) -> Iterator[Text]:
     for block in paced(outline.blocks.get(qualname, [])):
+        lines = ["if 1:\n" * bool(block.indent), *outline.lines[block.first - 1 : block.last]]
         try:
-            node, _ = outline.parsed(block, filename)
-            source = dedented(outline.lines[block.heading - 1 : block.last], node)
+            tree = ast.parse("".join(lines), filename)
+            breathe()
+            node: Any = tree.body[0]
+            source = dedented(lines if block.indent else lines[1:], node.body[0] if block.indent else node)
         except (SyntaxError, ValueError):
             continue
-        yield Text(source=source, line=block.heading)
+        yield Text(source=source, line=block.first)
 
 
 def _compiled(context: Context, qualname: str, text: Text, like: CodeType) -> CodeType | None:
-    try:
-        return compile_function(context, qualname, text, like=like)
-    except SyntaxError:
-        return None
+    """What the text gives, at the lines at which the live code stands: a class inside has its line as a constant."""
+    for line in (text.line, like.co_firstlineno):
+        try:
+            code = compile_function(context, qualname, Text(source=text.source, line=line), like=like)
+        except SyntaxError:
+            return None
+        if code.co_firstlineno == like.co_firstlineno:
+            return code
+    return code
 
 
 _FUTURES = re.compile(r"^from[ \t]+__future__[ \t]+import\b([^()#;\n]*|[ \t]*\([^()]*\))", re.MULTILINE)
