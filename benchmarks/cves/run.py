@@ -84,10 +84,11 @@ def _run_way(way: str, case: Case, before: Path, after: Path, requires: Sequence
         site.symlink_to(before)
         asked = {"way": way, "case": case.to_dict(), "site": str(site), "before": str(before), "after": str(after)}
         found_in = site if way == "reload" else before
-        path = [str(found_in), *map(str, requires), str(_CHILD.parent), os.environ.get("PYTHONPATH", "")]
+        inherited = [entry for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+        path = [found_in, *requires, _CHILD.parent, *(Path(entry).absolute() for entry in inherited)]
         environment = {
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(filter(None, path)),
+            "PYTHONPATH": os.pathsep.join(map(str, path)),
             "PYTHONDONTWRITEBYTECODE": "1",
             "TMPDIR": folder,  # what probes write goes with it
         }
