@@ -118,6 +118,8 @@ def _stores(
         if value_of(write.slot) is before:
             if before is not after:
                 writes.append(Write(write.slot, before, after))
+        elif write.slot.kept:
+            writes.append(Write(write.slot, value_of(write.slot), after))
         elif value_of(write.slot) is not after:
             foreign.append(Foreign(write.slot, before, value_of(write.slot)))
     return writes, foreign, choices
