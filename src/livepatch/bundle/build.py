@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import re
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.trees import Tree, open_tree
 from livepatch.errors import BundleError
+from livepatch.events import emit
 from livepatch.patch import Patch
 
 __all__ = ["build"]
@@ -39,6 +42,7 @@ def build(
     """
     if isinstance(only, str):
         raise TypeError("only must be a list of names, such as ['package.module:Class.method'], not a str")
+    begun = time.perf_counter()
     before, after = open_tree(old, package), open_tree(new, package)
     versions = _versions(versions, before, old)
     name = id if id is not None else _identity(package, before.version, after.version)
@@ -48,6 +52,15 @@ def build(
         patch.edits = plan.edits()
         patch.obstacles = plan.obstacles()
         patch.plan = plan.entries()
+    verdicts = Counter(entry.verdict for entry in patch.plan)
+    emit(
+        "built",
+        patch=patch.id,
+        modules=len(patch.edits),
+        obstacles=len(patch.obstacles),
+        **{verdict.replace("-", "_"): count for verdict, count in sorted(verdicts.items())},
+        total_ms=round((time.perf_counter() - begun) * 1e3, 1),
+    )
     return patch
 
 

@@ -44,6 +44,8 @@ class Sourced:
     writes: list[tuple[Slot, object]] = field(default_factory=list)
     replaced: list[tuple[Place, object]] = field(default_factory=list)
     """Places of which the object gives way to another, and that one: names elsewhere may hold it too."""
+    caches: list[object] = field(default_factory=list)
+    """Wrappers that keep answers of functions that change."""
     gone: list[tuple[type, str, str]] = field(default_factory=list)
     modules: list[tuple[str, ModuleType]] = field(default_factory=list)
     notes: list[tuple[str, Refusal]] = field(default_factory=list)
@@ -221,6 +223,7 @@ class Computed:
         if outcome.refusal is not None:
             self.out.note(target, outcome.refusal)
         self.out.writes += outcome.writes
+        self.out.caches += outcome.caches
         self.out.replaced += [(place, made) for was, made in outcome.replaced if was is live]
 
     def _carried(self, value: object, label: str) -> object:
