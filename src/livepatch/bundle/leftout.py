@@ -32,7 +32,7 @@ def reason_to_leave_file(path: str) -> str:
     for folder in folders:
         if folder in _FOLDERS:
             return f"in the folder {folder}, which the package does not need at run time"
-    if _FILES.fullmatch(base) and (base.startswith(("test_", "conftest")) or not folders):
+    if _FILES.fullmatch(base) and (base.startswith(("test_", "conftest")) or "test" in folders or not folders):
         return "a test, or for building the package"
     return ""
 

@@ -103,9 +103,9 @@ def _write(node: Any, out: list[str]) -> None:
     elif isinstance(node, ast.AnnAssign) and node.value is not None:
         out.append("Assign([")
         _write(node.target, out)
-        out.append(",]")
+        out.append(",] ")
         _write(node.value, out)
-        out.append(")")
+        out.append(" )")
     elif isinstance(node, ast.ClassDef):
         out.append(f"ClassDef({node.name}:{decorators_of(node)}:{header_of(node)}")
         _write_block(node.body, out, fields=bool(node.bases or node.decorator_list))
