@@ -182,6 +182,9 @@ class Plan:
                 defaults.add(entity)
             elif one.form == "name":
                 values.add(entity)
+                for item in items:
+                    if item.kind in ("function", "class"):
+                        values |= world.effects(item)  # what its decorators fill
             elif one.form == "function":
                 if one.kind != "changed":
                     values.add(entity)
