@@ -7,9 +7,9 @@ import subprocess
 import sys
 
 import pytest
+from tests.bundle.trees_of import built, codes, edit_of, functions, names, program, verdicts, write_tree
 
 import livepatch
-from tests.bundle.trees_of import built, codes, edit_of, functions, names, program, verdicts, write_tree
 
 
 def test_a_changed_body_is_one_function_edit_and_nothing_else(tmp_path):
@@ -92,7 +92,9 @@ def test_tests_documentation_and_modules_that_nothing_imports_are_left_out(tmp_p
 
 
 def test_signature_and_defaults(tmp_path):
-    patch = built(tmp_path, "def f(a, b=1): return a\ndef g(a=1): pass", "def f(a, c=2): return a\ndef g(a=1, *, b): pass")
+    patch = built(
+        tmp_path, "def f(a, b=1): return a\ndef g(a=1): pass", "def f(a, c=2): return a\ndef g(a=1, *, b): pass"
+    )
     assert functions(patch)["f"].defaults is True
     assert functions(patch)["g"].defaults is False
 
@@ -247,7 +249,9 @@ def test_derived_values_in_modules_that_did_not_change(tmp_path, importing):
 
 
 def test_a_value_that_a_changed_function_gave_is_derived_with_the_function(tmp_path):
-    old = "def make(): return helper()\ndef helper(): return 1\ndef other(): return 2\nX = make()\nY = other()\nZ = make"
+    old = (
+        "def make(): return helper()\ndef helper(): return 1\ndef other(): return 2\nX = make()\nY = other()\nZ = make"
+    )
     patch = built(tmp_path, old, old.replace("return 1", "return 3"))
     assert names(patch) == {"X": "derived"}
     assert set(functions(patch)) == {"helper"}
@@ -417,10 +421,16 @@ def test_only_takes_in_the_function_that_is_called_in_another_way(tmp_path):
 
 def test_the_same_trees_give_the_same_patch_whatever_the_hash_seed(tmp_path):
     old = "A = 1\nB = A\nC = B\nTABLE = {A: B}\nclass K:\n    X = C\n    def f(self, x=A): return x\n"
-    write_tree(tmp_path / "old", {"app/__init__.py": "from .m import *", "app/m.py": old, "app/n.py": "from .m import A, B, C"})
+    write_tree(
+        tmp_path / "old", {"app/__init__.py": "from .m import *", "app/m.py": old, "app/n.py": "from .m import A, B, C"}
+    )
     write_tree(
         tmp_path / "new",
-        {"app/__init__.py": "from .m import *", "app/m.py": old.replace("A = 1", "A = 2"), "app/n.py": "from .m import A, B, C"},
+        {
+            "app/__init__.py": "from .m import *",
+            "app/m.py": old.replace("A = 1", "A = 2"),
+            "app/n.py": "from .m import A, B, C",
+        },
     )
     code = (
         "import sys, livepatch; p = livepatch.build(*sys.argv[1:], package='app');"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from tests.bundle.trees_of import built, codes, functions, names, verdicts
 
 from livepatch.bundle.obstacles import native_obstacles
 from livepatch.bundle.trees import Tree
-from tests.bundle.trees_of import built, codes, functions, names, verdicts
 
 ENUM = "import enum\nclass E(enum.Enum):\n    A = 1\n    def f(self): return 1\n"
 DATA = "import dataclasses\n@dataclasses.dataclass\nclass D:\n    a: int\n    b: int = 1\n    def f(self): return 1\n"
@@ -62,7 +62,10 @@ def test_each_obstacle_is_found(tmp_path, old, new, code, target):
         ("X = []", "X = []\nX.append(1)"),
         ("import functools\n@functools.lru_cache\ndef f(): pass", "def f(): pass"),
         ("def deco(f): return f\ndef g(): pass", "def deco(f): return f\n@deco\ndef g(): pass"),
-        ("import typing\nclass T(typing.TypedDict):\n    a: int", "import typing\nclass T(typing.TypedDict):\n    a: int\n    b: int"),
+        (
+            "import typing\nclass T(typing.TypedDict):\n    a: int",
+            "import typing\nclass T(typing.TypedDict):\n    a: int\n    b: int",
+        ),
         ("import warnings\nX = 1", "from warnings import warn\nX = 1\nwarn('gone')"),
     ],
 )

@@ -7,11 +7,11 @@ import tarfile
 import zipfile
 
 import pytest
+from tests.bundle.trees_of import write_tree
 
 from livepatch.bundle import trees
 from livepatch.bundle.trees import open_tree
 from livepatch.errors import BundleError
-from tests.bundle.trees_of import write_tree
 
 INIT = {"app/__init__.py": "x = 1", "app/sub/m.py": "y = 1"}
 
