@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,17 @@ from livepatch.edits import AttributeDefault
 __all__ = ["attribute_defaults"]
 
 _MAKERS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
-_PER_OBJECT = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Call, ast.Lambda)
+_PER_OBJECT = (
+    ast.List,
+    ast.Dict,
+    ast.Set,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+    ast.Call,
+    ast.Lambda,
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +51,9 @@ def attribute_defaults(
         settings = _settings(new, entity, name)
         if not settings or not _read(new, entity, name, readers, settings):
             continue
-        expression, shared, reason = _default(old, new, entity, name, settings)
+        expression, shared, reason = _default(old, name, settings)
         found.setdefault(entity[0], []).append(
-            AttributeDefault(
-                class_qualname=entity[1], name=name, expression=expression, shared=shared, reason=reason
-            )
+            AttributeDefault(class_qualname=entity[1], name=name, expression=expression, shared=shared, reason=reason)
         )
     return found
 
@@ -122,9 +131,7 @@ def _settings(world: World, entity: Entity, name: str) -> list[_Setting]:
     return found
 
 
-def _assigned(
-    body: list[ast.stmt], own: str, name: str, *, always: bool
-) -> Iterator[tuple[ast.expr | None, bool]]:
+def _assigned(body: list[ast.stmt], own: str, name: str, *, always: bool) -> Iterator[tuple[ast.expr | None, bool]]:
     for statement in body:
         targets: list[ast.expr] = []
         value: ast.expr | None = None
@@ -184,9 +191,9 @@ def _read(new: World, entity: Entity, name: str, readers: list[Item], settings: 
                 continue
             if ref.store == "attr" and ref.chain[-1] == name and ref.chain.count(name) == 1:
                 continue
-            if ref.base in ("self", "super") and ref.chain[0] == name:
-                if own in makers or not _related(new, entity, (item.module.name, item.scope)):
-                    continue
+            by_self = ref.base in ("self", "super") and ref.chain[0] == name
+            if by_self and (own in makers or not _related(new, entity, (item.module.name, item.scope))):
+                continue
             if not _guarded(item.node, name):
                 return True
     return False
@@ -208,9 +215,7 @@ def _guarded(node: ast.AST, name: str) -> bool:
 # The value
 
 
-def _default(
-    old: World, new: World, entity: Entity, name: str, settings: list[_Setting]
-) -> tuple[str, bool, str]:
+def _default(old: World, name: str, settings: list[_Setting]) -> tuple[str, bool, str]:
     texts = {normal(s.value) if s.value is not None else "" for s in settings}
     if len(texts) > 1 or "" in texts:
         where = " and ".join(sorted({s.method[1] for s in settings}))
@@ -241,7 +246,7 @@ def _outside(old: World, setting: _Setting) -> tuple[ast.expr | None, str]:
     problem = ""
 
     class Substitute(ast.NodeTransformer):
-        def visit_Name(self, one: ast.Name) -> ast.AST:  # noqa: N802  # as ast spells it
+        def visit_Name(self, one: ast.Name) -> ast.AST:
             nonlocal problem
             if one.id in own:
                 return one
@@ -257,8 +262,6 @@ def _outside(old: World, setting: _Setting) -> tuple[ast.expr | None, str]:
             elif one.id in bound or (one.id not in setting.item.module.by_name and not hasattr(builtins, one.id)):
                 problem = problem or f"it comes from the variable {one.id} of {where}"
             return one
-
-    import copy
 
     assert setting.value is not None
     own = {

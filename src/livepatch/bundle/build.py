@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from livepatch.bundle.edit import edits_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.trees import Tree, open_tree
 from livepatch.errors import BundleError
@@ -36,7 +37,8 @@ def build(
     pip downloads.  `package` is the name of the distribution; `versions` (default: the version of `old`) says which
     releases the patch is for.  `only` picks what is taken (``"module:qualname"``, ``"module"`` or a pattern of
     qualified names) along with what that uses and `old` lacks; else all that changed is taken, apart from versions,
-    tests and the like.  ``patch.plan`` says what became of each difference, ``patch.obstacles`` what cannot be done live.
+    tests and the like.  ``patch.plan`` says what became of each difference, ``patch.obstacles`` what cannot be done
+    live.
 
     Raises :class:`BundleError` if a tree cannot be used, and :class:`PatchError` if the patch would have no right name.
     """
@@ -49,7 +51,7 @@ def build(
     patch = Patch(name, package=package, versions=versions, summary=summary, flag=flag)
     with _without_collection():
         plan = Plan(before, after, None if only is None else tuple(only))
-        patch.edits = plan.edits()
+        patch.edits = edits_of(plan)
         patch.obstacles = plan.obstacles()
         patch.plan = plan.entries()
     verdicts = Counter(entry.verdict for entry in patch.plan)

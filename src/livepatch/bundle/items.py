@@ -15,15 +15,51 @@ from typing import Any, Literal
 from livepatch.bundle import normal
 from livepatch.edits import Text
 
-__all__ = ["MUTATORS", "Import", "Item", "Module", "Store", "absolute_name", "chain_of", "decoded", "full_name", "parse"]
+__all__ = [
+    "MUTATORS",
+    "Import",
+    "Item",
+    "Module",
+    "Store",
+    "absolute_name",
+    "chain_of",
+    "decoded",
+    "full_name",
+    "parse",
+]
 
 Kind = Literal["function", "class", "import", "assign", "field", "effect", "loop"]
 
 _COMPOUND = (ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Match)
 MUTATORS = frozenset(
-    "add append appendleft clear discard extend extendleft insert pop popitem popleft remove reverse rotate setdefault"
-    " sort update intersection_update difference_update symmetric_difference_update __setitem__ __delitem__ register"
-    " setattr move_to_end subtract".split()
+    [
+        "add",
+        "append",
+        "appendleft",
+        "clear",
+        "discard",
+        "extend",
+        "extendleft",
+        "insert",
+        "pop",
+        "popitem",
+        "popleft",
+        "remove",
+        "reverse",
+        "rotate",
+        "setdefault",
+        "sort",
+        "update",
+        "intersection_update",
+        "difference_update",
+        "symmetric_difference_update",
+        "__setitem__",
+        "__delitem__",
+        "register",
+        "setattr",
+        "move_to_end",
+        "subtract",
+    ]
 )
 
 
@@ -251,7 +287,12 @@ class _Reader:
         self._block(self.module.tree.body, "", None, ())
 
     def _block(
-        self, statements: Sequence[ast.stmt], scope: str, unit: ast.stmt | None, guards: tuple[str, ...], fields: bool = False
+        self,
+        statements: Sequence[ast.stmt],
+        scope: str,
+        unit: ast.stmt | None,
+        guards: tuple[str, ...],
+        fields: bool = False,
     ) -> None:
         for node in statements:
             self._statement(node, scope, unit or node, guards, fields)
@@ -306,9 +347,7 @@ class _Reader:
                 binds.append(one.name)
         self._add("loop", node, scope, unit, guards, binds, stores)
 
-    def _import(
-        self, node: ast.Import | ast.ImportFrom, scope: str, unit: ast.stmt, guards: tuple[str, ...]
-    ) -> None:
+    def _import(self, node: ast.Import | ast.ImportFrom, scope: str, unit: ast.stmt, guards: tuple[str, ...]) -> None:
         found: dict[str, Import] = {}
         if isinstance(node, ast.Import):
             for alias in node.names:

@@ -26,8 +26,29 @@ MAX_TOTAL_BYTES = 1024 * 2**20
 _NATIVE = (".so", ".pyd", ".dylib")
 _NATIVE_SOURCE = (".pyx", ".pxd", ".c", ".cc", ".cpp", ".h", ".rs")
 _NOT_PACKAGES = frozenset(
-    "tests test testing docs doc examples example benchmarks benchmark tools scripts build dist ci requirements"
-    " setup conftest noxfile tasks fabfile bin".split()
+    [
+        "tests",
+        "test",
+        "testing",
+        "docs",
+        "doc",
+        "examples",
+        "example",
+        "benchmarks",
+        "benchmark",
+        "tools",
+        "scripts",
+        "build",
+        "dist",
+        "ci",
+        "requirements",
+        "setup",
+        "conftest",
+        "noxfile",
+        "tasks",
+        "fabfile",
+        "bin",
+    ]
 )
 
 
