@@ -13,6 +13,7 @@ from types import ModuleType
 import pytest
 
 import livepatch
+from livepatch.engine import pace
 
 NewPatch = Callable[[], livepatch.Patch]
 WriteModule = Callable[..., ModuleType]
@@ -26,6 +27,12 @@ def nothing_stays_applied() -> Iterator[None]:
     yield
     for status in reversed(livepatch.status()):
         livepatch.revert(status.id)
+
+
+@pytest.fixture(autouse=True)
+def nobody_rests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside threads that never pause, every switch would rest for seconds.  A test of rests asks for them."""
+    monkeypatch.setattr(pace, "REST", 0.0)
 
 
 @pytest.fixture

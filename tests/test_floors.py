@@ -28,6 +28,7 @@ FLOORS = (
     {"process"},
     {"node", "fleet", "integrations", "testing"},
     {"cli", "__main__"},
+    {"loading"},
     {"__init__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

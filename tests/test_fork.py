@@ -306,7 +306,7 @@ def test_forks_at_any_moment_while_another_thread_applies_and_reverts(scene: Sce
     thread = threading.Thread(target=cycle, daemon=True)
     thread.start()
     try:
-        for _ in range(30):
+        for _ in range(15):
             in_child(child)
     finally:
         stop.set()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import threading
 from collections import Counter
@@ -15,6 +16,7 @@ from tests.cycles import differences, picture
 from tests.held import fixing, new_side
 
 import livepatch
+from livepatch.engine import functions
 
 if TYPE_CHECKING:
     from tests.conftest import NewPatch, WriteModule
@@ -135,6 +137,36 @@ def test_a_unit_of_work_is_decided_once(m: ModuleType, made: Made):
             units.append({m.leaf(1), *m.admit(2), *m.walk(3), *m.C().method(4), m.leaf(5)})
     assert all(len(seen) == 1 for seen in units)
     assert 25 < sum(seen == {"new"} for seen in units) < 75
+
+
+@pytest.mark.parametrize("fails", ["at the switch", "for want of time"])
+def test_a_switch_that_fails_leaves_nothing_of_the_bodies_that_it_built(
+    fails: str, m: ModuleType, made: Made, monkeypatch: pytest.MonkeyPatch
+):
+    applied = livepatch.apply(made(), mode="off", consistency="quiescent")
+    gc.collect()
+    before = len(functions._standing)
+
+    def refuse(*_: object) -> float:
+        raise MemoryError
+
+    if fails == "at the switch":
+        monkeypatch.setattr("livepatch.engine.transition.commit", refuse)
+        with pytest.raises(MemoryError):
+            applied.mode = livepatch.split(50)
+        monkeypatch.undo()
+    else:
+        m.held = m.walk("p")
+        next(m.held)
+        fix = made("walk", word="newer")
+        with pytest.raises(livepatch.TransitionError):
+            livepatch.apply(fix, mode=livepatch.split(50), consistency="quiescent", timeout=0.01)
+        m.held.close()
+    assert applied.mode == "off"
+    gc.collect()
+    assert len(functions._standing) == before
+    applied.mode = livepatch.split(100)
+    assert m.leaf("p") == "new"
 
 
 def test_calls_that_are_under_way_keep_their_side(m: ModuleType, made: Made):

@@ -81,6 +81,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'livepatch' has no attribute {name!r}")
     from importlib import import_module
 
+    if home == "livepatch.process":
+        from livepatch.loading import load_in_steps
+
+        load_in_steps()
     value = getattr(import_module(home), name)
     globals()[name] = value
     return value

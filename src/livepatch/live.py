@@ -29,7 +29,7 @@ from livepatch.engine.frames import Stuck
 from livepatch.engine.gauge import Gauge
 from livepatch.engine.heap import PauseTooLongError, bounded
 from livepatch.engine.modes import Mode, spelled_mode
-from livepatch.engine.pace import breathe
+from livepatch.engine.pace import breathe, courteous
 from livepatch.engine.plan import Choices, State
 from livepatch.engine.stack import Layer, Stack
 from livepatch.engine.survey import survey
@@ -115,7 +115,8 @@ class Live:
                 )
             try:
                 self._begin(about)
-                done = body()
+                with courteous():
+                    done = body()
                 if self.state.open is not None:
                     self.draining.go_on()
                 return done

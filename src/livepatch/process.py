@@ -21,7 +21,7 @@ from livepatch.arguments import (
     check_text,
     names_of,
 )
-from livepatch.bundle.trust import admit, is_admitted, unadmitted
+from livepatch.bundle.trust import is_admitted, require_admitted, unadmitted
 from livepatch.engine import code
 from livepatch.engine.frames import Stuck
 from livepatch.engine.locate import find
@@ -132,7 +132,7 @@ def apply(
         raise TypeError("policy is for signed patch files, which this version does not read yet")
     replaced = names_of("replaces", replaces)
     patch = _opened(patch, trust)
-    admit(patch, trust)
+    require_admitted(patch, trust)
     begun = time.perf_counter()
 
     def body() -> Applied:

@@ -126,7 +126,7 @@ def _compare(state: State, modules: dict[str, ModuleType], moving: frozenset[int
     findings = []
     held = held_now(state)
     for slot, value in held.items():
-        if slot.owner is None:
+        if slot.owner is None or slot.kept:
             continue
         found = value_of(slot)
         if found is not value and id(found) not in moving:
@@ -179,6 +179,6 @@ def _foreign(state: State, patch_id: str, modules: dict[str, ModuleType], moving
     slots = [
         slot
         for slot in layer.values
-        if slot.owner is not None and (now := value_of(slot)) is not held[slot] and id(now) not in moving
+        if slot.owner is not None and not slot.kept and (now := value_of(slot)) is not held[slot] and id(now) not in moving
     ]
     return tuple(f"{slot}: {describe(value_of(slot), modules)}" for slot in slots)

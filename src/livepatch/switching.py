@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Literal
 
+from livepatch.engine import frozen
 from livepatch.engine.caches import Cache
 from livepatch.engine.commit import value_of
 from livepatch.engine.environment import Environment, observe
 from livepatch.engine.frames import InFlight, in_flight, nearby
 from livepatch.engine.gauge import Gauge
-from livepatch.engine.heap import pause_of_a_walk
+from livepatch.engine.heap import hidden_from_the_heap_walk, pause_of_a_walk
 from livepatch.engine.holders import quiet_gauge
+from livepatch.engine.pace import breathe, others_work
 from livepatch.engine.plan import Plan, State, plan
 from livepatch.engine.stack import SIDE, Stack, difference
 from livepatch.engine.transition import Busy, Transition, needs_staging, switch, switch_if_quiet
@@ -132,6 +134,14 @@ def look_for(gauge: Gauge) -> Look:
 
 
 _SHORT = 0.05  # seconds that a search of the heap may take where the switch can go another way
+_UNNOTICED = 0.001  # and beside others who work: what is not found then is left to the drain
+
+
+def _is_cheap(gauge: Gauge) -> bool:
+    """Whether a search is one short walk.  What ``gc.freeze()`` hides takes a long one if nobody has looked before."""
+    if hidden_from_the_heap_walk() and frozen.known() is None:
+        return False
+    return pause_of_a_walk(len(gauge.excess)) <= (_UNNOTICED if others_work() else _SHORT)
 
 
 def _allow_unexplained(gauge: Gauge) -> None:
@@ -139,7 +149,7 @@ def _allow_unexplained(gauge: Gauge) -> None:
     if gauge.units or not gauge.busy:
         return
     before = gauge.read()  # with no list of the code in our hands: it would count
-    if pause_of_a_walk(len(gauge.excess)) > _SHORT or look_for(gauge):
+    if not _is_cheap(gauge) or look_for(gauge):
         return
     if before == gauge.read():
         gauge.allow(before)
@@ -151,7 +161,7 @@ def _is_clear(opened: Transition) -> bool:
         gauge = opened.gauge()
         if not gauge.busy:
             return True
-        if gauge.units or pause_of_a_walk(len(gauge.excess)) > _SHORT or look_for(gauge):
+        if gauge.units or not _is_cheap(gauge) or look_for(gauge):
             return False
         del gauge
         time.sleep(0.001)
@@ -217,7 +227,9 @@ class Switching:
         if consistency == "immediate" and not staged:
             return switch(state, planned, caches)
         if consistency == "chain" and not staged:
+            breathe()
             gauge = quiet_gauge(state, planned)
+            breathe()
             _allow_unexplained(gauge)
             seconds = switch_if_quiet(state, planned, caches, gauge)
             if seconds is not None:

@@ -195,7 +195,7 @@ def test_status_and_flags_can_be_read_while_others_switch(scene: Scene) -> None:
             repr(livepatch.verify())
 
     readers = [_in_thread(read) for _ in range(2)]
-    for _ in range(15):
+    for _ in range(6):
         livepatch.apply(fix)
         livepatch.apply(over, replaces=[fix.id])
         livepatch.flags[over.flag] = "off"

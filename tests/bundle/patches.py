@@ -100,6 +100,30 @@ CONTENTS = st.builds(
 )
 
 
+def of_every_part() -> Contents:
+    """A small patch that has each kind of part once."""
+    edit = ModuleEdit(
+        module="a",
+        path="a.py",
+        before=Side(program=(Statement(text=Text(source="x = 1\n", line=1)),)),
+        after=Side(futures=("annotations",), imports=("import os",)),
+        functions=(FunctionEdit(qualname="f", before=None, after=Text(source="def f(): pass\n", line=2)),),
+        names=(NameEdit(qualname="x", kind="changed"),),
+        attributes=(AttributeDefault(class_qualname="C", name="x", expression="1"),),
+    )
+    return Contents(
+        id="A",
+        package="a",
+        versions="==1",
+        summary="why",
+        flag="a",
+        requires=("B",),
+        edits=(edit,),
+        obstacles=(Obstacle(code="native", target="a", found="C", expected="Python", action="restart"),),
+        plan=(PlanEntry(target="a:f", what="function", verdict="taken"),),
+    )
+
+
 def body(number: int, side: str, seed: int = 0) -> str:
     lines = [f"    value_{line} = {random.Random(seed + line).random()!r} + {number}\n" for line in range(20)]
     return f"def function_{number}(self, limit={number}):\n{''.join(lines)}    return {side!r}\n"

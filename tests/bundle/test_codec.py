@@ -7,13 +7,13 @@ import dataclasses
 import msgpack
 import pytest
 from hypothesis import given
-from tests.bundle.patches import CONTENTS, of_functions
+from tests.bundle.patches import CONTENTS, of_every_part, of_functions
 
 from livepatch import edits
 from livepatch.bundle import codec
 from livepatch.bundle.codec import Contents, decode, digest, encode
 from livepatch.bundle.reading import Limits
-from livepatch.edits import FunctionEdit, ModuleEdit, Side, Statement, Text
+from livepatch.edits import FunctionEdit, ModuleEdit, Text
 from livepatch.errors import BundleError
 
 PLAIN = of_functions(1)
@@ -53,16 +53,7 @@ def test_the_format_is_this_to_the_byte():
 def test_a_file_holds_every_field_of_every_part():
     """A new field in edits.py is a new format: it must be read as well."""
     fields = {name: {f.name for f in dataclasses.fields(getattr(edits, name))} for name in edits.__all__}
-    module = ModuleEdit(
-        module="a",
-        path="a.py",
-        before=Side(program=(Statement(text=Text(source="x = 1\n", line=1)),)),
-        functions=(FunctionEdit(qualname="f", before=None, after=Text(source="def f(): pass\n", line=2)),),
-        names=(edits.NameEdit(qualname="x", kind="changed"),),
-        attributes=(edits.AttributeDefault(class_qualname="C", name="x", expression="1"),),
-    )
-    obstacle = edits.Obstacle(code="native", target="a", found="", expected="", action="")
-    tree = tree_of(dataclasses.replace(PLAIN, edits=(module,), obstacles=(obstacle,)))[2]
+    tree = tree_of(of_every_part())[2]
     assert set(tree) == {f.name for f in dataclasses.fields(Contents)}
     (edit,) = tree["edits"]
     assert set(edit) == fields["ModuleEdit"]

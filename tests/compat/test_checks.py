@@ -295,6 +295,22 @@ def test_a_version_out_of_range_is_refused(write_module: WriteModule):
     assert (finding.found, finding.expected) == ("specimen 1.0", "specimen >1.0")
 
 
+def test_an_interpreter_without_its_lock_is_refused_and_nothing_is_changed(
+    write_module: WriteModule, write_fix: WriteFix, monkeypatch: pytest.MonkeyPatch
+):
+    m = write_module("def f(): return 'old'\ndef g(): return 'old'")
+    fix = write_fix(f"{m.__name__}:f", "def f(): return 'new'")
+    before = m.f.__code__
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    for consistency in (None, "chain", "quiescent", "immediate"):
+        with pytest.raises(livepatch.IncompatibleError) as caught:
+            livepatch.apply(fix, consistency=consistency)
+        assert "free-threaded" in codes(caught.value.report)
+        assert "PYTHON_GIL=1" in str(caught.value)
+    assert m.f.__code__ is before
+    assert livepatch.status() == ()
+
+
 def test_a_package_that_is_not_installed(write_module: WriteModule):
     m = write_module("def f(): return 'old'")
     fix = livepatch.Patch("FIX-V", package="specimen-of-nothing", versions=">=1")

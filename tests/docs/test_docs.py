@@ -213,11 +213,14 @@ NEVER = {
     "asyncio.subprocess", "http", "logging", "marshal", "multiprocessing", "pickle", "shelve", "socket", "ssl",
     "subprocess", "tempfile", "urllib",
 }  # fmt: skip
+RUNS_PIP = SOURCE / "bundle" / "trees.py"  # the one exception, as the document says
 
 
 def test_what_livepatch_never_does_it_does_not_even_import():
     imported: set[str] = set()
     for path in SOURCE.rglob("*.py"):
+        if path == RUNS_PIP:
+            continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
                 imported |= {alias.name for alias in node.names}

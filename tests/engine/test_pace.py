@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import pytest
 
 from livepatch.engine import pace
+
+
+@pytest.fixture(autouse=True)
+def threads_rest(nobody_rests: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "REST", 20.0)
 
 
 @pytest.fixture
@@ -74,6 +80,126 @@ def test_another_thread_runs_at_every_breath():
             pace.breathe()
             steps += 1
         assert turns[0] - before >= 50
+    finally:
+        done.set()
+        other.join()
+
+
+class Machine:
+    """Time as this thread sees it: it works, or sleeps while the others use their share of it."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, others: float) -> None:
+        self.now, self.mine, self.theirs, self.others = 1000.0, 1.0, 1.0, others
+        self.naps: list[float] = []
+        patch.setattr(pace, "_clock", lambda: self.now)
+        patch.setattr(pace, "_last", [self.now])
+        patch.setattr(pace, "_processor_times", lambda: (self.mine, self.theirs))
+        patch.setattr(pace.time, "perf_counter", lambda: self.now)
+        patch.setattr(pace.time, "thread_time", lambda: self.mine)
+        patch.setattr(pace.time, "sleep", self.sleep)
+
+    def work(self, seconds: float) -> None:
+        self.now += seconds
+        self.mine += seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.naps.append(seconds)
+        self.now += seconds
+        self.theirs += seconds * self.others
+
+
+def test_beside_others_who_work_it_rests_many_times_as_long_as_it_works(monkeypatch: pytest.MonkeyPatch):
+    machine = Machine(monkeypatch, others=0.3)
+    with pace.courteous():
+        for _ in range(20):
+            machine.work(pace.STEP)
+            pace.breathe()
+    first, *rests = machine.naps
+    assert first < pace.STEP  # nobody is known to wait yet
+    assert all(0.9 * pace.REST * pace.STEP < rest <= pace.REST * pace.STEP for rest in rests)
+
+
+def test_while_nobody_else_works_it_does_not_rest(monkeypatch: pytest.MonkeyPatch):
+    machine = Machine(monkeypatch, others=0.0)
+    with pace.courteous():
+        for _ in range(20):
+            machine.work(pace.STEP)
+            pace.breathe()
+        machine.others = 1.0
+        for _ in range(2):
+            machine.work(pace.STEP)
+            pace.breathe()
+    *idle, last = machine.naps
+    assert max(idle) < pace.STEP
+    assert last > pace.STEP
+
+
+def test_what_is_rested_altogether_is_bounded(monkeypatch: pytest.MonkeyPatch):
+    machine = Machine(monkeypatch, others=1.0)
+    with pace.courteous():
+        for _ in range(10_000):
+            machine.work(0.002)
+            pace.breathe()
+    assert sum(machine.naps) < pace._MOST + 0.1
+    assert max(machine.naps) <= pace._LONGEST
+
+
+def test_without_courtesy_a_breath_is_a_breath(monkeypatch: pytest.MonkeyPatch):
+    machine = Machine(monkeypatch, others=1.0)
+    with pace.courteous():
+        pass
+    for _ in range(20):
+        machine.work(pace.STEP)
+        pace.breathe()
+    assert max(machine.naps) < pace.STEP
+
+
+def test_a_thread_that_runs_an_event_loop_does_not_rest(monkeypatch: pytest.MonkeyPatch):
+    machine = Machine(monkeypatch, others=1.0)
+
+    async def main() -> None:
+        with pace.courteous():
+            for _ in range(20):
+                machine.work(pace.STEP)
+                pace.breathe()
+
+    loop = asyncio.new_event_loop()
+    monkeypatch.setattr(loop, "time", lambda: machine.now)
+    loop.run_until_complete(main())
+    loop.close()
+    assert len(machine.naps) == 20
+    assert max(machine.naps) < pace.STEP
+
+
+def test_a_thread_that_runs_trio_does_not_rest_either():
+    trio = pytest.importorskip("trio")
+    seen: list[bool] = []
+
+    async def main() -> None:
+        seen.append(pace._runs_a_loop())
+        seen.append(await trio.to_thread.run_sync(pace._runs_a_loop))
+
+    trio.run(main)
+    assert seen == [True, False]
+    assert not pace._runs_a_loop()
+
+
+def test_a_thread_that_computes_shows_in_the_processor_times():
+    done = threading.Event()
+
+    def compute() -> None:
+        while not done.is_set():
+            pass
+
+    other = threading.Thread(target=compute)
+    other.start()
+    try:
+        with pace.courteous():
+            end = time.monotonic() + 30
+            while not pace.others_work() and time.monotonic() < end:
+                pace.breathe(now=True)
+            assert pace.others_work()
+        assert not pace.others_work()
     finally:
         done.set()
         other.join()

@@ -6,6 +6,7 @@ topmost patch that is on; a call in flight, and what it calls, stays with what i
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import importlib
 import itertools
@@ -44,8 +45,11 @@ def steps(n):
     for _ in range(n):
         yield ["original steps", *leaf()]
 
-async def fetch():
-    return ["original fetch", *leaf()]
+async def fetch(gate=None):
+    seen = ["original fetch", *leaf()]
+    if gate is not None:
+        await gate
+    return [*seen, *leaf()]
 """
 _FIX = """
 import livepatch
@@ -69,8 +73,11 @@ def steps(n):
     for _ in range(n):
         yield ["{name} steps", *leaf()]
 
-async def fetch():
-    return ["{name} fetch", *leaf()]
+async def fetch(gate=None):
+    seen = ["{name} fetch", *leaf()]
+    if gate is not None:
+        await gate
+    return [*seen, *leaf()]
 """
 # Each has `leaf`, so that a mixed answer shows; A and B cover each other in part, and C covers all.
 _PATCHES = {
@@ -127,7 +134,7 @@ def answer_of(function: str, modes: Modes) -> list[str]:
         "leaf": [leaf],
         "pair": [side_of("pair", modes), leaf, leaf, steps, leaf],
         "steps": [steps, leaf],
-        "fetch": [side_of("fetch", modes), leaf],
+        "fetch": [side_of("fetch", modes), leaf, leaf],
     }[function]
 
 
@@ -139,6 +146,8 @@ class Call:
     modes: Modes
     generator: Generator[list[str], None, None] | None = None
     thread: threading.Thread | None = None
+    task: asyncio.Task[list[str]] | None = None
+    gate: asyncio.Future[None] | None = None
     release: threading.Event = field(default_factory=threading.Event)
     answer: list[str] = field(default_factory=list)
 
@@ -176,7 +185,7 @@ def pick(data: Any, things: list[T]) -> T:
 
 
 class Transitions(RuleBasedStateMachine):
-    """Three patches over four functions, some calls in flight, and two units."""
+    """Three patches over four functions; some calls in flight, threads and tasks among them; and two units."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -196,6 +205,7 @@ class Transitions(RuleBasedStateMachine):
         self.open: Open | None = None
         self.calls: list[Call] = []
         self.units: list[Work] = []
+        self.loop = asyncio.new_event_loop()
 
     # The model
 
@@ -355,8 +365,31 @@ class Transitions(RuleBasedStateMachine):
         self.calls.remove(call)
         self.settle()
 
+    @precondition(lambda self: sum(call.task is not None for call in self.calls) < 2)
+    @rule()
+    def begin_a_task(self) -> None:
+        call = Call("fetch", self.modes, gate=self.loop.create_future())
+        call.task = self.loop.create_task(self.node.fetch(call.gate))
+        self.loop.run_until_complete(asyncio.sleep(0))
+        self.calls.append(call)
+
+    @precondition(lambda self: any(call.task for call in self.calls))
+    @rule(data=st.data())
+    def let_a_task_go_on(self, data: Any) -> None:
+        call = pick(data, [call for call in self.calls if call.task])
+        first = [side_of("fetch", call.modes), side_of("leaf", call.modes)]
+        expected = [*first, side_of("leaf", self.beneath(call))]
+        self.end(call)
+        assert call.answer == expected
+        self.calls.remove(call)
+        self.settle()
+
     def end(self, call: Call) -> None:
         call.generator = None
+        if call.task is not None and call.gate is not None:
+            call.gate.set_result(None)
+            call.answer = self.loop.run_until_complete(call.task)
+            call.task = None
         if call.thread is not None:
             call.release.set()
             call.thread.join(60)
@@ -419,6 +452,7 @@ class Transitions(RuleBasedStateMachine):
         for call in self.calls:
             self.end(call)
         self.units, self.calls = [], []
+        self.loop.close()
         for name in self.modes:
             livepatch.revert(name, timeout=20)
         end = time.monotonic() + 20
@@ -437,7 +471,7 @@ class Transitions(RuleBasedStateMachine):
 
 TestTransitions = Transitions.TestCase
 TestTransitions.settings = settings(
-    max_examples=60,
+    max_examples=25,
     stateful_step_count=20,
     deadline=None,
     phases=[Phase.generate],

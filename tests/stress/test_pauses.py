@@ -156,6 +156,33 @@ def test_a_spinning_thread_is_held_up_hardly_longer_than_without(new_fix: Callab
     raise AssertionError(f"gaps are longer by {rounds} ns")
 
 
+def test_beside_a_thread_that_works_a_switch_takes_a_small_share_of_the_interpreter(
+    new_fix: Callable[[int], livepatch.Patch], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(pace, "REST", 20.0)
+    livepatch.apply(new_fix(4)).revert()
+    fix = new_fix(FEW // 3)
+    seconds: list[float] = []
+    done = threading.Event()
+
+    def work() -> None:
+        begun = time.thread_time()
+        while not done.is_set():
+            sum(range(1_000))
+        seconds.append(time.thread_time() - begun)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        begun = time.thread_time()
+        livepatch.apply(fix)
+        mine = time.thread_time() - begun
+    finally:
+        done.set()
+        worker.join()
+    assert mine < seconds[0] / 5
+
+
 @pytest.mark.slow
 def test_a_hundred_functions(new_fix: Callable[[int], livepatch.Patch]):
     """The bar is a p99 of 1 ms and a worst of 5 ms; a loaded machine adds to both, also beside the quiet round."""

@@ -2,14 +2,302 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
 from livepatch.bundle.changes import Difference
-from livepatch.bundle.world import World
+from livepatch.bundle.items import Item
+from livepatch.bundle.normal import FunctionNode, normal
+from livepatch.bundle.world import Entity, World
 from livepatch.edits import AttributeDefault
 
 __all__ = ["attribute_defaults"]
 
+_MAKERS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
+_PER_OBJECT = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Call, ast.Lambda)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """An assignment of an attribute in a method: its value, and whether it is made in every case."""
+
+    method: Entity
+    item: Item
+    value: ast.expr | None
+    always: bool
+
 
 def attribute_defaults(
-    old: World, new: World, taken: list[Difference], whole: list[str]
+    old: World, new: World, taken: Iterable[Difference], whole: Iterable[str]
 ) -> dict[str, list[AttributeDefault]]:
-    return {}
+    """The attributes of each module's classes that the new side sets and reads, and the old one knows nothing of."""
+    taken = list(taken)
+    readers = _readers(new, taken, whole)
+    found: dict[str, list[AttributeDefault]] = {}
+    for entity, name in _candidates(old, new, taken):
+        settings = _settings(new, entity, name)
+        if not settings or not _read(new, entity, name, readers, settings):
+            continue
+        expression, shared, reason = _default(old, new, entity, name, settings)
+        found.setdefault(entity[0], []).append(
+            AttributeDefault(
+                class_qualname=entity[1], name=name, expression=expression, shared=shared, reason=reason
+            )
+        )
+    return found
+
+
+def _candidates(old: World, new: World, taken: list[Difference]) -> list[tuple[Entity, str]]:
+    """Each class on both sides, and each attribute that a taken method of it sets for the first time."""
+    found: dict[tuple[Entity, str], None] = {}
+    for one in taken:
+        for item in one.after:
+            if item.kind != "function" or not item.scope:
+                continue
+            owner = (one.module, item.scope)
+            if not _is_class(old, owner) or not _is_class(new, owner):
+                continue
+            for ref in new.refs(item).body:
+                if ref.base == "self" and ref.store == "attr" and len(ref.chain) == 1:
+                    name = ref.chain[0]
+                    if not _known(old, owner, name) and new.member(owner, name) is None:
+                        found[owner, name] = None
+    return sorted(found)
+
+
+def _is_class(world: World, entity: Entity) -> bool:
+    items = world.items(entity)
+    return bool(items) and all(i.kind == "class" for i in items)
+
+
+def _known(world: World, entity: Entity, name: str) -> bool:
+    """Whether objects of the class have the attribute, as far as the source tells."""
+    if world.member(entity, name) is not None:
+        return True
+    for module, qualname in world.mro(entity):
+        for item in _methods(world, (module, qualname)):
+            if any(r.base == "self" and r.store and r.chain == (name,) for r in world.refs(item).body):
+                return True
+    return False
+
+
+def _methods(world: World, entity: Entity) -> list[Item]:
+    module = world.module(entity[0])
+    return [i for i in module.items if i.scope == entity[1] and i.kind == "function"] if module else []
+
+
+def _made_by(world: World, entity: Entity) -> list[Entity]:
+    """The methods that run when an object is made."""
+    pending = [m for name in _MAKERS if (m := world.member(entity, name)) is not None]
+    found: list[Entity] = []
+    while pending:
+        method = pending.pop()
+        if method in found:
+            continue
+        found.append(method)
+        for item in world.items(method):
+            for ref in world.refs(item).body if item.kind == "function" else ():
+                if ref.base in ("self", "super") and ref.call:
+                    trace = world.trace(ref, item.module.name, item.scope, entity)
+                    if trace.kind == "function":
+                        pending.append(trace.end)
+    return found
+
+
+def _settings(world: World, entity: Entity, name: str) -> list[_Setting]:
+    """Where the new side sets the attribute while an object is made."""
+    found = []
+    for method in _made_by(world, entity):
+        for item in world.items(method):
+            node = item.node
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                own = [*node.args.posonlyargs, *node.args.args][:1]
+                if own:
+                    found += [
+                        _Setting(method, item, value, always)
+                        for value, always in _assigned(node.body, own[0].arg, name, always=True)
+                    ]
+    return found
+
+
+def _assigned(
+    body: list[ast.stmt], own: str, name: str, *, always: bool
+) -> Iterator[tuple[ast.expr | None, bool]]:
+    for statement in body:
+        targets: list[ast.expr] = []
+        value: ast.expr | None = None
+        if isinstance(statement, ast.Assign):
+            targets, value = statement.targets, statement.value
+        elif isinstance(statement, (ast.AnnAssign, ast.AugAssign)) and statement.value is not None:
+            targets = [statement.target]
+            value = statement.value if isinstance(statement, ast.AnnAssign) else None
+        for target in targets:
+            if _is_attribute(target, own, name):
+                yield value, always
+            elif any(_is_attribute(t, own, name) for t in ast.walk(target)):
+                yield None, always
+        if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            continue
+        straight = isinstance(statement, (ast.With, ast.AsyncWith))
+        for part in ("body", "orelse", "finalbody"):
+            yield from _assigned(getattr(statement, part, []), own, name, always=always and straight)
+        for handler in getattr(statement, "handlers", []):
+            yield from _assigned(handler.body, own, name, always=False)
+
+
+def _is_attribute(node: ast.AST, own: str, name: str) -> bool:
+    match node:
+        case ast.Attribute(value=ast.Name(id=one), attr=attr, ctx=ast.Store()):
+            return one == own and attr == name
+    return False
+
+
+# Reading
+
+
+def _readers(new: World, taken: list[Difference], whole: Iterable[str]) -> list[Item]:
+    """All that is new code."""
+    found: dict[int, Item] = {}
+    for one in taken:
+        for item in one.after:
+            found[id(item)] = item
+            if item.kind == "class" and one.kind == "added":
+                inner = [i for i in item.module.items if i.scope in item.binds]
+                found.update((id(i), i) for i in inner)
+    for name in whole:
+        module = new.module(name)
+        found.update((id(i), i) for i in (module.items if module else ()))
+    return list(found.values())
+
+
+def _read(new: World, entity: Entity, name: str, readers: list[Item], settings: list[_Setting]) -> bool:
+    makers = {s.method for s in settings if s.method[1].rpartition(".")[2] in _MAKERS}
+    for item in readers:
+        refs = new.refs(item)
+        own = (item.module.name, item.binds[0]) if item.binds else ("", "")
+        for ref in [*refs.header, *refs.body]:
+            if name not in ref.chain:
+                continue
+            if ref.base in ("", "scope", "abs") and ref.chain[0] == name and ref.chain.count(name) == 1:
+                continue
+            if ref.store == "attr" and ref.chain[-1] == name and ref.chain.count(name) == 1:
+                continue
+            if ref.base in ("self", "super") and ref.chain[0] == name:
+                if own in makers or not _related(new, entity, (item.module.name, item.scope)):
+                    continue
+            if not _guarded(item.node, name):
+                return True
+    return False
+
+
+def _related(world: World, entity: Entity, other: Entity) -> bool:
+    return entity in world.mro(other) or other in world.mro(entity)
+
+
+def _guarded(node: ast.AST, name: str) -> bool:
+    """Whether the code first looks whether the attribute is there."""
+    for one in ast.walk(node):
+        match one:
+            case ast.Call(func=ast.Name(id="hasattr"), args=[_, ast.Constant(value=str(asked))]) if asked == name:
+                return True
+    return False
+
+
+# The value
+
+
+def _default(
+    old: World, new: World, entity: Entity, name: str, settings: list[_Setting]
+) -> tuple[str, bool, str]:
+    texts = {normal(s.value) if s.value is not None else "" for s in settings}
+    if len(texts) > 1 or "" in texts:
+        where = " and ".join(sorted({s.method[1] for s in settings}))
+        return "", True, f"{where} sets {name} to one of several values"
+    setting = settings[0]
+    assert setting.value is not None
+    if len(settings) == 1 and not setting.always and not isinstance(setting.value, ast.Constant):
+        return "", True, f"{setting.method[1]} sets {name} only on a condition"
+    value, reason = _outside(old, setting)
+    if value is None:
+        return "", True, reason
+    try:
+        text = ast.unparse(ast.fix_missing_locations(value))
+    except (ValueError, RecursionError):
+        return "", True, f"{setting.method[1]} sets {name} to something that cannot be written down"
+    return text, _is_shared(value), ""
+
+
+def _outside(old: World, setting: _Setting) -> tuple[ast.expr | None, str]:
+    """The value as an expression of the module, with the defaults of new parameters in their places."""
+    node = setting.item.node
+    assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    defaults = _defaults(node)
+    parameters = _parameters(node)
+    before = {p for i in old.items(setting.method) if isinstance(i.node, ast.FunctionDef) for p in _parameters(i.node)}
+    bound = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, (ast.Store, ast.Del))}
+    where = setting.method[1]
+    problem = ""
+
+    class Substitute(ast.NodeTransformer):
+        def visit_Name(self, one: ast.Name) -> ast.AST:  # noqa: N802  # as ast spells it
+            nonlocal problem
+            if one.id in own:
+                return one
+            if one.id in parameters:
+                if one.id in before or not where.endswith(".__init__"):
+                    problem = problem or f"it comes from the parameter {one.id} of {where}"
+                elif one.id not in defaults:
+                    problem = problem or f"it comes from the parameter {one.id} of {where}, which has no default"
+                elif one.id in bound:
+                    problem = problem or f"{where} changes its parameter {one.id}"
+                else:
+                    return defaults[one.id]
+            elif one.id in bound or (one.id not in setting.item.module.by_name and not hasattr(builtins, one.id)):
+                problem = problem or f"it comes from the variable {one.id} of {where}"
+            return one
+
+    import copy
+
+    assert setting.value is not None
+    own = {
+        n.id
+        for c in ast.walk(setting.value)
+        if isinstance(c, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
+        for g in c.generators
+        for n in ast.walk(g.target)
+        if isinstance(n, ast.Name)
+    } | {a.arg for c in ast.walk(setting.value) if isinstance(c, ast.Lambda) for a in c.args.args}
+    if any(isinstance(n, (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)) for n in ast.walk(setting.value)):
+        return None, f"{where} computes it in steps"
+    value = Substitute().visit(copy.deepcopy(setting.value))
+    # A default may itself be no more than a name of the module.
+    if not problem:
+        for name in (n.id for n in ast.walk(value) if isinstance(n, ast.Name)):
+            if name not in own and name not in setting.item.module.by_name and not hasattr(builtins, name):
+                problem = f"it comes from {name}, which the module does not define"
+    return (None, problem) if problem else (value, "")
+
+
+def _parameters(node: FunctionNode) -> set[str]:
+    a = node.args
+    return {x.arg for x in [*a.posonlyargs, *a.args, *a.kwonlyargs, *(y for y in (a.vararg, a.kwarg) if y)]}
+
+
+def _defaults(node: FunctionNode) -> dict[str, ast.expr]:
+    a = node.args
+    positional = [*a.posonlyargs, *a.args]
+    found = dict(zip([x.arg for x in positional[len(positional) - len(a.defaults) :]], a.defaults, strict=True))
+    found.update({x.arg: d for x, d in zip(a.kwonlyargs, a.kw_defaults, strict=True) if d is not None})
+    return found
+
+
+def _is_shared(value: ast.expr) -> bool:
+    """Whether one object can serve all: it never changes in place, or is shared in the source, too."""
+    match value:
+        case ast.Call(func=ast.Name(id="frozenset" | "tuple"), args=[], keywords=[]):
+            return True
+        case ast.Subscript(value=inner):
+            return _is_shared(inner)
+    return not any(isinstance(n, _PER_OBJECT) for n in ast.walk(value))

@@ -32,6 +32,19 @@ class Difference:
     after: list[Item] = field(default_factory=list)
 
     @property
+    def pairs(self) -> list[tuple[Item | None, Item | None, int, int]]:
+        """The functions of either side that belong together, which of them they are, and how many."""
+        old = [i for i in self.before if i.kind == "function"]
+        new = [i for i in self.after if i.kind == "function"]
+        count = max(len(old), len(new))
+        pad: list[Item | None] = [None] * count
+        return [
+            (a, b, index, count)
+            for index, (a, b) in enumerate(zip([*old, *pad][:count], [*new, *pad][:count], strict=True))
+            if a is None or b is None or not (a.raw == b.raw or a.normal == b.normal)
+        ]
+
+    @property
     def target(self) -> str:
         """``module:qualname``."""
         return f"{self.module}:{self.qualname}" if self.qualname else self.module
@@ -53,7 +66,7 @@ def compare(before: Module, after: Module) -> tuple[list[Difference], list[Diffe
         difference = _named(before.name, qualname, old, new)
         if difference is not None:
             found.append(difference)
-        elif [ast.dump(i.node) for i in old] != [ast.dump(i.node) for i in new] and old[0].kind != "class":
+        elif [i.raw for i in old] != [i.raw for i in new] and old[0].kind not in ("class", "import"):
             noise.append(Difference(before.name, qualname, _what(new), "changed", "name", old, new))
     found += _effects(before, after)
     return found, noise
@@ -75,7 +88,7 @@ def _named(module: str, qualname: str, old: list[Item], new: list[Item]) -> Diff
             form = "field"
         return Difference(module, qualname, what, kind, form, old, new)
     if [i.kind for i in old] == [i.kind for i in new]:
-        pairs = [(a, b) for a, b in zip(old, new, strict=True) if _key(a, qualname) != _key(b, qualname)]
+        pairs = [(a, b) for a, b in zip(old, new, strict=True) if not _same(a, b, qualname)]
         if not pairs:
             return None
         if all(a.kind == "function" for a, _ in pairs) and all(_in_place(a, b) for a, b in pairs):
@@ -96,6 +109,12 @@ def _key(item: Item, qualname: str) -> object:
     if item.kind == "field":
         return ""
     return item.normal
+
+
+def _same(a: Item, b: Item, qualname: str) -> bool:
+    if a.raw == b.raw and a.guards == b.guards and a.kind not in ("import", "class"):
+        return True
+    return _key(a, qualname) == _key(b, qualname)
 
 
 def _in_place(a: Item, b: Item) -> bool:

@@ -23,18 +23,20 @@ class Flow:
 
     `values` are the names whose value may differ, `defaults` the functions whose default values may, and `calls` the
     functions that may do something else when they are called at import time, each with the number of calls after the
-    first that it takes.
+    first that it takes.  `effects` are the statements that run otherwise.
     """
 
     world: World
-    mentioning: Callable[[Iterable[str]], list[str]]
+    mentioning: Callable[[set[Entity]], list[str]]
     values: set[Entity] = field(default_factory=set)
     calls: dict[Entity, int] = field(default_factory=dict)
     defaults: set[Entity] = field(default_factory=set)
+    effects: dict[tuple[str, int], Item] = field(default_factory=dict)
     _changed_calls: dict[Entity, int] = field(default_factory=dict)
     _made: set[Entity] = field(default_factory=set)
     _not_made: set[Entity] = field(default_factory=set)
-    _words: dict[int, frozenset[str]] = field(default_factory=dict)
+    _entries: set[Entity] = field(default_factory=set)
+    _asked: set[Entity] = field(default_factory=set)
 
     def seed(self, values: Iterable[Entity], calls: Mapping[Entity, int], defaults: Iterable[Entity]) -> None:
         """Begin with what changes of itself."""
@@ -46,55 +48,36 @@ class Flow:
 
     def run(self) -> None:
         """Follow the changes until nothing new is reached."""
-        interesting: set[str] = set()
-        asked: set[str] = set()
         size: object = None
         while size != (size := self._size()):
             self._not_made.clear()
-            interesting |= self._interesting()
-            outside = {name.partition(".")[0] for _, name in [*self.values, *self.calls]}
-            outside |= {one[1].partition(".")[0] for one in self._heirs()}
-            for name in self.mentioning(sorted(outside - asked)):
+            heirs = self.world.heirs({(m, q.rpartition(".")[0]) for m, q in [*self.values, *self.calls] if "." in q})
+            interesting = {q.rpartition(".")[2] for _, q in heirs}
+            for _, name in [*self.values, *self.calls]:
+                interesting.update(name.split(".")[-2:])
+            self._entries.update((m, q.partition(".")[0]) for m, q in [*self.values, *self.calls, *heirs])
+            for name in self.mentioning(self._entries - self._asked):
                 self.world.module(name)
-            asked |= outside
+            self._asked |= self._entries
             for module in self.world.parsed():
-                if module.words.isdisjoint(interesting):
-                    continue
-                for item in module.items:
-                    if not self._words_of(item).isdisjoint(interesting):
-                        self._look(item)
+                if not module.words.isdisjoint(interesting):
+                    for item in module.items:
+                        if not item.words.isdisjoint(interesting):
+                            self._look(item)
 
     def _size(self) -> object:
-        return len(self.values), len(self.defaults), len(self._made), sum(NEVER + 1 - n for n in self.calls.values())
-
-    def _heirs(self) -> set[Entity]:
-        """The classes that have a class with a changed member among their bases."""
-        owners = {(m, q.rpartition(".")[0]) for m, q in [*self.values, *self.calls] if "." in q}
-        return self.world.heirs(owners)
-
-    def _interesting(self) -> set[str]:
-        """The words without one of which an item cannot be reached."""
-        found: set[str] = {q.rpartition(".")[2] for _, q in self._heirs()}
-        for _, name in [*self.values, *self.calls]:
-            found.update(name.split(".")[-2:])
-        return found
-
-    def _words_of(self, item: Item) -> frozenset[str]:
-        words = self._words.get(id(item))
-        if words is None:
-            words = self.world.refs(item).words() | {b.rpartition(".")[2] for b in item.binds}
-            if item.kind == "import":
-                words |= {what.name for what in item.imports.values()}
-            self._words[id(item)] = words
-        return words
+        return len(self._entries), len(self.values), len(self.defaults), len(self._made), sum(NEVER + 1 - n for n in self.calls.values())
 
     def _look(self, item: Item) -> None:
         own = item.module.name
         refs = self.world.refs(item)
         if item.kind == "import":
             for bound in item.imports:
-                if any(e in self.values for e in self.world.bound(own, bound).passed):
+                passed = self.world.bound(own, bound).passed
+                if any(e in self.values for e in passed):
                     self.values.add((own, bound))
+                if not self._entries.isdisjoint(passed):
+                    self._entries.add((own, bound))
         elif item.kind == "function":
             for bound in item.binds:
                 self._function((own, bound), item)
@@ -102,10 +85,12 @@ class Flow:
             if any(self.reached(r, item) for r in refs.decorators):
                 self._decorated(item)
             if any(self.reached(r, item) for r in refs.header):
-                self.values.update((own, b) for b in item.binds)
+                # Its bases can be replaced in place: it stays the object that it is.
+                self.defaults.update((own, b) for b in item.binds)
             for bound in item.binds:
                 self._made_class((own, bound))
         elif any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
+            self.effects[item.module.name, item.line] = item
             self.values.update((own, b) for b in item.binds)
             self.values.update(self.world.effects(item))
 

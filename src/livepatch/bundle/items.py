@@ -15,7 +15,7 @@ from typing import Any, Literal
 from livepatch.bundle import normal
 from livepatch.edits import Text
 
-__all__ = ["MUTATORS", "Import", "Item", "Module", "Store", "parse"]
+__all__ = ["MUTATORS", "Import", "Item", "Module", "Store", "absolute_name", "chain_of", "decoded", "full_name", "parse"]
 
 Kind = Literal["function", "class", "import", "assign", "field", "effect", "loop"]
 
@@ -75,6 +75,19 @@ class Item:
     def normal(self) -> str:
         """What counts of it, its conditions included."""
         return "".join([*self.guards, normal.normal(self.node)])
+
+    @cached_property
+    def raw(self) -> bytes:
+        """The lines that it stands on; of a class, those of its head."""
+        last = self.node.end_lineno or self.node.lineno
+        if isinstance(self.node, ast.ClassDef):
+            last = max(self.node.lineno, _first_line(self.node.body[0]) - 1)
+        return b"".join(self.module.lines[self.line - 1 : last])
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        """Every identifier on its lines."""
+        return frozenset(re.findall(r"[^\W\d]\w*", self.raw.decode()))
 
     @property
     def accessor(self) -> Literal["", "fget", "fset", "fdel"]:
@@ -258,6 +271,9 @@ class _Reader:
                 if normal.is_type_checking(node.test):
                     self._block(node.orelse, scope, unit if unit is not node else None, guards, fields)
                     return
+                if _is_main(node.test):
+                    self._block(node.orelse, scope, unit, guards, fields)
+                    return
                 if isinstance(node.test, ast.UnaryOp) and normal.is_type_checking(node.test.operand):
                     self._block(node.body, scope, unit, guards, fields)
                     return
@@ -326,6 +342,14 @@ class _Reader:
         item = Item(self.module, scope, kind, node, unit, guards, named, {}, tuple(dict.fromkeys(stores)))
         self.module.items.append(item)
         return item
+
+
+def _is_main(test: ast.expr) -> bool:
+    """Whether the block runs only in a module that is the program."""
+    match test:
+        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
+            return True
+    return False
 
 
 def _written(statements: Sequence[ast.stmt]) -> tuple[list[str], list[Store]]:
@@ -403,6 +427,17 @@ def chain_of(node: ast.AST) -> tuple[str, ...]:
         # globals()["x"] and the like
         return ()
     return (node.id, *reversed(names))
+
+
+def full_name(item: Item, chain: tuple[str, ...]) -> str:
+    """What a chain of names is called where it comes from, as the imports of the module say."""
+    if not chain:
+        return ""
+    for other in item.module.by_name.get(chain[0], []):
+        what = other.imports.get(chain[0])
+        if what is not None:
+            return ".".join([what.module, *([what.name] if what.name else []), *chain[1:]])
+    return ".".join(chain)
 
 
 def _expressions(statement: ast.stmt) -> list[ast.expr]:

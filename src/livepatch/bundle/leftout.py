@@ -6,14 +6,14 @@ import ast
 import re
 
 from livepatch.bundle.changes import Difference
-from livepatch.bundle.items import Item
+from livepatch.bundle.items import Item, chain_of, full_name
 
 __all__ = ["reason_to_leave", "reason_to_leave_file"]
 
 _FOLDERS = frozenset("tests doc docs examples example samples benchmarks benchmark".split())
 _FILES = re.compile(r"(test_.*|.*_test|conftest|setup|noxfile)\.py")
 _VERSION_NAMES = re.compile(
-    r"_*(version|version_info|version_tuple|version_string|build|build_date|revision|release|commit_id|date|year"
+    r"_*ver(_\w+)?|_*(version|version_info|version_tuple|version_string|build|build_date|revision|release|commit_id|date|year"
     r"|__commit_id__)_*|(MAJOR|MINOR|MICRO|PATCH|BUILD)(_VERSION)?|VERSION(_INFO|_TUPLE)?",
     re.IGNORECASE,
 )
@@ -49,6 +49,14 @@ def reason_to_leave(one: Difference) -> str:
         in_version_module = one.module.rpartition(".")[2] in _VERSION_MODULES
         if (in_version_module or _VERSION_NAMES.fullmatch(name)) and all(_plain(i) for i in items):
             return "the version of the package, which stays that of the installed release"
+    if one.form == "effect" and all(isinstance(i.node, (ast.Raise, ast.Assert)) for i in items):
+        return "a check that is made once, at import"
+    if one.form == "effect" and all(_warns(i) for i in items):
+        return "a warning that is given once, at import"
+    if one.form in ("name", "field") and one.kind != "added" and all(_is_type(i) for i in items):
+        return "a name for type checkers"
+    if one.form == "field":
+        return ""
     if one.form == "effect" and all(_changes_all(i) for i in items):
         return "what a star import gives; what changed is reached without it"
     if one.kind == "removed" and one.what == "import":
@@ -67,6 +75,36 @@ def _plain(item: Item) -> bool:
         )
         for n in ast.walk(value)
     )
+
+
+def _warns(item: Item) -> bool:
+    node = item.node
+    if not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Call):
+        return False
+    return full_name(item, chain_of(node.value.func)) == "warnings.warn"
+
+
+_TYPES = frozenset(
+    "Union Optional Callable Dict List Tuple Set FrozenSet Type Any Literal Iterable Iterator Sequence Mapping Generator"
+    " MutableMapping Awaitable Coroutine AsyncIterator AsyncIterable AsyncGenerator Annotated ClassVar Final Collection"
+    " MutableSequence DefaultDict Deque Counter OrderedDict ContextManager AsyncContextManager Pattern Match".split()
+)
+_TYPE_CALLS = frozenset({"TypeVar", "ParamSpec", "TypeVarTuple", "NewType"})
+
+
+def _is_type(item: Item) -> bool:
+    """Whether the name stands for a type expression, which only annotations use."""
+    value = getattr(item.node, "value", None)
+    if isinstance(value, ast.Call):
+        return (chain_of(value.func) or ("",))[-1] in _TYPE_CALLS
+    if isinstance(value, ast.Subscript):
+        chain = chain_of(value.value)
+        return bool(chain) and chain[-1] in _TYPES and (len(chain) == 1 or chain[0] in ("typing", "t", "tp", "te"))
+    if isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr):
+        return item.kind == "assign" and isinstance(item.node, ast.AnnAssign) and "TypeAlias" in ast.unparse(
+            item.node.annotation
+        )
+    return False
 
 
 def _changes_all(item: Item) -> bool:

@@ -2,21 +2,300 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import sys
+from collections.abc import Iterable
+
 from livepatch.bundle.changes import Difference
+from livepatch.bundle.items import Item, chain_of, full_name
+from livepatch.bundle.normal import decorators_of, normal
+from livepatch.bundle.refs import Ref
+from livepatch.bundle.shapes import field_names, shape_of
 from livepatch.bundle.trees import Tree
-from livepatch.bundle.world import World
+from livepatch.bundle.transparent import gives_its_argument
+from livepatch.bundle.world import Entity, World
 from livepatch.edits import Obstacle
 
-__all__ = ["effect_obstacle", "native_obstacles", "obstacles_of"]
+__all__ = ["effect_obstacles", "is_unaccounted", "native_obstacles", "obstacles_of"]
 
-
-def native_obstacles(before: Tree, after: Tree) -> list[Obstacle]:
-    return []
+_RESTART = "restart the process with the new release"
 
 
 def obstacles_of(one: Difference, old: World, new: World) -> list[Obstacle]:
+    """What stands in the way of one difference."""
+    found: list[Obstacle] = []
+    owner, _, name = one.qualname.rpartition(".")
+    if name == "__slots__" and owner:
+        found.append(
+            Obstacle(
+                code="slots-changed",
+                target=f"{one.module}:{owner}",
+                found=f"{owner} has other __slots__",
+                expected="the same layout of its objects on both sides",
+                action=_RESTART,
+            )
+        )
+    if owner:
+        found += _shape_obstacles(one, owner, old, new)
+    if one.what == "class statement":
+        found += _class_obstacles(one, old, new)
+    elif one.form == "name" and one.kind == "changed":
+        found += _decorator_obstacles(one, old, new)
+        found += _factory_obstacles(one)
+    return found
+
+
+def _shape_obstacles(one: Difference, owner: str, old: World, new: World) -> list[Obstacle]:
+    """What the members of a class say that are more than attributes of it."""
+    if any(i.kind not in ("assign", "field") for i in [*one.before, *one.after]):
+        return []
+    entity = (one.module, owner)
+    shape = shape_of(old, entity) or shape_of(new, entity)
+    if shape == "enum":
+        name = one.qualname.rpartition(".")[2]
+        if name.startswith("_"):
+            return []
+        return [
+            Obstacle(
+                code="enum-changed",
+                target=f"{one.module}:{owner}",
+                found=f"the member {name} of {owner} is {one.kind}",
+                expected="the same members on both sides",
+                action=_RESTART,
+            )
+        ]
+    if shape == "data" and field_names(old, entity) != field_names(new, entity):
+        return [
+            Obstacle(
+                code="fields-changed",
+                target=f"{one.module}:{owner}",
+                found=f"{owner} has other fields: {one.qualname.rpartition('.')[2]} is {one.kind}",
+                expected="the same fields, in the same order and with the same defaults",
+                action=_RESTART,
+            )
+        ]
     return []
 
 
-def effect_obstacle(one: Difference, world: World) -> list[Obstacle]:
+def _class_obstacles(one: Difference, old: World, new: World) -> list[Obstacle]:
+    found = []
+    for a, b in zip(one.before, one.after, strict=False):
+        if not isinstance(a.node, ast.ClassDef) or not isinstance(b.node, ast.ClassDef):
+            continue
+        had, has = ({k.arg or "**": normal(k.value) for k in n.keywords} for n in (a.node, b.node))
+        if had != has:
+            names = sorted(k for k in had.keys() | has.keys() if had.get(k) != has.get(k))
+            found.append(
+                Obstacle(
+                    code="metaclass-changed",
+                    target=one.target,
+                    found=f"the class statement has another {', '.join(names)}",
+                    expected="a class that is made in the same way on both sides",
+                    action=_RESTART,
+                )
+            )
+        if decorators_of(a.node) != decorators_of(b.node):
+            texts = {normal(d) for d in a.node.decorator_list} ^ {normal(d) for d in b.node.decorator_list}
+            changed = [
+                (world, item, d)
+                for world, item, node in ((old, a, a.node), (new, b, b.node))
+                for d in node.decorator_list
+                if normal(d) in texts
+            ]
+            if not all(gives_its_argument(world, item, d) for world, item, d in changed):
+                found.append(_decorator_obstacle(one.target, [d for _, _, d in changed]))
+    return found
+
+
+def _decorator_obstacles(one: Difference, old: World, new: World) -> list[Obstacle]:
+    functions = [i for i in [*one.before, *one.after] if i.kind == "function"]
+    if not functions or len({decorators_of(i.node) for i in functions}) == 1:  # type: ignore[arg-type]
+        return []
+    strange = [
+        d
+        for world, items in ((old, one.before), (new, one.after))
+        for item in items
+        if item.kind == "function"
+        for d in item.node.decorator_list  # type: ignore[attr-defined]
+        if not _is_known(world, item, d)
+    ]
+    return [_decorator_obstacle(one.target, strange)] if strange else []
+
+
+def _decorator_obstacle(target: str, decorators: Iterable[ast.expr]) -> Obstacle:
+    names = sorted({"@" + ast.unparse(d)[:80] for d in decorators})
+    return Obstacle(
+        code="decorator-changed",
+        target=target,
+        found=f"{', '.join(names)} is not on both sides",
+        expected="decorators whose work can be seen: of the package itself or of the standard library",
+        action=_RESTART,
+    )
+
+
+def _is_known(world: World, item: Item, decorator: ast.expr) -> bool:
+    """Whether a decorator is of the package, of the standard library, or a part of a property."""
+    chain = chain_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
+    if not chain:
+        return False
+    if chain[-1] in ("setter", "getter", "deleter"):
+        return True
+    trace = world.follow(Ref(chain, base="scope" if item.scope else ""), item)
+    if trace.kind:
+        return True
+    imported = next((i.imports[chain[0]] for i in item.module.by_name.get(chain[0], []) if chain[0] in i.imports), None)
+    if imported is not None:
+        return imported.module.partition(".")[0] in sys.stdlib_module_names
+    return not item.module.by_name.get(chain[0])  # a builtin
+
+
+def _factory_obstacles(one: Difference) -> list[Obstacle]:
+    """Classes that are made by a call: the objects of the old one stay what they are."""
+    made = {"namedtuple", "NamedTuple", "Enum", "IntEnum", "Flag", "IntFlag", "StrEnum", "make_dataclass", "make_class"}
+    for item in [*one.before, *one.after]:
+        value = getattr(item.node, "value", None)
+        if isinstance(value, ast.Call) and (chain_of(value.func) or ("",))[-1] in made:
+            return [
+                Obstacle(
+                    code="fields-changed",
+                    target=one.target,
+                    found=f"{one.qualname} is made with other fields or members",
+                    expected="the same fields on both sides",
+                    action=_RESTART,
+                )
+            ]
     return []
+
+
+# Effects
+
+
+def effect_obstacles(item: Item, why: str) -> list[Obstacle]:
+    """A statement whose effect outside of the package's names cannot be taken back or made again."""
+    text = ast.unparse(item.node).splitlines()[0][:100]
+    return [
+        Obstacle(
+            code="module-effect-changed",
+            target=item.module.name,
+            found=f"line {item.line} does something when the module is imported, and {why}: {text}",
+            expected="statements whose effects are names of the package",
+            action=_RESTART,
+        )
+    ]
+
+
+def is_unaccounted(world: World, item: Item) -> bool:
+    """Whether a statement may have effects that the names of the package do not show."""
+    if item.kind not in ("effect", "loop") and not item.stores:
+        return False
+    for node in _run(item.node):
+        if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant):
+            if not _accounted_call(world, item, node.value):
+                return True
+        elif isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete)):
+            targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
+            for target in targets:
+                if isinstance(target, (ast.Attribute, ast.Subscript)) and not _in_tree(world, item, target):
+                    return True
+    return False
+
+
+def _run(node: ast.stmt) -> Iterable[ast.stmt]:
+    yield node
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for one in getattr(node, name, ()):
+            if isinstance(one, (ast.ExceptHandler, ast.match_case)):
+                for inner in one.body:
+                    yield from _run(inner)
+            elif isinstance(one, ast.stmt) and not isinstance(
+                one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+            ):
+                yield from _run(one)
+
+
+def _accounted_call(world: World, item: Item, value: ast.expr) -> bool:
+    if not isinstance(value, ast.Call):
+        return not any(isinstance(n, (ast.Call, ast.Await, ast.Yield)) for n in ast.walk(value))
+    chain = chain_of(value.func)
+    if full_name(item, chain) in ("warnings.warn", "print"):
+        return True
+    if chain == ("setattr",) or chain == ("delattr",):
+        return bool(value.args) and _in_tree(world, item, value.args[0])
+    if not chain:
+        return isinstance(value.func, ast.Attribute) and _in_tree(world, item, value.func.value)
+    trace = world.follow(Ref(chain, base="scope" if item.scope else ""), item)
+    if trace.kind == "function":
+        return True  # what it does to names of the package is known
+    if len(chain) > 1:
+        return _in_tree(world, item, value.func)
+    return False
+
+
+def _in_tree(world: World, item: Item, node: ast.expr) -> bool:
+    """Whether what is changed hangs on a name that the package itself binds to a value."""
+    while isinstance(node, (ast.Subscript, ast.Call)):
+        node = node.value if isinstance(node, ast.Subscript) else node.func
+    chain = chain_of(node)
+    if not chain or chain[0] in item.binds:
+        return bool(chain)
+    trace = world.follow(Ref(chain, base="scope" if item.scope else ""), item)
+    if trace.holder is not None:
+        return not _is_foreign(world, trace.holder)
+    return trace.kind in ("class", "module", "function") or any(world.items(e) for e in trace.passed if e[1] and "." in e[1])
+
+
+def _is_foreign(world: World, entity: Entity) -> bool:
+    """Whether a name stands for an object that others share, such as a logger."""
+    for item in world.items(entity):
+        value = getattr(item.node, "value", None)
+        if isinstance(value, ast.Call) and full_name(item, chain_of(value.func)) == "logging.getLogger":
+            return True
+    return False
+
+
+# Native parts
+
+
+def native_obstacles(before: Tree, after: Tree) -> list[Obstacle]:
+    """Extension modules that differ; where the source is in the tree, it is what must differ."""
+    old, new = _extensions(before), _extensions(after)
+    found = []
+    for module in sorted(old.keys() | new.keys()):
+        if old.get(module) == new.get(module) or (module not in old):
+            continue
+        sources = _sources_differ(before, after, module)
+        if sources is False:
+            continue
+        found.append(
+            Obstacle(
+                code="native-part-changed",
+                target=module,
+                found=f"the extension module {module} is {'another' if module in new else 'gone'}",
+                expected="the same native code on both sides",
+                action=_RESTART,
+            )
+        )
+    return found
+
+
+def _extensions(tree: Tree) -> dict[str, list[bytes]]:
+    """The compiled files of each extension module, whatever platforms they are for."""
+    found: dict[str, list[bytes]] = {}
+    for path in sorted(tree.natives):
+        if path.endswith((".so", ".pyd", ".dylib")):
+            stem = re.sub(r"\.[^/]*$", "", path)
+            found.setdefault(stem.removeprefix("src/").replace("/", "."), []).append(tree.natives[path])
+    return found
+
+
+def _sources_differ(before: Tree, after: Tree, module: str) -> bool | None:
+    """Whether the sources of an extension differ; ``None`` if the trees do not have them."""
+    stem = module.replace(".", "/")
+    folder = stem.rpartition("/")[0]
+    for suffixes in ((".pyx",), (".c", ".cc", ".cpp", ".rs")):
+        names = [f"{root}{stem}{s}" for root in ("", "src/") for s in suffixes]
+        if any(n in before.natives and n in after.natives for n in names):
+            names += [n for n in {*before.natives, *after.natives} if n.startswith(folder) and n.endswith((".pxd", ".h"))]
+            return any(before.natives.get(n) != after.natives.get(n) for n in names)
+    return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable
+from collections.abc import Callable
 from functools import cached_property
 
 from livepatch.bundle import normal
@@ -13,7 +13,7 @@ from livepatch.bundle.changes import Difference, compare
 from livepatch.bundle.flow import Flow
 from livepatch.bundle.items import Item, Module, decoded, parse
 from livepatch.bundle.leftout import reason_to_leave, reason_to_leave_file
-from livepatch.bundle.obstacles import effect_obstacle, native_obstacles, obstacles_of
+from livepatch.bundle.obstacles import effect_obstacles, is_unaccounted, native_obstacles, obstacles_of
 from livepatch.bundle.program import programs
 from livepatch.bundle.refs import NEVER
 from livepatch.bundle.selection import Selection
@@ -23,6 +23,9 @@ from livepatch.edits import FunctionEdit, ModuleEdit, NameEdit, Obstacle, PlanEn
 from livepatch.errors import BundleError
 
 __all__ = ["Plan"]
+
+
+_DOTS = re.compile(rb"from[ \t]+\.+[ \t]+import")
 
 
 class _Library:
@@ -146,14 +149,25 @@ class Plan:
             flow.run()
             self.flows.append(flow)
 
-    def _mentioning(self, tree: Tree):  # type: ignore[no-untyped-def]
-        def find(words: Iterable[str]) -> list[str]:
-            wanted = frozenset(words)
-            return [
-                name
-                for name, path in tree.modules.items()
-                if not reason_to_leave_file(path) and not wanted.isdisjoint(self.library.words(tree.sources[path]))
-            ]
+    def _mentioning(self, tree: Tree) -> Callable[[set[Entity]], list[str]]:
+        """What finds the modules of a tree that may use one of some names of other modules."""
+        names = {n: path for n, path in tree.modules.items() if not reason_to_leave_file(path)}
+
+        def find(entities: set[Entity]) -> list[str]:
+            wanted: dict[str, set[str]] = {}
+            for module, name in entities:
+                wanted.setdefault(module.rpartition(".")[2], set()).add(name)
+            everything = {name for _, name in entities}
+            found = []
+            for module, path in names.items():
+                source = tree.sources[path]
+                words = self.library.words(source)
+                if words.isdisjoint(everything):
+                    continue
+                # Who imports from a module names it, apart from `from . import name`.
+                if _DOTS.search(source) or any(not words.isdisjoint(wanted[w]) for w in words & wanted.keys()):
+                    found.append(module)
+            return found
 
         return find
 
@@ -171,12 +185,11 @@ class Plan:
             elif one.form == "function":
                 if one.kind != "changed":
                     values.add(entity)
-                elif any(
-                    _defaults(a) != _defaults(b) for a, b in zip(one.before, one.after, strict=True)
-                ):
-                    defaults.add(entity)
-                if one.kind == "changed":
-                    calls[entity] = min(_level(a, b) for a, b in zip(one.before, one.after, strict=True))
+                for a, b, _, _ in one.pairs:
+                    if a is not None and b is not None:
+                        if _defaults(a) != _defaults(b):
+                            defaults.add(entity)
+                        calls[entity] = min(_level(a, b), calls.get(entity, NEVER))
             elif one.form == "effect":
                 for item in items:
                     values |= world.effects(item)
@@ -189,8 +202,22 @@ class Plan:
         """Every name whose value may differ, on either side."""
         found = {e for flow in self.flows for e in flow.values}
         found |= {(d.module, d.qualname) for d in self.selection.taken() if d.form == "name"}
+        for world, flow in zip((self.old, self.new), self.flows, strict=True):
+            found |= {e for e in flow.defaults if any(i.kind == "class" for i in world.items(e))}
         edited = {(d.module, d.qualname) for d in self.selection.taken() if d.form == "function"}
+        edited |= self._left
+        for module, qualname in sorted(found - edited):
+            owner = (module, qualname.rpartition(".")[0])
+            # What its metaclass or base read when it was made may have gone anywhere: all of it is computed.
+            if any(w.items(owner) and w.is_made_by_hand(owner) for w in (self.old, self.new)):
+                found.add(owner)
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self._inside_new(e))
+
+    @cached_property
+    def _left(self) -> set[Entity]:
+        """The names that differ and stay as they are."""
+        taken = set(map(id, self.selection.taken()))
+        return {(d.module, d.qualname) for d in self.found if id(d) not in taken and d.form != "effect"}
 
     def _inside_new(self, entity: Entity) -> bool:
         """Whether the name is of a class that is itself new, gone, or another thing on one side."""
@@ -263,15 +290,11 @@ class Plan:
             if entity in self.names:
                 continue
             shown.add(entity)
-            count = max(len(one.before), len(one.after))
-            for index in range(count):
-                old = one.before[index] if index < len(one.before) else None
-                new = one.after[index] if index < len(one.after) else None
-                if old and new and old.normal == new.normal:
-                    continue
+            for old, new, index, count in one.pairs:
                 found.setdefault(one.module, []).append(self._function(one.qualname, old, new, index, count, entity))
+        left = self._left
         for entity in sorted({e for flow in self.flows for e in flow.defaults}):
-            if entity in shown or entity in self.names or self._inside_new(entity):
+            if entity in shown or entity in self.names or entity in left or self._inside_new(entity):
                 continue
             olds, news = self.old.items(entity), self.new.items(entity)
             if len(olds) != len(news) or not all(i.kind == "function" for i in [*olds, *news]):
@@ -338,12 +361,19 @@ class Plan:
                     action="build with the version of Python that the processes run",
                 )
             )
-        found += native_obstacles(self.before, self.after)
+        if self.only is None:
+            found += native_obstacles(self.before, self.after)
         for one in self.selection.taken():
             found += obstacles_of(one, self.old, self.new)
             if one.form == "effect":
                 world = self.old if one.kind == "removed" else self.new
-                found += effect_obstacle(one, world)
+                for item in [*one.before, *one.after]:
+                    if is_unaccounted(world, item):
+                        found += effect_obstacles(item, f"it is {one.kind}")
+        for flow in self.flows:
+            for item in flow.effects.values():
+                if is_unaccounted(flow.world, item):
+                    found += effect_obstacles(item, "what it uses changes")
         return tuple(dict.fromkeys(found))
 
     def entries(self) -> tuple[PlanEntry, ...]:

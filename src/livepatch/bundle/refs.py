@@ -24,7 +24,7 @@ NEVER = 99
 class Ref:
     """A chain of names.
 
-    `base` says where it begins: in the module (or class body), at the object that a method is called on (``self``), at
+    `base` says where it begins: in the module, in the body of the class (``scope``), at the object that a method is called on (``self``), at
     its class's bases (``super``), at the absolute name of a module (``abs``), or nowhere known (``object``).  `call`
     counts the calls of what the chain gives: one in ``f()``, two in ``f()()`` and ``@f()``.  `store` tells of a change in
     place: of what the chain gives (``item``), or of its last name (``attr``).  `level` is the number of functions around
@@ -33,7 +33,7 @@ class Ref:
 
     chain: tuple[str, ...]
     call: int = 0
-    base: Literal["", "self", "super", "abs", "object"] = ""
+    base: Literal["", "scope", "self", "super", "abs", "object"] = ""
     store: Literal["", "item", "attr"] = ""
     level: int = 0
 
@@ -59,6 +59,8 @@ def refs_of(item: Item) -> Refs:
     """Read what an item uses."""
     module = item.module
     reader = _Reader(module.name, module.is_package)
+    if item.scope:
+        reader.base = "scope"
     refs = Refs()
     node = item.node
     top = _Scope({}, frozenset())
@@ -97,6 +99,7 @@ class _Reader:
         self.is_package = is_package
         self.level = 0
         self.own: frozenset[str] = frozenset()
+        self.base: Literal["", "scope"] = ""
 
     def decorators(self, node: FunctionNode | ast.ClassDef, scope: _Scope, out: list[Ref]) -> None:
         for decorator in node.decorator_list:
@@ -111,11 +114,11 @@ class _Reader:
             self.expression(value, scope, out)
 
     def annotations(self, node: FunctionNode, scope: _Scope, out: list[Ref]) -> None:
-        for one in ast.walk(node):
-            for name in ("annotation", "returns"):
-                value = getattr(one, name, None)
-                if isinstance(value, ast.expr):
-                    self.expression(value, scope, out)
+        a = node.args
+        arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *(x for x in (a.vararg, a.kwarg) if x)]
+        for value in [*(x.annotation for x in arguments), node.returns]:
+            if value is not None:
+                self.expression(value, scope, out)
 
     def function(self, node: FunctionNode | ast.Lambda, scope: _Scope, out: list[Ref], *, method: bool = False) -> None:
         a = node.args
@@ -123,7 +126,8 @@ class _Reader:
         names = {x.arg for x in arguments}
         known = dict(scope.known)
         body: Sequence[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else node.body
-        outer, inner = _bound_in(body)
+        own = _own(body)
+        outer, inner = own.outer, own.bound
         names |= inner - outer
         for name in names | outer:
             known.pop(name, None)
@@ -132,13 +136,14 @@ class _Reader:
             if first and first[0].arg not in inner:
                 known[first[0].arg] = Ref((), base="self")
         local = _Scope(known, frozenset((scope.bound | names) - outer - known.keys()), frozenset(outer))
-        self._local_imports(body, local)
-        around, self.own = self.own, _called_names(body)
+        self._local_imports(own.imports, local)
+        around, self.own = self.own, _called_names(body) if own.nested else frozenset()
+        base, self.base = self.base, ""
         if isinstance(node, ast.Lambda):
             self.expression(node.body, local, out)
         else:
             self.statements(node.body, local, out)
-        self.own = around
+        self.own, self.base = around, base
 
     def later(self, node: FunctionNode | ast.Lambda, scope: _Scope, out: list[Ref]) -> None:
         """Read a function that runs when somebody calls it."""
@@ -148,8 +153,8 @@ class _Reader:
         self.function(node, scope, out)
         self.level -= deeper
 
-    def _local_imports(self, body: Iterable[ast.AST], scope: _Scope) -> None:
-        for one in _own_nodes(body):
+    def _local_imports(self, imports: Iterable[ast.AST], scope: _Scope) -> None:
+        for one in imports:
             if isinstance(one, ast.Import):
                 for alias in one.names:
                     whole = alias.name if alias.asname else alias.name.partition(".")[0]
@@ -167,6 +172,7 @@ class _Reader:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             self.decorators(node, scope, out)
             self.defaults(node, scope, out)
+            self.annotations(node, scope, out)
             self.later(node, scope, out)
         elif isinstance(node, ast.ClassDef):
             self.decorators(node, scope, out)
@@ -187,8 +193,9 @@ class _Reader:
         else:
             if isinstance(node, ast.AugAssign):
                 self._chain_or_less(node.target, scope, out)
-            for name, value in ast.iter_fields(node):
-                if name == "annotation":
+            for name in node._fields:
+                value = getattr(node, name, None)
+                if name == "annotation" or value is None:
                     continue
                 for one in value if isinstance(value, list) else [value]:
                     if isinstance(one, ast.AST):
@@ -213,9 +220,15 @@ class _Reader:
             inner = _Scope(known, scope.bound | names, scope.outer)
             for child in ast.iter_child_nodes(node):
                 self.expression(child, inner, out)
-        else:
-            for child in ast.iter_child_nodes(node):
-                self.expression(child, scope, out)
+        elif not isinstance(node, _LEAVES):
+            for name in node._fields:
+                value = getattr(node, name, None)
+                if isinstance(value, list):
+                    for one in value:
+                        if isinstance(one, ast.AST):
+                            self.expression(one, scope, out)
+                elif isinstance(value, ast.AST):
+                    self.expression(value, scope, out)
 
     def _arguments(self, node: ast.Call, scope: _Scope, out: list[Ref]) -> None:
         for argument in [*node.args, *(k.value for k in node.keywords)]:
@@ -277,7 +290,7 @@ class _Reader:
                     out.append(Ref((*known.chain, *names), call, known.base, store, self.level))
             elif one.id not in scope.bound:
                 if names or store != "item" or isinstance(node.ctx, ast.Load) or one.id in scope.outer:
-                    out.append(Ref((one.id, *names), call, "", store, self.level))
+                    out.append(Ref((one.id, *names), call, self.base, store, self.level))
             elif names:
                 out.append(Ref(tuple(names), call, "object", store, self.level))
             return
@@ -325,35 +338,54 @@ def _is_static(node: FunctionNode) -> bool:
     return any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)
 
 
-def _own_nodes(body: Iterable[ast.AST]) -> Iterable[ast.AST]:
-    """The nodes of a function's own scope: those of nested functions, classes and comprehensions not included."""
+@dataclass(slots=True)
+class _Own:
+    """What a function's own scope holds: those of nested functions, classes and comprehensions not included."""
+
+    outer: set[str] = field(default_factory=set)
+    bound: set[str] = field(default_factory=set)
+    imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
+    nested: bool = False
+
+
+def _own(body: Iterable[ast.AST]) -> _Own:
+    own = _Own()
     pending = list(body)
+    bound = own.bound
     while pending:
         node = pending.pop()
-        yield node
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+        kind = type(node)
+        if kind is ast.Name:
+            if type(node.ctx) is not ast.Load:  # type: ignore[attr-defined]
+                bound.add(node.id)  # type: ignore[attr-defined]
             continue
-        if isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
+        if kind in _LEAVES:
             continue
-        pending.extend(ast.iter_child_nodes(node))
+        if kind in _SCOPES:
+            own.nested = own.nested or kind in (ast.FunctionDef, ast.AsyncFunctionDef)
+            if kind not in _NAMELESS:
+                bound.add(node.name)  # type: ignore[attr-defined]
+            continue
+        if kind is ast.Global:
+            own.outer.update(node.names)  # type: ignore[attr-defined]
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            own.imports.append(node)
+            bound.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            bound.add(node.name)
+        elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+            bound.add(node.name)
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            bound.add(node.rest)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, list):
+                pending += [one for one in value if isinstance(one, ast.AST)]
+            elif isinstance(value, ast.AST):
+                pending.append(value)
+    return own
 
 
-def _bound_in(body: Iterable[ast.AST]) -> tuple[set[str], set[str]]:
-    """The names that a function's own scope declares global, and those that it binds."""
-    outer: set[str] = set()
-    bound: set[str] = set()
-    for node in _own_nodes(body):
-        match node:
-            case ast.Global(names=names):
-                outer.update(names)
-            case ast.Name(id=name, ctx=ast.Store() | ast.Del()):
-                bound.add(name)
-            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
-                bound.add(name)
-            case ast.Import(names=names) | ast.ImportFrom(names=names):
-                bound.update(alias.asname or alias.name.partition(".")[0] for alias in names)
-            case ast.ExceptHandler(name=str(name)):
-                bound.add(name)
-            case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
-                bound.add(name)
-    return outer, bound
+_NAMELESS = (ast.Lambda, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, *_NAMELESS)
+_LEAVES = (ast.Constant, ast.Load, ast.Store, ast.Del, ast.Pass, ast.alias)

@@ -27,6 +27,7 @@ class Selection:
         self._fresh = fresh
         self._verdicts: dict[int, tuple[Verdict, str]] = {}
         self._modules: dict[str, str] = {}
+        self._tops = {name.partition(".")[0] for name in new.names}
         self._by_entity: dict[Entity, list[Difference]] = {}
         for one in found:
             self._by_entity.setdefault((one.module, one.qualname), []).append(one)
@@ -40,6 +41,8 @@ class Selection:
                 if name in only:
                     self._modules[name] = "picked"
         self._close()
+        if only is None:
+            self._leave_unused()
 
     @property
     def whole(self) -> list[str]:
@@ -74,6 +77,29 @@ class Selection:
                 continue
             seen.add(id(item))
             pending += self._needs(item, why)
+
+    def _leave_unused(self) -> None:
+        """Leave out new imports from elsewhere that no taken code of the module looks at."""
+        used: dict[str, set[str]] = {}
+        for one in self.taken():
+            words = used.setdefault(one.module, set())
+            for item in one.after:
+                if item.kind != "import":
+                    words |= self._names_in(item)
+        for one in self.taken():
+            if one.what != "import" or one.kind != "added" or "." in one.qualname or one.qualname in used[one.module]:
+                continue
+            outside = all(i.imports[one.qualname].module.partition(".")[0] not in self._tops for i in one.after)
+            if outside:
+                self._verdicts[id(one)] = ("left-out", "an import that nothing that is taken uses")
+
+    def _names_in(self, item: Item) -> set[str]:
+        found = set(item.words)
+        if item.kind == "class":
+            for inner in item.module.items:
+                if inner.scope in item.binds:
+                    found |= inner.words
+        return found
 
     def _needs(self, item: Item, why: str) -> list[tuple[Item, str]]:
         found: list[tuple[Item, str]] = []

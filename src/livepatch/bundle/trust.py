@@ -6,13 +6,11 @@ import enum
 from types import ModuleType
 from typing import Final
 
-from livepatch import distribution
-from livepatch.compat.checks import version_findings
 from livepatch.errors import TrustError, spelled
 from livepatch.patch import Patch
 from livepatch.report import Finding, Report, by_weight
 
-__all__ = ["UNSIGNED", "Unsigned", "admit", "check_trust", "is_admitted", "targets", "unadmitted"]
+__all__ = ["UNSIGNED", "Unsigned", "check_trust", "is_admitted", "require_admitted", "targets", "unadmitted"]
 
 
 class Unsigned(enum.Enum):
@@ -48,7 +46,7 @@ def is_admitted(patch: Patch, trust: object) -> bool:
     return check_trust(trust) is UNSIGNED or origin.verified or origin.vouched
 
 
-def admit(patch: Patch, trust: object) -> None:
+def require_admitted(patch: Patch, trust: object) -> None:
     """Raise :class:`TrustError` unless the patch :func:`is_admitted`.  Nothing of it was compiled by then."""
     if not is_admitted(patch, trust):
         raise TrustError(
@@ -61,6 +59,10 @@ def admit(patch: Patch, trust: object) -> None:
 
 def unadmitted(patch: Patch, modules: dict[str, ModuleType]) -> Report:
     """The report on a patch that is not admitted: that, and what its metadata alone tell."""
+    # A command that only shows a file needs nothing of what changes a process.
+    from livepatch import distribution
+    from livepatch.compat.checks import version_findings
+
     finding = Finding(
         code="unverified",
         severity="error",

@@ -44,7 +44,7 @@ class World:
         self._call_effects: dict[tuple[Entity, int], frozenset[Entity]] = {}
         self._self_changes: dict[Entity, bool] = {}
         self._mros: dict[Entity, list[Entity]] = {}
-        self._traces: dict[tuple[str, str, str, tuple[str, ...]], Trace] = {}
+        self._traces: dict[tuple[str, str, str, tuple[str, ...], int], Trace] = {}
 
     def module(self, name: str) -> Module | None:
         """A module of the tree, parsed."""
@@ -72,16 +72,18 @@ class World:
 
     def follow(self, ref: Ref, item: Item) -> Trace:
         """Where a chain of names in an item leads."""
-        key = (item.module.name, item.scope, ref.base, ref.chain)
+        line = item.line if ref.base == "scope" else 0
+        key = (item.module.name, item.scope, ref.base, ref.chain, line)
         found = self._traces.get(key)
         if found is None:
-            found = self._traces[key] = self.trace(ref, item.module.name, item.scope)
+            found = self._traces[key] = self.trace(ref, item.module.name, item.scope, line=line)
         return found
 
-    def trace(self, ref: Ref, module: str, scope: str, self_class: Entity | None = None) -> Trace:
+    def trace(self, ref: Ref, module: str, scope: str, self_class: Entity | None = None, line: int = 0) -> Trace:
         """Where a chain of names leads that stands in a class (`scope`) or at the top of a module.
 
-        `self_class` is the class of the object on which a method is called, where it is known better.
+        `self_class` is the class of the object on which a method is called, where it is known better.  Of the names in
+        the body of a class, those count that are bound above `line`.
         """
         trace = Trace()
         if ref.base == "self" or ref.base == "super":
@@ -102,7 +104,8 @@ class World:
         own = self.module(module)
         if own is None:
             return trace
-        if scope and f"{scope}.{first}" in own.by_name:
+        inner = own.by_name.get(f"{scope}.{first}", []) if ref.base == "scope" else []
+        if any(item.line < line for item in inner):
             self._bound(trace, module, f"{scope}.{first}")
         else:
             self._global(trace, module, first)
@@ -252,6 +255,12 @@ class World:
                             found.append(trace.end)
         return found
 
+    def is_made_by_hand(self, entity: Entity) -> bool:
+        """Whether a metaclass or base of the tree looks at the class when it is made."""
+        hook = self.member(entity, "__init_subclass__")
+        own = (entity[0], f"{entity[1]}.__init_subclass__")
+        return bool(hook and hook != own) or any(m != entity for m in self.metaclasses(entity))
+
     # Effects
 
     def effects(self, item: Item) -> frozenset[Entity]:
@@ -271,17 +280,17 @@ class World:
                 continue
             trace = self.follow(ref, item)
             if ref.store == "attr":
-                if ref.base == "":
+                if ref.base in ("", "scope"):
                     found |= self._attribute(ref, item)
             elif ref.store == "item":
-                if trace.holder and (ref.base in ("", "abs")):
+                if trace.holder and ref.base in ("", "scope", "abs"):
                     found.add(trace.holder)
             elif ref.call and depth < 12:
                 found |= self._by_call(trace, ref.call, depth)
         return found
 
     def _attribute(self, ref: Ref, item: Item) -> set[Entity]:
-        trace = self.follow(Ref(ref.chain[:-1]), item) if len(ref.chain) > 1 else Trace()
+        trace = self.follow(Ref(ref.chain[:-1], base=ref.base), item) if len(ref.chain) > 1 else Trace()
         if trace.kind in ("class", "module"):
             module, qualname = trace.end
             return {(module, f"{qualname}.{ref.chain[-1]}" if qualname else ref.chain[-1])}
@@ -334,11 +343,20 @@ class World:
 
     def heirs(self, owners: set[Entity]) -> set[Entity]:
         """The classes in the parsed modules that have one of `owners` among their bases."""
-        if not owners:
-            return set()
+        owners = {o for o in owners if self.items(o)}
         found = set()
-        for module in self.parsed():
-            for one in module.class_names:
-                if not owners.isdisjoint(self.mro((module.name, one))[1:]):
-                    found.add((module.name, one))
+        words = {q.rpartition(".")[2] for _, q in owners}
+        grown = bool(owners)
+        while grown:
+            grown = False
+            for module in self.parsed():
+                if module.words.isdisjoint(words):
+                    continue
+                for name in module.class_names:
+                    one = (module.name, name)
+                    if one not in found and not owners.isdisjoint(self.mro(one)[1:]):
+                        found.add(one)
+                        if name not in words:
+                            words.add(name.rpartition(".")[2])
+                            grown = True
         return found

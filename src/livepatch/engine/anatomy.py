@@ -224,6 +224,7 @@ _PARTS: dict[type, Callable[[Any], Parts]] = {
     functools.partial: _partial,
     MethodType: _method,
     types.BuiltinMethodType: _native_method,
+    type(re.compile("").sub): _native_method,
     functools._lru_cache_wrapper: _cached,
     CellType: _cell,
     types.MappingProxyType: _view,

@@ -56,12 +56,15 @@ def follow(writes: Iterable[Write], *stacks: Stack, known: Container[int] = ()) 
     held: Counter[int] = Counter()
     spaces = []
     for write, after in paced(changes):
+        owner = write.slot.owner
+        if owner is None:
+            continue  # a closure that has been dropped meanwhile
         makers = versions_of(write, stacks)
         original = next((s.originals[write.slot] for s in stacks if write.slot in s.originals), write.before)
         held.update(id(nested) for maker in (*makers, after) for nested in nested_codes(maker))
         for maker in makers:
             pairs.update((id(pair[0]), pair) for pair in _pairs(maker, after, keep_equal=maker is original))
-        spaces.append(cast("FunctionType", write.slot.owner).__globals__)
+        spaces.append(cast("FunctionType", owner).__globals__)
     if not pairs:
         return Followers((), (), None)
     constants = [pair[0] for pair in pairs.values()]

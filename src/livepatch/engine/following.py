@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
@@ -15,7 +16,7 @@ from livepatch.engine.anatomy import PLAIN, attributes_of, cell_content, members
 from livepatch.engine.bases import refuses_bases
 from livepatch.engine.code import same_code
 from livepatch.engine.functions import code_of
-from livepatch.engine.graph import Comparison, Difference, Sides, Table, shown, shown_key, table, unmangled
+from livepatch.engine.graph import Comparison, Difference, Sides, Table, computed_since, shown, shown_key, table, unmangled
 from livepatch.engine.namespaces import is_a, is_class, is_function
 from livepatch.engine.places import (
     contents_of,
@@ -170,9 +171,30 @@ class Follower:
             {name: value for name, value in attributes_of(each).items() if name not in (dict_of(each) or {})}
             for each in (live, before, after)
         ]
+        self._forget(live, slotted, path)
         self._attributes(live, slotted, path)
         if own[0] is not None and own[1] is not None and own[2] is not None:
+            self._forget(live, own, path)
             self._attributes(live, own, path)
+
+    def _forget(self, live: object, spaces: list[Any], path: str) -> None:
+        """What an object has computed since may come from what changes in it: let it compute that anew, or refuse.
+
+        An answer that a cached property keeps is dropped, and a plain value in the place of a mark gives way to it.
+        """
+        mine, was, shall = spaces
+        for name, value in mine.items():
+            label = f"{path}.{name}"
+            slot = replace(slot_of(live, name, label), kept=True)
+            if name not in was and name not in shall:
+                if not _is_kept_answer(type(live), name):
+                    raise _differs(label, Difference("", shown(value), "nothing"))
+                self._write(slot, ABSENT, ABSENT, label)
+            elif name in was and name in shall and self.same(was[name], shall[name]):
+                if was[name] is not value and computed_since(value, was[name]):
+                    self._write(slot, self._relink(shall[name], label), shall[name], label)
+                else:
+                    self._must_correspond(value, was[name], label)
 
     def _attributes(self, live: object, spaces: list[Any], path: str) -> None:
         mine, was, shall = spaces
@@ -405,6 +427,15 @@ class Follower:
             self._must_correspond_items(mine, was, path)
             items = self._aligned(mine, was, shall, path)
         return tuple(items) if type(live) is tuple else tuple.__new__(type(live), items)
+
+
+def _is_kept_answer(kind: type, name: str) -> bool:
+    """Whether an attribute of an object is what a descriptor of its class, such as a cached property, keeps there."""
+    for base in kind.__mro__:
+        if name in members_of(base):
+            descriptor = type(members_of(base)[name])
+            return hasattr(descriptor, "__get__") and not hasattr(descriptor, "__set__")
+    return False
 
 
 _AHEAD = 50  # items among which one that has moved is looked for

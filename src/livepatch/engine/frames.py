@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from livepatch.engine import frozen
 from livepatch.engine.endless import Waiting
-from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stacks, reachable
+from livepatch.engine.heap import hidden_from_the_heap_walk
 from livepatch.engine.pace import breathe
 from livepatch.engine.stacks import visit_frames
 from livepatch.engine.tasks import (
@@ -122,8 +123,12 @@ _AT_ONCE = 16  # targets of one walk
 def _in_the_heap(codes: Collection[CodeType], wanted: Collection[int]) -> Iterator[object]:
     """What is suspendable and has one of `codes`; and tasks that only the heap knows."""
     types = {id(kind): kind for kind in task_types()}
+    known = frozen.known()
+    no_more = False
     # All objects are never listed: a tuple that another thread is still making must not get a second holder.
     targets: list[object] = [*codes, *types.values()]
+    if known is not None:
+        targets.append(known.sign)
     # A walk compares every reference with every target, so many targets are several walks, with a breath between.
     for first in range(0, len(targets), _AT_ONCE):
         breathe(now=True)
@@ -133,11 +138,16 @@ def _in_the_heap(codes: Collection[CodeType], wanted: Collection[int]) -> Iterat
                     yield item
             elif id(type(item)) in types:
                 yield item
+            elif known is not None and item is known.holder:
+                no_more = True
     if hidden_from_the_heap_walk():
-        known = [whose.item for whose in asyncio_tasks().values()]
-        for reached in reachable(sys.modules, *known, *locals_on_the_stacks()):
-            if is_suspendable(reached) and id(code_of(reached)) in wanted:
-                yield reached
+        if not no_more:
+            frozen.find()
+        known = frozen.known()
+        assert known is not None
+        for suspended in known.alive():
+            if id(code_of(suspended)) in wanted:
+                yield suspended
 
 
 @dataclass(slots=True)

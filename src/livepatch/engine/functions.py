@@ -8,7 +8,6 @@ code is put where a compiled ``def`` has its own, and that ``def`` is run.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
@@ -17,8 +16,9 @@ __all__ = ["code_of", "is_own", "make_function", "own", "stand_for", "standing",
 # What our bodies call: alive under a target's name and module, and no function of the program.
 _own: weakref.WeakSet[FunctionType] = weakref.WeakSet()
 
-# Bodies that choose between sides, by id, each with the code that the function has as far as anybody is told.
-_standing: dict[int, tuple[CodeType, CodeType]] = {}
+# Bodies that choose between sides, by id, each with the code that the function has as far as anybody is told.  A body
+# that was built for a switch that then failed is held by nobody, so it must not be held here either.
+_standing: dict[int, tuple[weakref.ref[CodeType], CodeType]] = {}
 
 
 def own(function: FunctionType) -> None:
@@ -33,29 +33,33 @@ def is_own(function: FunctionType) -> bool:
 
 def stand_for(body: CodeType, code: CodeType | None) -> None:
     """Let a body that chooses count as `code`; ``None``: it is out of use."""
+    key = id(body)
     if code is None:
-        _standing.pop(id(body), None)
+        _standing.pop(key, None)
     else:
-        _standing[id(body)] = body, code
+        _standing[key] = weakref.ref(body, lambda gone: _forget(key, gone)), code
+
+
+def _forget(key: int, body: weakref.ref[CodeType]) -> None:
+    if key in _standing and _standing[key][0] is body:
+        del _standing[key]
 
 
 def stands(code: object) -> bool:
     """Whether it is a body that chooses between sides."""
     known = _standing.get(id(code))
-    return known is not None and known[0] is code
+    return known is not None and known[0]() is code
 
 
-def standing() -> Iterator[CodeType]:
+def standing() -> list[CodeType]:
     """Every code object that is referred to here, once for each reference."""
-    for body, code in list(_standing.values()):
-        yield body
-        yield code
+    return [code for _, code in list(_standing.values())]
 
 
 def code_of(function: FunctionType) -> CodeType:
     """The code that a function has, seen through a body that chooses between sides."""
     code = function.__code__
-    while (known := _standing.get(id(code))) is not None and known[0] is code:
+    while (known := _standing.get(id(code))) is not None and known[0]() is code:
         code = known[1]
     return code
 

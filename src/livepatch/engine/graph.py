@@ -33,7 +33,7 @@ from livepatch.engine.places import dict_of, items_of
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import spelled
 
-__all__ = ["Comparison", "Difference", "ModuleSides", "Sides", "Table", "shown", "shown_key", "table", "unmangled"]
+__all__ = ["Comparison", "Difference", "ModuleSides", "Sides", "Table", "computed_since", "shown", "shown_key", "table", "unmangled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,9 +317,11 @@ class Comparison:
         return mine == id(other) and its == id(one)
 
     def _attributes(self, one: object, other: object, path: str) -> bool:
-        return self._dicts(
-            attributes_of(one).items(), attributes_of(other).items(), path, form="{path}.{key}", ordered=False
-        )
+        mine, its = attributes_of(one), attributes_of(other)
+        if self._live:
+            since = {name for name in its if name in mine and computed_since(mine[name], its[name])}
+            mine, its = ({name: each[name] for name in each if name not in since} for each in (mine, its))
+        return self._dicts(mine.items(), its.items(), path, form="{path}.{key}", ordered=False)
 
     def _contents(self, one: Any, other: Any, path: str) -> bool:
         if is_a(one, dict):
@@ -366,6 +368,11 @@ class Comparison:
         if its.keys() - mine.keys() or (mine.keys() - its.keys() and not (self._more and more)):
             return self._differ(path, f"other members ({len(one)})", f"these {len(other)}")
         return True
+
+
+def computed_since(live: object, before: object) -> bool:
+    """Whether a live object has put a value in the place of a bare ``object()``, a mark for "not computed yet"."""
+    return type(before) is object and type(live) is not object
 
 
 Table = dict[object, tuple[Any, Any]]

@@ -112,13 +112,13 @@ def referrers(*targets: object, needed: bool = True) -> list[Any]:
         if walks.most is not None and estimate > walks.most:
             raise PauseTooLongError(estimate, walks.most)
     breathe(now=True)
-    begun = time.perf_counter()
+    begun, worked = time.perf_counter(), time.thread_time()
     found = gc.get_referrers(*targets)
-    taken = time.perf_counter() - begun
+    taken, worked = time.perf_counter() - begun, time.thread_time() - worked
     breathe(now=True)
     walks.taken += taken
-    # The average of what was known and what was seen: one walk may have been interrupted by the system.
-    _pace[0] *= (1 + min(taken / estimate, 4.0)) / 2
+    # The average of what was known and what was seen, in processor time: a busy machine makes no heap larger.
+    _pace[0] *= (1 + min(worked / estimate, 4.0)) / 2
     return [holder for holder in found if holder is not targets]
 
 
@@ -166,23 +166,14 @@ def locals_on_the_stacks() -> list[object]:
     return held
 
 
-def instances_of(codes: list[CodeType], spaces: Iterable[dict[str, Any]], *, frozen: bool = True) -> list[FunctionType]:
-    """All live functions that have one of these code objects.  Walks the whole heap.
+def instances_of(codes: list[CodeType], spaces: Iterable[dict[str, Any]]) -> list[FunctionType]:
+    """All live functions that have one of these code objects, but for frozen ones.  Walks the whole heap.
 
     The search compares every reference with every argument, so for many codes it looks for the functions whose globals
     are one of the few `spaces` instead.  Objects are never listed without an argument: a tuple that another thread is
-    still making must not get a second holder.  With `frozen`, what ``gc.freeze()`` hides is looked for too.
+    still making must not get a second holder.
     """
     wanted = {id(code) for code in codes}
     homes = list({id(space): space for space in spaces}.values())
     candidates = referrers(*codes) if len(codes) <= max(3, len(homes)) else referrers(*homes)
-    found = [item for item in paced(candidates) if type(item) is FunctionType and id(item.__code__) in wanted]
-    if frozen and hidden_from_the_heap_walk():
-        seen = {id(function) for function in found}
-        roots = [sys.modules, *locals_on_the_stacks()]
-        found += [
-            item
-            for item in paced(reachable(*roots))
-            if is_function(item) and id(item.__code__) in wanted and id(item) not in seen
-        ]
-    return found
+    return [item for item in paced(candidates) if type(item) is FunctionType and id(item.__code__) in wanted]

@@ -2,20 +2,37 @@
 
 A thread that computes gives way only after the interpreter's switch interval (5 ms), and every other thread stands
 still until then.  So whatever takes longer than a step breathes on its way.
+
+Breathing alone is not enough beside a thread that serves requests: it lets go of the interpreter at each system call,
+and would wait for a step each time.  So while others work, a courteous thread rests many times as long as it works.
 """
 
 from __future__ import annotations
 
+import sys
+import threading
 import time
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
-__all__ = ["breathe", "paced"]
+__all__ = ["breathe", "courteous", "others_work", "paced"]
 
 T = TypeVar("T")
 
 STEP = 0.0004
 """Seconds of work between two breaths.  One step more may begin before the next look at the clock."""
+
+REST = 20.0
+"""Seconds of rest for each second of work, while other threads have work to do."""
+
+# What is rested in one piece of work altogether stays below so many seconds: the more it was, the shorter the rest.
+_MOST = 4.0
+_LONGEST = 0.05  # the longest single rest, in seconds: after a step that could not be split
+_SHORTER = 0.5  # of a step, while others have work to do: the time for which one of their system calls is delayed
+
+# Others have work to do if they use so great a share of one processor in the time of a breath.
+_BUSY = 0.05
 
 # Long enough that the waiting thread has the lock before this one asks for it again; a sleep of 0 may be over by then.
 _NAP = 1e-6
@@ -24,15 +41,83 @@ _clock = time.perf_counter
 _last = [0.0]
 
 
+class _Courtesy(threading.local):
+    """Whether this thread rests while others work, and what it knows of them."""
+
+    resting = False
+    rested = 0.0
+    worked = 0.0
+    """The thread's own processor time at the end of its last breath."""
+    beside = False
+    """Whether others had work to do in its last breath."""
+
+
+_mine = _Courtesy()
+
+
+@contextmanager
+def courteous() -> Iterator[None]:
+    """Let this thread rest at its breaths inside, for as long as others have work to do; some seconds at most.
+
+    Not where it runs an event loop: what waits for that would wait for the rests as well.
+    """
+    if _mine.resting or not REST or _runs_a_loop():
+        yield
+        return
+    _mine.resting, _mine.rested, _mine.worked, _mine.beside = True, 0.0, time.thread_time(), False
+    try:
+        yield
+    finally:
+        _mine.resting = _mine.beside = False
+
+
 def breathe(*, now: bool = False) -> None:
     """Let other threads run, if the last breath was a step ago; otherwise cheap enough for every turn of a loop.
 
     `now` is for before and after what cannot be done in small steps.  One clock serves all threads: a thread can only
     have had the interpreter since the last breath of any.
     """
-    if now or _clock() - _last[0] >= STEP:
-        time.sleep(_NAP)
+    passed = _clock() - _last[0]
+    if now or passed >= STEP or (_mine.beside and passed >= STEP * _SHORTER):
+        if _mine.resting:
+            _rest(passed)
+        else:
+            time.sleep(_NAP)
         _last[0] = _clock()
+
+
+def others_work() -> bool:
+    """Whether, as far as a courteous thread has seen at its last breath, others have work to do."""
+    return _mine.beside
+
+
+def _rest(passed: float) -> None:
+    worked, others = _processor_times()
+    begun = time.perf_counter()
+    nap = _NAP
+    if _mine.beside:
+        # What this thread was interrupted for in its step was no work of its own; nor what it did before all this.
+        step = min(worked - _mine.worked, passed)
+        nap = max(nap, min(step * REST * (1 - _mine.rested / _MOST), _LONGEST))
+    time.sleep(nap)
+    took = time.perf_counter() - begun
+    _mine.rested += nap if nap > _NAP else 0.0
+    _mine.worked, others_now = _processor_times()
+    _mine.beside = others_now - others > took * _BUSY
+
+
+def _processor_times() -> tuple[float, float]:
+    """The processor time that this thread has used, and the other threads of the process together; in seconds."""
+    mine = time.thread_time()
+    return mine, time.process_time() - mine
+
+
+def _runs_a_loop() -> bool:
+    asyncio: Any = sys.modules.get("asyncio.events")
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # for the authors of loops
+        return True
+    in_trio_run: Any = getattr(sys.modules.get("trio.lowlevel"), "in_trio_run", None)
+    return in_trio_run is not None and bool(in_trio_run())
 
 
 def paced(items: Iterable[T]) -> Iterator[T]:

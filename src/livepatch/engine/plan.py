@@ -78,21 +78,7 @@ def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
         for layer in new.layers
         if layer.decides_by_call
     }
-    choices: dict[tuple[object, Choice], Chosen] = {}
-    writes, foreign = [], []
-    for write in difference(state.stack, new):
-        if write.slot.owner is None:
-            continue
-        breathe()
-        before = _concrete(write.slot, write.before, state.choices)
-        if isinstance(write.after, Choice):
-            _choose(write.slot, write.after, choosers, choices)
-        after = _concrete(write.slot, write.after, choices)
-        if value_of(write.slot) is before:
-            if before is not after:
-                writes.append(Write(write.slot, before, after))
-        elif value_of(write.slot) is not after:
-            foreign.append(Foreign(write.slot, before, value_of(write.slot)))
+    writes, foreign, choices = _stores(state, new, choosers)
     # Closures are made on one side or the other while calls decide, and stay as they were made.
     followed = [w for w in writes if not any(w.after is each.dispatch.code for each in choices.values())]
     known = {slot.owner_id for stack in (state.stack, new) for slot in stack.originals if slot.name == SIDE[0]}
@@ -111,6 +97,32 @@ def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
         choosers,
         {**still, **choices},
     )
+
+
+def _stores(
+    state: State, new: Stack, choosers: Mapping[str, Chooser]
+) -> tuple[list[Write], list[Foreign], dict[tuple[object, Choice], Chosen]]:
+    """What is to be stored where the stacks differ, what others have stored there, and the bodies that choose."""
+    # A function of its own: a variable that still holds the last code would pass for a holder that is to be looked for.
+    choices: dict[tuple[object, Choice], Chosen] = {}
+    writes: list[Write] = []
+    foreign: list[Foreign] = []
+    for write in difference(state.stack, new):
+        if write.slot.owner is None:
+            continue
+        breathe()
+        before = _concrete(write.slot, write.before, state.choices)
+        if isinstance(write.after, Choice):
+            _choose(write.slot, write.after, choosers, choices)
+        after = _concrete(write.slot, write.after, choices)
+        if value_of(write.slot) is before:
+            if before is not after:
+                writes.append(Write(write.slot, before, after))
+        elif write.slot.kept:
+            writes.append(Write(write.slot, value_of(write.slot), after))
+        elif value_of(write.slot) is not after:
+            foreign.append(Foreign(write.slot, before, value_of(write.slot)))
+    return writes, foreign, choices
 
 
 def _choose(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import gc
+import re
 import sys
 import types
 import weakref
@@ -359,6 +360,7 @@ REBUILT: dict[type, Callable[[Any, list[Any]], object]] = {
     functools.partial: lambda _, parts: functools.partial(parts[0], *parts[1], **parts[2]),
     MethodType: lambda _, parts: MethodType(*parts),
     types.BuiltinMethodType: _native_method,
+    type(re.compile("").sub): _native_method,
     functools._lru_cache_wrapper: _cached,
     types.MappingProxyType: lambda _, parts: types.MappingProxyType(parts[0]),
     weakref.ref: lambda _, parts: weakref.ref(parts[0], parts[1]),

@@ -132,15 +132,6 @@ class _Edits:
         brought = {edit.module: new_module(edit, self.modules) for edit in runs if edit.whole is not None}
         for name, module in brought.items():
             after.add_module(name, new_module_like(module))
-        live = {**self.modules, **brought}
-        sides = Sides(
-            [
-                ModuleSides(name, vars(live[name]), vars(before.modules.get(name, module)), vars(module))
-                for name, module in after.modules.items()
-            ],
-            names=[f"{edit.module}:{name.qualname}" for edit in edits for name in edit.names],
-            elsewhere=[f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after],
-        )
         try:
             for edit in runs:
                 if edit.whole is None:
@@ -148,6 +139,15 @@ class _Edits:
                     after.run(edit.module, _with_new_functions(edit))
                 else:
                     after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
+            live = {**self.modules, **brought}
+            sides = Sides(
+                [
+                    ModuleSides(name, vars(live[name]), vars(before.modules.get(name, module)), vars(module))
+                    for name, module in after.modules.items()
+                ],
+                names=[f"{edit.module}:{name.qualname}" for edit in edits for name in edit.names],
+                elsewhere=[f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after],
+            )
             made = Computed(self.patch_id, self.modules, (before, after), sides, self.out)
             for edit in edits:
                 if edit.whole is not None:

@@ -69,6 +69,7 @@ class Slot:
     `reference` gives the owner.  It is a weak one where such objects have one: a closure that nobody needs any more may
     go while a patch is applied to it.  What cannot be referred to weakly (a dict, a list, a cell) is held.
     `key` is what an item or member is found by; `name` then only tells it apart, and is no attribute.
+    A `kept` one holds what the program has computed and keeps: whatever that is by now, a switch puts its own in place.
     """
 
     reference: Callable[[], object | None]
@@ -77,6 +78,7 @@ class Slot:
     name: str
     label: str = field(default="")
     key: object = None
+    kept: bool = False
 
     @property
     def owner(self) -> object | None:

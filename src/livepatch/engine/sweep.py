@@ -14,15 +14,24 @@ from dataclasses import dataclass, field
 from types import CodeType, CoroutineType, FrameType, FunctionType, ModuleType
 from typing import Any
 
+from livepatch.engine import frozen
 from livepatch.engine.code import kind_of
 from livepatch.engine.functions import code_of, is_own
-from livepatch.engine.heap import PauseTooLongError, Walks, bounded, instances_of, is_unnoticed, referrers
+from livepatch.engine.heap import (
+    PauseTooLongError,
+    Walks,
+    bounded,
+    hidden_from_the_heap_walk,
+    instances_of,
+    is_unnoticed,
+    referrers,
+)
 from livepatch.engine.namespaces import bindings, functions_behind, is_function
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.stacks import visit_frames
 from livepatch.engine.tasks import delegate_of
 
-__all__ = ["CallSite", "Swept", "instances_of", "sweep"]
+__all__ = ["CallSite", "Swept", "sweep"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,7 +260,10 @@ def _walk_if_needed(
     if not functions and not places:
         return
     unexplained = [*(f.__code__ for f in functions), *(constants[i] for i in places)]
-    for function in instances_of(unexplained, homes, frozen=not passing):
+    instances = instances_of(unexplained, homes)
+    if not passing and hidden_from_the_heap_walk():
+        instances += frozen.find(unexplained)
+    for function in instances:
         if not is_own(function):
             _add(found.copies, id(code_of(function)), function)
 

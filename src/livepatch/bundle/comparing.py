@@ -1,0 +1,245 @@
+"""Do the sources in a tree have the code that a patch was made for?  Told from syntax trees; nothing is run."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import itertools
+import tokenize
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from io import BytesIO
+from typing import Protocol
+
+from livepatch.bundle.trust import targets
+from livepatch.compat.checks import Distribution, version_findings
+from livepatch.edits import FunctionEdit, ModuleEdit, Statement
+from livepatch.errors import counted, spelled
+from livepatch.patch import Patch
+from livepatch.report import Finding, Report, by_weight
+
+__all__ = ["Sources", "compare"]
+
+_REBUILD = "build the patch from the sources that run, or take the one made for them"
+
+
+class Sources(Protocol):
+    """The files of one package: their bytes by path, the path of each module, and the version, where it is known."""
+
+    @property
+    def version(self) -> str | None: ...  # noqa: D102
+    @property
+    def sources(self) -> Mapping[str, bytes]: ...  # noqa: D102
+    @property
+    def modules(self) -> Mapping[str, str]: ...  # noqa: D102
+
+
+def compare(patch: Patch, tree: Sources) -> Report:
+    """Whether each before side of the patch is what the tree's files give, and its version one that it is for."""
+    findings: list[Finding] = []
+    if tree.version is None:
+        findings.append(
+            Finding(
+                code="version-unknown",
+                severity="warning",
+                target=patch.package,
+                found="no metadata that tell the version",
+                expected=f"{patch.package} {patch.versions}",
+                action="compare the version yourself, or check a folder that pip has installed into",
+            )
+        )
+    else:
+        findings += version_findings(patch.package, patch.versions, Distribution(installed=tree.version))
+    for edit in patch.edits:
+        try:
+            findings += _module(edit, tree)
+        except RecursionError:  # parsing may succeed where walking the tree does not
+            findings.append(_unreadable(edit.module, "an expression that nests too deeply"))
+    findings += [
+        Finding(
+            code=obstacle.code,
+            severity="warning",
+            target=obstacle.target,
+            found=obstacle.found,
+            expected=obstacle.expected,
+            action=f"{obstacle.action} (it refuses the patch in a process that has imported the module)",
+        )
+        for obstacle in patch.obstacles
+    ]
+    return Report(
+        patch_id=patch.id,
+        package=patch.package,
+        versions=patch.versions,
+        targets=targets(patch),
+        findings=by_weight(findings),
+    )
+
+
+def _module(edit: ModuleEdit, tree: Sources) -> Iterator[Finding]:
+    path = tree.modules.get(edit.module)
+    if edit.whole is not None:
+        if path is not None:
+            yield _differs(edit.module, f"the module, in {path}", "no such module: the patch brings it")
+        return
+    if path is None:
+        yield Finding(
+            code="file-missing",
+            severity="error",
+            target=edit.module,
+            found=f"no file of the module {edit.module}",
+            expected=f"{edit.path}, or where else the module lies",
+            action="name the tree or the target folder in which the package lies",
+        )
+        return
+    parsed = _parsed(tree.sources[path])
+    if isinstance(parsed, str):
+        yield _unreadable(edit.module, f"{path}: {parsed}")
+        return
+    file = _File(path, parsed)
+    for function in edit.functions:
+        yield from _function(f"{edit.module}:{function.qualname}", function, file)
+    for name in edit.names:
+        target = f"{edit.module}:{name.qualname}"
+        if name.kind == "added" and name.qualname in file.bound:
+            yield _differs(target, f"the name, in line {file.bound[name.qualname]} of {path}", "a name that is new")
+    for statement in edit.before.program:
+        yield from _statement(edit.module, statement, file)
+    missing = [line for line in edit.before.imports if not _imports(line) <= file.imports]
+    if missing:
+        others = f" and {counted(len(missing) - 1, 'other')}" if len(missing) > 1 else ""
+        yield _differs(edit.module, f"{path} without {spelled(missing[0])}{others}", "the imports of the before side")
+
+
+def _differs(target: str, found: str, expected: str) -> Finding:
+    return Finding(
+        code="before-differs", severity="error", target=target, found=found, expected=expected, action=_REBUILD
+    )
+
+
+def _unreadable(target: str, found: str) -> Finding:
+    return Finding(
+        code="source-unreadable",
+        severity="error",
+        target=target,
+        found=found,
+        expected="Python that this interpreter can parse",
+        action="check with the Python version that the package is for",
+    )
+
+
+class _File:
+    """A parsed file: its functions by qualified name, its statements by scope, what it imports and binds."""
+
+    def __init__(self, path: str, tree: ast.Module) -> None:
+        self.path = path
+        self.functions: dict[str, list[ast.stmt]] = {}
+        self.statements: dict[str, list[ast.stmt]] = {}
+        self.imports: set[tuple[str, ...]] = set()
+        self.bound: dict[str, int] = {}
+        self._read("", tree.body)
+
+    def _read(self, scope: str, body: Iterable[ast.stmt]) -> None:
+        prefix = f"{scope}." if scope else ""
+        for node in body:
+            self.statements.setdefault(scope, []).append(node)
+            match node:
+                case ast.FunctionDef() | ast.AsyncFunctionDef():
+                    self.functions.setdefault(prefix + node.name, []).append(node)
+                    self.bound.setdefault(prefix + node.name, node.lineno)
+                case ast.ClassDef():
+                    self.bound.setdefault(prefix + node.name, node.lineno)
+                    self._read(prefix + node.name, node.body)
+                case ast.Import() | ast.ImportFrom():
+                    self.imports |= _names(node)
+                case _:
+                    for name in _stored(node):
+                        self.bound.setdefault(prefix + name, node.lineno)
+                    for inner in _bodies(node):
+                        self._read(scope, inner)
+
+
+def _bodies(node: ast.AST) -> Iterator[list[ast.stmt]]:
+    """The blocks of a compound statement."""
+    for field in ("body", "orelse", "finalbody"):
+        yield getattr(node, field, [])
+    for part in (*getattr(node, "handlers", ()), *getattr(node, "cases", ())):
+        yield part.body
+
+
+def _stored(node: ast.stmt) -> Iterator[str]:
+    """The names that a simple statement binds."""
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+            yield from (each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+
+
+def _names(node: ast.Import | ast.ImportFrom) -> set[tuple[str, ...]]:
+    """What an import statement binds, one row a name, however the statement is laid out."""
+    origin = ("from", "." * node.level + (node.module or "")) if isinstance(node, ast.ImportFrom) else ()
+    return {(*origin, alias.name, alias.asname or "") for alias in node.names}
+
+
+def _imports(line: str) -> set[tuple[str, ...]]:
+    parsed = _parsed(line.encode())
+    nodes = parsed.body if isinstance(parsed, ast.Module) else ()
+    rows = [_names(node) for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom))]
+    return set().union(*rows) or {(line,)}  # what is no import is in no file
+
+
+def _function(target: str, edit: FunctionEdit, file: _File) -> Iterator[Finding]:
+    live = file.functions.get(edit.qualname, [])
+    if edit.before is None:
+        # Another accessor or variant of the name may well be there before.
+        if live and not edit.accessor and edit.count == 1:
+            yield _differs(target, f"a function in line {live[0].lineno} of {file.path}", "none: the patch brings it")
+        return
+    yield from _same(target, edit.before.source, live, file.path, "function")
+
+
+def _statement(module: str, statement: Statement, file: _File) -> Iterator[Finding]:
+    live = file.statements.get(statement.scope, [])
+    target = f"{module}:{statement.scope}" if statement.scope else module
+    yield from _same(target, statement.text.source, live, file.path, "statement")
+
+
+def _same(target: str, source: str, live: list[ast.stmt], path: str, what: str) -> Iterator[Finding]:
+    """The text must be one of the live nodes."""
+    parsed = _parsed(source.encode())
+    if isinstance(parsed, str) or len(parsed.body) != 1:
+        problem = parsed if isinstance(parsed, str) else counted(len(parsed.body), "statement")
+        yield _unreadable(target, f"a before side of the patch: {problem}")
+        return
+    (wanted,) = parsed.body
+    alike = [node for node in live if type(node) is type(wanted)]
+    text = ast.dump(wanted)
+    if any(ast.dump(node) == text for node in alike):
+        return
+    named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    if isinstance(wanted, named):
+        alike = [node for node in alike if isinstance(node, named) and node.name == wanted.name]
+    if not alike or not isinstance(wanted, named):
+        first = source.strip().partition("\n")[0]
+        yield _differs(target, f"no such {what} in {path}", spelled(first))
+        return
+    yield _differs(target, *_first_difference(wanted, alike, path))
+
+
+def _first_difference(wanted: ast.stmt, live: list[ast.stmt], path: str) -> tuple[str, str]:
+    """What the likest of the live nodes has in its first line that differs, and what was expected there."""
+    expected = ast.unparse(wanted).split("\n")
+    candidates = [(ast.unparse(node).split("\n"), node) for node in live[:20]]
+    lines, node = max(candidates, key=lambda pair: difflib.SequenceMatcher(None, pair[0], expected).quick_ratio())
+    pairs = itertools.zip_longest(lines, expected, fillvalue="the end of it")
+    here, there = next(((a.strip(), b.strip()) for a, b in pairs if a != b), ("the same text", "another meaning"))
+    return f"{spelled(here)} in the definition in line {node.lineno} of {path}", spelled(there)
+
+
+def _parsed(source: bytes) -> ast.Module | str:
+    """The syntax tree, or why there is none.  Nothing is compiled further than that."""
+    try:
+        encoding = tokenize.detect_encoding(BytesIO(source).readline)[0]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # those are for the author of the source
+            return ast.parse(source.decode(encoding))
+    except (SyntaxError, ValueError, LookupError, RecursionError, MemoryError) as error:
+        return f"{type(error).__name__}: {error}"

@@ -1,0 +1,67 @@
+"""``livepatch build``: two source trees -> a patch file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from livepatch.cli.output import Style, add_json, described, print_json, print_lines, visible
+from livepatch.cli.show import manifest, spelled_obstacle
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "make a patch file from the sources before and after a fix"
+DESCRIPTION = """\
+Make the smallest patch that turns OLD into NEW, and write it into a file.
+OLD and NEW are directories, wheels, sdists, or name==version for pip to fetch.
+
+The file is written, and the status is 1, if the fix needs something that cannot be
+done live: such a patch is refused by every process that has that part imported."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("old", metavar="OLD", help="the sources that run now")
+    parser.add_argument("new", metavar="NEW", help="the sources with the fix")
+    parser.add_argument("--package", required=True, metavar="NAME", help="the distribution, as pip knows it")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="TARGET",
+        help="take this definition (module:qualified.name) and what it needs, and no other; may be given again",
+    )
+    parser.add_argument("--id", metavar="ID", help="the id of the patch, such as that of an advisory")
+    parser.add_argument("--versions", metavar="SPECIFIER", help="PEP 440; by default the very version of OLD")
+    parser.add_argument("--summary", default="", metavar="TEXT", help="what the fix does, in a sentence")
+    parser.add_argument("--flag", metavar="NAME", help="the switch of the patch; by default its id")
+    parser.add_argument("-o", "--output", metavar="FILE", help="the file to write; by default ID.lpatch")
+    add_json(parser)
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Build and save.  Whether nothing stands in the way of the patch."""
+    from livepatch.bundle.build import build
+    from livepatch.bundle.load import load
+
+    patch = build(
+        given.old,
+        given.new,
+        package=given.package,
+        only=given.only,
+        id=given.id,
+        versions=given.versions,
+        summary=given.summary,
+        flag=given.flag,
+    )
+    path = given.output or f"{patch.id}.lpatch"
+    patch.save(path)
+    saved = load(path)
+    assert saved.origin is not None
+    facts = described(saved, path, saved.origin.digest)
+    if given.json:
+        print_json(facts)
+    else:
+        print_lines([f"wrote {visible(path)}", *manifest(saved, facts, Style("never"))])
+    for obstacle in saved.obstacles:
+        sys.stderr.write(f"livepatch build: cannot be done live: {visible(spelled_obstacle(obstacle))}\n")
+    return not saved.obstacles

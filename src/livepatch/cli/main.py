@@ -1,0 +1,64 @@
+"""``livepatch``: which command, and what its end means."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from livepatch.cli import build, check, show
+from livepatch.cli.output import OutputGoneError, visible
+from livepatch.errors import BundleError, LivepatchError, PatchError
+
+__all__ = ["main"]
+
+FINE, REFUSED, UNUSABLE = 0, 1, 2
+
+_CODES = """\
+exit status:
+  0  done; the patch fits
+  1  the patch does not fit, or was refused
+  2  wrong usage, or a file that cannot be read or written
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.  Errors of livepatch go to standard error, without a traceback."""
+    parser = argparse.ArgumentParser(
+        prog="livepatch",
+        description="Make, look into and check patch files for running Python processes.",
+        epilog=_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for command in (build, show, check):
+        name = command.__name__.rpartition(".")[2]
+        own = commands.add_parser(
+            name,
+            help=command.SUMMARY,
+            description=command.DESCRIPTION,
+            epilog=_CODES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        command.add_arguments(own)
+        own.set_defaults(run=command.run, name=name)
+    given = parser.parse_args(arguments)
+    try:
+        fits: bool = given.run(given)
+        return FINE if fits else REFUSED
+    except (BundleError, PatchError) as error:
+        return _failed(given.name, error, UNUSABLE)
+    except LivepatchError as error:
+        return _failed(given.name, error, REFUSED)
+    except OutputGoneError:
+        # Whoever read the output has seen enough.  Nothing more may be written, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FINE
+
+
+def _failed(command: str, error: LivepatchError, status: int) -> int:
+    sys.stderr.write(f"livepatch {command}: {visible(str(error))}\n")
+    return status

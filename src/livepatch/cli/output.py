@@ -1,0 +1,83 @@
+"""What a command prints.  A patch file may come from anyone: nothing in it gets to steer the terminal."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any, Literal
+
+from livepatch.bundle import codec
+from livepatch.bundle.trust import targets
+from livepatch.patch import Patch
+
+__all__ = ["OutputGoneError", "Style", "add_json", "described", "print_json", "print_lines", "visible"]
+
+Ink = Literal["plain", "bold", "red", "green", "cyan", "yellow"]
+_INKS: dict[Ink, str] = {"plain": "", "bold": "1", "red": "31", "green": "32", "cyan": "36", "yellow": "33"}
+
+
+class OutputGoneError(Exception):
+    """Nobody reads the output any more."""
+
+
+def visible(text: str) -> str:
+    """The text with everything spelled out that a terminal would obey or hide: controls, and marks of direction."""
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+class Style:
+    """Colours, or none: ``auto`` has them on a terminal only, and not where ``NO_COLOR`` is set."""
+
+    def __init__(self, when: Literal["auto", "always", "never"]) -> None:
+        told_not_to = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        self._coloured = when == "always" or (when == "auto" and sys.stdout.isatty() and not told_not_to)
+
+    def __call__(self, ink: Ink, text: str) -> str:
+        """A line of that text, made visible."""
+        shown = visible(text)
+        return f"\x1b[{_INKS[ink]}m{shown}\x1b[0m" if self._coloured and _INKS[ink] else shown
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines to standard output.  Raises :class:`OutputGoneError`."""
+    text = "".join(f"{line}\n" for line in lines)
+    encoding = sys.stdout.encoding or "utf-8"
+    try:
+        sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise OutputGoneError from error
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON object, its names sorted, in ASCII."""
+    print_lines([json.dumps(value, indent=2, sort_keys=True)])
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add ``--json``."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+
+def described(patch: Patch, file: str, digest: str) -> dict[str, Any]:
+    """All that a patch file holds, and what it is known by, as plain values."""
+    return {
+        "file": file,
+        "digest": digest,
+        "format": codec.FORMAT,
+        "verified": patch.origin is not None and patch.origin.verified,
+        "id": patch.id,
+        "package": patch.package,
+        "versions": patch.versions,
+        "summary": patch.summary,
+        "flag": patch.flag,
+        "requires": list(patch.requires),
+        "targets": list(targets(patch)),
+        "edits": [asdict(edit) for edit in patch.edits],
+        "obstacles": [asdict(obstacle) for obstacle in patch.obstacles],
+        "plan": [asdict(entry) for entry in patch.plan],
+    }

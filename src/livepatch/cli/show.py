@@ -1,0 +1,106 @@
+"""``livepatch show``: what is in a patch file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from typing import Any
+
+from livepatch.cli.diff import differences
+from livepatch.cli.output import Style, add_json, described, print_json, print_lines
+from livepatch.edits import Obstacle
+from livepatch.errors import counted
+from livepatch.patch import Patch
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "manifest", "run", "spelled_obstacle"]
+
+SUMMARY = "print what is in a patch file"
+DESCRIPTION = """\
+Print what the patch in FILE says of itself, its plan, and what it changes as a diff.
+Nothing of the file is compiled, imported or run."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("file", metavar="FILE", help="the patch file")
+    parser.add_argument(
+        "--diff", action=argparse.BooleanOptionalAction, default=True, help="print the diff as well (the default)"
+    )
+    parser.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="auto: on a terminal only (the default)"
+    )
+    add_json(parser)
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Print."""
+    from livepatch.bundle.load import load
+
+    patch = load(given.file)
+    assert patch.origin is not None
+    facts = described(patch, given.file, patch.origin.digest)
+    if given.json:
+        print_json(facts)
+        return True
+    style = Style(given.color)
+    print_lines(manifest(patch, facts, style))
+    if given.diff:
+        print_lines(differences(patch, style))
+    return True
+
+
+def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]:
+    """What the patch says of itself, its plan, and what it changes that no diff shows."""
+    yield style("bold", f"patch {patch.id} for {patch.package} {patch.versions}")
+    for name, value in (
+        ("summary", patch.summary),
+        ("flag", patch.flag),
+        ("requires", ", ".join(patch.requires)),
+        ("file", facts["file"]),
+        ("digest", facts["digest"]),
+        ("verified", "yes" if facts["verified"] else "no: nothing here proves who made it"),
+    ):
+        if value:
+            # What is free text stays in its place, whatever it holds.
+            yield style("plain", f"  {name + ':':<10}{' '.join(str(value).split())}")
+    if patch.plan:
+        yield ""
+        yield style("bold", "plan")
+        for entry in patch.plan:
+            why = f" ({entry.why})" if entry.why else ""
+            ink = {"cannot": "red", "taken": "green", "needed": "green"}.get(entry.verdict, "plain")
+            yield style(ink, f"  {entry.verdict + ':':<10}{entry.what} {entry.target}{why}")  # type: ignore[arg-type]  # inks
+    yield from _section("values, computed in the process", _values(patch), style)
+    yield from _section("attributes that objects lack", _attributes(patch), style)
+    yield from _section("cannot be done live", map(spelled_obstacle, patch.obstacles), style)
+    functions = sum(len(edit.functions) for edit in patch.edits)
+    yield ""
+    yield style("plain", f"{counted(functions, 'function')} in {counted(len(patch.edits), 'module')}")
+
+
+def _section(title: str, lines: Iterator[str], style: Style) -> Iterator[str]:
+    shown = [style("plain", "  " + line.replace("\n", "\n    ")) for line in lines]
+    if shown:
+        yield ""
+        yield style("bold", title)
+        yield from shown
+
+
+def _values(patch: Patch) -> Iterator[str]:
+    for edit in patch.edits:
+        for name in edit.names:
+            yield f"{name.kind + ':':<10}{edit.module}:{name.qualname}"
+
+
+def _attributes(patch: Patch) -> Iterator[str]:
+    for edit in patch.edits:
+        for each in edit.attributes:
+            value = each.expression.strip() or f"unknown, {each.reason}"
+            whose = "" if each.shared or not each.expression else ", one of its own for each object"
+            yield f"{edit.module}:{each.class_qualname}.{each.name} starts as {value}{whose}"
+
+
+def spelled_obstacle(obstacle: Obstacle) -> str:
+    """One line, in the form of a finding."""
+    parts = f"found {obstacle.found}; expected {obstacle.expected}; do: {obstacle.action}"
+    return f"[{obstacle.code}] {obstacle.target}: {parts}"

@@ -1,0 +1,471 @@
+"""The command line: what it prints, what its exit status means, and that no file gets to steer the terminal."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.bundle.patches import of_functions
+from tests.cli.trees import AFTER, BEFORE, tree
+
+import livepatch
+from livepatch.bundle import codec
+from livepatch.cli.main import main
+from livepatch.cli.output import visible
+from livepatch.edits import AttributeDefault, FunctionEdit, ModuleEdit, Obstacle, PlanEntry, Side, Statement, Text
+
+SOURCE = Path(__file__).resolve().parents[2] / "src"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    return tmp_path
+
+
+@pytest.fixture
+def fix(here, capsys):
+    """The path of a file that ``livepatch build`` made; what it printed is still to be read."""
+    del capsys
+    tree(here / "old")
+    tree(here / "new", AFTER, "2.1.1")
+    assert main(["build", "old", "new", "--package", "nodeclient", "--id", "CVE-2026-1234", "-o", "fix.lpatch"]) == 0
+    return "fix.lpatch"
+
+
+def write(**changes) -> str:
+    Path("made.lpatch").write_bytes(codec.encode(dataclasses.replace(of_functions(1), **changes)))
+    return "made.lpatch"
+
+
+# build
+
+
+def test_build_writes_the_patch_that_build_gives(fix, capsys):
+    assert capsys.readouterr().out == (
+        "wrote fix.lpatch\n"
+        "patch CVE-2026-1234 for nodeclient ==2.1.0\n"
+        "  flag:     CVE-2026-1234\n"
+        "  file:     fix.lpatch\n"
+        f"  digest:   {codec.digest(Path(fix).read_bytes())}\n"
+        "  verified: no: nothing here proves who made it\n"
+        "\n"
+        "plan\n"
+        "  taken:    constant nodeclient.mempool:MAX_SIZE\n"
+        "  taken:    method nodeclient.mempool:Mempool.admit\n"
+        "\n"
+        "values, computed in the process\n"
+        "  changed:  nodeclient.mempool:MAX_SIZE\n"
+        "\n"
+        "1 function in 1 module\n"
+    )
+    livepatch.build("old", "new", package="nodeclient", id="CVE-2026-1234").save("api.lpatch")
+    assert Path("api.lpatch").read_bytes() == Path(fix).read_bytes()
+
+
+def test_build_takes_what_it_is_told(here, capsys):
+    tree(here / "old")
+    tree(here / "new", AFTER)
+    options = ["--only", "nodeclient.mempool:MAX_SIZE", "--versions", ">=2,<3", "--summary", "less", "--flag", "size"]
+    assert main(["build", "old", "new", "--package", "nodeclient", "--id", "A:1", *options, "--json"]) == 0
+    made = json.loads(capsys.readouterr().out)
+    assert (made["file"], made["versions"], made["summary"], made["flag"]) == ("A:1.lpatch", ">=2,<3", "less", "size")
+    assert made["targets"] == ["nodeclient.mempool:MAX_SIZE"]
+    assert livepatch.load("A:1.lpatch").id == "A:1"
+
+
+def test_build_writes_the_file_and_says_what_cannot_be_done_live(here, monkeypatch, capsys):
+    made = livepatch.Patch("A", package="nodeclient", versions="==1")
+    made.obstacles = (Obstacle(code="native", target="a", found="C\x1b[2J", expected="Python", action="restart"),)
+    monkeypatch.setattr("livepatch.bundle.build.build", lambda *_args, **_options: made)
+    assert main(["build", "old", "new", "--package", "nodeclient"]) == 1
+    assert capsys.readouterr().err == (
+        "livepatch build: cannot be done live: [native] a: found C\\x1b[2J; expected Python; do: restart\n"
+    )
+    assert livepatch.load("A.lpatch").obstacles == made.obstacles
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["nowhere", "new", "--package", "nodeclient"],
+        ["old", "new", "--package", "-"],
+        ["old", "new", "--package", "nodeclient", "--id", "no id"],
+        ["old", "new", "--package", "nodeclient", "--versions", "newest"],
+        ["old", "new", "--package", "nodeclient", "-o", "nowhere/fix.lpatch"],
+    ],
+)
+def test_what_cannot_be_built_is_told_without_a_traceback(here, capsys, arguments):
+    tree(here / "old")
+    tree(here / "new", AFTER)
+    assert main(["build", *arguments]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith("livepatch build: ")
+    assert captured.err.count("\n") == 1
+    assert sorted(path.name for path in here.iterdir()) == ["new", "old"]
+
+
+# show
+
+DIFF = """
+nodeclient.mempool:Mempool.admit
+--- a/nodeclient/mempool.py
++++ b/nodeclient/mempool.py
+@@ -23,5 +23,7 @@
+ 
+         Whatever its size.
+         \"""
++    if len(transaction) > MAX_SIZE:
++        return "refused"
+     self.waiting.append(transaction)
+     return "admitted"
+
+nodeclient.mempool, statements
+--- a/nodeclient/mempool.py
++++ b/nodeclient/mempool.py
+@@ -5,1 +5,1 @@
+-MAX_SIZE = 4096
++MAX_SIZE = 1024
+"""  # noqa: W293  # as a diff has it
+
+
+def test_show_prints_manifest_plan_and_diff(fix, capsys):
+    capsys.readouterr()
+    assert main(["show", fix]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("patch CVE-2026-1234 for nodeclient ==2.1.0\n")
+    assert shown.endswith("1 function in 1 module\n" + DIFF)
+    assert "\x1b" not in shown
+    assert main(["show", fix, "--no-diff"]) == 0
+    assert capsys.readouterr().out == shown.removesuffix(DIFF)
+
+
+def test_show_is_coloured_on_a_terminal_only(fix, capsys, monkeypatch):
+    def shown(*options: str) -> str:
+        capsys.readouterr()
+        assert main(["show", fix, *options]) == 0
+        return capsys.readouterr().out
+
+    assert "\x1b" not in shown()
+    coloured = shown("--color", "always")
+    assert "\x1b[31m-MAX_SIZE = 4096\x1b[0m\n\x1b[32m+MAX_SIZE = 1024\x1b[0m\n" in coloured
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert shown() == coloured
+    assert "\x1b" not in shown("--color", "never")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert "\x1b" not in shown()
+    assert shown("--color", "always") == coloured
+
+
+def test_json_holds_the_whole_file(fix, capsys):
+    capsys.readouterr()
+    assert main(["show", fix, "--json"]) == 0
+    text = capsys.readouterr().out
+    shown = json.loads(text)
+    contents = codec.decode(Path(fix).read_bytes())
+    assert text.isascii()
+    assert {name: shown[name] for name in shown if name not in OWN} == json.loads(
+        json.dumps(dataclasses.asdict(contents))
+    )
+    assert {name: shown[name] for name in OWN} == {
+        "file": fix,
+        "digest": codec.digest(Path(fix).read_bytes()),
+        "format": 1,
+        "verified": False,
+        "targets": ["nodeclient.mempool:Mempool.admit", "nodeclient.mempool:MAX_SIZE"],
+    }
+
+
+OWN = ("file", "digest", "format", "verified", "targets")
+
+
+def test_show_shows_every_part(capsys):
+    edit = ModuleEdit(
+        module="a",
+        path="a.py",
+        before=Side(futures=("annotations",), imports=("import x",)),
+        after=Side(imports=("import y",), program=(Statement(scope="C", text=Text(source="LIMIT = 1\n", line=7)),)),
+        functions=(
+            FunctionEdit(qualname="new", before=None, after=Text(source="def new():\n    pass\n", line=9)),
+            FunctionEdit(
+                qualname="gone", before=Text(source="def gone(): pass\n", line=5), after=None, accessor="fget"
+            ),
+        ),
+        attributes=(
+            AttributeDefault(class_qualname="C", name="one", expression="0"),
+            AttributeDefault(class_qualname="C", name="each", expression="[]", shared=False),
+            AttributeDefault(class_qualname="C", name="unknown", expression="", reason="it is an argument"),
+        ),
+    )
+    whole = ModuleEdit(module="b", path="b.py", whole="x = 1\n")
+    path = write(
+        edits=(edit, whole),
+        requires=("B-1", "B-2"),
+        obstacles=(Obstacle(code="native", target="a", found="C", expected="Python", action="restart"),),
+        plan=(PlanEntry(target="a:f", what="function", verdict="cannot", why="it is native"),),
+    )
+    assert main(["show", path]) == 0
+    shown = capsys.readouterr().out
+    for part in (
+        "  summary:  reject oversized peer lists\n",
+        "  requires: B-1, B-2\n",
+        "  cannot:   function a:f (it is native)\n",
+        "  a:C.one starts as 0\n  a:C.each starts as [], one of its own for each object\n",
+        "  a:C.unknown starts as unknown, it is an argument\n",
+        "  [native] a: found C; expected Python; do: restart\n",
+        "2 functions in 2 modules\n",
+        "a:new\n--- a/a.py\n+++ b/a.py\n@@ -0,0 +9,2 @@\n+def new():\n+    pass\n",
+        "a:gone.fget\n--- a/a.py\n+++ b/a.py\n@@ -5,1 +0,0 @@\n-def gone(): pass\n",
+        "a:C, statements\n--- a/a.py\n+++ b/a.py\n@@ -0,0 +7,1 @@\n+LIMIT = 1\n",
+        "a, imports\n--- a/a.py\n+++ b/a.py\n-from __future__ import annotations\n-import x\n+import y\n",
+        "b, a new module\n--- a/b.py\n+++ b/b.py\n@@ -0,0 +1,1 @@\n+x = 1\n",
+    ):
+        assert part in shown
+
+
+def test_nothing_in_a_file_steers_the_terminal(capsys):
+    evil = "\x1b]0;owned\x07\x1b[2J\x9b1m\u202e\u2066\u200b\x85\u2028"
+    source = f"def f():\n    return {evil!r} or '{evil}'\n"
+    edit = ModuleEdit(
+        module="a",
+        path="a\u202e.py",
+        functions=(FunctionEdit(qualname="f", before=None, after=Text(source=source, line=1)),),
+    )
+    path = write(
+        summary=f"fine\r{evil}\nverified: yes\n\n\x1b[1mplan",
+        edits=(edit,),
+        plan=(PlanEntry(target=evil, what=evil, verdict="taken", why=f"x\n{evil}"),),
+        obstacles=(Obstacle(code="native", target=evil, found=evil, expected=evil, action=evil),),
+    )
+    for color in ("never", "always"):
+        assert main(["show", path, "--color", color]) == 0
+        shown = capsys.readouterr().out
+        for ink in ("0", "1", "31", "32", "33", "36"):
+            shown = shown.replace(f"\x1b[{ink}m", "")
+        assert all(character.isprintable() or character == "\n" for character in shown)
+        assert "\n  verified: no" in shown
+        assert "\nverified: yes" not in shown
+    assert main(["show", path, "--json"]) == 0
+    assert capsys.readouterr().out.replace("\n", "").isprintable()
+
+
+def test_visible_leaves_what_people_read():
+    assert visible("naïve 名前 😀\n\tx") == "naïve 名前 😀\n\tx"
+    assert visible("\r\x7f\u202e\ufeff") == "\\r\\x7f\\u202e\\ufeff"
+
+
+def test_a_text_too_long_to_compare_is_shown_whole(capsys):
+    sides = [Text(source="".join(f"x{(i * by) % 3000}\n" for i in range(3000)), line=1) for by in (7, 11)]
+    edit = ModuleEdit(module="a", path="a.py", functions=(FunctionEdit(qualname="f", before=sides[0], after=sides[1]),))
+    assert main(["show", write(edits=(edit,))]) == 0
+    assert "@@ -1,3000 +1,3000 @@" in capsys.readouterr().out
+
+
+def test_what_the_terminal_cannot_show_is_spelled_out(monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding="ascii"))
+    assert main(["show", write(summary="größer")]) == 0
+    assert b"  summary:  gr\\xf6\\xdfer\n" in raw.getvalue()
+
+
+# check
+
+
+def findings(capsys, *arguments: str, status: int) -> dict[str, str]:
+    capsys.readouterr()
+    assert main(["check", *arguments, "--json"]) == status
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"] is (status == 0)
+    return {f"{finding['code']} {finding['target']}": finding["found"] for finding in report["findings"]}
+
+
+def test_check_says_that_the_sources_fit(fix, capsys):
+    capsys.readouterr()
+    assert main(["check", fix, "--package-dir", "old"]) == 0
+    assert capsys.readouterr().out == (
+        "patch CVE-2026-1234 for nodeclient ==2.1.0 fits these sources\n"
+        "  changes nodeclient.mempool:Mempool.admit\n"
+        "  changes nodeclient.mempool:MAX_SIZE\n"
+    )
+
+
+def test_check_says_what_differs_and_where(fix, capsys):
+    assert findings(capsys, fix, "--package-dir", "new", status=1) == {
+        "version-out-of-range nodeclient": "nodeclient 2.1.1",
+        "before-differs nodeclient.mempool:Mempool.admit": (
+            "'if len(transaction) > MAX_SIZE:' in the definition in line 21 of nodeclient/mempool.py"
+        ),
+        "before-differs nodeclient.mempool": "no such statement in nodeclient/mempool.py",
+    }
+
+
+def test_comments_layout_and_what_the_fix_does_not_touch_do_not_count(here, fix, capsys):
+    other = BEFORE.replace("        self.waiting.append", "        # why not\n\n        self.waiting.append ")
+    other = other.replace("/ 100", "/ 10").replace("4096", "(4096)")
+    assert findings(capsys, fix, "--package-dir", str(tree(here / "other", other)), status=0) == {}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('return "admitted"', 'return "taken"', "before-differs nodeclient.mempool:Mempool.admit"),
+        ("-> str", "-> object", "before-differs nodeclient.mempool:Mempool.admit"),
+        ("Whatever its size.", "Whatever.", "before-differs nodeclient.mempool:Mempool.admit"),
+        ("def admit", "async def admit", "before-differs nodeclient.mempool:Mempool.admit"),
+        ("class Mempool:", "class Pool:", "before-differs nodeclient.mempool:Mempool.admit"),
+        ("    def admit", "    @staticmethod\n    def admit", "before-differs nodeclient.mempool:Mempool.admit"),
+        ("4096", "4095", "before-differs nodeclient.mempool"),
+        ("import math", "import math as maths", "before-differs nodeclient.mempool"),
+        ("def fee", "def fee(", "source-unreadable nodeclient.mempool"),
+    ],
+)
+def test_every_difference_in_what_the_fix_touches_counts(here, fix, capsys, old, new, expected):
+    assert old in BEFORE
+    other = tree(here / "other", BEFORE.replace(old, new, 1))
+    assert list(findings(capsys, fix, "--package-dir", str(other), status=1)) == [expected]
+
+
+def test_a_file_that_is_not_there_is_told(here, fix, capsys):
+    (here / "old" / "nodeclient" / "mempool.py").unlink()
+    assert list(findings(capsys, fix, "--package-dir", "old", status=1)) == ["file-missing nodeclient.mempool"]
+
+
+def test_what_the_patch_brings_must_be_new(capsys, here):
+    tree(here / "old")
+    edits = (
+        ModuleEdit(
+            module="nodeclient.mempool",
+            path="nodeclient/mempool.py",
+            functions=(FunctionEdit(qualname="fee", before=None, after=Text(source="def fee(): pass\n", line=1)),),
+            names=(codec.NameEdit(qualname="MAX_SIZE", kind="added"),),
+        ),
+        ModuleEdit(module="nodeclient", path="nodeclient/__init__.py", whole="x = 1\n"),
+        ModuleEdit(module="nodeclient.new", path="nodeclient/new.py", whole="x = 1\n"),
+    )
+    assert findings(capsys, write(edits=edits), "--package-dir", "old", status=1) == {
+        "before-differs nodeclient.mempool:fee": "a function in line 30 of nodeclient/mempool.py",
+        "before-differs nodeclient.mempool:MAX_SIZE": "the name, in line 5 of nodeclient/mempool.py",
+        "before-differs nodeclient": "the module, in nodeclient/__init__.py",
+    }
+
+
+def test_an_unknown_version_and_obstacles_are_warnings(capsys, here):
+    (tree(here / "old") / "nodeclient-2.1.0.dist-info" / "METADATA").unlink()
+    obstacle = Obstacle(code="native", target="a", found="C", expected="Python", action="restart")
+    assert findings(capsys, write(edits=(), obstacles=(obstacle,)), "--package-dir", "old", status=0) == {
+        "version-unknown nodeclient": "no metadata that tell the version",
+        "native a": "C",
+    }
+
+
+ODD = ["def f(:\n", "x = 1\ny = 2\n", "-" * 100_000 + "1\n", "x = " + "f(" * 90 + ")" * 90 + "\n"]
+
+
+@pytest.mark.parametrize("text", ODD, ids=["no Python", "two statements", "deep", "less deep"])
+def test_a_before_side_that_is_odd_is_told(capsys, here, text):
+    tree(here / "old")
+    edit = ModuleEdit(
+        module="nodeclient.mempool",
+        path="nodeclient/mempool.py",
+        functions=(FunctionEdit(qualname="fee", before=Text(source=text, line=1), after=None),),
+    )
+    assert findings(capsys, write(edits=(edit,)), "--package-dir", "old", status=1).keys() & {
+        "source-unreadable nodeclient.mempool:fee",
+        "source-unreadable nodeclient.mempool",
+        "before-differs nodeclient.mempool:fee",
+    }
+
+
+# Usage, and the process around it
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["apply", "fix.lpatch"],
+        ["show"],
+        ["show", "fix.lpatch", "--colour", "always"],
+        ["check", "fix.lpatch"],
+        ["check", "fix.lpatch", "--package", "old"],
+        ["build", "old", "new"],
+    ],
+)
+def test_wrong_usage_ends_with_2(arguments, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: livepatch")
+
+
+@pytest.mark.parametrize("command", [["show"], ["check", "--package-dir", "."]])
+@pytest.mark.parametrize("bad", ["nowhere.lpatch", ".", "bad.lpatch"])
+def test_a_file_that_cannot_be_read_ends_with_2(command, bad, capsys):
+    Path("bad.lpatch").write_bytes(b"PK\x03\x04")
+    assert main([command[0], bad, *command[1:]]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.startswith(f"livepatch {command[0]}: ")
+    assert captured.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("command", [[], ["build"], ["show"], ["check"]])
+def test_help_says_what_the_exit_status_means(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([*command, "--help"])
+    assert ended.value.code == 0
+    shown = capsys.readouterr().out
+    assert "exit status:\n  0  " in shown
+    assert "\n  1  " in shown
+    assert "\n  2  " in shown
+
+
+def livepatch_command(*arguments: str, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-W", "error", "-m", "livepatch", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SOURCE), "PYTHONDONTWRITEBYTECODE": "1"},
+        **options,
+    )
+
+
+def test_it_runs_as_a_module():
+    with livepatch_command("show", write()) as process:
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert out.startswith("patch CVE-2026-1234 for nodeclient ==2.1.*\n")
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    many = dataclasses.asdict(of_functions(200))
+    assert many
+    Path("many.lpatch").write_bytes(codec.encode(of_functions(200)))
+    with livepatch_command("show", "many.lpatch") as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+
+
+def test_the_document_names_every_option(capsys):
+    document = (SOURCE.parent / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for command in ("build", "show", "check"):
+        section = document.partition(f"## livepatch {command} ")[2].partition("\n## ")[0]
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        options = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", capsys.readouterr().out.partition("options:")[2]))
+        assert options - {"-h", "--help"} == set(re.findall(r"`(--?[a-z][a-z-]*)", section)) - {"--json`"}, command

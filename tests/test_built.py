@@ -1,0 +1,424 @@
+"""A patch built from two releases, in a process that runs the older: what changes is live, and reverts exactly."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+
+import livepatch
+from tests.built import Running
+
+
+@pytest.fixture
+def releases(tmp_path, monkeypatch):
+    return functools.partial(Running, tmp_path, monkeypatch)
+
+
+class Case:
+    """One change: the sources of both releases, and what a test of ours sees before and after."""
+
+    def __init__(self, name, old, new, see, was, now):
+        self.name, self.old, self.new, self.see, self.was, self.now = name, old, new, see, was, now
+
+
+def mod(text):
+    return {"m.py": text}
+
+
+CASES = [
+    Case("body", mod("def f(): return 1"), mod("def f(): return 2"), lambda m: m["m"].f(), 1, 2),
+    Case(
+        "default",
+        mod("def f(x=1, *, y=2): return x, y"),
+        mod("def f(x=10, *, y=2): return x, y"),
+        lambda m: (m["m"].f(), m["m"].f.__kwdefaults__),
+        ((1, 2), {"y": 2}),
+        ((10, 2), {"y": 2}),
+    ),
+    Case(
+        "new parameter",
+        mod("def f(x): return x"),
+        mod("def f(x, most=4): return min(x, most)"),
+        lambda m: m["m"].f(9),
+        9,
+        4,
+    ),
+    Case("constant", mod("A = 1\ndef f(): return A"), mod("A = 2\ndef f(): return A"), lambda m: m["m"].f(), 1, 2),
+    Case(
+        "constant computed from a changed one",
+        mod("A = 7\nB = A * 2\nC = [A, B]"),
+        mod("A = 8\nB = A * 2\nC = [A, B]"),
+        lambda m: (m["m"].A, m["m"].B, m["m"].C),
+        (7, 14, [7, 14]),
+        (8, 16, [8, 16]),
+    ),
+    Case(
+        "constant of another module",
+        {"low.py": "LIMIT = 3000", "m.py": "from PKG.low import LIMIT\nTWICE = LIMIT * 2\ndef f(x=LIMIT): return x"},
+        {"low.py": "LIMIT = 50"},
+        lambda m: (m["m"].LIMIT, m["m"].TWICE, m["m"].f()),
+        (3000, 6000, 3000),
+        (50, 100, 50),
+    ),
+    Case(
+        "regex",
+        mod("import re\nR = re.compile('a+')\nclass C:\n  R = R\n  S = re.compile('x')"),
+        mod("import re\nR = re.compile('b+')\nclass C:\n  R = R\n  S = re.compile('y')"),
+        lambda m: (m["m"].R.pattern, m["m"].C.R.pattern, m["m"].C.S.pattern),
+        ("a+", "a+", "x"),
+        ("b+", "b+", "y"),
+    ),
+    Case(
+        "value in many places",
+        mod(
+            "NAMES = frozenset(['a'])\nclass C:\n  NAMES = NAMES\n  def __init__(self, names=NAMES): self.names = names\n"
+            "DEFAULT = C()\nTABLE = {'names': NAMES}\nPAIR = (NAMES, 1)"
+        ),
+        mod(
+            "NAMES = frozenset(['a', 'b'])\nclass C:\n  NAMES = NAMES\n"
+            "  def __init__(self, names=NAMES): self.names = names\n"
+            "DEFAULT = C()\nTABLE = {'names': NAMES}\nPAIR = (NAMES, 1)"
+        ),
+        lambda m: [
+            sorted(v)
+            for v in (m["m"].NAMES, m["m"].C.NAMES, m["m"].C().names, m["m"].DEFAULT.names, m["m"].TABLE["names"], m["m"].PAIR[0])
+        ],
+        [["a"]] * 6,
+        [["a", "b"]] * 6,
+    ),
+    Case(
+        "entry of a shared dictionary",
+        {"m.py": "RULES = {'a': 1, 'b': 2}", "n.py": "from PKG.m import RULES as HELD\nINDEX = [HELD]"},
+        {"m.py": "RULES = {'a': 1, 'b': 3}"},
+        lambda m: (m["n"].HELD, m["n"].INDEX[0], m["n"].HELD is m["m"].RULES),
+        ({"a": 1, "b": 2}, {"a": 1, "b": 2}, True),
+        ({"a": 1, "b": 3}, {"a": 1, "b": 3}, True),
+    ),
+    Case(
+        "entry in the middle of a dictionary",
+        mod("RULES = {'a': 1, 'c': 2}"),
+        mod("RULES = {'a': 1, 'b': 3, 'c': 2}"),
+        lambda m: list(m["m"].RULES.items()),
+        [("a", 1), ("c", 2)],
+        [("a", 1), ("b", 3), ("c", 2)],
+    ),
+    Case(
+        "a table that a loop fills",
+        mod("LIMITS = [('a', 1), ('b', 2)]\nTABLE = {}\nfor name, value in LIMITS:\n    TABLE[name] = value * 10"),
+        mod("LIMITS = [('a', 1), ('b', 5)]\nTABLE = {}\nfor name, value in LIMITS:\n    TABLE[name] = value * 10"),
+        lambda m: m["m"].TABLE,
+        {"a": 10, "b": 20},
+        {"a": 10, "b": 50},
+    ),
+    Case(
+        "a table that a decorator fills",
+        mod(
+            "TABLE = {}\ndef rule(name, most):\n  def put(f):\n    TABLE[name] = (f, most)\n    return f\n  return put\n"
+            "MOST = 900\n@rule('x', MOST)\ndef check(v): return v"
+        ),
+        mod(
+            "TABLE = {}\ndef rule(name, most):\n  def put(f):\n    TABLE[name] = (f, most)\n    return f\n  return put\n"
+            "MOST = 300\n@rule('x', MOST)\ndef check(v): return v"
+        ),
+        lambda m: (m["m"].TABLE["x"][1], m["m"].TABLE["x"][0] is m["m"].check),
+        (900, True),
+        (300, True),
+    ),
+    Case(
+        "a table that a metaclass fills",
+        mod(
+            "class Meta(type):\n  def __new__(mcs, name, bases, ns):\n    cls = super().__new__(mcs, name, bases, ns)\n"
+            "    cls.fields = {k: v for k, v in ns.items() if isinstance(v, int)}\n    return cls\n"
+            "class C(metaclass=Meta):\n  size = 4000\n  other = 2"
+        ),
+        mod(
+            "class Meta(type):\n  def __new__(mcs, name, bases, ns):\n    cls = super().__new__(mcs, name, bases, ns)\n"
+            "    cls.fields = {k: v for k, v in ns.items() if isinstance(v, int)}\n    return cls\n"
+            "class C(metaclass=Meta):\n  size = 100\n  other = 2"
+        ),
+        lambda m: (m["m"].C.size, m["m"].C.fields["size"]),
+        (4000, 4000),
+        (100, 100),
+    ),
+    Case(
+        "closures in a registry",
+        mod("def make(n):\n  def check(x): return x > n\n  return check\nCHECKS = {'a': make(5)}"),
+        mod("def make(n):\n  def check(x): return x >= n\n  return check\nCHECKS = {'a': make(5)}"),
+        lambda m: m["m"].CHECKS["a"](5),
+        False,
+        True,
+    ),
+    Case(
+        "closures with another value",
+        mod("LIMIT = 5\ndef make(n):\n  def check(x): return x > n\n  return check\nCHECKS = {'a': make(LIMIT)}"),
+        mod("LIMIT = 3\ndef make(n):\n  def check(x): return x > n\n  return check\nCHECKS = {'a': make(LIMIT)}"),
+        lambda m: m["m"].CHECKS["a"](4),
+        False,
+        True,
+    ),
+    Case(
+        "closures with another parameter",
+        mod("def make(n):\n  def check(x): return x > n\n  return check\nCHECKS = {'a': make(5)}"),
+        mod("def make(n):\n  def check(x, by=1): return x + by > n\n  return check\nCHECKS = {'a': make(5)}"),
+        lambda m: m["m"].CHECKS["a"](5),
+        False,
+        True,
+    ),
+    Case(
+        "new function, class, exception and import",
+        mod("def f(x): return x"),
+        mod(
+            "import math\nclass TooMuch(ValueError):\n  code = math.floor(4.7)\ndef _check(x):\n"
+            "  if x > TooMuch.code: raise TooMuch(x)\ndef f(x):\n  try: _check(x)\n  except TooMuch: return 'refused'\n  return x"
+        ),
+        lambda m: m["m"].f(9),
+        9,
+        "refused",
+    ),
+    Case(
+        "methods",
+        mod("class C:\n  def f(self): return 1\n  @property\n  def p(self): return 1\n  @p.setter\n  def p(self, v): self.v = v"),
+        mod(
+            "class C:\n  def f(self): return self.g()\n  def g(self): return 2\n  @property\n  def p(self): return 1\n"
+            "  @p.setter\n  def p(self, v): self.v = v * 2"
+        ),
+        lambda m: (lambda c: (c.f(), setattr(c, "p", 4), c.v)[::2])(m["m"].C()),
+        (1, 4),
+        (2, 8),
+    ),
+    Case(
+        "private names and super",
+        mod("class B:\n  def f(self): return 1\nclass C(B):\n  __x = 5\n  def f(self): return self.__x"),
+        mod(
+            "class B:\n  def f(self): return 1\nclass C(B):\n  __x = 6\n  def f(self): return self.__x + super().f() + self.__g()\n"
+            "  def __g(self): return super().f()"
+        ),
+        lambda m: m["m"].C().f(),
+        5,
+        8,
+    ),
+    Case(
+        "static method to class method",
+        mod("class C:\n  N = 3\n  @staticmethod\n  def f(x): return x"),
+        mod("class C:\n  N = 3\n  @classmethod\n  def f(cls, x): return x + cls.N"),
+        lambda m: (m["m"].C.f(1), m["m"].C().f(1)),
+        (1, 1),
+        (4, 4),
+    ),
+    Case(
+        "cached function to a plain one",
+        mod("import functools\n@functools.lru_cache(None)\ndef f(x): return [x]"),
+        mod("import functools\ndef f(x): return [x]"),
+        lambda m: m["m"].f(1) is m["m"].f(1),
+        True,
+        False,
+    ),
+    Case(
+        "attribute to property",
+        mod("class C:\n  size = 5"),
+        mod("class C:\n  @property\n  def size(self): return 6"),
+        lambda m: m["m"].C().size,
+        5,
+        6,
+    ),
+    Case(
+        "mix-in among the bases",
+        mod("class B:\n  def f(self): return 'b'\nclass C(B):\n  pass"),
+        mod("class B:\n  def f(self): return 'b'\nclass Mixin:\n  def f(self): return 'm' + super().f()\nclass C(Mixin, B):\n  pass"),
+        lambda m: m["m"].C().f(),
+        "b",
+        "mb",
+    ),
+    Case(
+        "function to class",
+        {"m.py": "def make(x): return ('f', x)", "n.py": "from PKG.m import make\ndef use(x): return make(x)"},
+        {"m.py": "class make:\n  def __init__(self, x): self.x = x\n  def __eq__(self, o): return o == ('c', self.x)\n  __hash__ = None"},
+        lambda m: m["n"].use(1) == ("f", 1),
+        True,
+        False,
+    ),
+    Case(
+        "an override that goes",
+        mod("class B:\n  def f(self): return 'b'\nclass C(B):\n  def f(self): return 'c'"),
+        mod("class B:\n  def f(self): return 'b'\nclass C(B):\n  pass"),
+        lambda m: m["m"].C().f(),
+        "c",
+        "b",
+    ),
+    Case(
+        "a module that is new",
+        mod("def f(x): return x"),
+        {"m.py": "from PKG.limits import clamp\ndef f(x): return clamp(x)", "limits.py": "MOST = 3\ndef clamp(x): return min(x, MOST)"},
+        lambda m: m["m"].f(9),
+        9,
+        3,
+    ),
+    Case(
+        "async and generators",
+        mod("def g():\n  yield 1\nasync def a(): return 1"),
+        mod("def g():\n  yield 2\nasync def a(): return 2"),
+        lambda m: (list(m["m"].g()), pytest.importorskip("asyncio").run(m["m"].a())),
+        ([1], 1),
+        ([2], 2),
+    ),
+    Case(
+        "one of two definitions",
+        mod("import sys\nif sys.version_info >= (3,):\n  def f(): return 1\nelse:\n  def f(): return 0"),
+        mod("import sys\nif sys.version_info >= (3,):\n  def f(): return 2\nelse:\n  def f(): return 0"),
+        lambda m: m["m"].f(),
+        1,
+        2,
+    ),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_changes_is_live_and_reverts_to_the_very_objects(releases, case):
+    running = releases(case.old, case.new)
+    assert case.see(running) == case.was
+    fix = running.build()
+    before = running.picture()
+    report = livepatch.check(fix)
+    assert report.ok, str(report)
+    assert running.differences(before, running.picture()) == []
+    assert case.see(running) == case.was
+    applied = livepatch.apply(fix)
+    assert case.see(running) == case.now
+    assert livepatch.verify()
+    applied.mode = "off"
+    assert case.see(running) == case.was
+    applied.mode = "on"
+    assert case.see(running) == case.now
+    applied.revert()
+    assert running.differences(before, running.picture()) == []
+    assert case.see(running) == case.was
+
+
+OBJECTS = [
+    Case(
+        "an attribute of its own",
+        mod("class C:\n  def __init__(self): self.a = 1\n  def f(self): return self.a"),
+        mod("class C:\n  def __init__(self):\n    self.a = 1\n    self.seen = []\n  def f(self):\n    self.seen.append(1)\n    return len(self.seen)"),
+        lambda c: c.f(),
+        [1, 1],
+        [1, 2],
+    ),
+    Case(
+        "a shared attribute",
+        mod("class C:\n  def __init__(self): self.a = 1\n  def f(self): return self.a"),
+        mod("MOST = 7\nclass C:\n  def __init__(self, most=MOST):\n    self.a = 1\n    self.most = most\n  def f(self): return self.most"),
+        lambda c: c.f(),
+        [1, 1],
+        [7, 7],
+    ),
+]
+
+
+@pytest.mark.parametrize("case", OBJECTS, ids=lambda case: case.name)
+def test_objects_that_exist_get_the_attributes_that_only_the_new_init_sets(releases, case):
+    running = releases(case.old, case.new)
+    old = running["m"].C()
+    assert [case.see(old), case.see(old)] == case.was
+    with_fix = livepatch.apply(running.build())
+    assert [case.see(old), case.see(old)] == case.now
+    new = running["m"].C()
+    assert [case.see(new), case.see(new)] == case.now
+    with_fix.revert()
+    assert [case.see(old), case.see(running["m"].C())] == case.was
+
+
+REFUSED = [
+    (
+        "an attribute that nothing tells",
+        mod("class C:\n  def __init__(self, a): self.a = a\n  def f(self): return self.a\nHELD = [C(1)]"),
+        mod("class C:\n  def __init__(self, a, b):\n    self.a = a\n    self.b = b\n  def f(self): return self.b\nHELD = [C(1, 2)]"),
+        {"attribute-unknown"},
+    ),
+    (
+        "slots",
+        mod("class C:\n  __slots__ = ('a',)\n  def f(self): return 1"),
+        mod("class C:\n  __slots__ = ('a', 'b')\n  def f(self): return 2"),
+        {"slots-changed"},
+    ),
+    (
+        "an effect",
+        mod("import atexit\ndef f(): return 1\natexit.register(print, 'a')"),
+        mod("import atexit\ndef f(): return 2\natexit.register(print, 'b')"),
+        {"module-effect-changed"},
+    ),
+    (
+        "a closure that lacks a variable",
+        mod("def make(n):\n  k = n\n  def check(x): return x > n\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"),
+        mod("def make(n):\n  k = n\n  def check(x): return x > n + k\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"),
+        {"closures-unreached"},
+    ),
+]
+
+
+@pytest.mark.parametrize(("old", "new", "codes"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+def test_what_cannot_be_done_live_is_refused_and_nothing_has_changed(releases, old, new, codes):
+    running = releases(old, new)
+    fix = running.build()
+    before = running.picture()
+    report = livepatch.check(fix)
+    assert {finding.code for finding in report.errors} == codes
+    assert all(finding.action for finding in report.errors)
+    with pytest.raises(livepatch.IncompatibleError):
+        livepatch.apply(fix)
+    assert running.differences(before, running.picture()) == []
+
+
+def test_code_that_is_not_the_before_side_refuses_the_whole_patch_and_names_the_line(releases):
+    running = releases(mod("A = 1\ndef f(x):\n    if x > 3:\n        return 1\n    return 2\ndef g(): return 1"), mod("A = 1\ndef f(x):\n    return 0\ndef g(): return 2"))
+    fix = running.build()
+    exec("def f(x):\n    if x > 4:\n        return 1\n    return 2\n", vars(running["m"]))
+    report = livepatch.check(fix)
+    assert not report.ok
+    (finding,) = report.errors
+    assert "if x > 3:" in finding.found + finding.expected
+    assert running["m"].g() == 1
+
+
+def test_a_value_that_the_process_has_changed_is_not_overwritten(releases):
+    running = releases(mod("LIMIT = 100\ndef f(): return LIMIT"), mod("LIMIT = 10\ndef f(): return LIMIT"))
+    fix = running.build()
+    running["m"].LIMIT = 77
+    report = livepatch.check(fix)
+    assert {finding.code for finding in report.errors} == {"value-differs-from-before"}
+    assert running["m"].f() == 77
+
+
+def test_a_module_that_is_not_imported_is_left_out_and_said(releases):
+    running = releases(
+        {"m.py": "def f(): return 1", "n.py": "def g(): return 1"},
+        {"m.py": "def f(): return 2", "n.py": "def g(): return 2"},
+        "m",
+    )
+    report = livepatch.check(running.build())
+    assert report.ok
+    assert [f.target for f in report.findings if f.code == "not-in-process"] == [f"{running.name}.n"]
+
+
+def test_docstrings_comments_and_annotations_are_no_change(releases):
+    running = releases(
+        mod('def f(x):\n    """Old."""\n    return x\n'), mod('def f(x: int) -> int:\n    """New."""\n    # more\n    return x\n')
+    )
+    assert running.build().edits == ()
+
+
+def test_a_second_built_patch_goes_over_the_first(releases, tmp_path, monkeypatch):
+    running = releases(mod("def f(): return 1\nA = 1"), mod("def f(): return 2\nA = 1"))
+    first = livepatch.apply(running.build())
+    (running.new.root / running.name / "m.py").write_text("def f(): return 3\nA = 1\n")
+    third = tmp_path / "third"
+    (running.new.root).rename(third)
+    from tests.built import Release
+
+    middle = Release(tmp_path / "middle", running.name, "1.0", mod("def f(): return 2\nA = 1"))
+    second = livepatch.apply(livepatch.build(middle.root, third, package=running.name, id="SECOND"))
+    assert running["m"].f() == 3
+    first.revert()
+    assert running["m"].f() == 3
+    second.revert()
+    assert running["m"].f() == 1
