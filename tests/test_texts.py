@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livepatch.edits import Text
@@ -128,6 +128,7 @@ def test_every_statement_of_real_files(module: types.ModuleType):
     assert texts_in(Path(module.__file__).read_text(encoding="utf-8"))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     indents=st.lists(st.sampled_from([" ", "  ", "\t", "        "]), min_size=1, max_size=3),
     inside=st.text(st.sampled_from(" \t\n#a'\\{}"), max_size=20),

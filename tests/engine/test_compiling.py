@@ -9,12 +9,12 @@ import textwrap
 from types import CodeType
 
 import pytest
+from tests.mutants import File, file_of
 
 from livepatch.edits import Text
 from livepatch.engine.code import nested_codes
 from livepatch.engine.compiling import Context, compile_function
 from livepatch.engine.differing import same_shape
-from tests.mutants import File, file_of
 
 SHAPES = {
     "plain": "x = 1\ndef f(a, /, b=1, *c, d=2, **e) -> int:\n    return a\ndef g(): pass\n",

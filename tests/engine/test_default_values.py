@@ -40,7 +40,12 @@ def test_the_same_literals(source: str):
 @pytest.mark.parametrize(
     ("live", "text", "line", "what"),
     [
-        ("def f(a=1): pass", "def f(a=True): pass", 11, "parameter a has another default in the process than in line 11"),
+        (
+            "def f(a=1): pass",
+            "def f(a=True): pass",
+            11,
+            "parameter a has another default in the process than in line 11",
+        ),
         ("def f(a=0.0): pass", "def f(a=-0.0): pass", 11, "parameter a has another default"),
         ("def f(a=61 * 60): pass", "def f(\n  a=60 * 60\n): pass", 12, "in line 12: `a=60 * 60`"),
         ("def f(a, b=1): pass", "def f(a, b): pass", 11, "the default of parameter b: the source has none in line 11"),

@@ -155,11 +155,10 @@ def _definition_at(mine: list[_Step], theirs: list[_Step], at: int) -> tuple[Cod
     """The code of the function or class that is made at the line of a step, on both sides, if it is what differs."""
     line = theirs[at][2]
     ours = next((step[1] for step in theirs[at:] if isinstance(step[1], CodeType) and step[2] == line), None)
-    for step in mine[at:] if ours is not None else ():
-        live = step[1]
-        if isinstance(live, CodeType):
-            return (live, ours) if live.co_name == ours.co_name and not same_shape(live, ours) else None
-    return None
+    live = next((step[1] for step in mine[at:] if isinstance(step[1], CodeType)), None)
+    if ours is None or live is None or live.co_name != ours.co_name or same_shape(live, ours):
+        return None
+    return live, ours
 
 
 def differs_where(live: CodeType, compiled: CodeType, text: Text, *, moved: int = 0) -> Mismatch:

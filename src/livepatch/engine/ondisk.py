@@ -139,17 +139,17 @@ def _texts(outline: Outline, qualname: str, filename: str) -> Iterator[Text]:
 
 def _compiled(context: Context, qualname: str, text: Text, like: CodeType) -> CodeType | None:
     """What the text gives, at the lines at which the live code stands: a class inside has its line as a constant."""
-    for line in (text.line, like.co_firstlineno):
-        try:
+    try:
+        code = compile_function(context, qualname, text, like=like)
+        if code.co_firstlineno != like.co_firstlineno:
+            line = max(1, text.line + like.co_firstlineno - code.co_firstlineno)
             code = compile_function(context, qualname, Text(source=text.source, line=line), like=like)
-        except SyntaxError:
-            return None
-        if code.co_firstlineno == like.co_firstlineno:
-            return code
+    except SyntaxError:
+        return None
     return code
 
 
-_FUTURES = re.compile(r"^from[ \t]+__future__[ \t]+import\b([^()#;\n]*|[ \t]*\([^()]*\))", re.MULTILINE)
+_FUTURES = re.compile(r"^from[ \t]+__future__[ \t]+import\b([ \t]*\([^()]*\)|[^()#;\n]*)", re.MULTILINE)
 
 
 def _context(outline: Outline, filename: str) -> Context:
