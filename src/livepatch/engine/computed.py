@@ -280,15 +280,16 @@ class Computed:
             if count:
                 self.out.note(target, _no_initial_value(attribute, count))
             return
-        value = self.after.evaluate(edit.module, edit.after, attribute.expression, str(target))
-        made = self._carried(value, str(target))
-        if made is ABSENT:
-            return
+        made: object = None
         maker = None
-        if not attribute.shared:
-            source = f"lambda: (\n{attribute.expression}\n)"
-            filename = patch_filename(self.patch_id, target)
-            code = compile(source, filename, "eval", dont_inherit=True)
+        if attribute.shared and not attribute.of:
+            value = self.after.evaluate(edit.module, edit.after, attribute.expression, str(target))
+            made = self._carried(value, str(target))
+            if made is ABSENT:
+                return
+        else:
+            source = f"lambda {attribute.of or '_'}: (\n{attribute.expression}\n)"
+            code = compile(source, patch_filename(self.patch_id, target), "eval", dont_inherit=True)
             (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
             maker = FunctionType(inner, vars(place.module))
         name = mangled(attribute.name, cls.__name__)
