@@ -262,7 +262,8 @@ def test_only_what_runs_counts(tmp_path):
     """Of a function that makes functions, a call runs the outer part; what it made is replaced in place."""
     old = "def make():\n    def inner():\n        return 1\n    return inner\nX = make()\n@make\ndef f(): pass"
     assert names(built(tmp_path, old, old.replace("return 1", "return 2"))) == {}
-    old = "def make(n):\n    def inner(f):\n        f.n = 1\n        return f\n    return inner\n@make(1)\ndef f(): pass\nX = f"
+    old = "def make(n):\n    def inner(f):\n        f.n = 1\n        return f\n    return inner\n"
+    old += "@make(1)\ndef f(): pass\nX = f"
     patch = built(tmp_path, old, old.replace("f.n = 1", "f.n = 2"))
     assert set(functions(patch)) == {"make"}
 

@@ -188,18 +188,24 @@ class Flow:
             if method in self.defaults or method in self.values or self._changed_calls.get(method, NEVER) == 0:
                 return True
             for item in self.world.items(method):
-                for ref in self.world.refs(item).body if item.kind == "function" else ():
-                    if ref.level or ref.store == "attr":
-                        continue
-                    if ref.base not in ("self", "super"):
-                        if self.reached(ref, item):
-                            return True
-                        continue
-                    trace = self.world.trace(ref, item.module.name, item.scope, entity)
-                    if any(e in self.values for e in trace.passed):
-                        return True
-                    if trace.kind == "function" and (ref.call or self._is_property(trace.end)):
-                        pending.append(trace.end)
-                    elif self._call_reached(trace, ref.call):
-                        return True
+                if item.kind == "function" and self._method_reached(item, entity, pending):
+                    return True
+        return False
+
+    def _method_reached(self, item: Item, entity: Entity, pending: list[Entity]) -> bool:
+        """Whether a method that runs on a new object of a class uses what changes; `pending` are those it calls."""
+        for ref in self.world.refs(item).body:
+            if ref.level or ref.store == "attr":
+                continue
+            if ref.base not in ("self", "super"):
+                if self.reached(ref, item):
+                    return True
+                continue
+            trace = self.world.trace(ref, item.module.name, item.scope, entity)
+            if any(e in self.values for e in trace.passed):
+                return True
+            if trace.kind == "function" and (ref.call or self._is_property(trace.end)):
+                pending.append(trace.end)
+            elif self._call_reached(trace, ref.call):
+                return True
         return False

@@ -13,8 +13,8 @@ __all__ = ["reason_to_leave", "reason_to_leave_file"]
 _FOLDERS = frozenset(["tests", "doc", "docs", "examples", "example", "samples", "benchmarks", "benchmark"])
 _FILES = re.compile(r"(test_.*|.*_test|conftest|setup|noxfile)\.py")
 _VERSION_NAMES = re.compile(
-    r"_*ver(_\w+)?|_*(version|version_info|version_tuple|version_string|build|build_date|revision|release|commit_id|date|year"
-    r"|__commit_id__)_*|(MAJOR|MINOR|MICRO|PATCH|BUILD)(_VERSION)?|VERSION(_INFO|_TUPLE)?",
+    r"_*ver(_\w+)?|_*version(_info|_tuple|_string)?_*|__(build|date|revision|release|commit_id)__"
+    r"|(MAJOR|MINOR|MICRO|PATCH)_VERSION",
     re.IGNORECASE,
 )
 _VERSION_MODULES = frozenset(
@@ -88,26 +88,16 @@ def reason_to_leave(one: Difference) -> str:
     return ""
 
 
+_PLAIN = (
+    *(ast.Constant, ast.Tuple, ast.List, ast.JoinedStr, ast.FormattedValue, ast.Name, ast.Attribute, ast.Subscript),
+    *(ast.Call, ast.GeneratorExp, ast.comprehension, ast.Slice, ast.BinOp, ast.operator, ast.expr_context),
+)
+
+
 def _plain(item: Item) -> bool:
     """Whether the value is a literal, or literals put together."""
     value = getattr(item.node, "value", None)
-    return value is not None and all(
-        isinstance(
-            n,
-            (
-                ast.Constant,
-                ast.Tuple,
-                ast.List,
-                ast.JoinedStr,
-                ast.FormattedValue,
-                ast.Name,
-                ast.expr_context,
-                ast.BinOp,
-            )
-            + (ast.operator, ast.Attribute, ast.Call, ast.GeneratorExp, ast.comprehension, ast.Subscript, ast.Slice),
-        )
-        for n in ast.walk(value)
-    )
+    return value is not None and all(isinstance(node, _PLAIN) for node in ast.walk(value))
 
 
 def _warns(item: Item) -> bool:

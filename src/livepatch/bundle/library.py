@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from livepatch.bundle.items import Module, decoded, parse
+from livepatch.bundle.items import Module, decoded
 from livepatch.bundle.leftout import reason_to_leave_file
+from livepatch.bundle.parse import parse
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import Entity, World
 
@@ -22,7 +23,7 @@ class Library:
         self._parsed: dict[tuple[str, str, bytes], Module | SyntaxError | ValueError] = {}
         self._words: dict[bytes, frozenset[str]] = {}
 
-    def load(self, name: str, path: str, source: bytes) -> Module | SyntaxError | ValueError:
+    def _load(self, name: str, path: str, source: bytes) -> Module | SyntaxError | ValueError:
         key = (name, path, source)
         found = self._parsed.get(key)
         if found is None:
@@ -50,7 +51,7 @@ class Library:
     def parsed(self, tree: Tree, name: str) -> Module | SyntaxError | ValueError:
         """A module of a tree, or why it cannot be read."""
         path = tree.modules[name]
-        return self.load(name, path, tree.sources[path])
+        return self._load(name, path, tree.sources[path])
 
     def world(self, tree: Tree) -> World:
         """A tree as a whole."""

@@ -195,16 +195,12 @@ class Plan:
             found.append(PlanEntry(target=name, what="module added", verdict=verdict, why=why))
         for name, error in self.unparsed.items():
             found.append(PlanEntry(target=name, what="module", verdict="cannot", why=error))
-        taken = {(d.module, d.qualname) for d in self.found}
-        for entity in sorted(self.names - taken):
-            found.append(
-                PlanEntry(
-                    target=f"{entity[0]}:{entity[1]}",
-                    what="derived value",
-                    verdict="needed",
-                    why="computed from what changes",
-                )
-            )
+        shown = {(d.module, d.qualname) for d in self.found}
+        why = "computed from what changes"
+        found += [
+            PlanEntry(target=f"{module}:{name}", what="derived value", verdict="needed", why=why)
+            for module, name in sorted(self.names - shown)
+        ]
         return tuple(sorted(dict.fromkeys(found), key=lambda e: (e.target, e.what, e.verdict, e.why)))
 
 
@@ -213,7 +209,7 @@ def _defaults(item: Item) -> str:
 
 
 def _replaced(one: Difference) -> bool:
-    """Whether a class statement that differs makes another object: one with other bases alone can be changed in place."""
+    """Whether a class statement that differs makes another object; one with other bases can be changed in place."""
     return [normal.decorators_of(i.node) for i in one.before] != [normal.decorators_of(i.node) for i in one.after]  # type: ignore[arg-type]
 
 

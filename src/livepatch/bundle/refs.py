@@ -164,7 +164,7 @@ class _Reader:
         for node in block(body):
             self._statement(node, scope, out)
 
-    def _statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
+    def _statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # noqa: C901  # one branch for each kind of syntax
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             self.decorators(node, scope, out)
             self.defaults(node, scope, out)
@@ -197,7 +197,7 @@ class _Reader:
                     if isinstance(one, ast.AST):
                         self._statement(one, scope, out)
 
-    def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
+    def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # noqa: C901  # one branch for each kind of syntax
         if isinstance(node, (ast.Name, ast.Attribute)):
             self._chain(node, scope, out)
         elif isinstance(node, ast.Call):
@@ -350,7 +350,7 @@ class _Own:
     nested: bool = False
 
 
-def _own(body: Iterable[ast.AST]) -> _Own:
+def _own(body: Iterable[ast.AST]) -> _Own:  # noqa: C901  # one branch for each kind of syntax
     own = _Own()
     pending = list(body)
     bound = own.bound

@@ -56,8 +56,8 @@ _NOT_PACKAGES = frozenset(
 class Tree:
     """The files of one package.
 
-    `sources` are its Python files by path in the tree, `natives` its compiled or other code, and `modules` maps the name
-    of each module to the path of its file.
+    `sources` are its Python files by path in the tree, `natives` its compiled or other code, and `modules` maps the
+    name of each module to the path of its file.
     """
 
     version: str | None
