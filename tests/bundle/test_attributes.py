@@ -61,7 +61,9 @@ def test_the_source_tells_what_it_starts_as(tmp_path, setting, parameters, expre
         ("self.n = a", "a", "parameter a"),
         ("self.n = n", "a, n", "n of C.__init__, which has no default"),
         ("n = 1\n        self.n = n", "a", "variable n"),
-        ("self.n = self.a", "a", "parameter self"),
+        ("self.n = self", "a", "parameter self"),
+        ("self.n = self.b", "a", "parameter self"),  # the old objects have no b
+        ("self.n = self.a + self.use()", "a", "parameter self"),
         ("if a:\n            self.n = 1\n        else:\n            self.n = 2", "a", "one of several values"),
         ("if a:\n            self.n = LIMIT", "a", "condition"),
         ("n = 4\n        self.n = n", "a, n=3", "changes its parameter n"),
@@ -72,6 +74,12 @@ def test_what_the_source_does_not_tell_has_a_reason(tmp_path, setting, parameter
     (attribute,) = edit_of(patch).attributes
     assert attribute.expression == ""
     assert word in attribute.reason
+
+
+def test_what_is_computed_from_what_the_old_objects_have(tmp_path):
+    patch = built(tmp_path, OLD, new("self.n = len(str(self.a))"))
+    (attribute,) = edit_of(patch).attributes
+    assert (attribute.expression, attribute.of, attribute.shared) == ("len(str(self.a))", "self", False)
 
 
 @pytest.mark.parametrize(
