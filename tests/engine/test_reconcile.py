@@ -647,3 +647,17 @@ def test_a_refusal_takes_back_what_was_found_so_far():
     assert refused.refusal is not None
     assert refused.writes == ()
     assert other.refusal is not None
+
+
+def test_a_name_that_stands_for_several_functions_in_turn():
+    source = """
+import functools
+@functools.singledispatch
+def d(x): return 0
+@d.register
+def _(x: int): return 1
+"""
+    scene = Scene(source, source + "@d.register\ndef _(x: str): return 2\n")
+    scene.apply("d")
+    assert [scene.d(1), scene.d("a"), scene.d(b"a")] == [1, 2, 0]
+    scene.revert()

@@ -108,9 +108,21 @@ class Sides:
         return True
 
     def is_one(self, one: object, other: object, *, changed: bool) -> bool:
-        """Whether one name stands for both; with `changed`, that may be a name whose value changes."""
+        """Whether one name stands for both; with `changed`, that may be a name whose value changes.
+
+        A name such as ``_`` may stand for several functions in turn, so those that nothing changes must be alike.
+        """
         shared = set(self.keys(one)).intersection(self.keys(other))
-        return any(changed or not self.changes(key) for key in shared)
+        return any(changed or not self.changes(key) for key in shared) and (
+            self.is_alike(one, other) or any(key.partition("#")[0] in self.elsewhere for key in shared)
+        )
+
+    @staticmethod
+    def is_alike(one: object, other: object) -> bool:
+        """Whether two objects of one name are of one kind, and functions the same."""
+        if is_function(one) and is_function(other):
+            return same_code(code_of(one), code_of(other))
+        return is_function(one) == is_function(other) and is_class(one) == is_class(other)
 
     def is_same_class(self, one: type, other: type) -> bool:
         """Whether objects of the two classes may stand for each other."""
