@@ -9,6 +9,7 @@ from typing import Any, Literal
 from livepatch.engine.commit import value_of
 from livepatch.engine.frames import InFlight
 from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.engine.places import Contents
 from livepatch.engine.plan import State, held_now
 from livepatch.engine.shadowing import Tallied
 from livepatch.engine.stack import ABSENT
@@ -148,6 +149,8 @@ def describe(value: object, modules: dict[str, ModuleType]) -> str:
     """A value that somebody else stored, and who that probably was."""
     if value is ABSENT:
         return "nothing (deleted)"
+    if isinstance(value, Contents):
+        return f"other contents: {counted(len(value.items), 'item')}"
     if isinstance(value, FunctionType):
         return f"function {value.__qualname__} of {value.__module__}"
     if isinstance(value, CodeType):
