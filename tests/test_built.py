@@ -26,6 +26,18 @@ def mod(text):
     return {"m.py": text}
 
 
+LAZY = """
+empty = object()
+class Lazy:
+    def __init__(self, make):
+        self._make = make
+        self._made = empty
+    def get(self):
+        if self._made is empty:
+            self._made = self._make()
+        return self._made
+"""
+
 CASES = [
     Case("body", mod("def f(): return 1"), mod("def f(): return 2"), lambda m: m["m"].f(), 1, 2),
     Case(
@@ -140,6 +152,30 @@ CASES = [
         lambda m: (m["m"].C.size, m["m"].C.fields["size"]),
         (4000, 4000),
         (100, 100),
+    ),
+    Case(
+        "a value that an object computes when it is first asked",
+        mod(LAZY + "R = Lazy(lambda text='a+': text)"),
+        mod(LAZY + "R = Lazy(lambda text='b+': text)"),
+        lambda m: m["m"].R.get(),
+        "a+",
+        "b+",
+    ),
+    Case(
+        "an answer that a cached property keeps",
+        mod("import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 300\nONE = C(N)"),
+        mod("import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 400\nONE = C(N)"),
+        lambda m: m["m"].ONE.twice,
+        600,
+        800,
+    ),
+    Case(
+        "a method of a pattern",
+        mod("import re\nclass C:\n  clean = re.compile('a').sub\ndef f(s): return C.clean('', s)"),
+        mod("import re\nclass C:\n  clean = re.compile('b').sub\ndef f(s): return C.clean('', s)"),
+        lambda m: m["m"].f("abc"),
+        "bc",
+        "ac",
     ),
     Case(
         "closures in a registry",
@@ -342,6 +378,12 @@ REFUSED = [
         mod("class C:\n  def __init__(self, a): self.a = a\n  def f(self): return self.a\nHELD = [C(1)]"),
         mod("class C:\n  def __init__(self, a, b):\n    self.a = a\n    self.b = b\n  def f(self): return self.b\nHELD = [C(1, 2)]"),
         {"attribute-unknown"},
+    ),
+    (
+        "an object that keeps the old value",
+        mod("RULE = '(a+)+b'\nclass Scanner:\n  def __init__(self): self.rules = [[1, RULE]]\ndef f(): return 1\nimport sys\nHELD = sys.modules.setdefault('held_by_others', type(sys)('held_by_others'))\nHELD.scanner = Scanner()"),
+        mod("RULE = 'a+b'\nclass Scanner:\n  def __init__(self): self.rules = [[1, RULE]]\ndef f(): return 1\nimport sys\nHELD = sys.modules.setdefault('held_by_others', type(sys)('held_by_others'))\nHELD.scanner = Scanner()"),
+        {"old-value-held"},
     ),
     (
         "slots",
