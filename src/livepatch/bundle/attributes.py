@@ -243,6 +243,7 @@ def _outside(old: World, setting: _Setting) -> tuple[ast.expr | None, str]:
     before = {p for i in old.items(setting.method) if isinstance(i.node, ast.FunctionDef) for p in _parameters(i.node)}
     bound = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, (ast.Store, ast.Del))}
     where = setting.method[1]
+    first = [a.arg for a in [*node.args.posonlyargs, *node.args.args]][0]
     problem = ""
 
     class Substitute(ast.NodeTransformer):
@@ -250,7 +251,9 @@ def _outside(old: World, setting: _Setting) -> tuple[ast.expr | None, str]:
             nonlocal problem
             if one.id in own:
                 return one
-            if one.id in parameters:
+            if one.id == first:
+                problem = problem or "it is computed from other attributes of the object"
+            elif one.id in parameters:
                 if one.id in before or not where.endswith(".__init__"):
                     problem = problem or f"it comes from the parameter {one.id} of {where}"
                 elif one.id not in defaults:
