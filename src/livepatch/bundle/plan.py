@@ -16,7 +16,7 @@ from livepatch.bundle.obstacles import effect_obstacles, is_unaccounted, native_
 from livepatch.bundle.refs import NEVER
 from livepatch.bundle.selection import Selection
 from livepatch.bundle.trees import Tree
-from livepatch.bundle.world import Entity
+from livepatch.bundle.world import Entity, World
 from livepatch.edits import Obstacle, PlanEntry
 from livepatch.errors import BundleError
 
