@@ -305,6 +305,14 @@ OBJECTS = [
         [1, 2],
     ),
     Case(
+        "an attribute computed from another",
+        mod("class C:\n  def __init__(self): self.a = [1, 2]\n  def f(self): return len(self.a)"),
+        mod("class C:\n  def __init__(self):\n    self.a = [1, 2]\n    self.most = len(self.a) * 4\n  def f(self): return self.most"),
+        lambda c: c.f(),
+        [2, 2],
+        [8, 8],
+    ),
+    Case(
         "a shared attribute",
         mod("class C:\n  def __init__(self): self.a = 1\n  def f(self): return self.a"),
         mod("MOST = 7\nclass C:\n  def __init__(self, most=MOST):\n    self.a = 1\n    self.most = most\n  def f(self): return self.most"),

@@ -9,9 +9,10 @@ from typing import Any, Literal
 from livepatch.engine.commit import value_of
 from livepatch.engine.frames import InFlight
 from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.engine.places import Contents
 from livepatch.engine.plan import State, held_now
 from livepatch.engine.shadowing import Tallied
-from livepatch.engine.stack import ABSENT
+from livepatch.engine.stack import ABSENT, Stack
 from livepatch.errors import counted, spelled
 from livepatch.report import Finding
 
@@ -109,12 +110,24 @@ def verified(state: State, modules: dict[str, ModuleType]) -> Verification:
     while True:
         before = _moment(state)
         verification = _compare(state, modules, _moving(state))
-        if _moment(state) == before:  # else another thread switched while we looked
+        if before.is_still(state):  # else another thread switched while we looked
             return verification
 
 
-def _moment(state: State) -> tuple[int, ...]:
-    return id(state.stack), id(state.undo), id(state.open)
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """Which switch had been made when a look began.  It holds the stack, or the next might come to its address."""
+
+    stack: Stack
+    undo: int
+    open: int
+
+    def is_still(self, state: State) -> bool:
+        return state.stack is self.stack and (id(state.undo), id(state.open)) == (self.undo, self.open)
+
+
+def _moment(state: State) -> _Moment:
+    return _Moment(state.stack, id(state.undo), id(state.open))
 
 
 def _moving(state: State) -> frozenset[int]:
@@ -148,6 +161,8 @@ def describe(value: object, modules: dict[str, ModuleType]) -> str:
     """A value that somebody else stored, and who that probably was."""
     if value is ABSENT:
         return "nothing (deleted)"
+    if isinstance(value, Contents):
+        return f"other contents: {counted(len(value.items), 'item')}"
     if isinstance(value, FunctionType):
         return f"function {value.__qualname__} of {value.__module__}"
     if isinstance(value, CodeType):
@@ -167,7 +182,7 @@ def foreign_now(state: State, patch_id: str, modules: dict[str, ModuleType]) -> 
     while True:
         before = _moment(state)
         foreign = _foreign(state, patch_id, modules, _moving(state))
-        if _moment(state) == before:
+        if before.is_still(state):
             return foreign
 
 

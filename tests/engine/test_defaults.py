@@ -27,7 +27,7 @@ def clean():
 
 def test_each_object_gets_one_of_its_own_when_it_is_first_read():
     old, other = Holder(), Holder()
-    Holder.lines = attribute_default("lines", [], lambda: [])
+    Holder.lines = attribute_default("lines", [], lambda _: [])
     old.lines.append(1)
     assert old.lines == [1]
     assert other.lines == []
@@ -35,7 +35,7 @@ def test_each_object_gets_one_of_its_own_when_it_is_first_read():
 
 
 def test_what_an_object_holds_itself_is_what_is_read():
-    Holder.lines = attribute_default("lines", [], lambda: [])
+    Holder.lines = attribute_default("lines", [], lambda _: [])
     new = Holder()
     new.lines = "own"
     assert new.lines == "own"
@@ -55,7 +55,7 @@ def test_a_plain_value_serves_all_and_a_function_is_not_bound():
 
 
 def test_the_class_and_objects_without_a_namespace_are_without_it():
-    Holder.lines = Slotted.lines = InitialValue("lines", list)
+    Holder.lines = Slotted.lines = InitialValue("lines", lambda _: [])
     for thing in (Holder, Slotted()):
         with pytest.raises(AttributeError, match="has no attribute 'lines'"):
             thing.lines  # noqa: B018
@@ -64,7 +64,7 @@ def test_the_class_and_objects_without_a_namespace_are_without_it():
 def test_threads_that_read_at_once_get_the_same():
     for _ in range(200):
         thing, seen = Holder(), []
-        Holder.lines = InitialValue("lines", list)
+        Holder.lines = InitialValue("lines", lambda _: [])
         barrier = threading.Barrier(4)
 
         def read(thing=thing, seen=seen, barrier=barrier):

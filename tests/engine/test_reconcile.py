@@ -580,3 +580,84 @@ def test_a_regex_everywhere():
     assert scene.R.pattern == "b"
     scene.revert()
     assert scene.R is scene.C.r is scene.C.rules[0][1] is re.compile("a")
+
+
+def test_values_that_may_be_keys_are_replaced_and_not_changed():
+    source = """
+from dataclasses import dataclass
+@dataclass(frozen=True)
+class Rule:
+    name: str
+    limit: int
+RULES = {name: Rule(name, limit) for name, limit in %s}
+"""
+    scene = Scene(source % "[('a', 1), ('b', 2)]", source % "[('a', 1), ('b', 3), ('c', 4)]")
+    a, b = scene.RULES.values()
+    used = {b: "as a key"}
+    scene.apply("RULES")
+    assert scene.RULES["a"] is a
+    assert scene.RULES["b"] == scene.Rule("b", 3)
+    assert type(scene.RULES["c"]) is scene.Rule
+    assert used[b] == "as a key"
+    scene.revert()
+    assert scene.RULES["b"] is b
+    assert list(scene.RULES) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "live"),
+    [
+        ("[1]", "(1, 2)", "X.append(9)"),
+        ("[[1], 2]", "[2]", "X[0].append(9)"),
+        ("collections.deque([1])", "collections.deque([2])", "X.append(9)"),
+        ("threading.Lock()", "threading.RLock()", "X.acquire()"),
+    ],
+)
+def test_what_the_program_has_put_there_is_not_thrown_away(before: str, after: str, live: str):
+    setup = "import collections, threading\n"
+    assert Scene(f"{setup}X = {before}", f"{setup}X = {after}", live=live).code("X") == "value-differs-from-before"
+    scene = Scene(f"{setup}X = {before}", f"{setup}X = {after}")
+    old = scene.X
+    scene.apply("X")
+    scene.revert()
+    assert scene.X is old
+
+
+def test_caches_of_functions_that_change_are_named():
+    source = "import functools\nLIMIT = %s\n@functools.lru_cache\ndef f(x, limit=LIMIT): return limit\n"
+    scene = Scene(source % 1, source % 2)
+    f = scene.f
+    _, outcome = scene.outcomes("LIMIT", "f")
+    assert outcome.caches == (f,)
+    scene.apply("LIMIT", "f")
+    assert scene.f is f
+    assert f(1) == 2
+
+
+def test_who_else_holds_what_is_replaced_can_be_looked_for():
+    scene = Scene("X = (1, 2)", "X = (1, 3)")
+    (outcome,) = scene.outcomes("X")
+    assert outcome.replaced == ((scene.X, (1, 3)),)
+    assert outcome.replaced[0][0] is scene.X
+
+
+def test_a_refusal_takes_back_what_was_found_so_far():
+    scene = Scene("A = {'n': 1, 'it': iter([1])}\nB = A", "A = {'n': 2, 'it': iter([2])}\nB = {'n': 2}")
+    refused, other = scene.outcomes("A", "B")
+    assert refused.refusal is not None
+    assert refused.writes == ()
+    assert other.refusal is not None
+
+
+def test_a_name_that_stands_for_several_functions_in_turn():
+    source = """
+import functools
+@functools.singledispatch
+def d(x): return 0
+@d.register
+def _(x: int): return 1
+"""
+    scene = Scene(source, source + "@d.register\ndef _(x: str): return 2\n")
+    scene.apply("d")
+    assert [scene.d(1), scene.d("a"), scene.d(b"a")] == [1, 2, 0]
+    scene.revert()

@@ -175,7 +175,7 @@ SLACK_PER_CYCLE = {"objects": 0.5, "bytes": 16}
 PATH = (Path(livepatch.__file__).parents[1], Path(__file__).parents[2])
 CASES = [
     pytest.param("come_and_go", 10_000, id="come_and_go-long", marks=pytest.mark.slow),
-    ("come_and_go", 100),
+    ("come_and_go", 50),
     ("to_and_fro", 50),
     ("look", 25),
     ("look_at_applied", 25),

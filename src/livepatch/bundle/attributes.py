@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import copy
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,17 @@ from livepatch.edits import AttributeDefault
 __all__ = ["attribute_defaults"]
 
 _MAKERS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
-_PER_OBJECT = (ast.List, ast.Dict, ast.Set, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Call, ast.Lambda)
+_PER_OBJECT = (
+    ast.List,
+    ast.Dict,
+    ast.Set,
+    ast.ListComp,
+    ast.SetComp,
+    ast.DictComp,
+    ast.GeneratorExp,
+    ast.Call,
+    ast.Lambda,
+)
 
 
 @dataclass(frozen=True)
@@ -40,11 +51,9 @@ def attribute_defaults(
         settings = _settings(new, entity, name)
         if not settings or not _read(new, entity, name, readers, settings):
             continue
-        expression, shared, reason = _default(old, new, entity, name, settings)
+        expression, shared, of, reason = _default(old, entity, name, settings)
         found.setdefault(entity[0], []).append(
-            AttributeDefault(
-                class_qualname=entity[1], name=name, expression=expression, shared=shared, reason=reason
-            )
+            AttributeDefault(class_qualname=entity[1], name=name, expression=expression, shared=shared, of=of, reason=reason)
         )
     return found
 
@@ -122,9 +131,7 @@ def _settings(world: World, entity: Entity, name: str) -> list[_Setting]:
     return found
 
 
-def _assigned(
-    body: list[ast.stmt], own: str, name: str, *, always: bool
-) -> Iterator[tuple[ast.expr | None, bool]]:
+def _assigned(body: list[ast.stmt], own: str, name: str, *, always: bool) -> Iterator[tuple[ast.expr | None, bool]]:
     for statement in body:
         targets: list[ast.expr] = []
         value: ast.expr | None = None
@@ -184,9 +191,9 @@ def _read(new: World, entity: Entity, name: str, readers: list[Item], settings: 
                 continue
             if ref.store == "attr" and ref.chain[-1] == name and ref.chain.count(name) == 1:
                 continue
-            if ref.base in ("self", "super") and ref.chain[0] == name:
-                if own in makers or not _related(new, entity, (item.module.name, item.scope)):
-                    continue
+            by_self = ref.base in ("self", "super") and ref.chain[0] == name
+            if by_self and (own in makers or not _related(new, entity, (item.module.name, item.scope))):
+                continue
             if not _guarded(item.node, name):
                 return True
     return False
@@ -208,29 +215,51 @@ def _guarded(node: ast.AST, name: str) -> bool:
 # The value
 
 
-def _default(
-    old: World, new: World, entity: Entity, name: str, settings: list[_Setting]
-) -> tuple[str, bool, str]:
+def _default(old: World, entity: Entity, name: str, settings: list[_Setting]) -> tuple[str, bool, str, str]:
+    """The expression, whether one value serves all, the name under which it reads the object, and else the reason."""
     texts = {normal(s.value) if s.value is not None else "" for s in settings}
     if len(texts) > 1 or "" in texts:
         where = " and ".join(sorted({s.method[1] for s in settings}))
-        return "", True, f"{where} sets {name} to one of several values"
+        return "", True, "", f"{where} sets {name} to one of several values"
     setting = settings[0]
     assert setting.value is not None
     if len(settings) == 1 and not setting.always and not isinstance(setting.value, ast.Constant):
-        return "", True, f"{setting.method[1]} sets {name} only on a condition"
-    value, reason = _outside(old, setting)
+        return "", True, "", f"{setting.method[1]} sets {name} only on a condition"
+    of = _read_of_itself(old, entity, setting)
+    value, reason = _outside(old, setting, of)
     if value is None:
-        return "", True, reason
+        return "", True, "", reason
     try:
         text = ast.unparse(ast.fix_missing_locations(value))
     except (ValueError, RecursionError):
-        return "", True, f"{setting.method[1]} sets {name} to something that cannot be written down"
-    return text, _is_shared(value), ""
+        return "", True, "", f"{setting.method[1]} sets {name} to something that cannot be written down"
+    return text, not of and _is_shared(value), of, ""
 
 
-def _outside(old: World, setting: _Setting) -> tuple[ast.expr | None, str]:
-    """The value as an expression of the module, with the defaults of new parameters in their places."""
+def _read_of_itself(old: World, entity: Entity, setting: _Setting) -> str:
+    """The name of the object in its own method, if the value reads it: only attributes that every old object has."""
+    node = setting.item.node
+    assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    assert setting.value is not None
+    first = [*node.args.posonlyargs, *node.args.args][:1]
+    name = first[0].arg if first else ""
+    uses = sum(isinstance(n, ast.Name) and n.id == name for n in ast.walk(setting.value))
+    read = [
+        n.attr
+        for n in ast.walk(setting.value)
+        if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
+    ]
+    if not uses or uses != len(read):
+        return ""
+    had = all(any(each.always for each in _settings(old, entity, attribute)) for attribute in read)
+    return name if had else ""
+
+
+def _outside(old: World, setting: _Setting, of: str) -> tuple[ast.expr | None, str]:
+    """The value as an expression of the module, with the defaults of new parameters in their places.
+
+    With `of`, it may read the object itself under that name.
+    """
     node = setting.item.node
     assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     defaults = _defaults(node)
@@ -241,9 +270,9 @@ def _outside(old: World, setting: _Setting) -> tuple[ast.expr | None, str]:
     problem = ""
 
     class Substitute(ast.NodeTransformer):
-        def visit_Name(self, one: ast.Name) -> ast.AST:  # noqa: N802  # as ast spells it
+        def visit_Name(self, one: ast.Name) -> ast.AST:
             nonlocal problem
-            if one.id in own:
+            if one.id in own or one.id == of:
                 return one
             if one.id in parameters:
                 if one.id in before or not where.endswith(".__init__"):
@@ -257,8 +286,6 @@ def _outside(old: World, setting: _Setting) -> tuple[ast.expr | None, str]:
             elif one.id in bound or (one.id not in setting.item.module.by_name and not hasattr(builtins, one.id)):
                 problem = problem or f"it comes from the variable {one.id} of {where}"
             return one
-
-    import copy
 
     assert setting.value is not None
     own = {
@@ -275,7 +302,7 @@ def _outside(old: World, setting: _Setting) -> tuple[ast.expr | None, str]:
     # A default may itself be no more than a name of the module.
     if not problem:
         for name in (n.id for n in ast.walk(value) if isinstance(n, ast.Name)):
-            if name not in own and name not in setting.item.module.by_name and not hasattr(builtins, name):
+            if name not in {*own, of} and name not in setting.item.module.by_name and not hasattr(builtins, name):
                 problem = f"it comes from {name}, which the module does not define"
     return (None, problem) if problem else (value, "")
 

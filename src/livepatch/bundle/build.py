@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import gc
 import re
+import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from livepatch.bundle.edit import edits_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.trees import Tree, open_tree
 from livepatch.errors import BundleError
+from livepatch.events import emit
 from livepatch.patch import Patch
 
 __all__ = ["build"]
@@ -33,21 +37,32 @@ def build(
     pip downloads.  `package` is the name of the distribution; `versions` (default: the version of `old`) says which
     releases the patch is for.  `only` picks what is taken (``"module:qualname"``, ``"module"`` or a pattern of
     qualified names) along with what that uses and `old` lacks; else all that changed is taken, apart from versions,
-    tests and the like.  ``patch.plan`` says what became of each difference, ``patch.obstacles`` what cannot be done live.
+    tests and the like.  ``patch.plan`` says what became of each difference, ``patch.obstacles`` what cannot be done
+    live.
 
     Raises :class:`BundleError` if a tree cannot be used, and :class:`PatchError` if the patch would have no right name.
     """
     if isinstance(only, str):
         raise TypeError("only must be a list of names, such as ['package.module:Class.method'], not a str")
+    begun = time.perf_counter()
     before, after = open_tree(old, package), open_tree(new, package)
     versions = _versions(versions, before, old)
     name = id if id is not None else _identity(package, before.version, after.version)
     patch = Patch(name, package=package, versions=versions, summary=summary, flag=flag)
     with _without_collection():
         plan = Plan(before, after, None if only is None else tuple(only))
-        patch.edits = plan.edits()
+        patch.edits = edits_of(plan)
         patch.obstacles = plan.obstacles()
         patch.plan = plan.entries()
+    verdicts = Counter(entry.verdict for entry in patch.plan)
+    emit(
+        "built",
+        patch=patch.id,
+        modules=len(patch.edits),
+        obstacles=len(patch.obstacles),
+        **{verdict.replace("-", "_"): count for verdict, count in sorted(verdicts.items())},
+        total_ms=round((time.perf_counter() - begun) * 1e3, 1),
+    )
     return patch
 
 

@@ -128,14 +128,17 @@ def _in_place(a: Item, b: Item) -> bool:
 
 def _plain(items: list[Item]) -> bool:
     """Whether a new definition needs nothing run but itself."""
-    return all(
-        not item.guards
-        and all(
-            isinstance(d, ast.Name) and d.id in ("staticmethod", "classmethod", "property")
-            for d in item.node.decorator_list  # type: ignore[attr-defined]
+    return (
+        all(
+            not item.guards
+            and all(
+                isinstance(d, ast.Name) and d.id in ("staticmethod", "classmethod", "property")
+                for d in item.node.decorator_list  # type: ignore[attr-defined]
+            )
+            for item in items
         )
-        for item in items
-    ) and len(items) == 1
+        and len(items) == 1
+    )
 
 
 def _class_head(item: Item) -> str:

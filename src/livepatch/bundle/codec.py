@@ -207,6 +207,7 @@ def _attribute(reader: Reader) -> AttributeDefault:
         class_qualname=field("class_qualname", reader.name, _check_dotted),
         expression=field("expression", reader.source, least=0),
         name=field("name", reader.name, _check_identifier),
+        of=field("of", reader.name, _check_identifier_or_nothing),
         reason=field("reason", reader.free),
         shared=field("shared", reader.flag),
     )
@@ -248,6 +249,10 @@ def _is_identifier(value: str) -> bool:
 
 def _check_identifier(value: str) -> None:
     _refuse_unless(_is_identifier(value), value, "a Python identifier")
+
+
+def _check_identifier_or_nothing(value: str) -> None:
+    _refuse_unless(not value or _is_identifier(value), value, "a Python identifier, or nothing")
 
 
 def _check_dotted(value: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from livepatch.bundle.items import Item
@@ -23,7 +23,8 @@ class Flow:
 
     `values` are the names whose value may differ, `defaults` the functions whose default values may, and `calls` the
     functions that may do something else when they are called at import time, each with the number of calls after the
-    first that it takes.  `effects` are the statements that run otherwise.
+    first that it takes.  `decorated` are the definitions whose decorators may give something else, and
+    `effects` the statements that run otherwise.
     """
 
     world: World
@@ -31,6 +32,7 @@ class Flow:
     values: set[Entity] = field(default_factory=set)
     calls: dict[Entity, int] = field(default_factory=dict)
     defaults: set[Entity] = field(default_factory=set)
+    decorated: set[Entity] = field(default_factory=set)
     effects: dict[tuple[str, int], Item] = field(default_factory=dict)
     _changed_calls: dict[Entity, int] = field(default_factory=dict)
     _made: set[Entity] = field(default_factory=set)
@@ -38,13 +40,12 @@ class Flow:
     _entries: set[Entity] = field(default_factory=set)
     _asked: set[Entity] = field(default_factory=set)
 
-    def seed(self, values: Iterable[Entity], calls: Mapping[Entity, int], defaults: Iterable[Entity]) -> None:
-        """Begin with what changes of itself."""
-        self.values.update(values)
-        self.defaults.update(defaults)
-        self._changed_calls.update(calls)
-        self.calls.update(calls)
-        self.calls.update(dict.fromkeys(self.defaults, 0))
+    def seed_function(self, entity: Entity, level: int, *, defaults: bool) -> None:
+        """Begin with a function that changes: at which call of what it gives, and whether its defaults do."""
+        if defaults:
+            self.defaults.add(entity)
+            level = 0
+        self._changed_calls[entity] = self.calls[entity] = min(level, self.calls.get(entity, NEVER))
 
     def run(self) -> None:
         """Follow the changes until nothing new is reached."""
@@ -66,7 +67,13 @@ class Flow:
                             self._look(item)
 
     def _size(self) -> object:
-        return len(self._entries), len(self.values), len(self.defaults), len(self._made), sum(NEVER + 1 - n for n in self.calls.values())
+        return (
+            len(self._entries),
+            len(self.values),
+            len(self.defaults),
+            len(self._made),
+            sum(NEVER + 1 - n for n in self.calls.values()),
+        )
 
     def _look(self, item: Item) -> None:
         own = item.module.name
@@ -112,7 +119,8 @@ class Flow:
         self.values.update(self.world.effects(item))
         decorators: list[ast.expr] = getattr(item.node, "decorator_list", [])
         if not all(gives_its_argument(self.world, item, d) for d in decorators):
-            self.values.update((own, b) for b in item.binds)
+            self.decorated.update((own, b) for b in item.binds)
+            self.values |= self.decorated
 
     def _made_class(self, entity: Entity) -> None:
         """Take in a class that is put together in another way, by its metaclass or a base."""
@@ -180,18 +188,24 @@ class Flow:
             if method in self.defaults or method in self.values or self._changed_calls.get(method, NEVER) == 0:
                 return True
             for item in self.world.items(method):
-                for ref in self.world.refs(item).body if item.kind == "function" else ():
-                    if ref.level or ref.store == "attr":
-                        continue
-                    if ref.base not in ("self", "super"):
-                        if self.reached(ref, item):
-                            return True
-                        continue
-                    trace = self.world.trace(ref, item.module.name, item.scope, entity)
-                    if any(e in self.values for e in trace.passed):
-                        return True
-                    if trace.kind == "function" and (ref.call or self._is_property(trace.end)):
-                        pending.append(trace.end)
-                    elif self._call_reached(trace, ref.call):
-                        return True
+                if item.kind == "function" and self._method_reached(item, entity, pending):
+                    return True
+        return False
+
+    def _method_reached(self, item: Item, entity: Entity, pending: list[Entity]) -> bool:
+        """Whether a method that runs on a new object of a class uses what changes; `pending` are those it calls."""
+        for ref in self.world.refs(item).body:
+            if ref.level or ref.store == "attr":
+                continue
+            if ref.base not in ("self", "super"):
+                if self.reached(ref, item):
+                    return True
+                continue
+            trace = self.world.trace(ref, item.module.name, item.scope, entity)
+            if any(e in self.values for e in trace.passed):
+                return True
+            if trace.kind == "function" and (ref.call or self._is_property(trace.end)):
+                pending.append(trace.end)
+            elif self._call_reached(trace, ref.call):
+                return True
         return False

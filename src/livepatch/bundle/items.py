@@ -6,24 +6,58 @@ import ast
 import io
 import re
 import tokenize
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Literal
 
 from livepatch.bundle import normal
 from livepatch.edits import Text
 
-__all__ = ["MUTATORS", "Import", "Item", "Module", "Store", "absolute_name", "chain_of", "decoded", "full_name", "parse"]
+__all__ = [
+    "MUTATORS",
+    "Import",
+    "Item",
+    "Module",
+    "Store",
+    "absolute_name",
+    "chain_of",
+    "decoded",
+    "full_name",
+    "outside_functions",
+]
 
 Kind = Literal["function", "class", "import", "assign", "field", "effect", "loop"]
 
-_COMPOUND = (ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Match)
 MUTATORS = frozenset(
-    "add append appendleft clear discard extend extendleft insert pop popitem popleft remove reverse rotate setdefault"
-    " sort update intersection_update difference_update symmetric_difference_update __setitem__ __delitem__ register"
-    " setattr move_to_end subtract".split()
+    [
+        "add",
+        "append",
+        "appendleft",
+        "clear",
+        "discard",
+        "extend",
+        "extendleft",
+        "insert",
+        "pop",
+        "popitem",
+        "popleft",
+        "remove",
+        "reverse",
+        "rotate",
+        "setdefault",
+        "sort",
+        "update",
+        "intersection_update",
+        "difference_update",
+        "symmetric_difference_update",
+        "__setitem__",
+        "__delitem__",
+        "register",
+        "setattr",
+        "move_to_end",
+        "subtract",
+    ]
 )
 
 
@@ -124,9 +158,11 @@ class Module:
         self.tree = tree
         self.items: list[Item] = []
         self.stars: list[str] = []
-        _Reader(self).read()
-        self._bind_class_attributes()
         self.by_name: dict[str, list[Item]] = {}
+
+    def index(self) -> None:
+        """Sort the items by the names that they bind, once all are there."""
+        self._bind_class_attributes()
         for item in self.items:
             for bound in item.binds:
                 self.by_name.setdefault(bound, []).append(item)
@@ -180,7 +216,7 @@ class Module:
     @cached_property
     def import_lines(self) -> tuple[str, ...]:
         """All import statements outside functions, one a line."""
-        found = [node for node in _outside_functions(self.tree.body) if isinstance(node, (ast.Import, ast.ImportFrom))]
+        found = [node for node in outside_functions(self.tree.body) if isinstance(node, (ast.Import, ast.ImportFrom))]
         return tuple(ast.unparse(n) for n in found if not (isinstance(n, ast.ImportFrom) and n.module == "__future__"))
 
     @cached_property
@@ -213,208 +249,31 @@ def decoded(source: bytes) -> str:
     return io.TextIOWrapper(io.BytesIO(source), encoding, newline=None).read()
 
 
-def parse(name: str, path: str, source: bytes) -> Module:
-    """Read a module.  Raises :class:`SyntaxError` or :class:`ValueError`."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return Module(name, path, source, ast.parse(decoded(source), path))
-
-
-def _outside_functions(statements: Sequence[ast.AST]) -> Iterator[ast.AST]:
+def outside_functions(statements: Sequence[ast.AST]) -> Iterator[ast.AST]:
+    """All statements, also those inside others, that are in no function."""
     for node in statements:
         yield node
         if isinstance(node, ast.stmt) and not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             for name in ("body", "orelse", "handlers", "finalbody", "cases"):
-                yield from _outside_functions(getattr(node, name, ()))
+                yield from outside_functions(getattr(node, name, ()))
         elif isinstance(node, (ast.ExceptHandler, ast.match_case)):
-            yield from _outside_functions(node.body)
+            yield from outside_functions(node.body)
+
+
+# A constant over several lines is a string.
+_STRINGS = (ast.Constant, ast.JoinedStr, *([ast.TemplateStr] if hasattr(ast, "TemplateStr") else []))
 
 
 def _inside_strings(node: ast.AST) -> set[int]:
     """The lines that begin within a string literal."""
     kept: set[int] = set()
     for one in ast.walk(node):
-        if isinstance(one, (ast.Constant, ast.JoinedStr)) and (one.end_lineno or 0) > one.lineno:
-            if isinstance(one, ast.JoinedStr) or isinstance(one.value, (str, bytes)):
-                kept.update(range(one.lineno + 1, (one.end_lineno or 0) + 1))
+        if isinstance(one, _STRINGS) and (one.end_lineno or 0) > one.lineno:
+            kept.update(range(one.lineno + 1, (one.end_lineno or 0) + 1))
     return kept
 
 
-# Reading
-
-
-class _Reader:
-    def __init__(self, module: Module) -> None:
-        self.module = module
-
-    def read(self) -> None:
-        self._block(self.module.tree.body, "", None, ())
-
-    def _block(
-        self, statements: Sequence[ast.stmt], scope: str, unit: ast.stmt | None, guards: tuple[str, ...], fields: bool = False
-    ) -> None:
-        for node in statements:
-            self._statement(node, scope, unit or node, guards, fields)
-
-    def _statement(self, node: ast.stmt, scope: str, unit: ast.stmt, guards: tuple[str, ...], fields: bool) -> None:
-        match node:
-            case ast.Pass() | ast.Expr(value=ast.Constant()):
-                return
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
-                if not normal.is_overload(node):
-                    self._add("function", node, scope, unit, guards, [node.name])
-            case ast.ClassDef():
-                self._add("class", node, scope, unit, guards, [node.name])
-                inner = f"{scope}.{node.name}" if scope else node.name
-                self._block(node.body, inner, None, (), fields=bool(node.bases or node.decorator_list))
-            case ast.If():
-                if normal.is_type_checking(node.test):
-                    self._block(node.orelse, scope, unit if unit is not node else None, guards, fields)
-                    return
-                if _is_main(node.test):
-                    self._block(node.orelse, scope, unit, guards, fields)
-                    return
-                if isinstance(node.test, ast.UnaryOp) and normal.is_type_checking(node.test.operand):
-                    self._block(node.body, scope, unit, guards, fields)
-                    return
-                test = normal.normal(node.test)
-                self._block(node.body, scope, unit, (*guards, f"if {test}:"), fields)
-                self._block(node.orelse, scope, unit, (*guards, f"if not {test}:"), fields)
-            case ast.Try() | ast.TryStar():
-                self._block(node.body, scope, unit, (*guards, "try:"), fields)
-                for handler in node.handlers:
-                    caught = normal.normal(handler.type) if handler.type else ""
-                    self._block(handler.body, scope, unit, (*guards, f"except {caught}:"), fields)
-                self._block(node.orelse, scope, unit, (*guards, "else:"), fields)
-                self._block(node.finalbody, scope, unit, (*guards, "finally:"), fields)
-            case ast.Import() | ast.ImportFrom():
-                self._import(node, scope, unit, guards)
-            case _ if isinstance(node, _COMPOUND):
-                self._loop(node, scope, unit, guards)
-            case ast.AnnAssign(value=None):
-                if fields and isinstance(node.target, ast.Name):
-                    self._add("field", node, scope, unit, guards, [node.target.id])
-            case _:
-                binds, stores = _written([node])
-                self._add("assign" if binds else "effect", node, scope, unit, guards, binds, stores)
-
-    def _loop(self, node: ast.stmt, scope: str, unit: ast.stmt, guards: tuple[str, ...]) -> None:
-        inside = list(_outside_functions([node]))
-        binds, stores = _written([n for n in inside if isinstance(n, ast.stmt)])
-        for one in inside:
-            if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-                binds.append(one.name)
-        self._add("loop", node, scope, unit, guards, binds, stores)
-
-    def _import(
-        self, node: ast.Import | ast.ImportFrom, scope: str, unit: ast.stmt, guards: tuple[str, ...]
-    ) -> None:
-        found: dict[str, Import] = {}
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                if alias.asname:
-                    found[alias.asname] = Import(alias.name)
-                else:
-                    found[alias.name.partition(".")[0]] = Import(alias.name.partition(".")[0])
-        else:
-            origin = self.module.absolute(node)
-            if origin == "__future__":
-                return
-            for alias in node.names:
-                if alias.name == "*":
-                    self.module.stars.append(origin)
-                else:
-                    found[alias.asname or alias.name] = Import(origin, alias.name)
-        item = self._add("import", node, scope, unit, guards, list(found))
-        item.imports = {f"{scope}.{name}" if scope else name: what for name, what in found.items()}
-
-    def _add(
-        self,
-        kind: Kind,
-        node: ast.stmt,
-        scope: str,
-        unit: ast.stmt,
-        guards: tuple[str, ...],
-        binds: list[str],
-        stores: Sequence[Store] = (),
-    ) -> Item:
-        named = tuple(dict.fromkeys(f"{scope}.{name}" if scope else name for name in binds))
-        item = Item(self.module, scope, kind, node, unit, guards, named, {}, tuple(dict.fromkeys(stores)))
-        self.module.items.append(item)
-        return item
-
-
-def _is_main(test: ast.expr) -> bool:
-    """Whether the block runs only in a module that is the program."""
-    match test:
-        case ast.Compare(left=ast.Name(id="__name__"), ops=[ast.Eq()], comparators=[ast.Constant(value="__main__")]):
-            return True
-    return False
-
-
-def _written(statements: Sequence[ast.stmt]) -> tuple[list[str], list[Store]]:
-    """The names that statements bind, and what they change in place, blocks inside them not included."""
-    binds: list[str] = []
-    stores: list[Store] = []
-    for statement in statements:
-        for target in _targets(statement):
-            _target(target, binds, stores)
-        for expression in _expressions(statement):
-            for node in _walk_eager(expression):
-                if isinstance(node, ast.NamedExpr) and isinstance(node.target, ast.Name):
-                    binds.append(node.target.id)
-                elif isinstance(node, ast.Call):
-                    _mutating_call(node, stores)
-    return binds, stores
-
-
-def _targets(statement: ast.stmt) -> list[ast.expr]:
-    match statement:
-        case ast.Assign(targets=targets) | ast.Delete(targets=targets):
-            return targets
-        case ast.AugAssign(target=target) | ast.AnnAssign(target=target) | ast.For(target=target):
-            return [target]
-        case ast.AsyncFor(target=target):
-            return [target]
-        case ast.With(items=items) | ast.AsyncWith(items=items):
-            return [i.optional_vars for i in items if i.optional_vars]
-    if isinstance(statement, ast.TypeAlias if hasattr(ast, "TypeAlias") else ()):
-        return [statement.name]
-    return []
-
-
-def _target(target: ast.expr, binds: list[str], stores: list[Store]) -> None:
-    match target:
-        case ast.Name(id=name):
-            binds.append(name)
-        case ast.Tuple(elts=elements) | ast.List(elts=elements):
-            for element in elements:
-                _target(element, binds, stores)
-        case ast.Starred(value=value):
-            _target(value, binds, stores)
-        case ast.Attribute():
-            chain = chain_of(target)
-            if chain:
-                stores.append(Store(chain, attribute=True))
-        case ast.Subscript(value=value):
-            chain = chain_of(value)
-            if chain:
-                stores.append(Store(chain, attribute=False))
-
-
-def _mutating_call(node: ast.Call, stores: list[Store]) -> None:
-    match node.func:
-        case ast.Attribute(value=value, attr=attr) if attr in MUTATORS:
-            chain = chain_of(value)
-            if chain:
-                stores.append(Store(chain, attribute=False))
-        case ast.Name(id="setattr" | "delattr") if node.args:
-            chain = chain_of(node.args[0])
-            named = node.args[1] if len(node.args) > 1 else None
-            if chain and isinstance(named, ast.Constant) and isinstance(named.value, str):
-                stores.append(Store((*chain, named.value), attribute=True))
-            elif chain:
-                stores.append(Store(chain, attribute=False))
+# Names
 
 
 def chain_of(node: ast.AST) -> tuple[str, ...]:
@@ -438,27 +297,3 @@ def full_name(item: Item, chain: tuple[str, ...]) -> str:
         if what is not None:
             return ".".join([what.module, *([what.name] if what.name else []), *chain[1:]])
     return ".".join(chain)
-
-
-def _expressions(statement: ast.stmt) -> list[ast.expr]:
-    """The expressions of a statement that are evaluated when it runs, blocks inside it not included."""
-    found: list[ast.expr] = []
-    if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-        return found
-    for name, value in ast.iter_fields(statement):
-        if name == "annotation":
-            continue
-        values: list[Any] = value if isinstance(value, list) else [value]
-        for one in values:
-            if isinstance(one, ast.expr):
-                found.append(one)
-            elif isinstance(one, ast.withitem):
-                found.append(one.context_expr)
-    return found
-
-
-def _walk_eager(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in ast.iter_child_nodes(node):
-        if not isinstance(child, ast.Lambda):
-            yield from _walk_eager(child)

@@ -10,18 +10,42 @@ from livepatch.bundle.items import Item, chain_of, full_name
 
 __all__ = ["reason_to_leave", "reason_to_leave_file"]
 
-_FOLDERS = frozenset("tests doc docs examples example samples benchmarks benchmark".split())
+_FOLDERS = frozenset(["tests", "doc", "docs", "examples", "example", "samples", "benchmarks", "benchmark"])
 _FILES = re.compile(r"(test_.*|.*_test|conftest|setup|noxfile)\.py")
 _VERSION_NAMES = re.compile(
-    r"_*ver(_\w+)?|_*(version|version_info|version_tuple|version_string|build|build_date|revision|release|commit_id|date|year"
-    r"|__commit_id__)_*|(MAJOR|MINOR|MICRO|PATCH|BUILD)(_VERSION)?|VERSION(_INFO|_TUPLE)?",
+    r"_*ver(_\w+)?|_*version(_info|_tuple|_string)?_*|__(build|date|revision|release|commit_id)__"
+    r"|(MAJOR|MINOR|MICRO|PATCH)_VERSION",
     re.IGNORECASE,
 )
-_VERSION_MODULES = frozenset("_version version __version__ __about__ about __meta__ _meta __pkg_info__".split())
+_VERSION_MODULES = frozenset(
+    ["_version", "version", "__version__", "__about__", "about", "__meta__", "_meta", "__pkg_info__"]
+)
 _METADATA = frozenset(
-    "__all__ __author__ __authors__ __author_email__ __email__ __copyright__ __license__ __url__ __date__ __status__"
-    " __credits__ __maintainer__ __description__ __title__ __summary__ __contact__ __homepage__ __docformat__ __doc__"
-    " __build__ __revision__ __uri__ __cake__".split()
+    [
+        "__all__",
+        "__author__",
+        "__authors__",
+        "__author_email__",
+        "__email__",
+        "__copyright__",
+        "__license__",
+        "__url__",
+        "__date__",
+        "__status__",
+        "__credits__",
+        "__maintainer__",
+        "__description__",
+        "__title__",
+        "__summary__",
+        "__contact__",
+        "__homepage__",
+        "__docformat__",
+        "__doc__",
+        "__build__",
+        "__revision__",
+        "__uri__",
+        "__cake__",
+    ]
 )
 
 
@@ -32,7 +56,7 @@ def reason_to_leave_file(path: str) -> str:
     for folder in folders:
         if folder in _FOLDERS:
             return f"in the folder {folder}, which the package does not need at run time"
-    if _FILES.fullmatch(base) and (base.startswith(("test_", "conftest")) or not folders):
+    if _FILES.fullmatch(base) and (base.startswith(("test_", "conftest")) or "test" in folders or not folders):
         return "a test, or for building the package"
     return ""
 
@@ -64,17 +88,16 @@ def reason_to_leave(one: Difference) -> str:
     return ""
 
 
+_PLAIN = (
+    *(ast.Constant, ast.Tuple, ast.List, ast.JoinedStr, ast.FormattedValue, ast.Name, ast.Attribute, ast.Subscript),
+    *(ast.Call, ast.GeneratorExp, ast.comprehension, ast.Slice, ast.BinOp, ast.operator, ast.expr_context),
+)
+
+
 def _plain(item: Item) -> bool:
     """Whether the value is a literal, or literals put together."""
     value = getattr(item.node, "value", None)
-    return value is not None and all(
-        isinstance(
-            n,
-            (ast.Constant, ast.Tuple, ast.List, ast.JoinedStr, ast.FormattedValue, ast.Name, ast.expr_context, ast.BinOp)
-            + (ast.operator, ast.Attribute, ast.Call, ast.GeneratorExp, ast.comprehension, ast.Subscript, ast.Slice),
-        )
-        for n in ast.walk(value)
-    )
+    return value is not None and all(isinstance(node, _PLAIN) for node in ast.walk(value))
 
 
 def _warns(item: Item) -> bool:
@@ -85,9 +108,43 @@ def _warns(item: Item) -> bool:
 
 
 _TYPES = frozenset(
-    "Union Optional Callable Dict List Tuple Set FrozenSet Type Any Literal Iterable Iterator Sequence Mapping Generator"
-    " MutableMapping Awaitable Coroutine AsyncIterator AsyncIterable AsyncGenerator Annotated ClassVar Final Collection"
-    " MutableSequence DefaultDict Deque Counter OrderedDict ContextManager AsyncContextManager Pattern Match".split()
+    [
+        "Union",
+        "Optional",
+        "Callable",
+        "Dict",
+        "List",
+        "Tuple",
+        "Set",
+        "FrozenSet",
+        "Type",
+        "Any",
+        "Literal",
+        "Iterable",
+        "Iterator",
+        "Sequence",
+        "Mapping",
+        "Generator",
+        "MutableMapping",
+        "Awaitable",
+        "Coroutine",
+        "AsyncIterator",
+        "AsyncIterable",
+        "AsyncGenerator",
+        "Annotated",
+        "ClassVar",
+        "Final",
+        "Collection",
+        "MutableSequence",
+        "DefaultDict",
+        "Deque",
+        "Counter",
+        "OrderedDict",
+        "ContextManager",
+        "AsyncContextManager",
+        "Pattern",
+        "Match",
+    ]
 )
 _TYPE_CALLS = frozenset({"TypeVar", "ParamSpec", "TypeVarTuple", "NewType"})
 
@@ -101,8 +158,10 @@ def _is_type(item: Item) -> bool:
         chain = chain_of(value.value)
         return bool(chain) and chain[-1] in _TYPES and (len(chain) == 1 or chain[0] in ("typing", "t", "tp", "te"))
     if isinstance(value, ast.BinOp) and isinstance(value.op, ast.BitOr):
-        return item.kind == "assign" and isinstance(item.node, ast.AnnAssign) and "TypeAlias" in ast.unparse(
-            item.node.annotation
+        return (
+            item.kind == "assign"
+            and isinstance(item.node, ast.AnnAssign)
+            and "TypeAlias" in ast.unparse(item.node.annotation)
         )
     return False
 

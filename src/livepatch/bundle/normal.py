@@ -7,7 +7,18 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["block", "body_of", "decorators_of", "defaults_of", "header_of", "is_overload", "is_type_checking", "normal", "outer_of", "parameters_of"]
+__all__ = [
+    "block",
+    "body_of",
+    "decorators_of",
+    "defaults_of",
+    "header_of",
+    "is_overload",
+    "is_type_checking",
+    "normal",
+    "outer_of",
+    "parameters_of",
+]
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -52,7 +63,7 @@ def is_type_checking(test: ast.expr) -> bool:
 def is_overload(node: FunctionNode) -> bool:
     """Whether the definition is a stub for type checkers."""
     return any(
-        isinstance(d, ast.Name) and d.id == "overload" or isinstance(d, ast.Attribute) and d.attr == "overload"
+        (isinstance(d, ast.Name) and d.id == "overload") or (isinstance(d, ast.Attribute) and d.attr == "overload")
         for d in node.decorator_list
     )
 
@@ -103,9 +114,9 @@ def _write(node: Any, out: list[str]) -> None:
     elif isinstance(node, ast.AnnAssign) and node.value is not None:
         out.append("Assign([")
         _write(node.target, out)
-        out.append(",]")
+        out.append(",] ")
         _write(node.value, out)
-        out.append(")")
+        out.append(" )")
     elif isinstance(node, ast.ClassDef):
         out.append(f"ClassDef({node.name}:{decorators_of(node)}:{header_of(node)}")
         _write_block(node.body, out, fields=bool(node.bases or node.decorator_list))

@@ -12,8 +12,8 @@ from livepatch.bundle.items import Item, chain_of, full_name
 from livepatch.bundle.normal import decorators_of, normal
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.shapes import field_names, shape_of
-from livepatch.bundle.trees import Tree
 from livepatch.bundle.transparent import gives_its_argument
+from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import Obstacle
 
@@ -220,7 +220,7 @@ def _accounted_call(world: World, item: Item, value: ast.expr) -> bool:
     chain = chain_of(value.func)
     if full_name(item, chain) in ("warnings.warn", "print"):
         return True
-    if chain == ("setattr",) or chain == ("delattr",):
+    if chain in (("setattr",), ("delattr",)):
         return bool(value.args) and _in_tree(world, item, value.args[0])
     if not chain:
         return isinstance(value.func, ast.Attribute) and _in_tree(world, item, value.func.value)
@@ -242,7 +242,9 @@ def _in_tree(world: World, item: Item, node: ast.expr) -> bool:
     trace = world.follow(Ref(chain, base="scope" if item.scope else ""), item)
     if trace.holder is not None:
         return not _is_foreign(world, trace.holder)
-    return trace.kind in ("class", "module", "function") or any(world.items(e) for e in trace.passed if e[1] and "." in e[1])
+    return trace.kind in ("class", "module", "function") or any(
+        world.items(e) for e in trace.passed if e[1] and "." in e[1]
+    )
 
 
 def _is_foreign(world: World, entity: Entity) -> bool:
@@ -296,6 +298,8 @@ def _sources_differ(before: Tree, after: Tree, module: str) -> bool | None:
     for suffixes in ((".pyx",), (".c", ".cc", ".cpp", ".rs")):
         names = [f"{root}{stem}{s}" for root in ("", "src/") for s in suffixes]
         if any(n in before.natives and n in after.natives for n in names):
-            names += [n for n in {*before.natives, *after.natives} if n.startswith(folder) and n.endswith((".pxd", ".h"))]
+            names += [
+                n for n in {*before.natives, *after.natives} if n.startswith(folder) and n.endswith((".pxd", ".h"))
+            ]
             return any(before.natives.get(n) != after.natives.get(n) for n in names)
     return None

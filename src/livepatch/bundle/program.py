@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import ast
 
 from livepatch.bundle.flow import Flow
 from livepatch.bundle.items import Item
@@ -14,15 +14,13 @@ __all__ = ["programs"]
 
 
 class _Programs:
-    def __init__(self, world: World, flow: Flow, names: frozenset[Entity], extra: Iterable[Item]) -> None:
+    def __init__(self, world: World, flow: Flow, names: frozenset[Entity]) -> None:
         self.world = world
         self.flow = flow
         self.names = names
         self.items: dict[int, Item] = {}
         self.support: set[Entity] = set()
         self._affected = flow.values | {e for e, level in flow.calls.items() if level == 0}
-        for item in extra:
-            self.add(item)
 
     def add(self, item: Item) -> None:
         if id(item) in self.items:
@@ -79,9 +77,7 @@ class _Programs:
         self.support.add(entity)
         for module, qualname in self.world.mro(entity):
             one = (module, qualname)
-            affected = any(
-                (module, f"{qualname}.{m}") in self._affected for m in self._members(one)
-            )
+            affected = any((module, f"{qualname}.{m}") in self._affected for m in self._members(one))
             if one == entity or affected:
                 for item in self.world.items(one):
                     self.add(item)
@@ -101,17 +97,15 @@ class _Programs:
         ]
 
 
-def programs(
-    world: World, flow: Flow, names: frozenset[Entity], extra: Iterable[Item] = ()
-) -> dict[str, tuple[Statement, ...]]:
+def programs(world: World, flow: Flow, names: frozenset[Entity]) -> dict[str, tuple[Statement, ...]]:
     """The statements of each module that bind or change the names, and what those call that is itself changed.
 
-    `extra` are further items to run.  In source order; a class that is run whole holds its own statements.
+    In source order; a class that is run whole holds its own statements.
     """
-    work = _Programs(world, flow, names, extra)
+    work = _Programs(world, flow, names)
     wanted_in: dict[str, set[str]] = {}
-    for module, qualname in names:
-        wanted_in.setdefault(module, set()).add(qualname)
+    for owner, qualname in names:
+        wanted_in.setdefault(owner, set()).add(qualname)
     for module in world.parsed():
         wanted = wanted_in.get(module.name, set())
         for item in module.items:
@@ -127,16 +121,12 @@ def programs(
 
 def _statements(items: list[Item]) -> tuple[Statement, ...]:
     module = items[0].module
-    chosen: dict[int, tuple[int, str, object]] = {}
-    whole = [i for i in items if i.kind == "class"]
-    wholes = {b for i in whole for b in i.binds}
-    # A class inside a compound statement goes with it.
+    wholes = {b for i in items if i.kind == "class" for b in i.binds}
+    units: dict[int, tuple[str, ast.stmt]] = {}
     for item in items:
-        outer = [n for n in wholes if item.scope == n or item.scope.startswith(f"{n}.")]
-        if outer:
-            continue
-        chosen[id(item.unit)] = (item.unit.lineno, item.scope, item.unit)
-    found = []
-    for _, scope, unit in sorted(chosen.values(), key=lambda c: (c[0], getattr(c[2], "col_offset", 0))):
-        found.append(Statement(scope=scope, text=module.text(unit)))  # type: ignore[arg-type]
-    return tuple(found)
+        scopes = item.scope.split(".")
+        if wholes.isdisjoint(".".join(scopes[:end]) for end in range(1, len(scopes) + 1)):
+            # A definition inside a compound statement goes with all of it.
+            units[id(item.unit)] = (item.scope, item.unit)
+    ordered = sorted(units.values(), key=lambda u: (u[1].lineno, u[1].col_offset))
+    return tuple(Statement(scope=scope, text=module.text(unit)) for scope, unit in ordered)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from livepatch.bundle.items import MUTATORS, Item, absolute_name, chain_of
+from livepatch.bundle.items import MUTATORS, Item, absolute_name
 from livepatch.bundle.normal import FunctionNode, block, is_type_checking
 
 __all__ = ["Ref", "Refs", "refs_of"]
@@ -24,11 +24,11 @@ NEVER = 99
 class Ref:
     """A chain of names.
 
-    `base` says where it begins: in the module, in the body of the class (``scope``), at the object that a method is called on (``self``), at
-    its class's bases (``super``), at the absolute name of a module (``abs``), or nowhere known (``object``).  `call`
-    counts the calls of what the chain gives: one in ``f()``, two in ``f()()`` and ``@f()``.  `store` tells of a change in
-    place: of what the chain gives (``item``), or of its last name (``attr``).  `level` is the number of functions around
-    it that only run when a result of the outermost is called in its turn.
+    `base` says where it begins: in the module, in the body of the class (``scope``), at the object that a method is
+    called on (``self``), at its class's bases (``super``), at the absolute name of a module (``abs``), or nowhere known
+    (``object``).  `call` counts the calls of what the chain gives: one in ``f()``, two in ``f()()`` and ``@f()``.
+    `store` tells of a change in place: of what the chain gives (``item``), or of its last name (``attr``).  `level` is
+    the number of functions around it that only run when a result of the outermost is called in its turn.
     """
 
     chain: tuple[str, ...]
@@ -40,7 +40,7 @@ class Ref:
 
 @dataclass(slots=True)
 class Refs:
-    """What an item uses: in its decorators, in the defaults (or bases) of the definition, and when it runs or is called.
+    """What an item uses: in its decorators, in the defaults or bases of the definition, and when it is called.
 
     For a statement `header` is what it uses when it runs, and `body` what the lambdas in it use later.
     """
@@ -49,10 +49,6 @@ class Refs:
     header: list[Ref] = field(default_factory=list)
     body: list[Ref] = field(default_factory=list)
     annotations: list[Ref] = field(default_factory=list)
-
-    def words(self) -> frozenset[str]:
-        """Every name in any chain."""
-        return frozenset(w for refs in (self.decorators, self.header, self.body) for r in refs for w in r.chain)
 
 
 def refs_of(item: Item) -> Refs:
@@ -168,7 +164,7 @@ class _Reader:
         for node in block(body):
             self._statement(node, scope, out)
 
-    def _statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
+    def _statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # noqa: C901  # one branch for each kind of syntax
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             self.decorators(node, scope, out)
             self.defaults(node, scope, out)
@@ -201,7 +197,7 @@ class _Reader:
                     if isinstance(one, ast.AST):
                         self._statement(one, scope, out)
 
-    def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
+    def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # noqa: C901  # one branch for each kind of syntax
         if isinstance(node, (ast.Name, ast.Attribute)):
             self._chain(node, scope, out)
         elif isinstance(node, ast.Call):
@@ -309,7 +305,13 @@ class _Reader:
 
 def _called_arguments(node: ast.Call) -> list[ast.expr]:
     """The arguments that the called function calls in its turn, as far as its name tells."""
-    name = node.func.id if isinstance(node.func, ast.Name) else node.func.attr if isinstance(node.func, ast.Attribute) else ""
+    name = (
+        node.func.id
+        if isinstance(node.func, ast.Name)
+        else node.func.attr
+        if isinstance(node.func, ast.Attribute)
+        else ""
+    )
     found: list[ast.expr] = []
     if name in _CALL_FIRST:
         found += node.args[:1]
@@ -348,7 +350,7 @@ class _Own:
     nested: bool = False
 
 
-def _own(body: Iterable[ast.AST]) -> _Own:
+def _own(body: Iterable[ast.AST]) -> _Own:  # noqa: C901  # one branch for each kind of syntax
     own = _Own()
     pending = list(body)
     bound = own.bound
@@ -371,9 +373,9 @@ def _own(body: Iterable[ast.AST]) -> _Own:
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             own.imports.append(node)
             bound.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
-        elif isinstance(node, ast.ExceptHandler) and node.name:
-            bound.add(node.name)
-        elif isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name:
+        elif (isinstance(node, ast.ExceptHandler) and node.name) or (
+            isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name
+        ):
             bound.add(node.name)
         elif isinstance(node, ast.MatchMapping) and node.rest:
             bound.add(node.rest)

@@ -14,7 +14,9 @@ __all__ = ["field_names", "shape_of"]
 _ENUMS = frozenset({"Enum", "IntEnum", "Flag", "IntFlag", "StrEnum", "ReprEnum"})
 _DATA_BASES = frozenset({"NamedTuple", "BaseModel", "Struct", "Structure", "Union", "SQLModel", "BaseSettings"})
 _TYPED_ONLY = frozenset({"TypedDict", "Protocol"})
-_DATA_DECORATORS = frozenset({"dataclass", "dataclasses", "attrs", "attr", "define", "frozen", "mutable", "s", "attributes"})
+_DATA_DECORATORS = frozenset(
+    {"dataclass", "dataclasses", "attrs", "attr", "define", "frozen", "mutable", "s", "attributes"}
+)
 
 
 def shape_of(world: World, entity: Entity) -> Literal["", "enum", "data", "typed"]:

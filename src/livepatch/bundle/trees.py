@@ -26,8 +26,29 @@ MAX_TOTAL_BYTES = 1024 * 2**20
 _NATIVE = (".so", ".pyd", ".dylib")
 _NATIVE_SOURCE = (".pyx", ".pxd", ".c", ".cc", ".cpp", ".h", ".rs")
 _NOT_PACKAGES = frozenset(
-    "tests test testing docs doc examples example benchmarks benchmark tools scripts build dist ci requirements"
-    " setup conftest noxfile tasks fabfile bin".split()
+    [
+        "tests",
+        "test",
+        "testing",
+        "docs",
+        "doc",
+        "examples",
+        "example",
+        "benchmarks",
+        "benchmark",
+        "tools",
+        "scripts",
+        "build",
+        "dist",
+        "ci",
+        "requirements",
+        "setup",
+        "conftest",
+        "noxfile",
+        "tasks",
+        "fabfile",
+        "bin",
+    ]
 )
 
 
@@ -35,8 +56,8 @@ _NOT_PACKAGES = frozenset(
 class Tree:
     """The files of one package.
 
-    `sources` are its Python files by path in the tree, `natives` its compiled or other code, and `modules` maps the name
-    of each module to the path of its file.
+    `sources` are its Python files by path in the tree, `natives` its compiled or other code, and `modules` maps the
+    name of each module to the path of its file.
     """
 
     version: str | None

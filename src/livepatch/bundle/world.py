@@ -86,7 +86,7 @@ class World:
         the body of a class, those count that are bound above `line`.
         """
         trace = Trace()
-        if ref.base == "self" or ref.base == "super":
+        if ref.base in ("self", "super"):
             if not scope:
                 return trace
             trace.kind, trace.end = "instance", self_class or (module, scope)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -21,6 +22,17 @@ exit status:
   1  the patch does not fit, or was refused
   2  wrong usage, or a file that cannot be read or written
 """
+
+
+def _log_to_standard_error() -> None:
+    """The command is the program here, so it says where events go: not among what it prints."""
+    import structlog
+
+    if not structlog.is_configured():
+        structlog.configure(
+            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
+            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_arguments(own)
         own.set_defaults(run=command.run, name=name)
     given = parser.parse_args(arguments)
+    _log_to_standard_error()
     try:
         fits: bool = given.run(given)
         return FINE if fits else REFUSED

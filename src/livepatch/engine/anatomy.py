@@ -9,10 +9,13 @@ from __future__ import annotations
 import _thread
 import collections
 import contextvars
+import datetime as dt
+import decimal
 import functools
 import gc
 import itertools
 import re
+import struct
 import types
 import weakref
 from collections.abc import Callable
@@ -31,6 +34,7 @@ __all__ = [
     "cell_content",
     "equal_plain",
     "is_native",
+    "is_value",
     "members_of",
     "native_base",
     "parts_of",
@@ -86,6 +90,12 @@ def _has_native_parts(kind: type) -> bool:
 def native_base(kind: type) -> type:
     """The native type whose value the objects of a class have."""
     return next(each for each in kind.__mro__ if is_native(each))
+
+
+def is_value(kind: type) -> bool:
+    """Whether a class gives its objects a hash of their own: they stand for their content and must not change."""
+    found = next((namespace_of(each)["__hash__"] for each in kind.__mro__ if "__hash__" in namespace_of(each)), None)
+    return found is not None and found is not object.__hash__
 
 
 def attributes_of(value: object) -> dict[str, object]:
@@ -213,6 +223,29 @@ def _variable(value: Any) -> Parts:
     return [("name", value.name)]
 
 
+def _reduced(value: Any) -> Parts:
+    base: Any = native_base(type(value))
+    # What C would have it pickled as.
+    initial = namespace_of(base).get("__getinitargs__")
+    arguments = initial(value) if initial is not None else base.__reduce__(value)[1]
+    return [(str(i), argument) for i, argument in enumerate(arguments)]
+
+
+def _struct(value: Any) -> Parts:
+    return [("format", value.format)]
+
+
+_REDUCED: tuple[type, ...] = (
+    decimal.Decimal,
+    dt.date,
+    dt.datetime,
+    dt.time,
+    dt.timedelta,
+    dt.timezone,
+    type(namespace_of(functools._CacheInfo)["hits"]),  # how a named tuple gives a field
+)
+
+
 def _nothing(_: object) -> Parts:
     return []
 
@@ -235,6 +268,8 @@ _PARTS: dict[type, Callable[[Any], Parts]] = {
     collections.deque: _deque,
     contextvars.ContextVar: _variable,
     types.SimpleNamespace: _nothing,
+    struct.Struct: _struct,
+    **dict.fromkeys(_REDUCED, _reduced),
     **dict.fromkeys([object, dict, list, tuple, set, frozenset, collections.OrderedDict], _nothing),
     **dict.fromkeys(PLAIN, _nothing),
     **dict.fromkeys(STATE, _nothing),

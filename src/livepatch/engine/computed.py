@@ -44,6 +44,8 @@ class Sourced:
     writes: list[tuple[Slot, object]] = field(default_factory=list)
     replaced: list[tuple[Place, object]] = field(default_factory=list)
     """Places of which the object gives way to another, and that one: names elsewhere may hold it too."""
+    caches: list[object] = field(default_factory=list)
+    """Wrappers that keep answers of functions that change."""
     gone: list[tuple[type, str, str]] = field(default_factory=list)
     modules: list[tuple[str, ModuleType]] = field(default_factory=list)
     notes: list[tuple[str, Refusal]] = field(default_factory=list)
@@ -221,6 +223,7 @@ class Computed:
         if outcome.refusal is not None:
             self.out.note(target, outcome.refusal)
         self.out.writes += outcome.writes
+        self.out.caches += outcome.caches
         self.out.replaced += [(place, made) for was, made in outcome.replaced if was is live]
 
     def _carried(self, value: object, label: str) -> object:
@@ -277,15 +280,16 @@ class Computed:
             if count:
                 self.out.note(target, _no_initial_value(attribute, count))
             return
-        value = self.after.evaluate(edit.module, edit.after, attribute.expression, str(target))
-        made = self._carried(value, str(target))
-        if made is ABSENT:
-            return
+        made: object = None
         maker = None
-        if not attribute.shared:
-            source = f"lambda: (\n{attribute.expression}\n)"
-            filename = patch_filename(self.patch_id, target)
-            code = compile(source, filename, "eval", dont_inherit=True)
+        if attribute.shared and not attribute.of:
+            value = self.after.evaluate(edit.module, edit.after, attribute.expression, str(target))
+            made = self._carried(value, str(target))
+            if made is ABSENT:
+                return
+        else:
+            source = f"lambda {attribute.of or '_'}: (\n{attribute.expression}\n)"
+            code = compile(source, patch_filename(self.patch_id, target), "eval", dont_inherit=True)
             (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
             maker = FunctionType(inner, vars(place.module))
         name = mangled(attribute.name, cls.__name__)

@@ -18,7 +18,7 @@ class InitialValue:
 
     __slots__ = ("_make", "_name")
 
-    def __init__(self, name: str, make: Callable[[], object]) -> None:
+    def __init__(self, name: str, make: Callable[[object], object]) -> None:
         self._name, self._make = name, make
 
     def __get__(self, instance: object, owner: type | None = None) -> object:
@@ -31,12 +31,15 @@ class InitialValue:
             raise AttributeError(f"{where} has no attribute {self._name!r}") from None
         if self._name in names:
             return names[self._name]
-        return names.setdefault(self._name, self._make())
+        return names.setdefault(self._name, self._make(instance))
 
 
 def attribute_default(name: str, value: object, make: FunctionType | None) -> object:
-    """What a class holds under `name` for its instances; `make` gives a new value each time, ``None``: one serves all."""
+    """What a class holds under `name` for its instances.
+
+    `make` gives a value for each object, which it is called with; ``None``: one value serves all.
+    """
     if make is None and not hasattr(type(value), "__get__"):
         return value
-    given: Any = make if make is not None else lambda: value
+    given: Any = make if make is not None else lambda _: value
     return InitialValue(name, given)

@@ -12,7 +12,7 @@ from dataclasses import replace
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
-from livepatch.engine.anatomy import PLAIN, attributes_of, cell_content, members_of, native_base, parts_of
+from livepatch.engine.anatomy import PLAIN, attributes_of, cell_content, is_value, members_of, native_base, parts_of
 from livepatch.engine.bases import refuses_bases
 from livepatch.engine.code import same_code
 from livepatch.engine.functions import code_of
@@ -72,6 +72,9 @@ class Follower:
             answer = Comparison(self._sides, live=False).holds(before, after, root=root)
             self._answers[key] = answer, before, after
         return self._answers[key][0]
+
+    def _alike(self, one: object, other: object) -> bool:
+        return Comparison(self._sides, live=True).holds(one, other)
 
     def _must_correspond(
         self, live: object, before: object, path: str, *, root: bool = True, more: bool = True
@@ -144,6 +147,8 @@ class Follower:
         if not all(type(x) is type(live) or one(type(live), type(x), changed=True) for x in (before, after)):
             return None
         base = native_base(type(live))
+        if base is object and is_value(type(live)):
+            return None  # it may be a key somewhere
         if base in (dict, list, set, object, CellType, OrderedDict, defaultdict, SimpleNamespace):
             return self._object
         if issubclass(base, BaseException) and type(live) is not base:
@@ -283,7 +288,7 @@ class Follower:
         self._write(slot_of(live, "__bases__", f"{path}.__bases__"), bases, after.__bases__, path)
 
     def _dict(self, live: Any, before: Any, after: Any, path: str) -> None:
-        mine, was, shall = table(self._sides, *map(items_of, (live, before, after)), live=True)
+        mine, was, shall = table(self._sides, self._alike, *map(items_of, (live, before, after)))
         entries: Table = {}
         changed: list[object] = []
         for token, (key, value) in shall.items():
@@ -369,7 +374,7 @@ class Follower:
 
     def _set(self, live: set[Any], before: set[Any], after: set[Any], path: str) -> None:
         pairs = [[(element, element) for element in set.__iter__(each)] for each in (live, before, after)]
-        mine, was, shall = table(self._sides, *pairs, live=True)
+        mine, was, shall = table(self._sides, self._alike, *pairs)
         for token, (element, _) in shall.items():
             if token not in was and token not in mine:
                 new = self._relink(element, path)
@@ -452,7 +457,7 @@ def _same_shape(live: FunctionType, before: FunctionType, after: FunctionType, s
 
 
 def _layout(kind: type) -> tuple[object, ...]:
-    return kind.__basicsize__, kind.__itemsize__, kind.__dictoffset__, kind.__weakrefoffset__, native_base(kind)
+    return kind.__basicsize__, kind.__itemsize__, kind.__dictoffset__, kind.__weakrefoffset__
 
 
 def _under(name: object, *spaces: Any) -> tuple[Any, Any, Any]:

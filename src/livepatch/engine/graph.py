@@ -10,7 +10,7 @@ import functools
 import itertools
 import re
 from collections import deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from types import FunctionType, ModuleType
 from typing import Any
@@ -22,6 +22,7 @@ from livepatch.engine.anatomy import (
     attributes_of,
     cell_content,
     equal_plain,
+    is_value,
     members_of,
     native_base,
     parts_of,
@@ -45,6 +46,8 @@ class ModuleSides:
     before: dict[str, Any]
     after: dict[str, Any]
 
+
+_GENERATED = 8  # names in the namespace of the one function that a named tuple's class has generated
 
 # What no name stands for: such values are compared by what they are.
 _NAMELESS = PLAIN | {tuple, frozenset, re.Pattern, ModuleType}
@@ -105,9 +108,21 @@ class Sides:
         return True
 
     def is_one(self, one: object, other: object, *, changed: bool) -> bool:
-        """Whether one name stands for both; with `changed`, that may be a name whose value changes."""
+        """Whether one name stands for both; with `changed`, that may be a name whose value changes.
+
+        A name such as ``_`` may stand for several functions in turn, so those that nothing changes must be alike.
+        """
         shared = set(self.keys(one)).intersection(self.keys(other))
-        return any(changed or not self.changes(key) for key in shared)
+        return any(changed or not self.changes(key) for key in shared) and (
+            self.is_alike(one, other) or any(key.partition("#")[0] in self.elsewhere for key in shared)
+        )
+
+    @staticmethod
+    def is_alike(one: object, other: object) -> bool:
+        """Whether two objects of one name are of one kind, and functions the same."""
+        if is_function(one) and is_function(other):
+            return same_code(code_of(one), code_of(other))
+        return is_function(one) == is_function(other) and is_class(one) == is_class(other)
 
     def is_same_class(self, one: type, other: type) -> bool:
         """Whether objects of the two classes may stand for each other."""
@@ -115,7 +130,11 @@ class Sides:
 
     def space(self, namespace: object) -> object:
         """What tells a namespace from others, whichever side it is of."""
-        return self._spaces.get(id(namespace), id(namespace))
+        known = self._spaces.get(id(namespace))
+        if known is None and type(namespace) is dict and len(namespace) < _GENERATED:
+            name = namespace.get("__name__")
+            known = name if type(name) is str and name.startswith("namedtuple_") else None
+        return known if known is not None else id(namespace)
 
     def token(self, key: object) -> object:
         """What tells a dict's key or a set's member from others, whichever side it is of."""
@@ -317,11 +336,12 @@ class Comparison:
         return mine == id(other) and its == id(one)
 
     def _attributes(self, one: object, other: object, path: str) -> bool:
+        more = self._live and (self._more or is_value(type(one)))  # a value may keep its hash, say
         mine, its = attributes_of(one), attributes_of(other)
         if self._live:
             since = {name for name in its if name in mine and computed_since(mine[name], its[name])}
             mine, its = ({name: each[name] for name in each if name not in since} for each in (mine, its))
-        return self._dicts(mine.items(), its.items(), path, form="{path}.{key}", ordered=False)
+        return self._dicts(mine.items(), its.items(), path, form="{path}.{key}", ordered=False, more=more)
 
     def _contents(self, one: Any, other: Any, path: str) -> bool:
         if is_a(one, dict):
@@ -348,14 +368,15 @@ class Comparison:
         *,
         form: str = "{path}[{key}]",
         ordered: bool = True,
+        more: bool | None = None,
     ) -> bool:
-        mine, its = table(self._sides, one, other, live=self._live)
+        mine, its = table(self._sides, self._would_be, one, other)
         lacking = [pair[0] for token, pair in its.items() if token not in mine]
         if lacking:
             return self._differ(form.format(path=path, key=shown_key(lacking[0])), "nothing", "an entry")
-        more = [pair[0] for token, pair in mine.items() if token not in its]
-        if more and not self._more:
-            return self._differ(form.format(path=path, key=shown_key(more[0])), "an entry", "nothing")
+        beyond = [pair[0] for token, pair in mine.items() if token not in its]
+        if beyond and not (self._more if more is None else more):
+            return self._differ(form.format(path=path, key=shown_key(beyond[0])), "an entry", "nothing")
         if ordered and not self._live and list(mine) != list(its):
             return self._differ(path, "another order of the entries", "the same")
         return all(
@@ -363,8 +384,16 @@ class Comparison:
             for token, (key, value) in its.items()
         )
 
+    def _would_be(self, one: object, other: object) -> bool:
+        """Whether the two are one, where it is no difference if they are not."""
+        then = set(self._assumed), dict(self._pairs), self.difference
+        if self._same(one, other, ""):
+            return True
+        self._assumed, self._pairs, self.difference = then
+        return False
+
     def _sets(self, one: list[object], other: list[object], path: str, *, more: bool) -> bool:
-        mine, its = table(self._sides, zip(one, one, strict=True), zip(other, other, strict=True), live=self._live)
+        mine, its = table(self._sides, self._would_be, zip(one, one, strict=True), zip(other, other, strict=True))
         if its.keys() - mine.keys() or (mine.keys() - its.keys() and not (self._more and more)):
             return self._differ(path, f"other members ({len(one)})", f"these {len(other)}")
         return True
@@ -379,11 +408,14 @@ Table = dict[object, tuple[Any, Any]]
 
 
 def table(
-    sides: Sides, one: Iterable[tuple[Any, Any]], *others: Iterable[tuple[Any, Any]], live: bool
+    sides: Sides,
+    alike: Callable[[object, object], bool],
+    one: Iterable[tuple[Any, Any]],
+    *others: Iterable[tuple[Any, Any]],
 ) -> tuple[Table, ...]:
     """Items of several dicts, in their order, each under what tells its key from others on any side.
 
-    Keys that only their content tells apart (an object of a frozen dataclass, say) stand for each other by that.
+    Keys that only their content tells apart (an object of a frozen dataclass, say) stand for each other if `alike`.
     """
     first: Table = {sides.token(key): (key, value) for key, value in one}
     tables = [first]
@@ -393,8 +425,8 @@ def table(
         for key, value in other:
             token = sides.token(key)
             if type(token) is int and token not in rest and type(key) not in UNIQUE:
-                alike = (t for t, k in rest.items() if t not in made and Comparison(sides, live=live).holds(k, key))
-                token = next(alike, token)
+                same = (t for t, k in rest.items() if t not in made and type(k) not in UNIQUE and alike(k, key))
+                token = next(same, token)
             made[token] = (key, value)
         tables.append(made)
     return tuple(tables)

@@ -90,7 +90,7 @@ class Reconciler:
         if name != key and type(sides.live_at.get(name)) is not type(sides.after_at.get(name)):
             return ABSENT  # who kept the function of a static method does not call it as that of a class method
         if not sides.changes(key):
-            return live if is_class(live) == is_class(value) else ABSENT
+            return live if name in sides.elsewhere or sides.is_alike(live, value) else ABSENT
         if id(value) in self._open:
             return ABSENT
         return self._follow_name(key, live, sides.before_at.get(key, ABSENT), value, key)

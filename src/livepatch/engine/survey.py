@@ -25,6 +25,7 @@ from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
 from livepatch.engine.namespaces import is_a, is_function, namespace_of
 from livepatch.engine.pace import breathe, paced
+from livepatch.engine.remnants import remnants
 from livepatch.engine.refusal import Place, Refusal, several
 from livepatch.engine.source import Definition, SourceFiles, patch_filename
 from livepatch.engine.sourced import survey_edits
@@ -135,7 +136,25 @@ class _Surveyor:
             self.out.note("", _too_long(error))
         for assignment, place in self.assignments:
             follow_aliases(assignment, place, self.stack, swept, self.out)
+        if self.built:
+            self._remnants()
         return self.out
+
+    def _remnants(self) -> None:
+        """Name who keeps what a built patch changes: the fix would not reach it."""
+        try:
+            for each in remnants(self.out.values, self.out.originals, self.modules):
+                self.out.note(
+                    each.label,
+                    Refusal(
+                        "old-value-held",
+                        f"{each.holder} holds the value that is there now, or something made of it",
+                        "objects that look the value up when they need it",
+                        "have that object made anew after the fix, or restart",
+                    ),
+                )
+        except PauseTooLongError as error:
+            self.out.note("", _too_long(error))
 
     def _take(self, step: Step | tuple[Target, Refusal]) -> None:
         if isinstance(step, tuple):
@@ -175,6 +194,7 @@ class _Surveyor:
             parent, _, last = name.rpartition(".")
             if parent in self.modules:
                 self.out.put(self.modules[parent], last, module, name)
+        self.out.caches += [Cache(f"{type(each).__module__}.{type(each).__qualname__}", each) for each in made.caches]
         for place, value in made.replaced:
             self.assignments.append((ValueFor(place.target, value), place))
 

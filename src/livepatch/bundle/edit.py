@@ -1,0 +1,155 @@
+"""The edits that carry what a plan takes."""
+
+from __future__ import annotations
+
+from livepatch.bundle.attributes import attribute_defaults
+from livepatch.bundle.items import Item, Module, decoded
+from livepatch.bundle.normal import defaults_of
+from livepatch.bundle.plan import Plan
+from livepatch.bundle.program import programs
+from livepatch.bundle.world import Entity, World
+from livepatch.edits import FunctionEdit, ModuleEdit, NameEdit, Side, Statement
+
+__all__ = ["edits_of"]
+
+
+def edits_of(plan: Plan) -> tuple[ModuleEdit, ...]:
+    """What changes in each module, in the order in which the modules are to be computed."""
+    return _Edits(plan).all()
+
+
+class _Edits:
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.old, self.new, self.flows = plan.old, plan.new, plan.flows
+        self.taken = plan.selection.taken()
+        self.names = plan.names
+
+    def all(self) -> tuple[ModuleEdit, ...]:
+        """What changes in each module, in the order in which the modules are to be computed."""
+        names = self.names
+        runs = [programs(world, flow, names) for world, flow in zip((self.old, self.new), self.flows, strict=True)]
+        edits: dict[str, ModuleEdit] = {}
+        functions = self._functions()
+        attributes = attribute_defaults(self.old, self.new, self.taken, self.plan.selection.whole)
+        modules = {m for m, _ in names} | set(functions) | set(runs[0]) | set(runs[1]) | set(attributes)
+        for name in sorted(modules):
+            if name not in self.old.names or name not in self.new.names:
+                continue
+            old, new = self.old.module(name), self.new.module(name)
+            if old is None or new is None:
+                continue
+            edits[name] = ModuleEdit(
+                module=name,
+                path=self.plan.before.modules[name],
+                before=_side(old, runs[0].get(name, ())),
+                after=_side(new, runs[1].get(name, ())),
+                functions=tuple(functions.get(name, ())),
+                names=tuple(self._name_edit(e) for e in sorted(names, key=self._place) if e[0] == name),
+                attributes=tuple(attributes.get(name, ())),
+            )
+        for name in self.plan.selection.whole:
+            path = self.plan.after.modules[name]
+            edits[name] = ModuleEdit(module=name, path=path, whole=decoded(self.plan.after.sources[path]))
+        return tuple(edits[name] for name in self._ordered(edits))
+
+    def _place(self, entity: Entity) -> tuple[int, int, str]:
+        for world in (self.new, self.old):
+            items = world.items(entity)
+            if items:
+                return (0, items[0].line, entity[1])
+        return (1, 0, entity[1])
+
+    def _name_edit(self, entity: Entity) -> NameEdit:
+        old, new = self.old.items(entity), self.new.items(entity)
+        if not old or not new:
+            return NameEdit(qualname=entity[1], kind="added" if new else "removed")
+        changed = any((d.module, d.qualname) == entity and d.form == "name" for d in self.taken)
+        return NameEdit(qualname=entity[1], kind="changed" if changed else "derived")
+
+    def _functions(self) -> dict[str, list[FunctionEdit]]:
+        found: dict[str, list[tuple[int, FunctionEdit]]] = {}
+        shown = set()
+        for one in self.taken:
+            if one.form != "function":
+                continue
+            entity = (one.module, one.qualname)
+            if entity in self.names:
+                continue
+            shown.add(entity)
+            for old, new, index, count in one.pairs:
+                found.setdefault(one.module, []).append(self._function(one.qualname, old, new, index, count, entity))
+        left = self.plan.left
+        for entity in sorted({e for flow in self.flows for e in flow.defaults}):
+            if entity in shown or entity in self.names or entity in left or self.plan.inside_new(entity):
+                continue
+            olds, news = self.old.items(entity), self.new.items(entity)
+            if len(olds) != len(news) or not all(i.kind == "function" for i in [*olds, *news]):
+                continue
+            for index, (old, new) in enumerate(zip(olds, news, strict=True)):
+                if _defaults(old) or _defaults(new):
+                    found.setdefault(entity[0], []).append(
+                        self._function(entity[1], old, new, index, len(olds), entity)
+                    )
+        return {m: [e for _, e in sorted(pairs, key=lambda p: p[0])] for m, pairs in found.items()}
+
+    def _function(
+        self, qualname: str, old: Item | None, new: Item | None, index: int, count: int, entity: Entity
+    ) -> tuple[int, FunctionEdit]:
+        one = new or old
+        assert one is not None
+        accessor = one.accessor
+        if accessor:
+            index, count = 0, 1
+        if old is None or new is None:
+            defaults = new is not None and bool(_defaults(new))
+        else:
+            defaults = _defaults(old) != _defaults(new) or any(entity in flow.defaults for flow in self.flows)
+        return one.line, FunctionEdit(
+            qualname=qualname,
+            before=old.text if old else None,
+            after=new.text if new else None,
+            defaults=defaults,
+            accessor=accessor,
+            index=index,
+            count=count,
+        )
+
+    def _ordered(self, edits: dict[str, ModuleEdit]) -> list[str]:
+        order: list[str] = []
+        visiting: set[str] = set()
+
+        def visit(name: str) -> None:
+            if name in visiting:
+                return
+            visiting.add(name)
+            module = self.new.module(name)
+            for other in _imported_modules(module, self.new) if module else ():
+                if other in edits:
+                    visit(other)
+            order.append(name)
+
+        for name in sorted(edits):
+            visit(name)
+        return order
+
+
+def _imported_modules(module: Module, world: World) -> list[str]:
+    """The modules of the tree that a module imports when it is imported, in order."""
+    found: list[str] = []
+    for item in module.items:
+        if item.kind != "import":
+            continue
+        for what in item.imports.values():
+            inner = f"{what.module}.{what.name}" if what.name else what.module
+            found += [name for name in (inner, what.module) if name in world.names and name != module.name]
+    found += [s for s in module.stars if s in world.names]
+    return list(dict.fromkeys(found))
+
+
+def _side(module: Module, program: tuple[Statement, ...]) -> Side:
+    return Side(futures=module.futures, imports=module.import_lines, program=program)
+
+
+def _defaults(item: Item) -> str:
+    return defaults_of(item.node)  # type: ignore[arg-type]

@@ -1,0 +1,110 @@
+"""Who still holds a value that gives way to another: objects that took it, before the patch, to a place of their own.
+
+A fix that changes a value does not reach an object that keeps the old one, or something made of it.  Names of modules
+and classes are seen to elsewhere; here it is about what only a walk through the heap shows: attributes of objects,
+containers that these hold, defaults of functions, variables of closures.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import CellType, CodeType, FrameType, GeneratorType, MethodType, ModuleType
+
+from livepatch.engine.aliases import bears_identity
+from livepatch.engine.heap import referrers
+from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
+from livepatch.engine.stack import ABSENT, Slot
+
+__all__ = ["Remnant", "remnants"]
+
+_LEVELS = 3  # containers in containers that are followed up to the object that holds them
+_PASSING = (FrameType, GeneratorType, CodeType, MethodType)
+
+
+@dataclass(frozen=True, slots=True)
+class Remnant:
+    """A place that a patch changes, and in words who holds what was there before."""
+
+    label: str
+    holder: str
+
+
+def remnants(
+    values: Mapping[Slot, object], originals: Mapping[Slot, object], modules: Mapping[str, ModuleType]
+) -> list[Remnant]:
+    """Find who else holds what the slots hold now and shall hold no more.  Walks the heap if there is such a value."""
+    old: dict[int, tuple[str, object]] = {}
+    for slot, value in values.items():
+        held = originals.get(slot, ABSENT)
+        if held is not value and slot.kind in ("module", "class", "item", "attribute") and not slot.kept:
+            for part in (held, getattr(held, "__func__", None) if is_a(held, staticmethod, classmethod) else None):
+                if _tells(part):
+                    old[id(part)] = (str(slot), part)
+    if not old:
+        return []
+    search = _Search(values, modules)
+    return search.holders({key: label for key, (label, _) in old.items()}, [part for _, part in old.values()])
+
+
+def _tells(value: object) -> bool:
+    """Whether who holds this very object must have got it from where it is."""
+    if value is ABSENT or is_a(value, CodeType, ModuleType):
+        return False
+    return bears_identity(value) and type(value) not in (int, float, bytes)
+
+
+class _Search:
+    def __init__(self, values: Mapping[Slot, object], modules: Mapping[str, ModuleType]) -> None:
+        self._written = {slot.owner_id for slot in values}
+        self._spaces = {id(namespace_of(m)) for m in list(modules.values()) if is_module(m)}
+
+    def holders(self, labels: dict[int, str], objects: list[object]) -> list[Remnant]:
+        found: dict[tuple[str, str], Remnant] = {}
+        seen = {id(labels), id(objects)}
+        for _ in range(_LEVELS):
+            walked = referrers(*objects)
+            seen |= {id(walked), id(objects)}
+            inner = {id(each): each for each in objects}
+            objects, above = [], {}
+            for holder in walked:
+                if id(holder) in seen or id(holder) in self._written or id(holder) in self._spaces:
+                    continue
+                seen.add(id(holder))
+                held = [key for key in map(id, gc.get_referents(holder)) if key in inner]
+                named = {labels[key] for key in held}
+                if _is_container(holder):
+                    above[id(holder)] = sorted(named)[0] if named else ""
+                    objects.append(holder)
+                    continue
+                told = self._told(holder)
+                for label in sorted(named) if told else ():
+                    found[label, told] = Remnant(label, told)
+            labels = above
+            del walked, inner
+            if not objects:
+                break
+        return list(found.values())
+
+    def _told(self, holder: object) -> str:
+        """A holder in words; empty for one of no consequence."""
+        if is_class(holder) or is_module(holder) or is_a(holder, *_PASSING):
+            return ""
+        if is_function(holder):
+            if id(holder.__globals__) not in self._spaces or _is_ours(holder.__module__):
+                return ""
+            return f"the function {holder.__module__}:{holder.__qualname__}"
+        kind = type(holder)
+        if _is_ours(kind.__module__) or kind.__module__ in ("builtins", "sys", "re", "functools", "weakref"):
+            return ""
+        return f"an object of {kind.__module__}:{kind.__qualname__}"
+
+
+def _is_ours(module: object) -> bool:
+    return str(module).partition(".")[0] == "livepatch"
+
+
+def _is_container(value: object) -> bool:
+    return type(value) in (dict, list, tuple, set, frozenset, CellType)
+

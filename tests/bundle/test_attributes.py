@@ -1,0 +1,120 @@
+"""Instance attributes that objects made before the patch lack."""
+
+from __future__ import annotations
+
+import pytest
+from tests.bundle.trees_of import built, edit_of
+
+OLD = """
+import collections
+LIMIT = 5
+def make(): pass
+class C:
+    def __init__(self, a):
+        self.a = a
+    def use(self):
+        return self.a
+"""
+
+
+def new(setting, parameters="a", use="return self.n"):
+    return (
+        OLD.replace("def __init__(self, a):", f"def __init__(self, {parameters}):")
+        .replace("self.a = a", f"self.a = a\n        {setting}")
+        .replace("return self.a", use)
+    )
+
+
+def attributes(tmp_path, text, old=OLD):
+    patch = built(tmp_path, old, text)
+    return [(a.class_qualname, a.name, a.expression, a.shared) for a in edit_of(patch).attributes]
+
+
+@pytest.mark.parametrize(
+    ("setting", "parameters", "expression", "shared"),
+    [
+        ("self.n = 0", "a", "0", True),
+        ("self.n = (1, 'x', None)", "a", "(1, 'x', None)", True),
+        ("self.n = LIMIT", "a", "LIMIT", True),
+        ("self.n = make", "a", "make", True),
+        ("self.n = -LIMIT * 2", "a", "-LIMIT * 2", True),
+        ("self.n = frozenset()", "a", "frozenset()", True),
+        ("self.n = []", "a", "[]", False),
+        ("self.n = {'a': 1}", "a", "{'a': 1}", False),
+        ("self.n = ([],)", "a", "([],)", False),
+        ("self.n = collections.deque()", "a", "collections.deque()", False),
+        ("self.n: int = 0", "a", "0", True),
+        ("self.n = n", "a, n=3", "3", True),
+        ("self.n = n", "a, *, n=LIMIT", "LIMIT", True),
+        ("self.n = n or []", "a, n=None", "None or []", False),
+        ("self.n = self.n2 = None", "a", "None", True),
+        ("if a:\n            self.n = 1\n        else:\n            self.n = 1", "a", "1", True),
+    ],
+)
+def test_the_source_tells_what_it_starts_as(tmp_path, setting, parameters, expression, shared):
+    assert attributes(tmp_path, new(setting, parameters)) == [("C", "n", expression, shared)]
+
+
+@pytest.mark.parametrize(
+    ("setting", "parameters", "word"),
+    [
+        ("self.n = a", "a", "parameter a"),
+        ("self.n = n", "a, n", "n of C.__init__, which has no default"),
+        ("n = 1\n        self.n = n", "a", "variable n"),
+        ("self.n = self", "a", "parameter self"),
+        ("self.n = self.b", "a", "parameter self"),  # the old objects have no b
+        ("self.n = self.a + self.use()", "a", "parameter self"),
+        ("if a:\n            self.n = 1\n        else:\n            self.n = 2", "a", "one of several values"),
+        ("if a:\n            self.n = LIMIT", "a", "condition"),
+        ("n = 4\n        self.n = n", "a, n=3", "changes its parameter n"),
+    ],
+)
+def test_what_the_source_does_not_tell_has_a_reason(tmp_path, setting, parameters, word):
+    patch = built(tmp_path, OLD, new(setting, parameters))
+    (attribute,) = edit_of(patch).attributes
+    assert attribute.expression == ""
+    assert word in attribute.reason
+
+
+def test_what_is_computed_from_what_the_old_objects_have(tmp_path):
+    patch = built(tmp_path, OLD, new("self.n = len(str(self.a))"))
+    (attribute,) = edit_of(patch).attributes
+    assert (attribute.expression, attribute.of, attribute.shared) == ("len(str(self.a))", "self", False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        new("self.n = 0", use="return self.a + 1"),  # nobody reads it
+        new("self.n = 0\n        self.a = self.n", use="return 1"),  # only where it is set
+        new("self.n = 0", use="return getattr(self, 'n', 0)"),
+        new("self.n = 0", use="return self.n if hasattr(self, 'n') else 0"),
+        new("self.n = 0", use="self.n = 1"),
+        new("self.a = 0", use="return self.a + 1"),  # they have it
+        new("self.n = 0").replace("def use", "n = 1\n    def use"),  # the class has it
+        new("self.n = 0").replace("class C:", "class D:"),  # there are no objects yet
+    ],
+)
+def test_no_default_where_none_is_needed(tmp_path, text):
+    assert attributes(tmp_path, text) == []
+
+
+def test_reads_from_elsewhere_and_in_place_count(tmp_path):
+    old = OLD + "def elsewhere(c): return c.a\n"
+    assert attributes(tmp_path / "1", new("self.n = 0", use="return 1") + "def elsewhere(c): return c.n\n", old)
+    assert attributes(tmp_path / "2", new("self.n = 0", use="self.n += 1"))
+    assert attributes(tmp_path / "3", new("self.n = []", use="self.n.append(1)"))
+    assert attributes(tmp_path / "4", new("self.n = {}", use="self.n['a'] = 1"))
+
+
+def test_what_a_method_called_by_init_sets(tmp_path):
+    text = OLD.replace("self.a = a", "self.a = a\n        self.reset()").replace(
+        "return self.a", "return self.n\n    def reset(self):\n        self.n = 0"
+    )
+    assert attributes(tmp_path, text) == [("C", "n", "0", True)]
+
+
+def test_what_a_subclass_reads(tmp_path):
+    old = OLD + "class D(C):\n    def more(self): return self.a\n"
+    text = new("self.n = 0", use="return 1") + "class D(C):\n    def more(self): return self.n\n"
+    assert attributes(tmp_path, text, old) == [("C", "n", "0", True)]

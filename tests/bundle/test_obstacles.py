@@ -1,0 +1,104 @@
+"""What cannot be done live is found when the patch is built."""
+
+from __future__ import annotations
+
+import pytest
+from tests.bundle.trees_of import built, codes, functions, names, verdicts
+
+from livepatch.bundle.obstacles import native_obstacles
+from livepatch.bundle.trees import Tree
+
+ENUM = "import enum\nclass E(enum.Enum):\n    A = 1\n    def f(self): return 1\n"
+DATA = "import dataclasses\n@dataclasses.dataclass\nclass D:\n    a: int\n    b: int = 1\n    def f(self): return 1\n"
+ATTRS = "import attr\n@attr.s\nclass D:\n    a = attr.ib()\n"
+TUPLE = "import typing\nclass T(typing.NamedTuple):\n    a: int\n    b: int\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "code", "target"),
+    [
+        ("class C:\n    __slots__ = ('a',)", "class C:\n    __slots__ = ('a', 'b')", "slots-changed", "app.m:C"),
+        ("class C: pass", "class C:\n    __slots__ = ()", "slots-changed", "app.m:C"),
+        (ENUM, ENUM.replace("A = 1", "A = 1\n    B = 2"), "enum-changed", "app.m:E"),
+        (ENUM, ENUM.replace("A = 1", "A = 2"), "enum-changed", "app.m:E"),
+        (DATA, DATA.replace("a: int\n", "a: int\n    c: str\n"), "fields-changed", "app.m:D"),
+        (DATA, DATA.replace("b: int = 1", "b: int = 2"), "fields-changed", "app.m:D"),
+        (ATTRS, ATTRS + "    b = attr.ib()\n", "fields-changed", "app.m:D"),
+        (TUPLE, TUPLE.replace("    b: int\n", ""), "fields-changed", "app.m:T"),
+        (
+            "from collections import namedtuple\nP = namedtuple('P', 'a')",
+            "from collections import namedtuple\nP = namedtuple('P', 'a b')",
+            "fields-changed",
+            "app.m:P",
+        ),
+        ("class C: pass", "import abc\nclass C(metaclass=abc.ABCMeta): pass", "metaclass-changed", "app.m:C"),
+        ("import codecs\ndef s(n): pass", "import codecs\ndef s(n): pass\ncodecs.register(s)",
+         "module-effect-changed", "app.m"),
+        ("import signal\nN = 1\nsignal.signal(N, None)", "import signal\nN = 2\nsignal.signal(N, None)",
+         "module-effect-changed", "app.m"),
+        ("import os", "import os\nos.environ['X'] = '1'", "module-effect-changed", "app.m"),
+        ("import logging\nlog = logging.getLogger()", "import logging\nlog = logging.getLogger()\nlog.setLevel(10)",
+         "module-effect-changed", "app.m"),
+        ("import click\n@click.one\ndef f(): pass", "import click\n@click.two\ndef f(): pass",
+         "decorator-changed", "app.m:f"),
+        ("import functools\nclass C: pass", "import functools\n@functools.total_ordering\nclass C: pass",
+         "decorator-changed", "app.m:C"),
+    ],
+)  # fmt: skip
+def test_each_obstacle_is_found(tmp_path, old, new, code, target):
+    patch = built(tmp_path, old, new)
+    assert code in codes(patch)
+    (obstacle, *_) = [o for o in patch.obstacles if o.code == code]
+    assert obstacle.target == target
+    assert obstacle.found
+    assert obstacle.expected
+    assert obstacle.action
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (ENUM, ENUM.replace("return 1", "return 2")),
+        (DATA, DATA.replace("return 1", "return 2")),
+        (DATA, DATA.replace("b: int = 1", "b: str = 1")),
+        ("X = []", "X = []\nX.append(1)"),
+        ("import functools\n@functools.lru_cache\ndef f(): pass", "def f(): pass"),
+        ("def deco(f): return f\ndef g(): pass", "def deco(f): return f\n@deco\ndef g(): pass"),
+        (
+            "import typing\nclass T(typing.TypedDict):\n    a: int",
+            "import typing\nclass T(typing.TypedDict):\n    a: int\n    b: int",
+        ),
+        ("import warnings\nX = 1", "from warnings import warn\nX = 1\nwarn('gone')"),
+    ],
+)
+def test_what_can_be_done_is_no_obstacle(tmp_path, old, new):
+    assert codes(built(tmp_path, old, new)) == []
+
+
+def test_an_obstacle_shows_in_the_plan(tmp_path):
+    patch = built(tmp_path, "class C:\n    __slots__ = ('a',)", "class C:\n    __slots__ = ('a', 'b')")
+    assert verdicts(patch) == {"app.m:C.__slots__": "taken"} or "cannot" in verdicts(patch).values()
+
+
+def test_a_registering_decorator_of_the_package_is_another_value_of_the_registry(tmp_path):
+    old = "ALL = []\ndef keep(f):\n    ALL.append(f)\n    return f\ndef g(): pass"
+    patch = built(tmp_path, old, old.replace("def g", "@keep\ndef g"))
+    assert codes(patch) == []
+    assert names(patch) == {"ALL": "derived", "g": "changed"}
+    assert functions(patch) == {}
+
+
+def _tree(**natives):
+    return Tree("1", {}, {}, {name.replace("__", "/"): data for name, data in natives.items()})
+
+
+def test_a_native_part_counts_only_if_its_source_changed():
+    old = {"app/_x.cpython-311-x86_64-linux-gnu.so": b"1", "app/_x.pyx": b"a", "app/_y.abi3.so": b"1"}
+    same = Tree("1", {}, {}, old)
+    assert native_obstacles(same, same) == []
+    rebuilt = Tree("2", {}, {}, {**old, "app/_x.cpython-311-x86_64-linux-gnu.so": b"2"})
+    assert native_obstacles(same, rebuilt) == []
+    changed = Tree("2", {}, {}, {**old, "app/_x.cpython-311-x86_64-linux-gnu.so": b"2", "app/_x.pyx": b"b"})
+    assert [(o.code, o.target) for o in native_obstacles(same, changed)] == [("native-part-changed", "app._x")]
+    unknown = Tree("2", {}, {}, {**old, "app/_y.abi3.so": b"2"})
+    assert [o.target for o in native_obstacles(same, unknown)] == ["app._y"]
