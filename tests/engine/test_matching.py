@@ -9,6 +9,7 @@ import random
 import sysconfig
 import tokenize
 import types
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,3 +125,15 @@ def test_a_generator_that_types_coroutine_marked_still_matches():
     made = types.coroutine(types.FunctionType(function.code, {}))
     assert made.__code__.co_flags != function.code.co_flags
     assert matches(made.__code__, file.context, "f", function.text) is None
+
+
+def test_a_process_that_makes_errors_of_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        file = file_of("a.py", "def f(x):\n    return x is 1, '\\('\n")
+        assert file is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        (function,) = file.functions
+        assert function.code is not None
+        assert matches(function.code, file.context, "f", function.text) is None

@@ -12,11 +12,12 @@ import ast
 import functools
 import inspect
 import sys
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from opcode import opmap
 from types import CodeType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from livepatch.edits import Text
 from livepatch.engine.code import IMPLICIT_CELLS, FunctionNode, nested_codes
@@ -90,7 +91,7 @@ def compile_at(context: Context, qualname: str, text: Text, line: int, surroundi
         node = _definition(context, text, qualname, flags, line)
         breathe()
         module = ast.Module(_module(node, qualname, names, surroundings), type_ignores=[])
-        top = compile(module, context.filename, "exec", flags=flags, dont_inherit=True)
+        top: CodeType = _unwarned(module, context.filename, flags)
     except (ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise SyntaxError(f"the definition of {qualname} does not compile: {error}") from error
     breathe()
@@ -98,6 +99,16 @@ def compile_at(context: Context, qualname: str, text: Text, line: int, surroundi
         if code.co_qualname == qualname:
             return code
     raise SyntaxError(f"the definition does not compile to {qualname}")
+
+
+def _unwarned(source: str | ast.Module, filename: str, flags: int) -> Any:
+    """Compile what a process may run although it makes an error of each warning: it may have it from a ``.pyc``."""
+    try:
+        return compile(source, filename, "exec", flags=flags, dont_inherit=True)
+    except SyntaxError:
+        with warnings.catch_warnings():  # for all threads, so not without need
+            warnings.simplefilter("ignore")
+            return compile(source, filename, "exec", flags=flags, dont_inherit=True)
 
 
 def _module(
@@ -145,8 +156,7 @@ def _definition(context: Context, text: Text, qualname: str, flags: int, line: i
     """The syntax of the definition at its lines."""
     # Blank lines in front are read faster than something is added to the line of every node.
     blank = min(line - 1, _MOST_BLANK)
-    flags |= ast.PyCF_ONLY_AST
-    tree = compile("\n" * blank + text.source, context.filename, "exec", flags=flags, dont_inherit=True)
+    tree = _unwarned("\n" * blank + text.source, context.filename, flags | ast.PyCF_ONLY_AST)
     node = tree.body[0] if len(tree.body) == 1 else None
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name != qualname.rpartition(".")[2]:
         raise SyntaxError(f"the text is not the definition of {qualname}")
