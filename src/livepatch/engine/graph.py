@@ -92,8 +92,9 @@ class Sides:
         return self._keys.get(id(value), ())
 
     def key_of(self, value: object) -> str | None:
-        """The name that stands for an object, if one does: the first of them that is its own, or else the first."""
-        keys = sorted(self.keys(value), key=lambda key: (key.partition(":")[2] != _qualname(value), key))
+        """The name that stands for an object, if one does: one under which its own module defines it, or the first."""
+        own = f"{value.__module__}:{value.__qualname__}" if is_function(value) or is_class(value) else None
+        keys = sorted(self.keys(value), key=lambda key: (key != own, key.partition(":")[2] != _qualname(value), key))
         return keys[0] if keys else None
 
     def changes(self, key: str) -> bool:
