@@ -26,6 +26,18 @@ def mod(text):
     return {"m.py": text}
 
 
+LAZY = """
+empty = object()
+class Lazy:
+    def __init__(self, make):
+        self._make = make
+        self._made = empty
+    def get(self):
+        if self._made is empty:
+            self._made = self._make()
+        return self._made
+"""
+
 CASES = [
     Case("body", mod("def f(): return 1"), mod("def f(): return 2"), lambda m: m["m"].f(), 1, 2),
     Case(
@@ -140,6 +152,30 @@ CASES = [
         lambda m: (m["m"].C.size, m["m"].C.fields["size"]),
         (4000, 4000),
         (100, 100),
+    ),
+    Case(
+        "a value that an object computes when it is first asked",
+        mod(LAZY + "R = Lazy(lambda text='a+': text)"),
+        mod(LAZY + "R = Lazy(lambda text='b+': text)"),
+        lambda m: m["m"].R.get(),
+        "a+",
+        "b+",
+    ),
+    Case(
+        "an answer that a cached property keeps",
+        mod("import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 300\nONE = C(N)"),
+        mod("import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 400\nONE = C(N)"),
+        lambda m: m["m"].ONE.twice,
+        600,
+        800,
+    ),
+    Case(
+        "a method of a pattern",
+        mod("import re\nclass C:\n  clean = re.compile('a').sub\ndef f(s): return C.clean('', s)"),
+        mod("import re\nclass C:\n  clean = re.compile('b').sub\ndef f(s): return C.clean('', s)"),
+        lambda m: m["m"].f("abc"),
+        "bc",
+        "ac",
     ),
     Case(
         "closures in a registry",
@@ -375,6 +411,19 @@ def test_what_cannot_be_done_live_is_refused_and_nothing_has_changed(releases, o
     with pytest.raises(livepatch.IncompatibleError):
         livepatch.apply(fix)
     assert running.differences(before, running.picture()) == []
+
+
+def test_an_object_that_keeps_the_old_value_refuses_the_patch(releases):
+    text = "RULE = '(a+)+b'\nclass Scanner:\n  def __init__(self): self.rules = [[1, RULE]]\ndef f(): return RULE"
+    running = releases(mod(text), mod(text.replace("(a+)+b", "a+b")))
+    fix = running.build()
+    held = running["m"].Scanner()
+    report = livepatch.check(fix)
+    assert [finding.code for finding in report.errors] == ["old-value-held"]
+    assert "Scanner" in report.errors[0].found
+    del held
+    livepatch.apply(fix).revert()
+    assert running["m"].f() == "(a+)+b"
 
 
 def test_code_that_is_not_the_before_side_refuses_the_whole_patch_and_names_the_line(releases):

@@ -61,9 +61,9 @@ def test_the_source_tells_what_it_starts_as(tmp_path, setting, parameters, expre
         ("self.n = a", "a", "parameter a"),
         ("self.n = n", "a, n", "n of C.__init__, which has no default"),
         ("n = 1\n        self.n = n", "a", "variable n"),
-        ("self.n = self", "a", "parameter self"),
-        ("self.n = self.b", "a", "parameter self"),  # the old objects have no b
-        ("self.n = self.a + self.use()", "a", "parameter self"),
+        ("self.n = self", "a", "other attributes"),
+        ("self.n = self.b", "a", "other attributes"),  # the old objects have no b
+        ("self.n = self.a + self.use()", "a", "other attributes"),
         ("if a:\n            self.n = 1\n        else:\n            self.n = 2", "a", "one of several values"),
         ("if a:\n            self.n = LIMIT", "a", "condition"),
         ("n = 4\n        self.n = n", "a, n=3", "changes its parameter n"),

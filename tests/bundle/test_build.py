@@ -469,3 +469,31 @@ def test_a_tree_without_a_version_asks_for_one(tmp_path):
     assert livepatch.build(tmp_path / "old", tmp_path / "new", package="app", versions="==1").edits
     with pytest.raises(livepatch.BundleError, match="no such source tree"):
         livepatch.build(tmp_path / "old", tmp_path / "nowhere", package="app")
+
+
+META = """
+class Meta(type):
+    def __new__(mcs, name, bases, body):
+        made = super().__new__(mcs, name, bases, body)
+        if "limit" in body:
+            made.double = body["limit"] * 2
+        ALL[name] = made
+        return made
+ALL = {}
+class C(metaclass=Meta):
+    limit = 1
+    other = 1
+"""
+
+
+def test_a_class_is_run_whole_only_if_what_changes_was_looked_at_when_it_was_made(tmp_path):
+    assert names(built(tmp_path / "1", META, META.replace("other = 1", "other = 2"))) == {"C.other": "changed"}
+    assert names(built(tmp_path / "2", META, META.replace("limit = 1", "limit = 2"))) == {
+        "C": "derived",
+        "C.limit": "changed",
+    }
+
+
+def test_names_that_are_gone_when_the_module_has_run_are_no_values(tmp_path):
+    old = "N = 1\nhelp = N\nT = []\nfor one in range(help):\n    T.append(one)\ndel help\n"
+    assert names(built(tmp_path, old, old.replace("N = 1", "N = 2"))) == {"N": "changed", "T": "derived"}

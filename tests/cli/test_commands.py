@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 from tests.bundle.patches import of_functions
 from tests.cli.trees import AFTER, BEFORE, tree
 
@@ -469,3 +470,8 @@ def test_the_document_names_every_option(capsys):
             main([command, "--help"])
         options = set(re.findall(r"(?<![\w-])--?[a-z][a-z-]*", capsys.readouterr().out.partition("options:")[2]))
         assert options - {"-h", "--help"} == set(re.findall(r"`(--?[a-z][a-z-]*)", section)) - {"--json`"}, command
+
+
+def test_a_command_leaves_the_logging_of_the_process_as_it_was(fix):
+    assert Path(fix).exists()
+    assert not structlog.is_configured()

@@ -260,51 +260,66 @@ def _outside(old: World, setting: _Setting, of: str) -> tuple[ast.expr | None, s
 
     With `of`, it may read the object itself under that name.
     """
-    node = setting.item.node
-    assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    defaults = _defaults(node)
-    parameters = _parameters(node)
-    before = {p for i in old.items(setting.method) if isinstance(i.node, ast.FunctionDef) for p in _parameters(i.node)}
-    bound = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and isinstance(n.ctx, (ast.Store, ast.Del))}
-    where = setting.method[1]
-    problem = ""
-
-    class Substitute(ast.NodeTransformer):
-        def visit_Name(self, one: ast.Name) -> ast.AST:
-            nonlocal problem
-            if one.id in own or one.id == of:
-                return one
-            if one.id in parameters:
-                if one.id in before or not where.endswith(".__init__"):
-                    problem = problem or f"it comes from the parameter {one.id} of {where}"
-                elif one.id not in defaults:
-                    problem = problem or f"it comes from the parameter {one.id} of {where}, which has no default"
-                elif one.id in bound:
-                    problem = problem or f"{where} changes its parameter {one.id}"
-                else:
-                    return defaults[one.id]
-            elif one.id in bound or (one.id not in setting.item.module.by_name and not hasattr(builtins, one.id)):
-                problem = problem or f"it comes from the variable {one.id} of {where}"
-            return one
-
     assert setting.value is not None
-    own = {
-        n.id
-        for c in ast.walk(setting.value)
-        if isinstance(c, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp))
-        for g in c.generators
-        for n in ast.walk(g.target)
-        if isinstance(n, ast.Name)
-    } | {a.arg for c in ast.walk(setting.value) if isinstance(c, ast.Lambda) for a in c.args.args}
-    if any(isinstance(n, (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)) for n in ast.walk(setting.value)):
-        return None, f"{where} computes it in steps"
-    value = Substitute().visit(copy.deepcopy(setting.value))
-    # A default may itself be no more than a name of the module.
-    if not problem:
-        for name in (n.id for n in ast.walk(value) if isinstance(n, ast.Name)):
-            if name not in {*own, of} and name not in setting.item.module.by_name and not hasattr(builtins, name):
-                problem = f"it comes from {name}, which the module does not define"
-    return (None, problem) if problem else (value, "")
+    steps = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
+    if any(isinstance(n, steps) for n in ast.walk(setting.value)):
+        return None, f"{setting.method[1]} computes it in steps"
+    work = _Outside(old, setting, of)
+    value = work.visit(copy.deepcopy(setting.value))
+    for one in ast.walk(value):
+        # The default of a parameter may itself be a name.
+        if isinstance(one, ast.Name) and one.id != of and not work.is_outside(one.id):
+            work.reason = work.reason or f"it comes from {one.id}, which the module does not define"
+    return (None, work.reason) if work.reason else (value, "")
+
+
+class _Outside(ast.NodeTransformer):
+    """Puts the defaults of new parameters in their places; `reason` tells of names that have no such meaning."""
+
+    def __init__(self, old: World, setting: _Setting, of: str) -> None:
+        node = setting.item.node
+        assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        assert setting.value is not None
+        self.reason = ""
+        self.of = of
+        self.where = setting.method[1]
+        self.module = setting.item.module
+        self.first = next(a.arg for a in [*node.args.posonlyargs, *node.args.args])
+        self.parameters = _parameters(node)
+        self.defaults = _defaults(node)
+        self.before = {
+            p for i in old.items(setting.method) if isinstance(i.node, ast.FunctionDef) for p in _parameters(i.node)
+        }
+        self.bound = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+        inner = [*ast.walk(setting.value)]
+        self.own = {n.id for n in inner if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+        self.own |= {a.arg for a in inner if isinstance(a, ast.arg)}
+
+    def is_outside(self, name: str) -> bool:
+        """Whether the name means something where the class stands."""
+        return name in self.own or name in self.module.by_name or hasattr(builtins, name)
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        name = node.id
+        if name in self.own or name == self.of:
+            return node
+        if name == self.first:
+            self._refuse("it is computed from other attributes of the object")
+        elif name in self.parameters:
+            if name in self.before or not self.where.endswith(".__init__"):
+                self._refuse(f"it comes from the parameter {name} of {self.where}")
+            elif name not in self.defaults:
+                self._refuse(f"it comes from the parameter {name} of {self.where}, which has no default")
+            elif name in self.bound:
+                self._refuse(f"{self.where} changes its parameter {name}")
+            else:
+                return self.defaults[name]
+        elif name in self.bound or not self.is_outside(name):
+            self._refuse(f"it comes from the variable {name} of {self.where}")
+        return node
+
+    def _refuse(self, reason: str) -> None:
+        self.reason = self.reason or reason
 
 
 def _parameters(node: FunctionNode) -> set[str]:

@@ -11,7 +11,7 @@ from livepatch.bundle.items import Item, chain_of, full_name
 __all__ = ["reason_to_leave", "reason_to_leave_file"]
 
 _FOLDERS = frozenset(["tests", "doc", "docs", "examples", "example", "samples", "benchmarks", "benchmark"])
-_FILES = re.compile(r"(test_.*|.*_test|conftest|setup|noxfile)\.py")
+_FILES = re.compile(r"(test_.*|.*_test|tests|conftest|setup|noxfile)\.py")
 _VERSION_NAMES = re.compile(
     r"_*ver(_\w+)?|_*version(_info|_tuple|_string)?_*|__(build|date|revision|release|commit_id)__"
     r"|(MAJOR|MINOR|MICRO|PATCH)_VERSION",
@@ -56,7 +56,9 @@ def reason_to_leave_file(path: str) -> str:
     for folder in folders:
         if folder in _FOLDERS:
             return f"in the folder {folder}, which the package does not need at run time"
-    if _FILES.fullmatch(base) and (base.startswith(("test_", "conftest")) or "test" in folders or not folders):
+    if _FILES.fullmatch(base) and (
+        base.startswith(("test_", "tests.", "conftest")) or "test" in folders or not folders
+    ):
         return "a test, or for building the package"
     return ""
 
@@ -68,7 +70,7 @@ def reason_to_leave(one: Difference) -> str:
     if one.form == "name" and "." not in one.qualname and all(i.kind == "assign" for i in items):
         if name == "__all__":
             return "what a star import gives; what changed is reached without it"
-        if name in _METADATA:
+        if name in _METADATA or (re.fullmatch(r"__\w+__", name) and all(_plain(i) for i in items)):
             return "describes the package"
         in_version_module = one.module.rpartition(".")[2] in _VERSION_MODULES
         if (in_version_module or _VERSION_NAMES.fullmatch(name)) and all(_plain(i) for i in items):

@@ -11,11 +11,12 @@ from livepatch.bundle.flow import Flow
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.library import Library
+from livepatch.bundle.making import read_when_made
 from livepatch.bundle.obstacles import effect_obstacles, is_unaccounted, native_obstacles, obstacles_of
 from livepatch.bundle.refs import NEVER
 from livepatch.bundle.selection import Selection
 from livepatch.bundle.trees import Tree
-from livepatch.bundle.world import Entity
+from livepatch.bundle.world import Entity, World
 from livepatch.edits import Obstacle, PlanEntry
 from livepatch.errors import BundleError
 
@@ -121,11 +122,13 @@ class Plan:
         edited = {(d.module, d.qualname) for d in self.selection.taken() if d.form == "function"}
         edited -= {e for flow in self.flows for e in flow.decorated}
         edited |= self.left
+        worlds = (self.old, self.new)
         for module, qualname in sorted(found - edited):
             owner = (module, qualname.rpartition(".")[0])
             # What its metaclass or base read when it was made may have gone anywhere: all of it is computed.
-            if any(w.items(owner) and w.is_made_by_hand(owner) for w in (self.old, self.new)):
+            if any(w.items(owner) and w.is_made_by_hand(owner) and _looked_at(w, owner, qualname) for w in worlds):
                 found.add(owner)
+        found -= {e for e in found if all(_is_passing(w, e) for w in worlds if w.items(e))}
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self.inside_new(e))
 
     @cached_property
@@ -206,6 +209,22 @@ class Plan:
 
 def _defaults(item: Item) -> str:
     return normal.defaults_of(item.node)  # type: ignore[arg-type]
+
+
+def _looked_at(world: World, owner: Entity, qualname: str) -> bool:
+    read = read_when_made(world, owner)
+    return read is None or qualname.rpartition(".")[2] in read
+
+
+def _is_passing(world: World, entity: Entity) -> bool:
+    """Whether a name is only there while the module runs: it is deleted, or a loop's own that nothing else reads."""
+    items = world.items(entity)
+    if isinstance(items[-1].node, ast.Delete):
+        return True
+    name = entity[1].rpartition(".")[2]
+    return all(i.kind == "loop" for i in items) and not any(
+        name in other.words for other in items[0].module.items if other not in items
+    )
 
 
 def _replaced(one: Difference) -> bool:

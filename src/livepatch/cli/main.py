@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import logging
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from livepatch.cli import build, check, show
 from livepatch.cli.output import OutputGoneError, visible
@@ -24,15 +24,25 @@ exit status:
 """
 
 
-def _log_to_standard_error() -> None:
-    """The command is the program here, so it says where events go: not among what it prints."""
+_WARNING = 30  # as the standard library numbers it
+
+
+@contextlib.contextmanager
+def _events_apart() -> Iterator[None]:
+    """The command is the program here, so it says where events go: warnings to standard error, and no others."""
     import structlog
 
-    if not structlog.is_configured():
-        structlog.configure(
-            wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-            logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        )
+    if structlog.is_configured():
+        yield
+        return
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(_WARNING),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         command.add_arguments(own)
         own.set_defaults(run=command.run, name=name)
     given = parser.parse_args(arguments)
-    _log_to_standard_error()
     try:
-        fits: bool = given.run(given)
+        with _events_apart():
+            fits: bool = given.run(given)
         return FINE if fits else REFUSED
     except (BundleError, PatchError) as error:
         return _failed(given.name, error, UNUSABLE)
