@@ -8,6 +8,7 @@ containers that these hold, defaults of functions, variables of closures.
 from __future__ import annotations
 
 import gc
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CellType, CodeType, FrameType, GeneratorType, MethodType, ModuleType
@@ -52,7 +53,8 @@ def _tells(value: object) -> bool:
     """Whether who holds this very object must have got it from where it is."""
     if value is ABSENT or is_a(value, CodeType, ModuleType):
         return False
-    return bears_identity(value) and type(value) not in (int, float, bytes)
+    # Equal patterns are one object; but who keeps it in an object of its own was given it.
+    return type(value) is re.Pattern or (bears_identity(value) and type(value) not in (int, float, bytes))
 
 
 class _Search:

@@ -159,6 +159,9 @@ class Scratch:
 
     def _run(self, module: str, scope: str, body: list[ast.stmt], side: Side, target: str) -> None:
         filename = statement_filename(self._patch_id, module)
+        members = _Members(self.namespace(module), self._classes.values())
+        body = [members.visit(statement) for statement in body]
+        self.namespace(module).update(members.values)
         try:
             if not scope:
                 code = _compiled(body, filename, side)
@@ -177,6 +180,9 @@ class Scratch:
             raise
         except Exception as error:
             raise ScratchError(target, _failed(error, body)) from error
+        finally:
+            for name in members.values:
+                self.namespace(module).pop(name, None)
         breathe()
 
     def _import(
@@ -205,6 +211,45 @@ class Scratch:
             if full in self.modules and is_module(wanted) and absolute in self.modules:
                 vars(wanted).setdefault(item, self.modules[full])
         return wanted
+
+
+class _Members(ast.NodeTransformer):
+    """Lets what is evaluated read `Class.name` as the statements of this side have left it.
+
+    The bodies of functions keep their text: they run later, on the live class.
+    """
+
+    def __init__(self, namespace: Mapping[str, object], classes: Iterable[_Class]) -> None:
+        self._namespace = namespace
+        self._classes = {id(each.live): each for each in classes}
+        self.values: dict[str, object] = {}
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.ctx, ast.Load) or not isinstance(node.value, ast.Name):
+            return node
+        known = self._classes.get(id(self._namespace.get(node.value.id)))
+        name = _mangled(node.attr, known.live.__name__) if known else ""
+        if known is None or known.names.get(name, ABSENT) is namespace_of(known.live).get(name, ABSENT):
+            return node
+        stand_in = f"__livepatch_member_{len(self.values)}__"
+        self.values[stand_in] = known.names[name]
+        return ast.copy_location(ast.Name(stand_in, ast.Load()), node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._around(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._around(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        node.args = self.visit(node.args)
+        return node
+
+    def _around(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        node.decorator_list = [self.visit(each) for each in node.decorator_list]
+        node.args = self.visit(node.args)
+        return node
 
 
 def parsed(text: Text, target: str) -> ast.Module:

@@ -175,7 +175,11 @@ class _Surveyor:
 
     def _take_edits(self, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> None:
         self.built = True
-        made = survey_edits(self.patch_id, edits, obstacles, self.modules)
+        try:
+            made = survey_edits(self.patch_id, edits, obstacles, self.modules)
+        except PauseTooLongError as error:
+            self.out.note("", _too_long(error))
+            return
         for target, refusal in made.notes:
             self.out.note(target, refusal)
         self.out.sources.update(made.sources)
