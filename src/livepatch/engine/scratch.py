@@ -99,6 +99,19 @@ class Scratch:
 
     # Running
 
+    def offer(self, module: str, imports: Iterable[str]) -> None:
+        """Bind the names of import statements that the module lacks, where that loads no module: annotations use them."""
+        namespace = self.namespace(module)
+        for text in imports:
+            for node in ast.parse(text).body:
+                if not isinstance(node, ast.ImportFrom) or node.level or node.module not in self._live:
+                    continue
+                held = namespace_of(self._live[node.module]) if is_module(self._live[node.module]) else {}
+                for alias in node.names:
+                    name = alias.asname or alias.name
+                    if name not in namespace and alias.name in held:
+                        namespace[name] = held[alias.name]
+
     def run(self, module: str, side: Side) -> None:
         """Run the program of one side of a module.  Raises :class:`ScratchError`."""
         for statement in side.program:

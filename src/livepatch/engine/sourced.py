@@ -6,6 +6,7 @@ are run apart from the live modules, and the values that they give are compared 
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
@@ -50,7 +51,7 @@ class _Edits:
     ) -> None:
         self.patch_id, self.modules, self.obstacles = patch_id, modules, obstacles
         self.out = Sourced()
-        self.edits = [edit for edit in edits if self._is_here(edit)]
+        self.edits = self._that_matter([edit for edit in edits if self._is_here(edit)])
         self.found: dict[str, list[tuple[FunctionEdit, Found]]] = {}
 
     def run(self) -> Sourced:
@@ -84,6 +85,19 @@ class _Edits:
             ),
         )
         return False
+
+    def _that_matter(self, edits: list[ModuleEdit]) -> list[ModuleEdit]:
+        """Without new modules that nothing in this process would import."""
+        brought = {edit.module: edit for edit in edits if edit.whole is not None}
+        needed: set[str] = set()
+        left = [edit for edit in edits if edit.whole is None]
+        while left:
+            edit = left.pop()
+            for name in imported_by(edit):
+                if name in brought and name not in needed:
+                    needed.add(name)
+                    left.append(brought[name])
+        return [edit for edit in edits if edit.whole is None or edit.module in needed]
 
     # The before side
 
@@ -136,6 +150,7 @@ class _Edits:
             for edit in runs:
                 if edit.whole is None:
                     before.run(edit.module, edit.before)
+                    after.offer(edit.module, edit.after.imports)
                     after.run(edit.module, _with_new_functions(edit))
                 else:
                     after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
@@ -166,6 +181,31 @@ class _Edits:
                     "restart with the fixed package",
                 ),
             )
+
+
+def imported_by(edit: ModuleEdit) -> set[str]:
+    """The modules that the after side of an edit may import, at once or when its functions run; and their parents."""
+    texts = [each.text.source for each in edit.after.program]
+    texts += [change.after.source for change in edit.functions if change.after is not None]
+    names: set[str] = set()
+    package = edit.module if edit.path.rpartition("/")[2] == "__init__.py" else edit.module.rpartition(".")[0]
+    for text in [*texts, edit.whole or ""]:
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError):
+            continue  # it is told when it is to be run
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+                origin = ".".join([*above, *([node.module] if node.module else [])])
+                names.update((origin, *(f"{origin}.{alias.name}" for alias in node.names)))
+    for name in list(names):
+        while "." in name:
+            name = name.rpartition(".")[0]
+            names.add(name)
+    return names
 
 
 def new_module(edit: ModuleEdit, modules: Mapping[str, ModuleType]) -> ModuleType:
