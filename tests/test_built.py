@@ -1,13 +1,14 @@
 """A patch built from two releases, in a process that runs the older: what changes is live, and reverts exactly."""
+# ruff: noqa: E501  # the sources of small packages, each on a line of its own
 
 from __future__ import annotations
 
 import functools
 
 import pytest
+from tests.built import Running
 
 import livepatch
-from tests.built import Running
 
 
 @pytest.fixture
@@ -94,7 +95,14 @@ CASES = [
         ),
         lambda m: [
             sorted(v)
-            for v in (m["m"].NAMES, m["m"].C.NAMES, m["m"].C().names, m["m"].DEFAULT.names, m["m"].TABLE["names"], m["m"].PAIR[0])
+            for v in (
+                m["m"].NAMES,
+                m["m"].C.NAMES,
+                m["m"].C().names,
+                m["m"].DEFAULT.names,
+                m["m"].TABLE["names"],
+                m["m"].PAIR[0],
+            )
         ],
         [["a"]] * 6,
         [["a", "b"]] * 6,
@@ -163,8 +171,12 @@ CASES = [
     ),
     Case(
         "an answer that a cached property keeps",
-        mod("import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 300\nONE = C(N)"),
-        mod("import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 400\nONE = C(N)"),
+        mod(
+            "import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 300\nONE = C(N)"
+        ),
+        mod(
+            "import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 400\nONE = C(N)"
+        ),
         lambda m: m["m"].ONE.twice,
         600,
         800,
@@ -214,12 +226,14 @@ CASES = [
     ),
     Case(
         "methods",
-        mod("class C:\n  def f(self): return 1\n  @property\n  def p(self): return 1\n  @p.setter\n  def p(self, v): self.v = v"),
+        mod(
+            "class C:\n  def f(self): return 1\n  @property\n  def p(self): return 1\n  @p.setter\n  def p(self, v): self.v = v"
+        ),
         mod(
             "class C:\n  def f(self): return self.g()\n  def g(self): return 2\n  @property\n  def p(self): return 1\n"
             "  @p.setter\n  def p(self, v): self.v = v * 2"
         ),
-        lambda m: (lambda c: (c.f(), setattr(c, "p", 4), c.v)[::2])(m["m"].C()),
+        lambda m: [(c.f(), setattr(c, "p", 4), c.v)[::2] for c in [m["m"].C()]][0],
         (1, 4),
         (2, 8),
     ),
@@ -261,7 +275,9 @@ CASES = [
     Case(
         "mix-in among the bases",
         mod("class B:\n  def f(self): return 'b'\nclass C(B):\n  pass"),
-        mod("class B:\n  def f(self): return 'b'\nclass Mixin:\n  def f(self): return 'm' + super().f()\nclass C(Mixin, B):\n  pass"),
+        mod(
+            "class B:\n  def f(self): return 'b'\nclass Mixin:\n  def f(self): return 'm' + super().f()\nclass C(Mixin, B):\n  pass"
+        ),
         lambda m: m["m"].C().f(),
         "b",
         "mb",
@@ -269,7 +285,9 @@ CASES = [
     Case(
         "function to class",
         {"m.py": "def make(x): return ('f', x)", "n.py": "from PKG.m import make\ndef use(x): return make(x)"},
-        {"m.py": "class make:\n  def __init__(self, x): self.x = x\n  def __eq__(self, o): return o == ('c', self.x)\n  __hash__ = None"},
+        {
+            "m.py": "class make:\n  def __init__(self, x): self.x = x\n  def __eq__(self, o): return o == ('c', self.x)\n  __hash__ = None"
+        },
         lambda m: m["n"].use(1) == ("f", 1),
         True,
         False,
@@ -285,7 +303,10 @@ CASES = [
     Case(
         "a module that is new",
         mod("def f(x): return x"),
-        {"m.py": "from PKG.limits import clamp\ndef f(x): return clamp(x)", "limits.py": "MOST = 3\ndef clamp(x): return min(x, MOST)"},
+        {
+            "m.py": "from PKG.limits import clamp\ndef f(x): return clamp(x)",
+            "limits.py": "MOST = 3\ndef clamp(x): return min(x, MOST)",
+        },
         lambda m: m["m"].f(9),
         9,
         3,
@@ -335,7 +356,9 @@ OBJECTS = [
     Case(
         "an attribute of its own",
         mod("class C:\n  def __init__(self): self.a = 1\n  def f(self): return self.a"),
-        mod("class C:\n  def __init__(self):\n    self.a = 1\n    self.seen = []\n  def f(self):\n    self.seen.append(1)\n    return len(self.seen)"),
+        mod(
+            "class C:\n  def __init__(self):\n    self.a = 1\n    self.seen = []\n  def f(self):\n    self.seen.append(1)\n    return len(self.seen)"
+        ),
         lambda c: c.f(),
         [1, 1],
         [1, 2],
@@ -343,7 +366,9 @@ OBJECTS = [
     Case(
         "an attribute computed from another",
         mod("class C:\n  def __init__(self): self.a = [1, 2]\n  def f(self): return len(self.a)"),
-        mod("class C:\n  def __init__(self):\n    self.a = [1, 2]\n    self.most = len(self.a) * 4\n  def f(self): return self.most"),
+        mod(
+            "class C:\n  def __init__(self):\n    self.a = [1, 2]\n    self.most = len(self.a) * 4\n  def f(self): return self.most"
+        ),
         lambda c: c.f(),
         [2, 2],
         [8, 8],
@@ -351,7 +376,9 @@ OBJECTS = [
     Case(
         "a shared attribute",
         mod("class C:\n  def __init__(self): self.a = 1\n  def f(self): return self.a"),
-        mod("MOST = 7\nclass C:\n  def __init__(self, most=MOST):\n    self.a = 1\n    self.most = most\n  def f(self): return self.most"),
+        mod(
+            "MOST = 7\nclass C:\n  def __init__(self, most=MOST):\n    self.a = 1\n    self.most = most\n  def f(self): return self.most"
+        ),
         lambda c: c.f(),
         [1, 1],
         [7, 7],
@@ -376,7 +403,9 @@ REFUSED = [
     (
         "an attribute that nothing tells",
         mod("class C:\n  def __init__(self, a): self.a = a\n  def f(self): return self.a\nHELD = [C(1)]"),
-        mod("class C:\n  def __init__(self, a, b):\n    self.a = a\n    self.b = b\n  def f(self): return self.b\nHELD = [C(1, 2)]"),
+        mod(
+            "class C:\n  def __init__(self, a, b):\n    self.a = a\n    self.b = b\n  def f(self): return self.b\nHELD = [C(1, 2)]"
+        ),
         {"attribute-unknown"},
     ),
     (
@@ -393,8 +422,12 @@ REFUSED = [
     ),
     (
         "a closure that lacks a variable",
-        mod("def make(n):\n  k = n\n  def check(x): return x > n\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"),
-        mod("def make(n):\n  k = n\n  def check(x): return x > n + k\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"),
+        mod(
+            "def make(n):\n  k = n\n  def check(x): return x > n\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"
+        ),
+        mod(
+            "def make(n):\n  k = n\n  def check(x): return x > n + k\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"
+        ),
         {"closures-unreached"},
     ),
 ]
@@ -427,7 +460,10 @@ def test_an_object_that_keeps_the_old_value_refuses_the_patch(releases):
 
 
 def test_code_that_is_not_the_before_side_refuses_the_whole_patch_and_names_the_line(releases):
-    running = releases(mod("A = 1\ndef f(x):\n    if x > 3:\n        return 1\n    return 2\ndef g(): return 1"), mod("A = 1\ndef f(x):\n    return 0\ndef g(): return 2"))
+    running = releases(
+        mod("A = 1\ndef f(x):\n    if x > 3:\n        return 1\n    return 2\ndef g(): return 1"),
+        mod("A = 1\ndef f(x):\n    return 0\ndef g(): return 2"),
+    )
     fix = running.build()
     exec("def f(x):\n    if x > 4:\n        return 1\n    return 2\n", vars(running["m"]))
     report = livepatch.check(fix)
@@ -459,7 +495,8 @@ def test_a_module_that_is_not_imported_is_left_out_and_said(releases):
 
 def test_docstrings_comments_and_annotations_are_no_change(releases):
     running = releases(
-        mod('def f(x):\n    """Old."""\n    return x\n'), mod('def f(x: int) -> int:\n    """New."""\n    # more\n    return x\n')
+        mod('def f(x):\n    """Old."""\n    return x\n'),
+        mod('def f(x: int) -> int:\n    """New."""\n    # more\n    return x\n'),
     )
     assert running.build().edits == ()
 

@@ -104,8 +104,8 @@ class AttributeDefault:
     `expression` is what it starts as, taken from the source; it depends on nothing but names of the module and, with
     `of`, on the object itself, which it reads under that name: on attributes that the old ``__init__`` has set.  With
     `shared`, its value never changes in place, so that one can serve all objects; else each object gets its own.
-    An empty `expression` says that the source does not tell: `reason` says why, and the patch does not go into a process
-    that has such objects.
+    An empty `expression` says that the source does not tell: `reason` says why, and the patch does not go into a
+    process that has such objects.
     """
 
     class_qualname: str

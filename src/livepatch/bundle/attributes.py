@@ -53,7 +53,9 @@ def attribute_defaults(
             continue
         expression, shared, of, reason = _default(old, entity, name, settings)
         found.setdefault(entity[0], []).append(
-            AttributeDefault(class_qualname=entity[1], name=name, expression=expression, shared=shared, of=of, reason=reason)
+            AttributeDefault(
+                class_qualname=entity[1], name=name, expression=expression, shared=shared, of=of, reason=reason
+            )
         )
     return found
 

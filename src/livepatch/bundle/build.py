@@ -60,7 +60,9 @@ def build(
         patch=patch.id,
         modules=len(patch.edits),
         obstacles=len(patch.obstacles),
-        **{verdict.replace("-", "_"): count for verdict, count in sorted(verdicts.items())},
+        taken=verdicts["taken"],
+        needed=verdicts["needed"],
+        left_out=verdicts["left-out"],
         total_ms=round((time.perf_counter() - begun) * 1e3, 1),
     )
     return patch

@@ -329,7 +329,8 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             target,
             f"the replacement breaks {problem}",
             "every call that the old side took",
-            "see who calls it from outside the package" if facts.proved
+            "see who calls it from outside the package"
+            if facts.proved
             else "give new parameters defaults, and keep the old names",
         )
     yield from _notes(facts, environment)

@@ -33,8 +33,8 @@ __all__ = [
     "attributes_of",
     "cell_content",
     "equal_plain",
-    "is_native",
     "is_frozen",
+    "is_native",
     "is_value",
     "members_of",
     "native_base",
@@ -101,7 +101,9 @@ def is_value(kind: type) -> bool:
 
 def is_frozen(kind: type) -> bool:
     """Whether objects of the class cannot be changed by their own program, such as those of a frozen dataclass."""
-    own = next((namespace_of(each)["__setattr__"] for each in kind.__mro__ if "__setattr__" in namespace_of(each)), None)
+    own = next(
+        (namespace_of(each)["__setattr__"] for each in kind.__mro__ if "__setattr__" in namespace_of(each)), None
+    )
     return getattr(own, "__name__", "") in ("__frozen_setattr", "_frozen_setattrs") or any(
         getattr(namespace_of(each).get("__dataclass_params__"), "frozen", False) for each in kind.__mro__
     )

@@ -116,7 +116,7 @@ def _is_from(value: object, spaces: set[int], depth: int = _DEEP) -> bool:
         return any(is_function(member) and id(member.__globals__) in spaces for member in namespace_of(value).values())
     if depth == 0:
         return False
-    if is_a(value, MethodType, staticmethod, classmethod):
+    if isinstance(value, (MethodType, staticmethod, classmethod)):
         return _is_from(value.__func__, spaces, depth - 1)
     if type(value) in (tuple, list, set, frozenset):
         return any(_is_from(item, spaces, depth - 1) for item in list(value)[:50])  # type: ignore[call-overload]

@@ -12,11 +12,30 @@ from dataclasses import replace
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
-from livepatch.engine.anatomy import PLAIN, attributes_of, cell_content, is_frozen, is_value, members_of, native_base, parts_of
+from livepatch.engine.anatomy import (
+    PLAIN,
+    attributes_of,
+    cell_content,
+    is_frozen,
+    is_value,
+    members_of,
+    native_base,
+    parts_of,
+)
 from livepatch.engine.bases import refuses_bases
 from livepatch.engine.code import same_code
 from livepatch.engine.functions import code_of
-from livepatch.engine.graph import Comparison, Difference, Sides, Table, computed_since, shown, shown_key, table, unmangled
+from livepatch.engine.graph import (
+    Comparison,
+    Difference,
+    Sides,
+    Table,
+    computed_since,
+    shown,
+    shown_key,
+    table,
+    unmangled,
+)
 from livepatch.engine.heap import referrers
 from livepatch.engine.namespaces import is_a, is_class, is_function
 from livepatch.engine.places import (
@@ -447,9 +466,7 @@ def _is_kept_answer(kind: type, name: str) -> bool:
 def _is_key(value: object) -> bool:
     """Whether a dict or set finds the object by its hash.  Walks the heap."""
     return any(
-        any(key is value for key in list(holder))
-        for holder in referrers(value)
-        if is_a(holder, dict, set, frozenset)
+        any(key is value for key in list(holder)) for holder in referrers(value) if is_a(holder, dict, set, frozenset)
     )
 
 

@@ -34,7 +34,18 @@ from livepatch.engine.places import dict_of, items_of
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import spelled
 
-__all__ = ["Comparison", "Difference", "ModuleSides", "Sides", "Table", "computed_since", "shown", "shown_key", "table", "unmangled"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "ModuleSides",
+    "Sides",
+    "Table",
+    "computed_since",
+    "shown",
+    "shown_key",
+    "table",
+    "unmangled",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ class _Search:
                 held = [key for key in map(id, gc.get_referents(holder)) if key in inner]
                 named = {labels[key] for key in held}
                 if _is_container(holder):
-                    above[id(holder)] = sorted(named)[0] if named else ""
+                    above[id(holder)] = min(named, default="")
                     objects.append(holder)
                     continue
                 told = self._told(holder)
@@ -109,4 +109,3 @@ def _is_ours(module: object) -> bool:
 
 def _is_container(value: object) -> bool:
     return type(value) in (dict, list, tuple, set, frozenset, CellType)
-

@@ -100,13 +100,14 @@ class Scratch:
     # Running
 
     def offer(self, module: str, imports: Iterable[str]) -> None:
-        """Bind the names of import statements that the module lacks, where that loads no module: annotations use them."""
+        """Bind names that import statements give and the module lacks, where that loads nothing: annotations use them."""
         namespace = self.namespace(module)
         for text in imports:
             for node in ast.parse(text).body:
-                if not isinstance(node, ast.ImportFrom) or node.level or node.module not in self._live:
+                origin = self._live.get(node.module or "") if isinstance(node, ast.ImportFrom) else None
+                if not isinstance(node, ast.ImportFrom) or node.level or not is_module(origin):
                     continue
-                held = namespace_of(self._live[node.module]) if is_module(self._live[node.module]) else {}
+                held = namespace_of(origin)
                 for alias in node.names:
                     name = alias.asname or alias.name
                     if name not in namespace and alias.name in held:
@@ -212,7 +213,7 @@ class Scratch:
             package = str((globals or {}).get("__package__") or "").split(".")
             absolute = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
         if absolute not in self.modules:
-            found = builtins.__import__(name, globals, locals, fromlist, level)  # type: ignore[arg-type]
+            found = builtins.__import__(name, globals, locals, fromlist, level)
         else:
             found = self.modules[absolute]
         wanted = self.modules.get(absolute, found) if fromlist else self.modules.get(absolute.partition(".")[0], found)
@@ -290,7 +291,8 @@ def _compiled(body: list[ast.stmt], filename: str, side: Side) -> CodeType:
         # It is never run; the compiler's table of names knows it all the same.
         imports: ast.stmt = ast.If(ast.Constant(False), [ast.Import(list(names))], [])
         body = [ast.fix_missing_locations(ast.copy_location(imports, body[0])), *body]
-    return compile(ast.Module(body, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
+    code: CodeType = compile(ast.Module(body, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
+    return code
 
 
 def _class_body(scope: str, body: list[ast.stmt], filename: str, side: Side) -> CodeType:

@@ -161,7 +161,9 @@ class _Edits:
                     for name, module in after.modules.items()
                 ],
                 names=[f"{edit.module}:{name.qualname}" for edit in edits for name in edit.names],
-                elsewhere=[f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after],
+                elsewhere=[
+                    f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after
+                ],
             )
             made = Computed(self.patch_id, self.modules, (before, after), sides, self.out)
             for edit in edits:
@@ -170,7 +172,9 @@ class _Edits:
             for edit in edits:
                 made.take(edit, self.found.get(edit.module, ()))
         finally:
-            left = registries.clean([vars(m) for s in (before, after) for m in s.modules.values()]) if registries else []
+            left = (
+                registries.clean([vars(m) for s in (before, after) for m in s.modules.values()]) if registries else []
+            )
         if left:
             self.out.note(
                 ", ".join(sorted(tops)),
@@ -202,9 +206,8 @@ def imported_by(edit: ModuleEdit) -> set[str]:
                 origin = ".".join([*above, *([node.module] if node.module else [])])
                 names.update((origin, *(f"{origin}.{alias.name}" for alias in node.names)))
     for name in list(names):
-        while "." in name:
-            name = name.rpartition(".")[0]
-            names.add(name)
+        parts = name.split(".")
+        names.update(".".join(parts[:i]) for i in range(1, len(parts)))
     return names
 
 
@@ -244,5 +247,3 @@ def _with_new_functions(edit: ModuleEdit) -> Side:
 
 def _needs_scratch(edit: ModuleEdit) -> bool:
     return bool(edit.names or edit.attributes or edit.functions)
-
-
