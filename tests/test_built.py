@@ -233,7 +233,7 @@ CASES = [
             "class C:\n  def f(self): return self.g()\n  def g(self): return 2\n  @property\n  def p(self): return 1\n"
             "  @p.setter\n  def p(self, v): self.v = v * 2"
         ),
-        lambda m: [(c.f(), setattr(c, "p", 4), c.v)[::2] for c in [m["m"].C()]][0],
+        lambda m: next((c.f(), setattr(c, "p", 4), c.v)[::2] for c in [m["m"].C()]),
         (1, 4),
         (2, 8),
     ),

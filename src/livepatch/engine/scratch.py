@@ -100,7 +100,7 @@ class Scratch:
     # Running
 
     def offer(self, module: str, imports: Iterable[str]) -> None:
-        """Bind names that import statements give and the module lacks, where that loads nothing: annotations use them."""
+        """Bind names that imports give and the module lacks, where that loads nothing: annotations may use them."""
         namespace = self.namespace(module)
         for text in imports:
             for node in ast.parse(text).body:
