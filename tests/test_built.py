@@ -320,6 +320,14 @@ CASES = [
         ([2], 2),
     ),
     Case(
+        "a text that is filled in from the namespace",
+        mod("A = 'x+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'a'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"),
+        mod("A = 'y+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'b'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"),
+        lambda m: (m["m"].B, m["m"].C.Q, m["m"].E),
+        ("(x+)", "a!", "x+x+"),
+        ("(y+)", "b!", "y+y+"),
+    ),
+    Case(
         "one of two definitions",
         mod("import sys\nif sys.version_info >= (3,):\n  def f(): return 1\nelse:\n  def f(): return 0"),
         mod("import sys\nif sys.version_info >= (3,):\n  def f(): return 2\nelse:\n  def f(): return 0"),

@@ -497,3 +497,31 @@ def test_a_class_is_run_whole_only_if_what_changes_was_looked_at_when_it_was_mad
 def test_names_that_are_gone_when_the_module_has_run_are_no_values(tmp_path):
     old = "N = 1\nhelp = N\nT = []\nfor one in range(help):\n    T.append(one)\ndel help\n"
     assert names(built(tmp_path, old, old.replace("N = 1", "N = 2"))) == {"N": "changed", "T": "derived"}
+
+
+@pytest.mark.parametrize(
+    ("text", "derived"),
+    [
+        ("A = 1\nX = 1\nB = '(%(A)s)' % locals()", {"B"}),
+        ("A = 1\nX = 1\nB = '(%(X)s)' % locals()", set()),
+        ("A = 1\nT = '(%(A)s)'\nB = T % vars()", {"B"}),
+        ("A = 1\nX = 1\nB = '{A}'.format(**globals())\nC = '{X}'.format_map(globals())", {"B"}),
+        ("A = 1\nX = 1\nB = eval('A + 1')\nC = eval('X + 1')", {"B"}),
+        ("A = 1\nB = dict(globals())\nA2 = 2", {"B"}),
+        ("A = 1\nX = 2\nB = globals()['A']\nC = globals().get('X')\nD = 'X' in globals()", {"B"}),
+        ("B = dict(globals())\nA = 1", set()),
+        ("A = 1\nclass C:\n    P = 1\n    B = '%(P)s' % locals()\n    D = dict(vars())", set()),
+        ("class C:\n    A = 1\n    B = '%(A)s' % locals()\n    D = [vars()]\n    def f(self): return vars()",
+         {"C.B", "C.D"}),
+        ("A = 1\ndef locals(): return {}\nB = '%(A)s' % locals()", set()),
+    ],
+)  # fmt: skip
+def test_what_reads_a_namespace_as_a_whole_reads_its_names(tmp_path, text, derived):
+    patch = built(tmp_path, text, text.replace("A = 1", "A = 5"))
+    assert {name for name, kind in names(patch).items() if kind == "derived"} == derived
+    assert codes(patch) == []
+
+
+def test_what_is_written_through_a_namespace_reads_nothing(tmp_path):
+    text = "A = 1\nfor one in ('x', 'y'):\n    globals()[one] = one"
+    assert codes(built(tmp_path, text, text.replace("A = 1", "A = 5"))) == []

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from livepatch.bundle.items import Item
-from livepatch.bundle.refs import NEVER, Ref
+from livepatch.bundle.refs import EVERYTHING, NEVER, Ref
 from livepatch.bundle.transparent import gives_its_argument
 from livepatch.bundle.world import Entity, Trace, World
 
 __all__ = ["Flow"]
 
 _MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
+_NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
 _CLASS_MADE_BY = ("__new__", "__init__", "__call__", "__prepare__")
 
 
@@ -57,6 +58,7 @@ class Flow:
             for _, name in [*self.values, *self.calls]:
                 interesting.update(name.split(".")[-2:])
             self._entries.update((m, q.partition(".")[0]) for m, q in [*self.values, *self.calls, *heirs])
+            interesting |= _NAMESPACES
             for name in self.mentioning(self._entries - self._asked):
                 self.world.module(name)
             self._asked |= self._entries
@@ -138,10 +140,21 @@ class Flow:
         """Whether what a chain of names gives, or does when it is called, may differ."""
         if ref.base == "object":
             return False
+        if ref.chain == (EVERYTHING,):
+            return self._any_above(item, item.scope if ref.base else "")
         trace = self.world.follow(ref, item)
         if any(e in self.values for e in trace.passed):
             return True
         return self._call_reached(trace, ref.call)
+
+    def _any_above(self, item: Item, scope: str) -> bool:
+        """Whether a name of the module, or of a class, that is bound above an item may have another value."""
+        return any(
+            module == item.module.name
+            and qualname.rpartition(".")[0] == scope
+            and any(other.line < item.line for other in self.world.items((module, qualname)))
+            for module, qualname in self.values
+        )
 
     def _call_reached(self, trace: Trace, calls: int) -> bool:
         if trace.kind == "function":

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 from livepatch.bundle.items import MUTATORS, Item, absolute_name
 from livepatch.bundle.normal import FunctionNode, block, is_type_checking
 
-__all__ = ["Ref", "Refs", "refs_of"]
+__all__ = ["EVERYTHING", "Ref", "Refs", "refs_of"]
+
+EVERYTHING = "*"
+"""The chain of what reads all names of the scope that it stands in: ``locals()``, ``eval(text)``."""
 
 _CALL_FIRST = frozenset({"map", "filter", "reduce", "starmap", "takewhile", "dropwhile", "accumulate", "filterfalse"})
 _CALL_KEY = frozenset({"sorted", "min", "max", "sort", "groupby", "nlargest", "defaultdict"})
@@ -55,6 +59,7 @@ def refs_of(item: Item) -> Refs:
     """Read what an item uses."""
     module = item.module
     reader = _Reader(module.name, module.is_package)
+    reader.names = module.by_name
     if item.scope:
         reader.base = "scope"
     refs = Refs()
@@ -96,6 +101,9 @@ class _Reader:
         self.level = 0
         self.own: frozenset[str] = frozenset()
         self.base: Literal["", "scope"] = ""
+        self.outside = True
+        self.seen: set[int] = set()
+        self.names: Collection[str] = ()
 
     def decorators(self, node: FunctionNode | ast.ClassDef, scope: _Scope, out: list[Ref]) -> None:
         for decorator in node.decorator_list:
@@ -133,13 +141,14 @@ class _Reader:
                 known[first[0].arg] = Ref((), base="self")
         local = _Scope(known, frozenset((scope.bound | names) - outer - known.keys()), frozenset(outer))
         self._local_imports(own.imports, local)
+        outside, self.outside = self.outside, False
         around, self.own = self.own, _called_names(body) if own.nested else frozenset()
         base, self.base = self.base, ""
         if isinstance(node, ast.Lambda):
             self.expression(node.body, local, out)
         else:
             self.statements(node.body, local, out)
-        self.own, self.base = around, base
+        self.own, self.base, self.outside = around, base, outside
 
     def later(self, node: FunctionNode | ast.Lambda, scope: _Scope, out: list[Ref]) -> None:
         """Read a function that runs when somebody calls it."""
@@ -198,6 +207,8 @@ class _Reader:
                         self._statement(one, scope, out)
 
     def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # noqa: C901  # one branch for each kind of syntax
+        if self.outside and isinstance(node, (ast.Call, ast.BinOp, ast.Subscript, ast.Compare)):
+            self._whole_namespace(node, scope, out)
         if isinstance(node, (ast.Name, ast.Attribute)):
             self._chain(node, scope, out)
         elif isinstance(node, ast.Call):
@@ -225,6 +236,29 @@ class _Reader:
                             self.expression(one, scope, out)
                 elif isinstance(value, ast.AST):
                     self.expression(value, scope, out)
+
+    def _whole_namespace(self, node: ast.expr, scope: _Scope, out: list[Ref]) -> None:
+        """Read the names that an expression finds by their text in the namespace around it.
+
+        Where the text is there, what it names; else everything.
+        """
+        names = {name for name in _NAMESPACES if self._is_builtin(name, scope)}
+        texts = _looked_up(node, names, self.seen)
+        if texts is None:
+            return
+        inner = [one for one in ast.walk(node) if _is_namespace(one, names)]
+        self.seen.update(map(id, inner))
+        bases: set[Literal["", "scope"]] = {"" if one.func.id == "globals" else self.base for one in inner}  # type: ignore[attr-defined]
+        for text in texts:
+            for base in sorted(bases or {"", self.base}):
+                if isinstance(text, ast.Constant) and isinstance(text.value, (str, bytes)):
+                    said = text.value if isinstance(text.value, str) else text.value.decode("latin-1")
+                    out += [Ref((w,), base=base, level=self.level) for w in dict.fromkeys(_WORDS.findall(said))]
+                else:
+                    out.append(Ref((EVERYTHING,), base=base, level=self.level))
+
+    def _is_builtin(self, name: str, scope: _Scope) -> bool:
+        return name not in scope.bound and name not in scope.known and name not in self.names
 
     def _arguments(self, node: ast.Call, scope: _Scope, out: list[Ref]) -> None:
         for argument in [*node.args, *(k.value for k in node.keywords)]:
@@ -301,6 +335,40 @@ class _Reader:
                 if names:
                     out.append(Ref(tuple(names), call, "object", store, self.level))
                 self.expression(one, scope, out)
+
+
+def _is_namespace(node: ast.AST, names: Collection[str]) -> bool:
+    match node:
+        case ast.Call(func=ast.Name(id="locals" | "globals" | "vars" as name), args=[], keywords=[]):
+            return name in names
+    return False
+
+
+def _looked_up(node: ast.expr, names: Collection[str], seen: Collection[int]) -> list[ast.expr] | None:
+    """What an expression looks up in a namespace: texts that name it, or what may name anything.
+
+    ``None`` if it looks up nothing; `names` are the builtins that nothing hides, `seen` the namespaces that are a part
+    of such an expression.
+    """
+    nothing: list[ast.expr] = []
+    match node:
+        case ast.Call(func=ast.Name(id="eval" | "exec" as name), args=[text, *_]) if name in names:
+            return [text]
+        case ast.BinOp(left=text, op=ast.Mod(), right=right) if _is_namespace(right, names):
+            return [text]
+        case ast.Call(func=ast.Attribute(value=text, attr="format"), keywords=keywords) if any(
+            k.arg is None and _is_namespace(k.value, names) for k in keywords
+        ):
+            return [text]
+        case ast.Call(func=ast.Attribute(value=text, attr="format_map"), args=[one]) if _is_namespace(one, names):
+            return [text]
+        case ast.Subscript(value=value, slice=text) if _is_namespace(value, names):
+            return [text] if isinstance(node.ctx, ast.Load) else nothing
+        case ast.Call(func=ast.Attribute(value=value, attr=attr), args=args) if _is_namespace(value, names):
+            return args[:1] if attr in ("get", "pop") else nothing if attr in MUTATORS else [value]
+        case ast.Compare(ops=[ast.In() | ast.NotIn()], comparators=[right]) if _is_namespace(right, names):
+            return [node.left]
+    return [node] if _is_namespace(node, names) and id(node) not in seen else None
 
 
 def _called_arguments(node: ast.Call) -> list[ast.expr]:
@@ -388,6 +456,8 @@ def _own(body: Iterable[ast.AST]) -> _Own:  # noqa: C901  # one branch for each 
     return own
 
 
+_WORDS = re.compile(r"[^\W\d]\w*")
+_NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
 _NAMELESS = (ast.Lambda, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, *_NAMELESS)
 _LEAVES = (ast.Constant, ast.Load, ast.Store, ast.Del, ast.Pass, ast.alias)
