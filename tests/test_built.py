@@ -501,6 +501,20 @@ def test_a_module_that_is_not_imported_is_left_out_and_said(releases):
     assert [f.target for f in report.findings if f.code == "not-in-process"] == [f"{running.name}.n"]
 
 
+def test_a_cumulative_patch_replaces_the_one_before_in_one_step(releases, tmp_path):
+    from tests.built import Release
+
+    running = releases(mod("def f(): return 1\ndef g(): return 1"), mod("def f(): return 2\ndef g(): return 1"))
+    first = livepatch.apply(running.build())
+    newest = Release(tmp_path / "newest", running.name, "1.2", mod("def f(): return 3\ndef g(): return 3"))
+    both = livepatch.build(running.old.root, newest.root, package=running.name)
+    assert not livepatch.check(both).ok
+    applied = livepatch.apply(both, replaces=[first.id])
+    assert (running["m"].f(), running["m"].g()) == (3, 3)
+    applied.revert()
+    assert (running["m"].f(), running["m"].g()) == (1, 1)
+
+
 def test_docstrings_comments_and_annotations_are_no_change(releases):
     running = releases(
         mod('def f(x):\n    """Old."""\n    return x\n'),

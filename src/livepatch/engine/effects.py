@@ -17,6 +17,7 @@ from livepatch.engine.pace import paced
 __all__ = ["Registries"]
 
 _CONTAINERS = (dict, list, set)
+_LARGEST = 50_000  # entries: what is larger holds the program's data, and a copy of it would cost too much
 Label = str
 
 
@@ -30,7 +31,7 @@ class Registries:
         for name, module in paced(list(modules.items())):
             if name.partition(".")[0] in tops and is_module(module):
                 for label, container in _containers(name, module):
-                    if id(container) not in seen:
+                    if id(container) not in seen and len(container) <= _LARGEST:
                         seen.add(id(container))
                         self._kept.append((label, container, container.copy()))
 

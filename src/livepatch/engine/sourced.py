@@ -7,15 +7,14 @@ are run apart from the live modules, and the values that they give are compared 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
 from livepatch.engine.effects import Registries
-from livepatch.engine.functions import code_of
 from livepatch.engine.locate import Found, find
 from livepatch.engine.matching import Context, matches
 from livepatch.engine.ondisk import disk_says
@@ -33,9 +32,14 @@ def survey_edits(
     edits: Iterable[ModuleEdit],
     obstacles: Iterable[Obstacle],
     modules: dict[str, ModuleType],
+    beneath: Callable[[FunctionType], CodeType],
 ) -> Sourced:
-    """Prove the before side of all edits, compute the after side, and say what is to be written."""
-    return _Edits(patch_id, tuple(edits), tuple(obstacles), modules).run()
+    """Prove the before side of all edits, compute the after side, and say what is to be written.
+
+    `beneath` gives the code over which the patch is to lie: that of a function without the patches that this one
+    replaces.
+    """
+    return _Edits(patch_id, tuple(edits), tuple(obstacles), modules, beneath).run()
 
 
 _NO_HARM = frozenset({"not-in-process"})
@@ -48,8 +52,9 @@ class _Edits:
         edits: tuple[ModuleEdit, ...],
         obstacles: tuple[Obstacle, ...],
         modules: dict[str, ModuleType],
+        beneath: Callable[[FunctionType], CodeType],
     ) -> None:
-        self.patch_id, self.modules, self.obstacles = patch_id, modules, obstacles
+        self.patch_id, self.modules, self.obstacles, self.beneath = patch_id, modules, obstacles, beneath
         self.out = Sourced()
         self.edits = self._that_matter([edit for edit in edits if self._is_here(edit)])
         self.found: dict[str, list[tuple[FunctionEdit, Found]]] = {}
@@ -121,15 +126,16 @@ class _Edits:
         def runs(code: CodeType, text: Text) -> bool:
             return matches(code, context, first.qualname, text) is None
 
-        found = find(target, self.modules, lambda function: any(runs(code_of(function), text) for text in texts))
+        found = find(target, self.modules, lambda function: any(runs(self.beneath(function), text) for text in texts))
         if isinstance(found, Refusal):
             self.out.note(target, found)
             return
+        live = self.beneath(found.function) if found.function is not None else found.code
         for change, text in zip(group, texts, strict=True):
-            if runs(found.code, text):
+            if runs(live, text):
                 self.found.setdefault(edit.module, []).append((change, found))
                 return
-        said = disk_says(self.modules[edit.module], context, first.qualname, texts, found.code)
+        said = disk_says(self.modules[edit.module], context, first.qualname, texts, live)
         if first.count > len(texts) and said.is_own:
             return  # one of several definitions of that name that the patch does not change
         self.out.note(target, said.refusal)

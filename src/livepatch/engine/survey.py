@@ -6,6 +6,7 @@ The survey collects facts and the values for a layer; whether they permit the pa
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from dataclasses import replace
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
@@ -140,6 +141,19 @@ class _Surveyor:
             self._remnants()
         return self.out
 
+    def _beneath(self) -> Callable[[FunctionType], CodeType]:
+        """The code that a function has under the patch: without the layers that it replaces."""
+        wanted = self.under.wanted()
+
+        def beneath(function: FunctionType) -> CodeType:
+            slot = slot_of(function, "__code__")
+            if slot not in self.stack.originals:
+                return code_of(function)
+            code = settled(wanted.get(slot, self.stack.originals[slot]), slot)
+            return code if isinstance(code, CodeType) else code_of(function)
+
+        return beneath
+
     def _remnants(self) -> None:
         """Name who keeps what a built patch changes: the fix would not reach it."""
         try:
@@ -176,7 +190,7 @@ class _Surveyor:
     def _take_edits(self, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> None:
         self.built = True
         try:
-            made = survey_edits(self.patch_id, edits, obstacles, self.modules)
+            made = survey_edits(self.patch_id, edits, obstacles, self.modules, self._beneath())
         except PauseTooLongError as error:
             self.out.note("", _too_long(error))
             return
