@@ -538,3 +538,16 @@ def test_a_second_built_patch_goes_over_the_first(releases, tmp_path, monkeypatc
     assert running["m"].f() == 3
     second.revert()
     assert running["m"].f() == 1
+
+
+def test_what_the_survey_does_not_know_refuses_and_says_where(releases, monkeypatch):
+    running = releases(mod("A = 1\ndef f(): return A"), mod("A = 2\ndef f(): return A"))
+    fix = running.build()
+
+    def fails(*_):
+        raise KeyError("unheard of")
+
+    monkeypatch.setattr("livepatch.engine.reconcile.Reconciler.reconcile", fails)
+    report = livepatch.check(fix)
+    assert [finding.code for finding in report.errors] == ["not-surveyed"]
+    assert "KeyError at test_built.py" in report.errors[0].found

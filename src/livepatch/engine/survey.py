@@ -8,6 +8,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
@@ -84,6 +85,19 @@ def _too_long(error: PauseTooLongError) -> Refusal:
         f"a walk through the whole heap is needed, which would stop other threads for about {error.estimate:.3f} s",
         f"at most max_pause={error.most:g} s",
         "pass a larger max_pause, or apply when a pause does no harm",
+    )
+
+
+def _not_surveyed(error: Exception) -> Refusal:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    where = f" at {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}" if traceback else ""
+    return Refusal(
+        "not-surveyed",
+        f"{type(error).__name__}{where} while the process was compared with the patch: {str(error)[:200]}",
+        "a process that can be compared with both sides of the patch",
+        "report this with the patch: livepatch does not know what it met",
     )
 
 
@@ -193,6 +207,9 @@ class _Surveyor:
             made = survey_edits(self.patch_id, edits, obstacles, self.modules, self._beneath())
         except PauseTooLongError as error:
             self.out.note("", _too_long(error))
+            return
+        except Exception as error:  # noqa: BLE001  # objects of any kind are looked into here: what fails is no proof
+            self.out.note("", _not_surveyed(error))
             return
         for target, refusal in made.notes:
             self.out.note(target, refusal)
