@@ -2,7 +2,8 @@
 
 A comment before a fenced block says what the block is:
 
-* ``<!-- file: NAME -->``: it is written to NAME, beside the files of examples/first_patch;
+* ``<!-- file: NAME -->``: it is written to NAME, beside the files of examples/first_patch and, in a folder of its name,
+  examples/built_patch;
 * ``<!-- run -->``: it is run there, in a process of its own, and ends with status 0;
 * ``<!-- output: NAME -->``: it is what running the file NAME prints, but for a report's ``info:`` lines, which differ
   between interpreters.
@@ -24,6 +25,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "livepatch"
 FIRST_PATCH = ROOT / "examples" / "first_patch"
+BUILT_PATCH = ROOT / "examples" / "built_patch"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 
 
@@ -61,7 +63,9 @@ def without_information(text: str) -> str:
 @pytest.fixture
 def folder(tmp_path):
     target = tmp_path / "first_patch"
-    shutil.copytree(FIRST_PATCH, target, ignore=shutil.ignore_patterns("__pycache__"))
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(FIRST_PATCH, target, ignore=unwanted)
+    shutil.copytree(BUILT_PATCH, target / "built_patch", ignore=unwanted)
     return target
 
 
@@ -83,7 +87,7 @@ def test_what_a_document_shows_runs_and_prints_what_it_says(document, folder):
         script = folder / (block.name or f"{document.stem}_line_{block.line}.py")
         if block.what == "run":
             script.write_text(block.text, encoding="utf-8")
-        done = run(script.name, folder)
+        done = run(script.relative_to(folder), folder)
         assert done.returncode == 0, f"{name_of(document)}:{block.line}\n{done.stdout}{done.stderr}"
         if block.what == "output":
             assert without_information(done.stdout) == block.text
