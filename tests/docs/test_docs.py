@@ -127,6 +127,9 @@ def constant_of(tree: ast.Module, name: str) -> ast.expr | None:
     return None
 
 
+SAID_AS_BEFORE_DIFFERS = {"modified", "no-source"}  # causes in engine/ondisk.py that have no code of their own
+
+
 def findings_of_the_source() -> dict[str, set[str]]:
     """Every stable code, with the severities that it may have, as the calls in the source name them."""
     found: dict[str, set[str]] = {}
@@ -139,9 +142,13 @@ def findings_of_the_source() -> dict[str, set[str]]:
                 continue
             called = getattr(node.func, "id", getattr(node.func, "attr", ""))
             named = {keyword.arg: keyword.value for keyword in node.keywords}
-            if called == "Refusal":
-                for code in codes_in(node.args[0] if node.args else named["code"]):
-                    found.setdefault(code, set()).add(mild.get(code, "error"))
+            if called in ("Refusal", "_says") or (called == "replace" and "code" in named):
+                for code in codes_in(named["code"] if "code" in named else node.args[0]):
+                    if code not in SAID_AS_BEFORE_DIFFERS:
+                        found.setdefault(code, set()).add(mild.get(code, "error"))
+            elif called == "Obstacle":  # an error in a process; a warning where there is none
+                for code in codes_in(named["code"]):
+                    found.setdefault(code, set()).update(("error", "warning"))
             elif called == "_finding":
                 for code in codes_in(node.args[1]):
                     found.setdefault(code, set()).update(codes_in(node.args[0]))
@@ -167,6 +174,9 @@ def test_the_source_is_read_as_it_should_be():
     assert found["alias-unproved"] == {"warning"}
     assert found["audit-hook"] == {"info"}
     assert found["foreign-change"] == {"error"}
+    assert found["enum-changed"] == {"error", "warning"}
+    assert found["upgraded-on-disk"] == {"error"}
+    assert found["closures-unreached"] == {"error"}
 
 
 def test_every_finding_is_documented_and_no_other():
