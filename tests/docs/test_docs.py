@@ -93,16 +93,18 @@ def test_what_a_document_shows_runs_and_prints_what_it_says(document, folder):
             assert without_information(done.stdout) == block.text
 
 
-def test_the_readme_shows_the_example_that_lies_ready():
+def test_the_readme_shows_the_examples_that_lie_ready():
     shown = {block.name: block.text for block in blocks(ROOT / "README.md") if block.what == "file"}
     assert set(shown) == {
         "nodeclient/mempool.py",
         "nodeclient-2.1.0.dist-info/METADATA",
         "fixes.py",
         "node.py",
+        "built_patch/node.py",
     }
     for name, text in shown.items():
-        assert (FIRST_PATCH / name).read_text(encoding="utf-8") == text, name
+        lies = FIRST_PATCH.parent / name if name.startswith("built_patch/") else FIRST_PATCH / name
+        assert lies.read_text(encoding="utf-8") == text, name
 
 
 def test_no_marked_block_is_overlooked():
@@ -218,6 +220,24 @@ def test_relative_links_lead_somewhere(document):
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+# The overview
+
+
+def rooms_named(text: str) -> set[str]:
+    """The files that a document names, in its diagrams too, and the folders in backticks; below the package's source."""
+    files = set(re.findall(r"(?<![\w/])(?:[a-z_]+/)*[a-z_]+\.py\b", text))
+    folders = set(re.findall(r"`((?:[a-z_]+/)+)`", text))
+    return {name for name in files | folders if not name.startswith("tests/")}
+
+
+def test_the_rooms_that_the_overview_names_exist_and_no_folder_is_missing_from_it():
+    named = rooms_named((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert {name for name in named if not (SOURCE / name).exists()} == set()
+    folders = {f"{path.parent.relative_to(SOURCE)}/" for path in SOURCE.glob("*/__init__.py")}
+    assert folders
+    assert folders <= named
 
 
 # What the threat model says that livepatch never does
