@@ -23,9 +23,9 @@ class Unsigned(enum.Enum):
 
 
 UNSIGNED: Final = Unsigned.UNSIGNED
-"""``trust=livepatch.UNSIGNED`` says "I vouch for this file myself": for tests, and files verified otherwise.
+"""``trust=livepatch.UNSIGNED`` says "I vouch for this file myself": for tests, and files verified by other means.
 
-For :func:`livepatch.load`, :func:`livepatch.check` and :func:`livepatch.apply`.  It asks for nothing and proves nothing:
+For :func:`livepatch.load`, :func:`livepatch.check` and :func:`livepatch.apply`.  It asks for nothing, proves nothing:
 the source in the file becomes code of this process, and its statements are run at the next check.
 """
 
