@@ -53,6 +53,9 @@ def check(
 ) -> Report:
     """Say whether `patch` may go into this process, what it would touch and who calls that.  Never changes anything.
 
+    What a patch built from two releases computes, it computes by running statements of these, apart from the live
+    modules; what such a statement does besides binding names is done (docs/building.md).
+
     `patch` may be the path of a patch file.  Nothing of a file is compiled that nobody answers for (see
     :func:`livepatch.load`): its report says so, as a reason why it may not go in, and what its metadata tell.
 

@@ -132,6 +132,22 @@ def constant_of(tree: ast.Module, name: str) -> ast.expr | None:
 SAID_AS_BEFORE_DIFFERS = {"modified", "no-source"}  # causes in engine/ondisk.py that have no code of their own
 
 
+def codes_of_the_call(node: ast.Call, mild: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The codes that a call in the source names, and the severities that they may have; none for any other call."""
+    called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+    named = {keyword.arg: keyword.value for keyword in node.keywords}
+    if called == "_finding":
+        return codes_in(node.args[1]), codes_in(node.args[0])
+    if called == "Finding":
+        return codes_in(named["code"]), codes_in(named["severity"])
+    if called == "Obstacle":
+        return codes_in(named["code"]), ["error", "warning"]  # an error in a process; a warning where there is none
+    if called in ("Refusal", "_says") or (called == "replace" and "code" in named):
+        codes = codes_in(named["code"] if "code" in named else node.args[0])
+        return [code for code in codes if code not in SAID_AS_BEFORE_DIFFERS], [mild.get(c, "error") for c in codes]
+    return [], []
+
+
 def findings_of_the_source() -> dict[str, set[str]]:
     """Every stable code, with the severities that it may have, as the calls in the source name them."""
     found: dict[str, set[str]] = {}
@@ -140,23 +156,10 @@ def findings_of_the_source() -> dict[str, set[str]]:
     mild = ast.literal_eval(milder)
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            named = {keyword.arg: keyword.value for keyword in node.keywords}
-            if called in ("Refusal", "_says") or (called == "replace" and "code" in named):
-                for code in codes_in(named["code"] if "code" in named else node.args[0]):
-                    if code not in SAID_AS_BEFORE_DIFFERS:
-                        found.setdefault(code, set()).add(mild.get(code, "error"))
-            elif called == "Obstacle":  # an error in a process; a warning where there is none
-                for code in codes_in(named["code"]):
-                    found.setdefault(code, set()).update(("error", "warning"))
-            elif called == "_finding":
-                for code in codes_in(node.args[1]):
-                    found.setdefault(code, set()).update(codes_in(node.args[0]))
-            elif called == "Finding":
-                for code in codes_in(named["code"]):
-                    found.setdefault(code, set()).update(codes_in(named["severity"]))
+            if isinstance(node, ast.Call):
+                codes, severities = codes_of_the_call(node, mild)
+                for code in codes:
+                    found.setdefault(code, set()).update(severities)
     return found
 
 
@@ -226,7 +229,7 @@ def test_relative_links_lead_somewhere(document):
 
 
 def rooms_named(text: str) -> set[str]:
-    """The files that a document names, in its diagrams too, and the folders in backticks; below the package's source."""
+    """The files that a document names, in its diagrams too, and the folders in backticks, below the source."""
     files = set(re.findall(r"(?<![\w/])(?:[a-z_]+/)*[a-z_]+\.py\b", text))
     folders = set(re.findall(r"`((?:[a-z_]+/)+)`", text))
     return {name for name in files | folders if not name.startswith("tests/")}
