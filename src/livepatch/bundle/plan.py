@@ -12,7 +12,9 @@ from livepatch.bundle.items import Item, Module
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.library import Library
 from livepatch.bundle.making import read_when_made
-from livepatch.bundle.obstacles import effect_obstacles, is_unaccounted, native_obstacles, obstacles_of
+from livepatch.bundle.obstacles import native_obstacles, obstacles_of
+from livepatch.bundle.outside import effect_obstacles, is_unaccounted
+from livepatch.bundle.program import items_to_run
 from livepatch.bundle.refs import NEVER
 from livepatch.bundle.selection import Selection
 from livepatch.bundle.trees import Tree
@@ -36,6 +38,7 @@ class Plan:
         self.found: list[Difference] = []
         self.noise: list[Difference] = []
         self.fresh: list[str] = []
+        self._split: dict[int, tuple[list[Item], list[Item]]] = {}
         self._compare()
         self.selection = Selection(self.old, self.new, self.found, self.fresh, only)
         self._follow()
@@ -132,6 +135,25 @@ class Plan:
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self.inside_new(e))
 
     @cached_property
+    def runs(self) -> tuple[list[Item], list[Item]]:
+        """What each side runs to compute the names."""
+        old, new = (self._runs(side)[0] for side in (0, 1))
+        return old, new
+
+    def _runs(self, side: int) -> tuple[list[Item], list[Item]]:
+        """What a side would run, without what changes things that are not the package's own; and that."""
+        if side not in self._split:
+            world, flow = (self.old, self.new)[side], self.flows[side]
+            found = items_to_run(world, flow, self.names)
+            strange = []
+            units = {id(item.unit) for item in found}
+            for module in {id(item.module): item.module for item in found}.values():
+                strange += [i for i in module.items if id(i.unit) in units and is_unaccounted(world, i)]
+            kept = {id(item.unit) for item in strange}
+            self._split[side] = [i for i in found if id(i.unit) not in kept], strange
+        return self._split[side]
+
+    @cached_property
     def left(self) -> set[Entity]:
         """The names that differ and stay as they are."""
         taken = set(map(id, self.selection.taken()))
@@ -176,6 +198,9 @@ class Plan:
             for item in flow.effects.values():
                 if is_unaccounted(flow.world, item):
                     found += effect_obstacles(item, "what it uses changes")
+        for side in (0, 1):
+            for item in self._runs(side)[1]:
+                found += effect_obstacles(item, "it would have to run again")
         return tuple(dict.fromkeys(found))
 
     def entries(self) -> tuple[PlanEntry, ...]:
