@@ -16,6 +16,7 @@ from livepatch.bundle.obstacles import native_obstacles, obstacles_of
 from livepatch.bundle.outside import effect_obstacles, is_unaccounted
 from livepatch.bundle.program import items_to_run
 from livepatch.bundle.refs import NEVER
+from livepatch.bundle.registries import registered
 from livepatch.bundle.selection import Selection
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import Entity, World
@@ -114,6 +115,8 @@ class Plan:
             for item in items:
                 if one.form == "effect" or (one.form == "name" and item.kind in ("function", "class")):
                     flow.values |= flow.world.effects(item)  # what its decorators, or the statement itself, fill
+                elif one.form == "name" and item.kind in ("assign", "loop"):
+                    flow.values |= registered(flow.world, item)
 
     @cached_property
     def names(self) -> frozenset[Entity]:
