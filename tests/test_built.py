@@ -328,6 +328,14 @@ CASES = [
         ("(y+)", "b!", "y+y+"),
     ),
     Case(
+        "a registry that an assignment fills",
+        mod("ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 1)\nB = field('b', 2)"),
+        mod("ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 5)\nB = field('b', 2)"),
+        lambda m: m["m"].ALL,
+        {"a": 1, "b": 2},
+        {"a": 5, "b": 2},
+    ),
+    Case(
         "one of two definitions",
         mod("import sys\nif sys.version_info >= (3,):\n  def f(): return 1\nelse:\n  def f(): return 0"),
         mod("import sys\nif sys.version_info >= (3,):\n  def f(): return 2\nelse:\n  def f(): return 0"),

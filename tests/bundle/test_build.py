@@ -525,3 +525,31 @@ def test_what_reads_a_namespace_as_a_whole_reads_its_names(tmp_path, text, deriv
 def test_what_is_written_through_a_namespace_reads_nothing(tmp_path):
     text = "A = 1\nfor one in ('x', 'y'):\n    globals()[one] = one"
     assert codes(built(tmp_path, text, text.replace("A = 1", "A = 5"))) == []
+
+
+REGISTERING = """
+NAMES = {}
+def register(name, value):
+    NAMES[name] = value
+    return value
+CACHE = {}
+def cached(name):
+    if name not in CACHE:
+        CACHE[name] = name * 2
+    return CACHE[name]
+class Kept:
+    def __init__(self, name): ALL.append(self)
+ALL = []
+A = register('a', 1)
+B = cached('b')
+C = Kept('c')
+"""
+
+
+def test_a_changed_assignment_fills_the_registry_of_what_it_calls(tmp_path):
+    patch = built(tmp_path / "1", REGISTERING, REGISTERING.replace("'a', 1", "'a', 2"))
+    assert names(patch) == {"A": "changed", "NAMES": "derived"}
+    patch = built(tmp_path / "2", REGISTERING, REGISTERING.replace("('b')", "('B')"))
+    assert names(patch) == {"B": "changed"}
+    patch = built(tmp_path / "3", REGISTERING, REGISTERING.replace("('c')", "('C')"))
+    assert names(patch) == {"C": "changed", "ALL": "derived"}

@@ -102,3 +102,49 @@ def test_a_native_part_counts_only_if_its_source_changed():
     assert [(o.code, o.target) for o in native_obstacles(same, changed)] == [("native-part-changed", "app._x")]
     unknown = Tree("2", {}, {}, {**old, "app/_y.abi3.so": b"2"})
     assert [o.target for o in native_obstacles(same, unknown)] == ["app._y"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import ext\nN = 1\next.limit = N",
+        "import ext\nN = 1\next.TABLE['x'] = N",
+        "from ext import TABLE\nN = 1\nTABLE['x'] = N",
+        "import ext\nN = 1\nclass C: pass\next.register(C, N)",
+        "import sys\nN = 1\nx = sys.modules.setdefault('app.fake', N)",
+        "import logging\nN = 1\nlog = logging.getLogger('a')\nlog.setLevel(N)",
+        "import logging\nN = 1\nlog = logging.getLogger('a')\nlog.level = N",
+        "import logging\nN = 1\nlog = logging.getLogger('a')\nlog.handlers.append(N)",
+        "from ext import Registry\nN = 1\nr = Registry.get()\nr.update(n=N)",
+        "from ext import Registry\nN = 1\nr = Registry.get()\ns = [r]\nr['n'] = N",
+        "import ext\nN = 1\nt = ext.TABLE\nt['n'] = N",
+        "try:\n    import ext\nexcept ImportError:\n    ext = None\nN = 1\next.limit = N",
+        "import ext\nN = 1\nfor one in ext.ALL:\n    one.limit = N",
+        "import ext\nN = 1\nif ext.OLD:\n    X = N\n    ext.limit = 3",
+    ],
+)
+def test_what_changes_others_objects_is_an_obstacle_and_in_no_program(tmp_path, text):
+    patch = built(tmp_path, text, text.replace("N = 1", "N = 2"))
+    assert "module-effect-changed" in codes(patch)
+    (edit,) = patch.edits
+    ran = "".join(s.text.source for side in (edit.before, edit.after) for s in side.program)
+    assert not any(word in ran for word in ("limit", "register", "modules", "level", "handlers", "update", "['"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "import collections\nN = 1\nt = collections.OrderedDict()\nt['n'] = N",
+        "N = 1\nt = {}\nu = t\nu['n'] = N",
+        "N = 1\nt = dict(a=1)\nt.update(n=N)",
+        "N = 1\nclass C:\n    def put(self, n): self.n = n\nc = C()\nc.put(N)\nc.m = N",
+        "N = 1\ndef make(): return {}\nt = make()\nt['n'] = N",
+        "N = 1\nclass C: pass\nC.n = N",
+        "import ext\nN = 1\nt = {**ext.TABLE}\nt['n'] = N",
+        "import ext\nN = 1\nt = ext.TABLE.copy()\nt['n'] = N",
+        "import string\nN = 1\nt = string.Template('a')\nt.n = N",
+    ],
+)
+def test_what_changes_the_packages_own_objects_is_none(tmp_path, text):
+    patch = built(tmp_path, text, text.replace("N = 1", "N = 2"))
+    assert codes(patch) == []

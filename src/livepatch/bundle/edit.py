@@ -6,7 +6,7 @@ from livepatch.bundle.attributes import attribute_defaults
 from livepatch.bundle.items import Item, Module, decoded
 from livepatch.bundle.normal import defaults_of
 from livepatch.bundle.plan import Plan
-from livepatch.bundle.program import programs
+from livepatch.bundle.program import statements_of
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import FunctionEdit, ModuleEdit, NameEdit, Side, Statement
 
@@ -28,7 +28,7 @@ class _Edits:
     def all(self) -> tuple[ModuleEdit, ...]:
         """What changes in each module, in the order in which the modules are to be computed."""
         names = self.names
-        runs = [programs(world, flow, names) for world, flow in zip((self.old, self.new), self.flows, strict=True)]
+        runs = [statements_of(items) for items in self.plan.runs]
         edits: dict[str, ModuleEdit] = {}
         functions = self._functions()
         attributes = attribute_defaults(self.old, self.new, self.taken, self.plan.selection.whole)

@@ -8,16 +8,16 @@ import sys
 from collections.abc import Iterable
 
 from livepatch.bundle.changes import Difference
-from livepatch.bundle.items import Item, chain_of, full_name
+from livepatch.bundle.items import Item, chain_of
 from livepatch.bundle.normal import decorators_of, normal
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.shapes import field_names, shape_of
 from livepatch.bundle.transparent import gives_its_argument
 from livepatch.bundle.trees import Tree
-from livepatch.bundle.world import Entity, World
+from livepatch.bundle.world import World
 from livepatch.edits import Obstacle
 
-__all__ = ["effect_obstacles", "is_unaccounted", "native_obstacles", "obstacles_of"]
+__all__ = ["native_obstacles", "obstacles_of"]
 
 _RESTART = "restart the process with the new release"
 
@@ -166,94 +166,6 @@ def _factory_obstacles(one: Difference) -> list[Obstacle]:
                 )
             ]
     return []
-
-
-# Effects
-
-
-def effect_obstacles(item: Item, why: str) -> list[Obstacle]:
-    """A statement whose effect outside of the package's names cannot be taken back or made again."""
-    text = ast.unparse(item.node).splitlines()[0][:100]
-    return [
-        Obstacle(
-            code="module-effect-changed",
-            target=item.module.name,
-            found=f"line {item.line} does something when the module is imported, and {why}: {text}",
-            expected="statements whose effects are names of the package",
-            action=_RESTART,
-        )
-    ]
-
-
-def is_unaccounted(world: World, item: Item) -> bool:
-    """Whether a statement may have effects that the names of the package do not show."""
-    if item.kind not in ("effect", "loop") and not item.stores:
-        return False
-    for node in _run(item.node):
-        if isinstance(node, ast.Expr) and not isinstance(node.value, ast.Constant):
-            if not _accounted_call(world, item, node.value):
-                return True
-        elif isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete)):
-            targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
-            for target in targets:
-                if isinstance(target, (ast.Attribute, ast.Subscript)) and not _in_tree(world, item, target):
-                    return True
-    return False
-
-
-def _run(node: ast.stmt) -> Iterable[ast.stmt]:
-    yield node
-    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
-        for one in getattr(node, name, ()):
-            if isinstance(one, (ast.ExceptHandler, ast.match_case)):
-                for inner in one.body:
-                    yield from _run(inner)
-            elif isinstance(one, ast.stmt) and not isinstance(
-                one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
-            ):
-                yield from _run(one)
-
-
-def _accounted_call(world: World, item: Item, value: ast.expr) -> bool:
-    if not isinstance(value, ast.Call):
-        return not any(isinstance(n, (ast.Call, ast.Await, ast.Yield)) for n in ast.walk(value))
-    chain = chain_of(value.func)
-    if full_name(item, chain) in ("warnings.warn", "print"):
-        return True
-    if chain in (("setattr",), ("delattr",)):
-        return bool(value.args) and _in_tree(world, item, value.args[0])
-    if not chain:
-        return isinstance(value.func, ast.Attribute) and _in_tree(world, item, value.func.value)
-    trace = world.follow(Ref(chain, base="scope" if item.scope else ""), item)
-    if trace.kind == "function":
-        return True  # what it does to names of the package is known
-    if len(chain) > 1:
-        return _in_tree(world, item, value.func)
-    return False
-
-
-def _in_tree(world: World, item: Item, node: ast.expr) -> bool:
-    """Whether what is changed hangs on a name that the package itself binds to a value."""
-    while isinstance(node, (ast.Subscript, ast.Call)):
-        node = node.value if isinstance(node, ast.Subscript) else node.func
-    chain = chain_of(node)
-    if not chain or chain[0] in item.binds:
-        return bool(chain)
-    trace = world.follow(Ref(chain, base="scope" if item.scope else ""), item)
-    if trace.holder is not None:
-        return not _is_foreign(world, trace.holder)
-    return trace.kind in ("class", "module", "function") or any(
-        world.items(e) for e in trace.passed if e[1] and "." in e[1]
-    )
-
-
-def _is_foreign(world: World, entity: Entity) -> bool:
-    """Whether a name stands for an object that others share, such as a logger."""
-    for item in world.items(entity):
-        value = getattr(item.node, "value", None)
-        if isinstance(value, ast.Call) and full_name(item, chain_of(value.func)) == "logging.getLogger":
-            return True
-    return False
 
 
 # Native parts

@@ -12,8 +12,11 @@ from livepatch.bundle.items import Item, Module
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.library import Library
 from livepatch.bundle.making import read_when_made
-from livepatch.bundle.obstacles import effect_obstacles, is_unaccounted, native_obstacles, obstacles_of
+from livepatch.bundle.obstacles import native_obstacles, obstacles_of
+from livepatch.bundle.outside import effect_obstacles, is_unaccounted
+from livepatch.bundle.program import items_to_run
 from livepatch.bundle.refs import NEVER
+from livepatch.bundle.registries import registered
 from livepatch.bundle.selection import Selection
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import Entity, World
@@ -36,6 +39,7 @@ class Plan:
         self.found: list[Difference] = []
         self.noise: list[Difference] = []
         self.fresh: list[str] = []
+        self._split: dict[int, tuple[list[Item], list[Item]]] = {}
         self._compare()
         self.selection = Selection(self.old, self.new, self.found, self.fresh, only)
         self._follow()
@@ -111,6 +115,8 @@ class Plan:
             for item in items:
                 if one.form == "effect" or (one.form == "name" and item.kind in ("function", "class")):
                     flow.values |= flow.world.effects(item)  # what its decorators, or the statement itself, fill
+                elif one.form == "name" and item.kind in ("assign", "loop"):
+                    flow.values |= registered(flow.world, item)
 
     @cached_property
     def names(self) -> frozenset[Entity]:
@@ -130,6 +136,25 @@ class Plan:
                 found.add(owner)
         found -= {e for e in found if all(_is_passing(w, e) for w in worlds if w.items(e))}
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self.inside_new(e))
+
+    @cached_property
+    def runs(self) -> tuple[list[Item], list[Item]]:
+        """What each side runs to compute the names."""
+        old, new = (self._runs(side)[0] for side in (0, 1))
+        return old, new
+
+    def _runs(self, side: int) -> tuple[list[Item], list[Item]]:
+        """What a side would run, without what changes things that are not the package's own; and that."""
+        if side not in self._split:
+            world, flow = (self.old, self.new)[side], self.flows[side]
+            found = items_to_run(world, flow, self.names)
+            strange = []
+            units = {id(item.unit) for item in found}
+            for module in {id(item.module): item.module for item in found}.values():
+                strange += [i for i in module.items if id(i.unit) in units and is_unaccounted(world, i)]
+            kept = {id(item.unit) for item in strange}
+            self._split[side] = [i for i in found if id(i.unit) not in kept], strange
+        return self._split[side]
 
     @cached_property
     def left(self) -> set[Entity]:
@@ -176,6 +201,9 @@ class Plan:
             for item in flow.effects.values():
                 if is_unaccounted(flow.world, item):
                     found += effect_obstacles(item, "what it uses changes")
+        for side in (0, 1):
+            for item in self._runs(side)[1]:
+                found += effect_obstacles(item, "it would have to run again")
         return tuple(dict.fromkeys(found))
 
     def entries(self) -> tuple[PlanEntry, ...]:

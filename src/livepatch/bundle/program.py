@@ -10,7 +10,7 @@ from livepatch.bundle.refs import NEVER, Ref
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import Statement
 
-__all__ = ["programs"]
+__all__ = ["items_to_run", "statements_of"]
 
 
 class _Programs:
@@ -97,11 +97,8 @@ class _Programs:
         ]
 
 
-def programs(world: World, flow: Flow, names: frozenset[Entity]) -> dict[str, tuple[Statement, ...]]:
-    """The statements of each module that bind or change the names, and what those call that is itself changed.
-
-    In source order; a class that is run whole holds its own statements.
-    """
+def items_to_run(world: World, flow: Flow, names: frozenset[Entity]) -> list[Item]:
+    """What binds or changes the names, and what that calls that is itself changed."""
     work = _Programs(world, flow, names)
     wanted_in: dict[str, set[str]] = {}
     for owner, qualname in names:
@@ -113,9 +110,17 @@ def programs(world: World, flow: Flow, names: frozenset[Entity]) -> dict[str, tu
                 continue
             if not wanted.isdisjoint(item.binds) or not names.isdisjoint(world.effects(item)):
                 work.add(item)
+    return list(work.items.values())
+
+
+def statements_of(items: list[Item]) -> dict[str, tuple[Statement, ...]]:
+    """The statements of each module that run the items, in source order.
+
+    A class that is run whole holds its own statements, and a compound statement all that is in it.
+    """
     return {
-        module: _statements([i for i in work.items.values() if i.module.name == module])
-        for module in sorted({i.module.name for i in work.items.values()})
+        module: _statements([i for i in items if i.module.name == module])
+        for module in sorted({i.module.name for i in items})
     }
 
 

@@ -250,12 +250,16 @@ class _Reader:
         self.seen.update(map(id, inner))
         bases: set[Literal["", "scope"]] = {"" if one.func.id == "globals" else self.base for one in inner}  # type: ignore[attr-defined]
         for text in texts:
+            # Of a text that is put together, the parts that are there tell what it may name.
+            said = [
+                word
+                for one in ast.walk(text)
+                if isinstance(one, ast.Constant) and isinstance(one.value, str)
+                for word in _WORDS.findall(one.value)
+            ]
             for base in sorted(bases or {"", self.base}):
-                if isinstance(text, ast.Constant) and isinstance(text.value, (str, bytes)):
-                    said = text.value if isinstance(text.value, str) else text.value.decode("latin-1")
-                    out += [Ref((w,), base=base, level=self.level) for w in dict.fromkeys(_WORDS.findall(said))]
-                else:
-                    out.append(Ref((EVERYTHING,), base=base, level=self.level))
+                words = dict.fromkeys(said or ([] if isinstance(text, ast.Constant) else [EVERYTHING]))
+                out += [Ref((word,), base=base, level=self.level) for word in words]
 
     def _is_builtin(self, name: str, scope: _Scope) -> bool:
         return name not in scope.bound and name not in scope.known and name not in self.names
