@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import pytest
 from tests.built import Running
@@ -160,6 +161,26 @@ CASES = [
         lambda m: (m["m"].C.size, m["m"].C.fields["size"]),
         (4000, 4000),
         (100, 100),
+    ),
+    Case(
+        "another function, class or object under a name",
+        mod(
+            "def a(x): return 1\ndef b(x): return 2\nclass E(ValueError): code = 1\nclass F(ValueError): code = 2\nONE = [1]\nTWO = [2]\nV = a\nW = E\nX = ONE"
+        ),
+        mod(
+            "def a(x): return 1\ndef b(x): return 2\nclass E(ValueError): code = 1\nclass F(ValueError): code = 2\nONE = [1]\nTWO = [2]\nV = b\nW = F\nX = TWO"
+        ),
+        lambda m: (
+            m["m"].a(0),
+            m["m"].V(0),
+            m["m"].E.code,
+            m["m"].W.code,
+            m["m"].ONE,
+            m["m"].X,
+            m["m"].X is m["m"].TWO,
+        ),
+        (1, 1, 1, 1, [1], [1], False),
+        (1, 2, 1, 2, [1], [2], True),
     ),
     Case(
         "a value that an object computes when it is first asked",
@@ -321,16 +342,24 @@ CASES = [
     ),
     Case(
         "a text that is filled in from the namespace",
-        mod("A = 'x+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'a'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"),
-        mod("A = 'y+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'b'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"),
+        mod(
+            "A = 'x+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'a'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"
+        ),
+        mod(
+            "A = 'y+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'b'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"
+        ),
         lambda m: (m["m"].B, m["m"].C.Q, m["m"].E),
         ("(x+)", "a!", "x+x+"),
         ("(y+)", "b!", "y+y+"),
     ),
     Case(
         "a registry that an assignment fills",
-        mod("ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 1)\nB = field('b', 2)"),
-        mod("ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 5)\nB = field('b', 2)"),
+        mod(
+            "ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 1)\nB = field('b', 2)"
+        ),
+        mod(
+            "ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 5)\nB = field('b', 2)"
+        ),
         lambda m: m["m"].ALL,
         {"a": 1, "b": 2},
         {"a": 5, "b": 2},
@@ -460,6 +489,52 @@ def test_what_cannot_be_done_live_is_refused_and_nothing_has_changed(releases, o
     with pytest.raises(livepatch.IncompatibleError):
         livepatch.apply(fix)
     assert running.differences(before, running.picture()) == []
+
+
+def test_plain_values_that_others_imported_follow(releases, tmp_path, monkeypatch):
+    running = releases(
+        mod("LIMIT = 3000\nTEXT = 'a b'\ndef f(): return LIMIT"), mod("LIMIT = 50\nTEXT = 'c d'\ndef f(): return LIMIT")
+    )
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "other_package.py").write_text(f"from {running.name}.m import LIMIT, TEXT as WORDS\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "others"))
+    import other_package
+
+    monkeypatch.delitem(sys.modules, "other_package")
+    monkeypatch.setitem(sys.modules, "other_package", other_package)
+    applied = livepatch.apply(running.build())
+    assert (other_package.LIMIT, other_package.WORDS) == (50, "c d")
+    applied.revert()
+    assert (other_package.LIMIT, other_package.WORDS) == (3000, "a b")
+
+
+def test_a_registry_that_a_metaclass_fills_is_as_before_after_a_refusal(releases):
+    text = "SEEN = []\nBY = {}\nclass Meta(type):\n  def __init__(cls, *a):\n    SEEN.append(cls)\n    BY[cls.__name__] = cls\nN = 5000\nclass C(metaclass=Meta):\n  size = N"
+    running = releases(mod(text), mod(text.replace("5000", "6000")))
+    before = list(running["m"].SEEN), dict(running["m"].BY)
+    livepatch.check(running.build())
+    assert (running["m"].SEEN, running["m"].BY) == before
+
+
+def test_statements_are_run_only_in_the_release_that_they_are_for(releases, monkeypatch):
+    import os
+
+    text = "import os\ndef note(v): os.environ['LIVEPATCH_SEEN'] = v\n    \nA = 'x'\nB = note(A)"
+    running = releases(mod(text), mod(text.replace("'x'", "'y'")))
+    monkeypatch.setenv("LIVEPATCH_SEEN", "before")
+    report = livepatch.check(running.build(versions="==9.9"))
+    assert "version-out-of-range" in {finding.code for finding in report.errors}
+    assert os.environ["LIVEPATCH_SEEN"] == "before"
+
+
+def test_a_statement_that_writes_a_file_is_not_run(releases, tmp_path):
+    log = tmp_path / "one.log"
+    text = f"PATH = {str(log)!r}\nLOG = open(PATH, 'a')"
+    running = releases(mod(text), mod(text.replace("one.log", "two.log")))
+    running["m"].LOG.close()
+    report = livepatch.check(running.build())
+    assert not report.ok
+    assert not (tmp_path / "two.log").exists()
 
 
 def test_an_object_that_keeps_the_old_value_refuses_the_patch(releases):

@@ -45,7 +45,12 @@ def test_a_breath_is_taken_once_a_step(naps: list[float], clock: list[float]):
 
 def test_a_thread_that_is_alone_has_nobody_to_wait_for(naps, clock, monkeypatch):
     monkeypatch.undo()
-    assert pace._is_alone() == (threading.active_count() == 1)
+    done = threading.Event()
+    other = threading.Thread(target=done.wait)
+    other.start()
+    assert not pace._is_alone()
+    done.set()
+    other.join()
     monkeypatch.setattr(pace, "_is_alone", lambda: True)
     monkeypatch.setattr(pace.time, "sleep", naps.append)
     pace.breathe(now=True)

@@ -28,6 +28,7 @@ from livepatch.engine.scratch import Scratch, ScratchError, parsed
 from livepatch.engine.sides import NewSide
 from livepatch.engine.source import patch_filename
 from livepatch.engine.stack import ABSENT, Slot
+from livepatch.engine.wrapping import unwritable
 from livepatch.patch import Target
 
 __all__ = ["Computed", "Sourced"]
@@ -219,12 +220,17 @@ class Computed:
             return
         assert isinstance(place, Place)
         assert place.owner is not None
-        outcome = self.reconciler.reconcile(slot_of(place.owner, place.name, str(target)), old, new, str(target))
+        refusal = unwritable(place.owner, place.name)
+        if refusal is not None:
+            self.out.note(target, refusal)
+            return
+        root = slot_of(place.owner, place.name, str(target))
+        outcome = self.reconciler.reconcile(root, old, new, str(target))
         if outcome.refusal is not None:
             self.out.note(target, outcome.refusal)
         self.out.writes += outcome.writes
         self.out.caches += outcome.caches
-        self.out.replaced += [(place, made) for was, made in outcome.replaced if was is live]
+        self.out.replaced += [(place, made) for slot, made in outcome.writes if slot == root and made is not ABSENT]
 
     def _carried(self, value: object, label: str) -> object:
         """A value of the after side for the live process; ``ABSENT``, and a note, if it cannot be carried over."""

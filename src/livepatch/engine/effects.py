@@ -35,9 +35,12 @@ class Registries:
                         seen.add(id(container))
                         self._kept.append((label, container, container.copy()))
 
-    def clean(self, scratch: Iterable[Mapping[str, object]]) -> list[Label]:
-        """Take out what came from the namespaces `scratch`, and name the containers where it was."""
-        spaces = {id(space) for space in scratch}
+    def clean(self, scratch: Iterable[Mapping[str, object]], classes: Iterable[type] = ()) -> list[Label]:
+        """Take out what came from the namespaces `scratch`, and name the containers where it was.
+
+        `classes` are those that were made there.
+        """
+        spaces = {id(space) for space in scratch} | {id(made) for made in classes}
         if not spaces:
             return []
         found = []
@@ -114,7 +117,9 @@ def _is_from(value: object, spaces: set[int], depth: int = _DEEP) -> bool:
     if is_function(value):
         return id(value.__globals__) in spaces
     if is_class(value):
-        return any(is_function(member) and id(member.__globals__) in spaces for member in namespace_of(value).values())
+        return id(value) in spaces or any(
+            is_function(member) and id(member.__globals__) in spaces for member in namespace_of(value).values()
+        )
     if depth == 0:
         return False
     if isinstance(value, (MethodType, staticmethod, classmethod)):

@@ -122,7 +122,7 @@ class Follower:
         if (id(live), id(after)) in self.replaced:
             return self.replaced[id(live), id(after)][2]
         known = self._followed.get(id(live))
-        change = self._changer(live, before, after)
+        change = None if self._sides.part(before, after) else self._changer(live, before, after)
         if change is None:
             new = self._rebuilt(live, before, after, path)
             self.replaced[id(live), id(after)] = (live, after, new)

@@ -140,6 +140,17 @@ class Sides:
         """Whether objects of the two classes may stand for each other."""
         return one is other or self.is_one(one, other, changed=True)
 
+    def part(self, before: object, after: object) -> bool:
+        """Whether the sides have two objects there, and not two versions of one.
+
+        It is so where the object of the before side goes on as it is under another name.
+        """
+        for key in self.keys(before):
+            stays = self.after_at.get(key, self.live_at.get(key, before))
+            if stays is not after and (stays is before or Comparison(self, live=False).holds(before, stays, root=True)):
+                return True
+        return False
+
     def space(self, namespace: object) -> object:
         """What tells a namespace from others, whichever side it is of."""
         known = self._spaces.get(id(namespace))

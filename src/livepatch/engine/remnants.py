@@ -7,8 +7,10 @@ containers that these hold, defaults of functions, variables of closures.
 
 from __future__ import annotations
 
+import functools
 import gc
 import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CellType, CodeType, FrameType, GeneratorType, MethodType, ModuleType
@@ -20,7 +22,7 @@ from livepatch.engine.stack import ABSENT, Slot
 
 __all__ = ["Remnant", "remnants"]
 
-_LEVELS = 3  # containers in containers that are followed up to the object that holds them
+_LEVELS = 5  # containers in containers that are followed up to the object that holds them
 _PASSING = (FrameType, GeneratorType, CodeType, MethodType)
 
 
@@ -108,4 +110,4 @@ def _is_ours(module: object) -> bool:
 
 
 def _is_container(value: object) -> bool:
-    return type(value) in (dict, list, tuple, set, frozenset, CellType)
+    return type(value) in (dict, list, tuple, set, frozenset, deque, CellType, functools.partial)

@@ -22,6 +22,7 @@ from livepatch.engine.namespaces import is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import ABSENT
+from livepatch.errors import spelled
 
 __all__ = ["Scratch", "ScratchError", "statement_filename"]
 
@@ -55,7 +56,14 @@ class Scratch:
         self._live = modules
         self.modules: dict[str, ModuleType] = {}
         self._classes: dict[tuple[str, str], _Class] = {}
-        self._builtins = {**vars(builtins), "__import__": self._import}
+        self.classes: list[type] = []
+        """The classes that statements of this side have made."""
+        self._builtins = {
+            **vars(builtins),
+            "__import__": self._import,
+            "__build_class__": self._build_class,
+            "open": _open,
+        }
         for edit in edits:
             if edit.module in modules:
                 self._copy(edit.module)
@@ -199,6 +207,13 @@ class Scratch:
                 self.namespace(module).pop(name, None)
         breathe()
 
+    def _build_class(self, *parts: Any, **keywords: Any) -> Any:
+        """What ``class`` statements call."""
+        made = builtins.__build_class__(*parts, **keywords)
+        if is_class(made):
+            self.classes.append(made)
+        return made
+
     def _import(
         self,
         name: str,
@@ -225,6 +240,13 @@ class Scratch:
             if full in self.modules and is_module(wanted) and absolute in self.modules:
                 vars(wanted).setdefault(item, self.modules[full])
         return wanted
+
+
+def _open(file: Any, mode: Any = "r", *rest: Any, **more: Any) -> Any:
+    """``open``, for reading: another mode would be felt outside."""
+    if not isinstance(mode, str) or set(mode) - set("rbtU"):
+        raise PermissionError(f"a statement of the patch opens {spelled(file)} with mode {spelled(mode)}")
+    return builtins.open(file, mode, *rest, **more)  # noqa: PTH123  # it stands for the very same
 
 
 class _Members(ast.NodeTransformer):

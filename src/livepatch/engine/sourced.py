@@ -86,7 +86,7 @@ class _Edits:
                 "not-in-process",
                 f"{edit.module} is not imported, so nothing of it runs",
                 "the module that the patch changes",
-                "nothing now; if the process imports it later, apply the patch anew",
+                "nothing now; if the process imports it later, apply the patch anew, with its own id in replaces=",
             ),
         )
         return False
@@ -178,9 +178,8 @@ class _Edits:
             for edit in edits:
                 made.take(edit, self.found.get(edit.module, ()))
         finally:
-            left = (
-                registries.clean([vars(m) for s in (before, after) for m in s.modules.values()]) if registries else []
-            )
+            spaces = [vars(module) for side in (before, after) for module in side.modules.values()]
+            left = registries.clean(spaces, [*before.classes, *after.classes]) if registries else []
         if left:
             self.out.note(
                 ", ".join(sorted(tops)),

@@ -294,7 +294,9 @@ class _Surveyor:
             *(v for layer in self.stack.layers for v in layer.values.values()),
         ):
             held[id(value)] = held.get(id(value), 0) + 1
-        callees = {found.place.name: found.place.value for _, found in self.bodies} if callers else {}
+        # Every class has an __init__: who names one says nothing of whose it is.
+        named = [found.place for _, found in self.bodies if not found.place.name.startswith("__")]
+        callees = {place.name: place.value for place in named} if callers else {}
         swept = sweep(self.modules, functions, values, callees=callees, held=held, max_pause=self.max_pause)
         if swept.too_long:
             assert swept.pause is not None
