@@ -33,13 +33,15 @@ def survey_edits(
     obstacles: Iterable[Obstacle],
     modules: dict[str, ModuleType],
     beneath: Callable[[FunctionType], CodeType],
+    *,
+    statements: bool = True,
 ) -> Sourced:
     """Prove the before side of all edits, compute the after side, and say what is to be written.
 
     `beneath` gives the code over which the patch is to lie: that of a function without the patches that this one
-    replaces.
+    replaces.  Without `statements` the after side is not computed.
     """
-    return _Edits(patch_id, tuple(edits), tuple(obstacles), modules, beneath).run()
+    return _Edits(patch_id, tuple(edits), tuple(obstacles), modules, beneath).run(statements=statements)
 
 
 _NO_HARM = frozenset({"not-in-process"})
@@ -59,7 +61,7 @@ class _Edits:
         self.edits = self._that_matter([edit for edit in edits if self._is_here(edit)])
         self.found: dict[str, list[tuple[FunctionEdit, Found]]] = {}
 
-    def run(self) -> Sourced:
+    def run(self, *, statements: bool) -> Sourced:
         for obstacle in self.obstacles:
             if obstacle.target.partition(":")[0] in self.modules:
                 self.out.note(
@@ -67,7 +69,7 @@ class _Edits:
                 )
         for edit in self.edits:
             self._match(edit)
-        if any(refusal.code not in _NO_HARM for _, refusal in self.out.notes):
+        if not statements or any(refusal.code not in _NO_HARM for _, refusal in self.out.notes):
             return self.out  # statements are run only where all functions are those that they were written for
         try:
             self._compute()

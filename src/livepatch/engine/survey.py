@@ -49,6 +49,7 @@ def survey(
     *,
     edits: tuple[ModuleEdit, ...] = (),
     obstacles: tuple[Obstacle, ...] = (),
+    statements: bool = True,
     replaced: frozenset[str] = frozenset(),
     callers: bool = False,
     max_pause: float | None = None,
@@ -57,9 +58,11 @@ def survey(
 
     The patch will lie on those layers but the `replaced` ones.  Where only a walk through the whole heap can tell, and
     it would stop other threads for longer than `max_pause` seconds, it is not made; that is an observation then.
+    Without `statements` none of the edits' statements is run, and only their before side is looked at.
     """
     with bounded(max_pause) as walks:
         surveyor = _Surveyor(patch_id, changes, stack, stack.without(replaced), modules, max_pause)
+        surveyor.statements = statements
         out = surveyor.run(callers, edits, obstacles)
     out.pause, out.walked = walks.estimate, walks.taken or None
     return out
@@ -121,6 +124,7 @@ class _Surveyor:
     ) -> None:
         self.patch_id, self.stack, self.under, self.modules = patch_id, stack, under, modules
         self.changes, self.max_pause = changes, max_pause
+        self.statements = True
         self.built = False
         """Whether the patch was built from two source trees."""
         self.out = Survey()
@@ -204,7 +208,9 @@ class _Surveyor:
     def _take_edits(self, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> None:
         self.built = True
         try:
-            made = survey_edits(self.patch_id, edits, obstacles, self.modules, self._beneath())
+            made = survey_edits(
+                self.patch_id, edits, obstacles, self.modules, self._beneath(), statements=self.statements
+            )
         except PauseTooLongError as error:
             self.out.note("", _too_long(error))
             return
