@@ -454,6 +454,18 @@ REFUSED = [
         {"attribute-unknown"},
     ),
     (
+        "an attribute of another kind",
+        mod("class C:\n  def __init__(self): self.skip = 0\n  def f(self): return self.skip + 1\nHELD = [C()]"),
+        mod("class C:\n  def __init__(self): self.skip = b''\n  def f(self): return self.skip + b'1'\nHELD = [C()]"),
+        {"attribute-unknown"},
+    ),
+    (
+        "an attribute that another method sets",
+        mod("class C:\n  def start(self): pass\n  def stop(self): return 1\nHELD = [C()]"),
+        mod("class C:\n  def start(self): self.n = 1\n  def stop(self): return self.n\nHELD = [C()]"),
+        {"attribute-unknown"},
+    ),
+    (
         "slots",
         mod("class C:\n  __slots__ = ('a',)\n  def f(self): return 1"),
         mod("class C:\n  __slots__ = ('a', 'b')\n  def f(self): return 2"),

@@ -118,3 +118,72 @@ def test_what_a_subclass_reads(tmp_path):
     old = OLD + "class D(C):\n    def more(self): return self.a\n"
     text = new("self.n = 0", use="return 1") + "class D(C):\n    def more(self): return self.n\n"
     assert attributes(tmp_path, text, old) == [("C", "n", "0", True)]
+
+
+def reasons(tmp_path, old, text):
+    patch = built(tmp_path, old, text)
+    return {a.name: a.reason for e in patch.edits for a in e.attributes if not a.expression}
+
+
+KEPT = "class C:\n    def __init__(self):\n        self.n = {0}\n    def use(self):\n        return {1}\n"
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "use", "word"),
+    [
+        ("0", "b''", "self.n + b'a'", "an int"),
+        ("[]", "{}", "self.n.get(1)", "a list"),
+        ("''", "b''", "self.n", "a str"),
+        ("dict()", "[]", "self.n", "a dict"),
+        ("None", "[]", "[x for x in self.n]", "nothing"),
+        ("None", "{}", "self.n.get(1)", "nothing"),
+        ("None", "0", "self.n + 1", "nothing"),
+        ("()", "[]", "self.n.append(1)", "a tuple"),
+        ("-1", "'none'", "self.n", "an int"),
+    ],
+)
+def test_an_attribute_that_holds_something_of_another_kind(tmp_path, was, now, use, word):
+    assert word in reasons(tmp_path, KEPT.format(was, "1"), KEPT.format(now, use))["n"]
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "use"),
+    [
+        ("0", "1.0", "self.n + 1"),
+        ("0", "False", "self.n"),
+        ("[]", "None", "self.n or []"),
+        ("None", "[]", "self.n or []"),
+        ("None", "[]", "[x for x in self.n] if self.n is not None else 2"),
+        ("None", "0", "self.n"),
+        ("()", "[]", "list(self.n)"),
+        ("0", "b''", "2"),  # nobody reads it
+        ("0", "make()", "self.n"),  # not told by the source
+        ("b''", "[]", "self.n if hasattr(self, 'n') else 1"),
+    ],
+)
+def test_an_attribute_that_new_code_can_use_as_it_is(tmp_path, was, now, use):
+    assert reasons(tmp_path, KEPT.format(was, "1"), KEPT.format(now, use)) == {}
+
+
+def test_what_another_method_may_have_set_is_of_the_right_kind(tmp_path):
+    old = KEPT.format("0", "1")
+    text = KEPT.format("b''", "self.n") + "    def reset(self): self.n = 0\n"
+    assert reasons(tmp_path, old, text) == {}
+
+
+LATER = "class C:\n    def start(self): {0}\n    def stop(self): {1}\n"
+
+
+def test_an_attribute_that_one_method_sets_for_another(tmp_path):
+    old = LATER.format("pass", "pass")
+    assert "C.start" in reasons(tmp_path / "1", old, LATER.format("self.n = 1", "return self.n"))["n"]
+    for number, (setting, use) in enumerate(
+        [
+            ("self.n = 1", "return getattr(self, 'n', 1)"),
+            ("self.n = 1", "return self.n if hasattr(self, 'n') else 1"),
+            ("self.n = 1; return self.n", "pass"),
+            ("self.n = 1", "self.start(); return self.n"),
+            ("self.n = 1; self._use()", "pass\n    def _use(self): return self.n"),
+        ]
+    ):
+        assert reasons(tmp_path / f"x{number}", old, LATER.format(setting, use)) == {}, use

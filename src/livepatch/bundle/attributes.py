@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
+from livepatch.bundle.kinds import held_otherwise, kind_of_value
 from livepatch.bundle.normal import FunctionNode, normal
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import AttributeDefault
@@ -57,7 +58,94 @@ def attribute_defaults(
                 class_qualname=entity[1], name=name, expression=expression, shared=shared, of=of, reason=reason
             )
         )
+    for entity, name, reason in [*_set_later(old, new, taken, readers), *_of_another_kind(old, new, taken, readers)]:
+        known = found.setdefault(entity[0], [])
+        if all((each.class_qualname, each.name) != (entity[1], name) for each in known):
+            known.append(AttributeDefault(class_qualname=entity[1], name=name, expression="", reason=reason))
     return found
+
+
+def _set_later(
+    old: World, new: World, taken: list[Difference], readers: list[Item]
+) -> Iterator[tuple[Entity, str, str]]:
+    """Attributes that no constructor sets, but another method for the methods that come after it."""
+    for entity, name in _candidates(old, new, taken):
+        if _settings(new, entity, name):
+            continue
+        setters = [
+            item
+            for item in _methods(new, entity)
+            if any(r.base == "self" and r.store == "attr" and r.chain == (name,) for r in new.refs(item).body)
+        ]
+        own = [i for i in readers if (i.module.name, i.scope) == entity and i not in setters]
+        if setters and any(_reads(new, i, name) and not _comes_after(new, entity, i, setters) for i in own):
+            yield entity, name, f"only {setters[0].binds[0]} sets it, which may have run already"
+
+
+def _reads(new: World, item: Item, name: str) -> bool:
+    own = [r for r in new.refs(item).body if r.base == "self" and r.chain[:1] == (name,)]
+    return any(not r.store or len(r.chain) > 1 or r.store == "item" for r in own) and not _guarded(item.node, name)
+
+
+def _comes_after(new: World, entity: Entity, reader: Item, setters: list[Item]) -> bool:
+    """Whether a method only runs when the attribute is set: it calls a setter, or nobody but setters calls it."""
+    names = {item.binds[0].rpartition(".")[2] for item in setters}
+    if any(r.base == "self" and r.call and r.chain[0] in names for r in new.refs(reader).body):
+        return True
+    own = reader.binds[0].rpartition(".")[2]
+    callers = [
+        item
+        for item in _methods(new, entity)
+        if any(r.call and r.chain[-1:] == (own,) for r in new.refs(item).body) and item is not reader
+    ]
+    return own.startswith("_") and not own.endswith("__") and bool(callers) and all(item in setters for item in callers)
+
+
+def _of_another_kind(
+    old: World, new: World, taken: list[Difference], readers: list[Item]
+) -> Iterator[tuple[Entity, str, str]]:
+    """Attributes that both constructors set, to things that one code cannot both use."""
+    owners = {(d.module, i.scope) for d in taken for i in d.after if i.kind == "function" and i.scope}
+    for entity in sorted(owners):
+        if not _is_class(old, entity) or not _is_class(new, entity):
+            continue
+        was, now = _kinds(old, entity), _kinds(new, entity)
+        for name in sorted(was.keys() & now.keys()):
+            if was[name] == now[name] or old.member(entity, name) or new.member(entity, name):
+                continue
+            own = [
+                item
+                for item in readers
+                if item.scope and _related(new, entity, (item.module.name, item.scope)) and _reads(new, item, name)
+            ]
+            also = {kind_of_value(v) for i in _methods(new, entity) for v in _values(i, name)} - {""}
+            kind = held_otherwise(name, was[name], now[name], also, own) if own else ""
+            if kind:
+                article = "an" if kind[0] in "aeiou" else "a"
+                held = "nothing" if kind == "None" else f"{article} {kind}"
+                yield entity, name, f"objects that exist have {held} in it, new ones {' or '.join(sorted(now[name]))}"
+
+
+def _kinds(world: World, entity: Entity) -> dict[str, set[str]]:
+    """The kinds of what each attribute is set to while an object is made; an empty one for what is not plain."""
+    found: dict[str, set[str]] = {}
+    for method in _made_by(world, entity):
+        for item in world.items(method):
+            for name in {
+                r.chain[0]
+                for r in world.refs(item).body
+                if r.base == "self" and r.store == "attr" and len(r.chain) == 1
+            }:
+                found.setdefault(name, set()).update(kind_of_value(v) for v in _values(item, name))
+    return {name: kinds for name, kinds in found.items() if kinds and "" not in kinds}
+
+
+def _values(item: Item, name: str) -> list[ast.expr | None]:
+    node = item.node
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return []
+    own = [*node.args.posonlyargs, *node.args.args][:1]
+    return [value for value, _ in _assigned(node.body, own[0].arg, name, always=True)] if own else []
 
 
 def _candidates(old: World, new: World, taken: list[Difference]) -> list[tuple[Entity, str]]:

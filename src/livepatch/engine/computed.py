@@ -370,7 +370,7 @@ def _no_initial_value(attribute: AttributeDefault, count: int) -> Refusal:
     reason = attribute.reason or "they have no __dict__ to hold it"
     return Refusal(
         "attribute-unknown",
-        f"{count} objects without the attribute {attribute.name}, which the new code reads; {reason}",
-        "objects that have it, or an initial value that the source tells",
+        f"{count} objects without {attribute.name} as the new code reads it; {reason}",
+        "objects that have it so, or an initial value that the source tells",
         "migrate them, make them anew, or restart",
     )
