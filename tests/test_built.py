@@ -444,6 +444,51 @@ def test_objects_that_exist_get_the_attributes_that_only_the_new_init_sets(relea
     assert [case.see(old), case.see(running["m"].C())] == case.was
 
 
+PARSER = """
+class Headers:
+    def __init__(self, most): self.most = most
+
+class Payload:
+    def __init__(self, size%s):
+        self.size = size%s
+    def feed(self, n): return %s
+
+class Parser:
+    def __init__(self):
+        self._headers = Headers(7)
+        self._payload = None
+    def start(self):
+        payload = Payload(3%s)
+        if payload.size:
+            self._payload = payload
+        return payload
+"""
+
+
+def test_objects_get_what_the_object_that_made_and_keeps_them_has(releases):
+    old = mod(PARSER % ("", "", "n", ""))
+    new = mod(
+        PARSER
+        % (", *, headers", "\n        self._headers = headers", "min(n, self._headers.most)", ", headers=self._headers")
+    )
+    running = releases(old, new)
+    parser = running["m"].Parser()
+    payload = parser.start()
+    fix = running.build()
+    before = vars(payload).copy()
+    applied = livepatch.apply(fix)
+    assert payload.feed(100) == 7
+    assert payload._headers is parser._headers
+    assert running["m"].Parser().start().feed(100) == 7
+    applied.revert()
+    assert (payload.feed(100), vars(payload)) == (100, before)
+    lost = running["m"].Payload(3)
+    report = livepatch.check(fix)
+    assert [finding.code for finding in report.errors] == ["attribute-unknown"]
+    assert "nothing keeps them" in report.errors[0].found
+    assert lost.feed(100) == 100
+
+
 REFUSED = [
     (
         "an attribute that nothing tells",

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.edits import AttributeDefault, FunctionEdit, ModuleEdit, NameEdit, Text
 from livepatch.engine.code import nested_codes
-from livepatch.engine.defaults import attribute_default
+from livepatch.engine.defaults import InitialValue, attribute_default
 from livepatch.engine.expand import NewAttribute, NewBody
 from livepatch.engine.functions import own
 from livepatch.engine.graph import Comparison
 from livepatch.engine.heap import referrers
 from livepatch.engine.instances import Maker, mended
+from livepatch.engine.keepers import from_keeper, kept_objects
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
@@ -280,6 +281,9 @@ class Computed:
             self.out.note(owner_target, place if isinstance(place, Refusal) else _gone(owner_target))
             return
         cls = place.value
+        if attribute.expression and attribute.kept_by:
+            self._from_keepers(attribute, cls, target)
+            return
         lacking = not attribute.expression or not _has_dict(cls)
         if lacking:
             count = _instances(cls)
@@ -300,6 +304,34 @@ class Computed:
             maker = FunctionType(inner, vars(place.module))
         name = mangled(attribute.name, cls.__name__)
         self.out.attributes.append(NewAttribute(target, cls, name, attribute_default(name, made, maker)))
+
+    def _from_keepers(self, attribute: AttributeDefault, cls: type, target: Target) -> None:
+        """Give each object what the object that keeps it has."""
+        where = Target.parse(attribute.kept_by)
+        owner, _, held = where.qualname.rpartition(".")
+        place = resolve(Target(where.module, owner), self.modules)
+        if isinstance(place, Refusal) or not is_class(place.value):
+            self.out.note(where, place if isinstance(place, Refusal) else _gone(where))
+            return
+        keeper = place.value
+        code = compile(f"lambda {attribute.of}: (\n{attribute.expression}\n)", str(target), "eval", dont_inherit=True)
+        (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+        read = FunctionType(inner, vars(place.module))
+        pairs, alone = kept_objects(cls, keeper, mangled(held, keeper.__name__))
+        if alone:
+            self.out.note(target, _no_initial_value(replace(attribute, reason="nothing keeps them"), alone))
+            return
+        name = mangled(attribute.name, cls.__name__)
+        for each, its_keeper in pairs:
+            try:
+                value = read(its_keeper)
+            except Exception as error:  # noqa: BLE001  # an attribute may be the program's own code
+                reason = f"reading it from what keeps them raised {type(error).__name__}"
+                self.out.note(target, _no_initial_value(replace(attribute, reason=reason), 1))
+                return
+            self.out.writes.append((slot_of(each, name, f"an object's {target}"), value))
+        make = from_keeper(keeper, mangled(held, keeper.__name__), attribute.name, read)
+        self.out.attributes.append(NewAttribute(target, cls, name, InitialValue(name, make)))
 
 
 def _definition(text: Text, target: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
