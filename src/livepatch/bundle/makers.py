@@ -1,8 +1,8 @@
 """What an object gets from the object that makes it: where every maker does so in one way, the source tells it.
 
 A class may take, by a new parameter without a default, something of the object that makes it.  If each place that makes
-one passes the same attribute of its own, and keeps what it made under one name, then an object that exists already is to
-be had what its keeper has under that attribute.
+one passes the same attribute of its own, and keeps what it made under one name, then an object that exists already
+would have got what its keeper has under that attribute.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def makings(world: World, entity: Entity, parameter: str) -> list[Making]:
             node = item.node
             if name not in item.words or not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 continue
-            for call in _calls(node, name):
-                found.append(_making(world, (item.module.name, item.scope), node, call, parameter, init))
+            owner = (item.module.name, item.scope)
+            found += [_making(world, owner, node, call, parameter, init) for call in _calls(node, name)]
     return found
 
 
@@ -86,7 +86,7 @@ def _own(value: ast.expr | None, itself: str) -> str:
 def _kept(node: FunctionNode, call: ast.Call, itself: str) -> str:
     """The attribute of the method's object under which it keeps what the call makes."""
     assigned = [one for one in ast.walk(node) if isinstance(one, (ast.Assign, ast.AnnAssign))]
-    variables = set()
+    variables: set[str] = set()
     for one in assigned:
         targets = one.targets if isinstance(one, ast.Assign) else [one.target]
         if one.value is call:
