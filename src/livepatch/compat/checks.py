@@ -24,6 +24,7 @@ _MILDER: dict[str, Severity] = {
     "defaults-of-the-maker": "warning",
     "heap-not-walked": "info",
     "not-in-process": "info",
+    "objects-keep-old": "warning",
 }
 
 
@@ -329,7 +330,8 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             target,
             f"the replacement breaks {problem}",
             "every call that the old side took",
-            "see who calls it from outside the package" if facts.proved
+            "see who calls it from outside the package"
+            if facts.proved
             else "give new parameters defaults, and keep the old names",
         )
     yield from _notes(facts, environment)

@@ -146,7 +146,9 @@ class _Edits:
                     for name, module in after.modules.items()
                 ],
                 names=[f"{edit.module}:{name.qualname}" for edit in edits for name in edit.names],
-                elsewhere=[f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after],
+                elsewhere=[
+                    f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after
+                ],
             )
             made = Computed(self.patch_id, self.modules, (before, after), sides, self.out)
             for edit in edits:
@@ -155,7 +157,9 @@ class _Edits:
             for edit in edits:
                 made.take(edit, self.found.get(edit.module, ()))
         finally:
-            left = registries.clean([vars(m) for s in (before, after) for m in s.modules.values()]) if registries else []
+            left = (
+                registries.clean([vars(m) for s in (before, after) for m in s.modules.values()]) if registries else []
+            )
         if left:
             self.out.note(
                 ", ".join(sorted(tops)),
@@ -203,6 +207,4 @@ def _with_new_functions(edit: ModuleEdit) -> Side:
 
 
 def _needs_scratch(edit: ModuleEdit) -> bool:
-    return bool(edit.names or edit.attributes or edit.functions)
-
-
+    return bool(edit.names or edit.attributes or edit.functions or edit.memos)
