@@ -691,3 +691,68 @@ def test_what_the_survey_does_not_know_refuses_and_says_where(releases, monkeypa
     report = livepatch.check(fix)
     assert [finding.code for finding in report.errors] == ["not-surveyed"]
     assert "KeyError at test_built.py" in report.errors[0].found
+
+
+MEMOS = [
+    (
+        "a table",
+        "N = 'a+'\n_T = {}\ndef f(k):\n  if k not in _T: _T[k] = k + N\n  return _T[k]",
+        lambda m: m.f("x"),
+        lambda m: m._T.clear(),
+    ),
+    (
+        "a global",
+        "N = 'a+'\n_X = None\ndef f():\n  global _X\n  if _X is None: _X = 'x' + N\n  return _X",
+        lambda m: m.f(),
+        lambda m: setattr(m, "_X", None),
+    ),
+    (
+        "an attribute of a class",
+        "class M(type):\n  def __call__(cls):\n    if '_t' not in cls.__dict__: cls._t = 'x' + cls.N\n"
+        "    return type.__call__(cls)\nclass C(metaclass=M):\n  N = 'a+'\n  def f(self): return self._t\n"
+        "class D(C): pass\n",
+        lambda m: m.D().f(),
+        lambda m: delattr(m.D, "_t"),
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "see", "empty"), [row[1:] for row in MEMOS], ids=[row[0] for row in MEMOS])
+def test_what_was_computed_from_the_old_value_refuses_the_patch_until_it_is_gone(releases, text, see, empty):
+    running = releases(mod(text), mod(text.replace("a+", "b+")))
+    fix = running.build()
+    assert see(running["m"]) == "xa+"
+    report = livepatch.check(fix)
+    assert [finding.code for finding in report.errors] == ["computed-from-old"]
+    assert "a+" in report.errors[0].found or "1 item" in report.errors[0].found
+    empty(running["m"])
+    applied = livepatch.apply(fix)
+    assert see(running["m"]) == "xb+"
+    applied.revert()
+
+
+def test_caches_of_functions_that_use_a_changed_value_are_emptied(releases):
+    text = (
+        "import functools\nN = 300\n@functools.lru_cache\ndef f(): return [N]\nclass C:\n  @functools.cached_property\n"
+        "  def p(self): return [N]\n  @staticmethod\n  @functools.cache\n  def s(): return [N]\n"
+    )
+    running = releases(mod(text), mod(text.replace("300", "400")))
+    m = running["m"]
+    one = m.C()
+    assert (m.f(), one.p, m.C.s()) == ([300], [300], [300])
+    applied = livepatch.apply(running.build())
+    assert (m.f(), one.p, m.C.s()) == ([400], [400], [400])
+    applied.revert()
+    assert (m.f(), one.p, m.C.s()) == ([300], [300], [300])
+
+
+def test_objects_that_keep_the_old_value_are_counted_and_said(releases):
+    text = "LIMIT = 300\nclass C:\n  def __init__(self, most=None): self.most = most or LIMIT\nclass D(C): pass\n"
+    running = releases(mod(text), mod(text.replace("300", "400")))
+    fix = running.build()
+    assert not [f for f in livepatch.check(fix).findings if f.code == "objects-keep-old"]
+    held = [running["m"].C(), running["m"].D()]
+    (finding,) = [f for f in livepatch.check(fix).findings if f.code == "objects-keep-old"]
+    assert (finding.severity, finding.found[:9]) == ("warning", "2 objects")
+    livepatch.apply(fix).revert()
+    assert [each.most for each in held] == [300, 300]

@@ -13,7 +13,9 @@ from typing import Literal
 
 __all__ = [
     "AttributeDefault",
+    "Captured",
     "FunctionEdit",
+    "Memo",
     "ModuleEdit",
     "NameEdit",
     "Obstacle",
@@ -105,8 +107,9 @@ class AttributeDefault:
     `of`, on the object itself, which it reads under that name: on attributes that the old ``__init__`` has set.  With
     `shared`, its value never changes in place, so that one can serve all objects; else each object gets its own.
     With `kept_by` (``"module:Class.attribute"``), it is read under `of` from the object that keeps this one there.
-    An empty `expression` says that the source does not tell: `reason` says why, and the patch does not go into a
-    process that has such objects.
+
+    An empty `expression` says that the source does not tell, or that objects that exist hold what new code cannot use:
+    `reason` says why, and the patch does not go into a process that has such objects.
     """
 
     class_qualname: str
@@ -119,9 +122,37 @@ class AttributeDefault:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memo:
+    """A name of the module or of a class that code fills when it first needs it, from a value that changes.
+
+    `target` is a table (``"_CACHE"``) or an attribute that is set once (``"C._table"``), `of` the value
+    (``"module:qualname"``).  `initial` is the expression that the source gives it; empty if it does not bind it.
+    Nothing computes it anew: a process in which it holds more than that keeps what came of the old value.
+    """
+
+    target: str
+    of: str
+    initial: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Captured:
+    """An attribute that each object of a class takes, when it is made, from a value that changes (`of`, as in `Memo`).
+
+    Objects that exist keep what they took.
+    """
+
+    class_qualname: str
+    name: str
+    of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleEdit:
     """What changes in one module.  `path` is that of its file inside the tree, with ``/``.
 
+    `caches` are functions that keep their answers (``functools.lru_cache``, ``cached_property``) and use a value that
+    changes, though their own text does not: they are emptied.
     `whole` is the source of a module that the before side does not have; nothing else is set then.
     """
 
@@ -132,6 +163,9 @@ class ModuleEdit:
     functions: tuple[FunctionEdit, ...] = ()
     names: tuple[NameEdit, ...] = ()
     attributes: tuple[AttributeDefault, ...] = ()
+    memos: tuple[Memo, ...] = ()
+    captured: tuple[Captured, ...] = ()
+    caches: tuple[str, ...] = ()
     whole: str | None = None
 
 

@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from livepatch.bundle.codec import Contents
 from livepatch.edits import (
     AttributeDefault,
+    Captured,
     FunctionEdit,
+    Memo,
     ModuleEdit,
     NameEdit,
     Obstacle,
@@ -67,6 +69,9 @@ EDITED = st.builds(
             reason=FREE,
         )
     ),
+    memos=few(st.builds(Memo, target=DOTTED, of=st.just("a:b.c"), initial=st.just("") | SOURCES)),
+    captured=few(st.builds(Captured, class_qualname=DOTTED, name=NAMES, of=st.just("a:b"))),
+    caches=few(DOTTED),
 )
 NEW = st.builds(ModuleEdit, module=DOTTED, path=st.just("new.py"), whole=st.just("") | SOURCES)
 CONTENTS = st.builds(
@@ -110,6 +115,9 @@ def of_every_part() -> Contents:
         functions=(FunctionEdit(qualname="f", before=None, after=Text(source="def f(): pass\n", line=2)),),
         names=(NameEdit(qualname="x", kind="changed"),),
         attributes=(AttributeDefault(class_qualname="C", name="x", expression="1"),),
+        memos=(Memo(target="C._table", of="a:x", initial="None"),),
+        captured=(Captured(class_qualname="C", name="y", of="a:x"),),
+        caches=("f",),
     )
     return Contents(
         id="A",

@@ -60,8 +60,10 @@ def test_where_they_do_not_nothing_is_told(tmp_path, was, becomes):
 
 
 def test_what_the_old_keepers_lack_is_not_told(tmp_path):
-    (found,) = edit_of(built(tmp_path, OLD.replace("self.most = 3", "self.least = 3"), NEW)).attributes
-    assert (found.class_qualname, found.expression) == ("Part", "")
+    patch = built(tmp_path, OLD.replace("self.most = 3", "self.least = 3"), NEW)
+    found = {each.class_qualname: each for each in edit_of(patch).attributes}
+    assert found["Part"].expression == ""
+    assert found["Whole"].expression == "3"
 
 
 def test_makers_outside_of_methods_pass_nothing_of_their_own(tmp_path):

@@ -16,7 +16,7 @@ from livepatch.bundle.normal import FunctionNode, normal
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import AttributeDefault
 
-__all__ = ["attribute_defaults"]
+__all__ = ["attribute_defaults", "made_by"]
 
 _MAKERS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 _PER_OBJECT = (
@@ -140,7 +140,7 @@ def _of_another_kind(
 def _kinds(world: World, entity: Entity) -> dict[str, set[str]]:
     """The kinds of what each attribute is set to while an object is made; an empty one for what is not plain."""
     found: dict[str, set[str]] = {}
-    for method in _made_by(world, entity):
+    for method in made_by(world, entity):
         for item in world.items(method):
             for name in {
                 r.chain[0]
@@ -198,7 +198,7 @@ def _methods(world: World, entity: Entity) -> list[Item]:
     return [i for i in module.items if i.scope == entity[1] and i.kind == "function"] if module else []
 
 
-def _made_by(world: World, entity: Entity) -> list[Entity]:
+def made_by(world: World, entity: Entity) -> list[Entity]:
     """The methods that run when an object is made."""
     pending = [m for name in _MAKERS if (m := world.member(entity, name)) is not None]
     found: list[Entity] = []
@@ -219,7 +219,7 @@ def _made_by(world: World, entity: Entity) -> list[Entity]:
 def _settings(world: World, entity: Entity, name: str) -> list[_Setting]:
     """Where the new side sets the attribute while an object is made."""
     found = []
-    for method in _made_by(world, entity):
+    for method in made_by(world, entity):
         for item in world.items(method):
             node = item.node
             if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):

@@ -17,7 +17,9 @@ import msgpack
 from livepatch.bundle.reading import LIMITS, Limits, Reader
 from livepatch.edits import (
     AttributeDefault,
+    Captured,
     FunctionEdit,
+    Memo,
     ModuleEdit,
     NameEdit,
     Obstacle,
@@ -145,7 +147,10 @@ def _module(reader: Reader) -> ModuleEdit:
         after=field("after", record, lambda: _side(reader)),
         attributes=field("attributes", items, record, lambda: _attribute(reader)),
         before=field("before", record, lambda: _side(reader)),
+        caches=field("caches", items, reader.name, _check_dotted),
+        captured=field("captured", items, record, lambda: _captured(reader)),
         functions=field("functions", items, record, lambda: _function(reader)),
+        memos=field("memos", items, record, lambda: _memo(reader)),
         module=field("module", reader.name, _check_dotted),
         names=field("names", items, record, lambda: _name(reader)),
         path=field("path", reader.name, _check_path),
@@ -211,6 +216,22 @@ def _attribute(reader: Reader) -> AttributeDefault:
         of=field("of", reader.name, _check_identifier_or_nothing),
         reason=field("reason", reader.free),
         shared=field("shared", reader.flag),
+    )
+
+
+def _memo(reader: Reader) -> Memo:
+    return Memo(
+        initial=reader.field("initial", reader.source, least=0),
+        of=reader.field("of", reader.name, _check_not_empty),
+        target=reader.field("target", reader.name, _check_dotted),
+    )
+
+
+def _captured(reader: Reader) -> Captured:
+    return Captured(
+        class_qualname=reader.field("class_qualname", reader.name, _check_dotted),
+        name=reader.field("name", reader.name, _check_identifier),
+        of=reader.field("of", reader.name, _check_not_empty),
     )
 
 

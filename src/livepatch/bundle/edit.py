@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from livepatch.bundle.attributes import attribute_defaults
 from livepatch.bundle.items import Item, Module, decoded
+from livepatch.bundle.memos import kept_from
 from livepatch.bundle.normal import defaults_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.program import statements_of
@@ -32,7 +33,9 @@ class _Edits:
         edits: dict[str, ModuleEdit] = {}
         functions = self._functions()
         attributes = attribute_defaults(self.old, self.new, self.taken, self.plan.selection.whole)
-        modules = {m for m, _ in names} | set(functions) | set(runs[0]) | set(runs[1]) | set(attributes)
+        kept = kept_from(self.old, names, self.flows[0].defaults, names)
+        modules = {m for m, _ in names} | set(kept.memos) | set(kept.captured) | set(kept.caches)
+        modules |= set(functions) | set(runs[0]) | set(runs[1]) | set(attributes)
         for name in sorted(modules):
             if name not in self.old.names or name not in self.new.names:
                 continue
@@ -47,6 +50,9 @@ class _Edits:
                 functions=tuple(functions.get(name, ())),
                 names=tuple(self._name_edit(e) for e in sorted(names, key=self._place) if e[0] == name),
                 attributes=tuple(attributes.get(name, ())),
+                memos=tuple(kept.memos.get(name, ())),
+                captured=tuple(kept.captured.get(name, ())),
+                caches=tuple(kept.caches.get(name, ())),
             )
         for name in self.plan.selection.whole:
             path = self.plan.after.modules[name]

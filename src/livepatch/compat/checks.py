@@ -24,6 +24,7 @@ _MILDER: dict[str, Severity] = {
     "defaults-of-the-maker": "warning",
     "heap-not-walked": "info",
     "not-in-process": "info",
+    "objects-keep-old": "warning",
 }
 
 

@@ -14,7 +14,7 @@ from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stack
 from livepatch.engine.locate import Found
 from livepatch.engine.namespaces import is_function, namespace_of
 
-__all__ = ["Cache", "caches_of", "clearers"]
+__all__ = ["Cache", "caches_of", "clearers", "keeps_in_instances"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ def caches_of(found: Found) -> list[Cache]:
     for layer in (found.place.value, *found.via):
         kind = type(layer)
         label = f"{kind.__module__}.{kind.__qualname__}"
-        if layer is found.place.value and found.owner_class is not None and _keeps_in_instances(kind):
+        if layer is found.place.value and found.owner_class is not None and keeps_in_instances(kind):
             caches[id(layer)] = Cache(label, layer, found.owner_class, found.place.name)
         elif hasattr(kind, "cache_clear") or (is_function(layer) and callable(vars(layer).get("cache_clear"))):
             caches[id(layer)] = Cache(label, layer)
@@ -47,7 +47,7 @@ def caches_of(found: Found) -> list[Cache]:
 _UNDER = frozenset({"under_cached_property", "reify"})
 
 
-def _keeps_in_instances(kind: type) -> bool:
+def keeps_in_instances(kind: type) -> bool:
     """Whether a descriptor of that type stands behind what instances hold under its name, so that this is its cache."""
     if kind.__name__.endswith("cached_property") or kind.__name__ in _UNDER:
         return True

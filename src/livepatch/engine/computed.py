@@ -8,17 +8,17 @@ from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from livepatch.edits import AttributeDefault, FunctionEdit, ModuleEdit, NameEdit, Text
+from livepatch.edits import AttributeDefault, FunctionEdit, Memo, ModuleEdit, NameEdit, Text
 from livepatch.engine.code import nested_codes
 from livepatch.engine.defaults import InitialValue, attribute_default
 from livepatch.engine.expand import NewAttribute, NewBody
 from livepatch.engine.functions import own
 from livepatch.engine.graph import Comparison
-from livepatch.engine.heap import referrers
 from livepatch.engine.instances import Maker, mended
 from livepatch.engine.keepers import from_keeper, kept_objects
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
+from livepatch.engine.memos import cache_of, instances, kept_of_the_old, objects_keep
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.places import slot_of
@@ -87,6 +87,9 @@ class Computed:
             self._name(edit, name)
         for attribute in edit.attributes:
             self._attribute(edit, attribute)
+        for memo in edit.memos:
+            self._memo(edit, memo)
+        self._kept(edit)
 
     def module(self, name: str, module: ModuleType) -> None:
         """A module that the process does not have: what its source gave, as if it had been imported."""
@@ -271,6 +274,46 @@ class Computed:
         attribute = mangled(last, owner.__name__) if is_class(owner) else last
         self.out.attributes.append(NewAttribute(target, owner, attribute, made))
 
+    # What was computed from the old values
+
+    def _memo(self, edit: ModuleEdit, memo: Memo) -> None:
+        target = Target(edit.module, memo.target)
+        scope, _, name = memo.target.rpartition(".")
+        place = resolve(Target(edit.module, scope), self.modules) if scope else None
+        owner = place.value if isinstance(place, Place) else None if scope else self.modules[edit.module]
+        if not (is_class(owner) or is_module(owner)):
+            return  # what is not there has computed nothing
+        expected: object = ABSENT
+        if str(target) in self.sides.names:
+            expected = self._value(self.before, edit.module, scope, name)
+        elif memo.initial:
+            try:
+                expected = self.before.evaluate(edit.module, edit.before, memo.initial, str(target))
+            except ScratchError:
+                expected = None  # it cannot be told apart from the rest: what is there counts
+        refusal = kept_of_the_old(memo, owner, name, expected, self.sides)
+        if refusal is not None:
+            self.out.note(target, refusal)
+
+    def _kept(self, edit: ModuleEdit) -> None:
+        """Caches that are to be emptied, and objects that keep what they took."""
+        for qualname in edit.caches:
+            place = resolve(Target(edit.module, qualname), self.modules)
+            cache = cache_of(place) if isinstance(place, Place) else None
+            if cache is not None:
+                self.out.caches.append(cache)
+        owners: dict[str, type] = {}
+        for each in edit.captured:
+            place = resolve(Target(edit.module, each.class_qualname), self.modules)
+            if isinstance(place, Place) and is_class(place.value):
+                owners[each.class_qualname] = place.value
+        counts = instances(owners.values())
+        for each in edit.captured:
+            count = counts.get(owners[each.class_qualname], 0) if each.class_qualname in owners else 0
+            if count:
+                target = Target(edit.module, f"{each.class_qualname}.{each.name}")
+                self.out.note(target, objects_keep(count, each.name, each.of))
+
     # Attributes of objects that exist
 
     def _attribute(self, edit: ModuleEdit, attribute: AttributeDefault) -> None:
@@ -286,7 +329,7 @@ class Computed:
             return
         lacking = not attribute.expression or not _has_dict(cls)
         if lacking:
-            count = _instances(cls)
+            count = instances([cls])[cls]
             if count:
                 self.out.note(target, _no_initial_value(attribute, count))
             return
@@ -366,15 +409,6 @@ def _defaults_of(function: FunctionType) -> dict[str, object]:
 
 def _has_dict(cls: type) -> bool:
     return cls.__dictoffset__ != 0
-
-
-def _instances(cls: type) -> int:
-    """How many objects of the class, or of one derived from it, there are.  Walks the heap."""
-    classes: list[type[Any]] = [cls]
-    for each in classes:
-        classes += [sub for sub in type.__subclasses__(each) if sub not in classes]
-    kinds = {id(each) for each in classes}
-    return sum(1 for item in paced(referrers(*classes)) if id(type(item)) in kinds)
 
 
 def _does_not_compile(error: SyntaxError) -> Refusal:

@@ -253,4 +253,4 @@ def _with_new_functions(edit: ModuleEdit) -> Side:
 
 
 def _needs_scratch(edit: ModuleEdit) -> bool:
-    return bool(edit.names or edit.attributes or edit.functions)
+    return bool(edit.names or edit.attributes or edit.functions or edit.memos)

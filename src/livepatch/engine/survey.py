@@ -235,7 +235,10 @@ class _Surveyor:
             parent, _, last = name.rpartition(".")
             if parent in self.modules:
                 self.out.put(self.modules[parent], last, module, name)
-        self.out.caches += [Cache(f"{type(each).__module__}.{type(each).__qualname__}", each) for each in made.caches]
+        self.out.caches += [
+            each if isinstance(each, Cache) else Cache(f"{type(each).__module__}.{type(each).__qualname__}", each)
+            for each in made.caches
+        ]
         for place, value in made.replaced:
             self.assignments.append((ValueFor(place.target, value), place))
 

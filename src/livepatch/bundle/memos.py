@@ -1,0 +1,365 @@
+"""What a running process has computed from values that change, and that no statement computes again.
+
+Tables that functions fill when they first need them, caches of functions, and attributes of objects.  It is read from
+the old side: that is the code whose answers are still there.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from livepatch.bundle.attributes import made_by
+from livepatch.bundle.items import MUTATORS, Item, chain_of
+from livepatch.bundle.normal import FunctionNode
+from livepatch.bundle.refs import Ref
+from livepatch.bundle.world import Entity, Trace, World
+from livepatch.edits import Captured, Memo
+
+__all__ = ["Kept", "kept_from"]
+
+_MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
+_CACHES = frozenset({"lru_cache", "cache", "cached_property"})
+_PLAIN = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
+
+
+@dataclass
+class Kept:
+    """What each module keeps."""
+
+    memos: dict[str, list[Memo]] = field(default_factory=dict)
+    captured: dict[str, list[Captured]] = field(default_factory=dict)
+    caches: dict[str, list[str]] = field(default_factory=dict)
+
+
+def kept_from(world: World, values: frozenset[Entity], defaults: set[Entity], names: frozenset[Entity]) -> Kept:
+    """What may be kept of `values`, which change.
+
+    `defaults` are the functions whose default values change with them, `names` all that is computed anew.
+    """
+    return _Search(world, values, defaults, names).run()
+
+
+class _Search:
+    def __init__(
+        self, world: World, values: frozenset[Entity], defaults: set[Entity], names: frozenset[Entity]
+    ) -> None:
+        self.world, self.defaults, self.names = world, defaults, names
+        self.values = frozenset(v for v in values if _is_value(world, v))
+        self.attributes: dict[str, list[Entity]] = {}
+        for entity in sorted(self.values):
+            if "." in entity[1]:
+                self.attributes.setdefault(entity[1].rpartition(".")[2], []).append(entity)
+        self.readers: dict[Entity, Entity] = {}
+        """The functions that use a value when they are called, with that value."""
+        self._families: dict[Entity, set[Entity]] = {}
+        self.out = Kept()
+
+    def run(self) -> Kept:
+        if not self.values:
+            return self.out
+        functions = [i for m in self.world.parsed() for i in m.items if i.kind == "function" and i.binds]
+        self._find_readers(functions)
+        for item in functions:
+            if (item.module.name, item.binds[0]) in self.readers:
+                self._cache(item)
+                self._memos(item)
+        for module in self.world.parsed():
+            for name in module.class_names:
+                self._captured((module.name, name))
+        return self.out
+
+    def _find_readers(self, functions: list[Item]) -> None:
+        words = {q.rpartition(".")[2] for _, q in self.values}
+        pending = functions
+        grown = True
+        while grown:
+            grown = False
+            left = []
+            for item in pending:
+                of = None if item.words.isdisjoint(words) else self._reads(item)
+                if of is None:
+                    left.append(item)
+                    continue
+                grown = True
+                name = item.binds[0]
+                self.readers[item.module.name, name] = of
+                words.add(name.rpartition(".")[2])
+                if name.rpartition(".")[2] in _MADE_BY:
+                    words.add(item.scope.rpartition(".")[2])
+            pending = left
+
+    def _reads(self, item: Item) -> Entity | None:
+        for ref in self.world.refs(item).body:
+            if ref.base != "object" and not ref.store:
+                of = self.of_trace(self.world.follow(ref, item))
+                if of is None and ref.base == "self":
+                    of = self.attribute_of(item, ref.chain[0])
+                if of is not None:
+                    return of
+        if item.scope and not self.attributes.keys().isdisjoint(item.words):
+            for node in ast.walk(item.node):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    of = self.attribute_of(item, node.value)
+                    if of is not None:
+                        return of
+        return None
+
+    def of_trace(self, trace: Trace) -> Entity | None:
+        """The value that is read, or used in a call, at the end of a chain of names."""
+        for one in trace.passed:
+            if one in self.values:
+                return one
+        if trace.kind == "function":
+            return self.readers.get(trace.end)
+        if trace.kind == "class":
+            for name in _MADE_BY:
+                method = self.world.member(trace.end, name)
+                if method in self.readers:
+                    return self.readers[method]
+        return None
+
+    def attribute_of(self, item: Item, name: str) -> Entity | None:
+        """The changed attribute of that name, of a class on whose behalf a method may run."""
+        for entity in self.attributes.get(name, ()):
+            if (item.module.name, item.scope) in self._family((entity[0], entity[1].rpartition(".")[0])):
+                return entity
+        return None
+
+    def _family(self, owner: Entity) -> set[Entity]:
+        """The classes whose methods may have a class, or an object of it, as their first argument."""
+        known = self._families.get(owner)
+        if known is None:
+            known = set(self.world.mro(owner))
+            for metaclass in self.world.metaclasses(owner):
+                known.update(self.world.mro(metaclass))
+            known |= self.world.heirs({owner})
+            self._families[owner] = known
+        return known
+
+    # Caches
+
+    def _cache(self, item: Item) -> None:
+        for decorator in getattr(item.node, "decorator_list", ()):
+            chain = chain_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
+            if chain and chain[-1] in _CACHES and (item.module.name, item.binds[0]) not in self.names:
+                _once(self.out.caches.setdefault(item.module.name, []), item.binds[0])
+
+    # Tables
+
+    def _memos(self, item: Item) -> None:
+        node = item.node
+        assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+        flow = _Within(self, item, node)
+        for target, value in flow.stores():
+            of = flow.of(value)
+            entity = self._stored(flow, target, of) if of is not None else None
+            if entity is None or of is None or entity in self.values:
+                continue
+            module, qualname = entity
+            memo = Memo(target=qualname, of=f"{of[0]}:{of[1]}", initial=self._initial(entity))
+            known = self.out.memos.setdefault(module, [])
+            if all(each.target != qualname for each in known):
+                known.append(memo)
+
+    def _stored(self, flow: _Within, target: ast.expr, of: Entity) -> Entity | None:
+        """The name of a module or class under which a function keeps what it stores."""
+        item = flow.item
+        inside = False
+        while isinstance(target, ast.Subscript):
+            target, inside = target.value, True
+        if isinstance(target, ast.Name):
+            if target.id in flow.outer:
+                return item.module.name, target.id
+            if not inside or target.id in flow.bound:
+                return None
+            return self.world.follow(Ref((target.id,)), item).holder
+        if not isinstance(target, ast.Attribute):
+            return None
+        owner, name = target.value, target.attr
+        if flow.is_class(owner):
+            place = of if of in self.attributes.get(of[1].rpartition(".")[2], ()) else None
+            if place is not None and (item.module.name, item.scope) in self._family(_owner(place)):
+                holder = self.world.member(_owner(place), name)
+                return holder or (place[0], f"{_owner(place)[1]}.{name}")
+            return self.world.member((item.module.name, item.scope), name) or (item.module.name, f"{item.scope}.{name}")
+        chain = chain_of(target)
+        if not chain or chain[0] in flow.bound:
+            return None
+        if chain[0] == flow.own:
+            # A container of the class that all its objects share.
+            return self.world.follow(Ref(chain[1:], base="self"), item).holder if inside and len(chain) > 1 else None
+        if inside:
+            return self.world.follow(Ref(chain), item).holder
+        trace = self.world.follow(Ref(chain[:-1]), item)
+        if trace.kind in ("class", "module"):
+            return trace.end[0], f"{trace.end[1]}.{name}" if trace.end[1] else name
+        return None
+
+    def _initial(self, entity: Entity) -> str:
+        for item in self.world.items(entity):
+            if isinstance(item.node, (ast.Assign, ast.AnnAssign)) and item.node.value is not None:
+                return ast.unparse(item.node.value)
+        return ""
+
+    # Objects
+
+    def _captured(self, owner: Entity) -> None:
+        for method in made_by(self.world, owner):
+            if _owner(method) != owner:
+                continue  # it is said of the class that defines it, and counts those derived from it
+            for item in self.world.items(method):
+                node = item.node
+                if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    continue
+                if method not in self.readers and method not in self.defaults:
+                    continue
+                flow = _Within(self, item, node)
+                for target, value in flow.stores():
+                    match target:
+                        case ast.Attribute(value=ast.Name(id=own), attr=name) if own == flow.own:
+                            of = flow.of(value)
+                            if of is not None and not self._is_shared(value, flow):
+                                known = self.out.captured.setdefault(owner[0], [])
+                                if all((e.class_qualname, e.name) != (owner[1], name) for e in known):
+                                    known.append(Captured(class_qualname=owner[1], name=name, of=f"{of[0]}:{of[1]}"))
+
+    def _is_shared(self, value: ast.expr, flow: _Within) -> bool:
+        """Whether objects hold the very container that the name stands for: it is changed in place."""
+        chain = chain_of(value)
+        if not chain or chain[0] in flow.bound:
+            return False
+        ref = Ref(chain[1:], base="self") if chain[0] == flow.own else Ref(chain)
+        holder = self.world.follow(ref, flow.item).holder if ref.chain else None
+        return holder is not None and any(
+            isinstance(getattr(i.node, "value", None), _PLAIN) for i in self.world.items(holder)
+        )
+
+
+def _owner(entity: Entity) -> Entity:
+    return entity[0], entity[1].rpartition(".")[0]
+
+
+def _is_value(world: World, entity: Entity) -> bool:
+    items = world.items(entity)
+    return bool(items) and items[-1].kind not in ("function", "class")
+
+
+def _once(names: list[str], name: str) -> None:
+    if name not in names:
+        names.append(name)
+
+
+class _Within:
+    """What goes where within one function: which variables hold something made from a value that changes."""
+
+    def __init__(self, search: _Search, item: Item, node: FunctionNode) -> None:
+        self.search, self.item, self.node = search, item, node
+        a = node.args
+        arguments = [*a.posonlyargs, *a.args]
+        decorators = {(chain_of(d) or ("",))[-1] for d in node.decorator_list}
+        self.own = arguments[0].arg if item.scope and arguments and "staticmethod" not in decorators else ""
+        names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)]
+        self.outer = {name for n in ast.walk(node) if isinstance(n, ast.Global) for name in n.names}
+        self.bound = {n.id for n in names} - self.outer
+        self.bound |= {x.arg for x in [*arguments, *a.kwonlyargs, *(y for y in (a.vararg, a.kwarg) if y)]} - {self.own}
+        self.classes = "classmethod" in decorators or node.name in ("__new__", "__init_subclass__", "__class_getitem__")
+        self.classes = self.classes or self._is_metaclass()
+        self.held: dict[str, Entity] = {}
+        self._defaults()
+        self._spread()
+
+    def _is_metaclass(self) -> bool:
+        world = self.search.world
+        return bool(self.item.scope) and any(
+            isinstance(base, ast.Name) and base.id == "type"
+            for one in world.mro((self.item.module.name, self.item.scope))
+            for item in world.items(one)
+            for base in getattr(item.node, "bases", ())
+        )
+
+    def is_class(self, node: ast.expr) -> bool:
+        """Whether an expression is the class that the method is called on, or of."""
+        match node:
+            case ast.Name(id=name):
+                return self.classes and name == self.own
+            case ast.Call(func=ast.Name(id="type"), args=[ast.Name(id=name)]):
+                return name == self.own
+            case ast.Attribute(value=ast.Name(id=name), attr="__class__"):
+                return name == self.own
+        return False
+
+    def _defaults(self) -> None:
+        a = self.node.args
+        positional = [*a.posonlyargs, *a.args]
+        pairs = [*zip(positional[len(positional) - len(a.defaults) :], a.defaults, strict=True)]
+        pairs += [(arg, value) for arg, value in zip(a.kwonlyargs, a.kw_defaults, strict=True) if value is not None]
+        for argument, value in pairs:
+            of = self._of(value, lambda chain: Ref(chain, base="scope" if self.item.scope else ""))
+            if of is not None:
+                self.held[argument.arg] = of
+
+    def _spread(self) -> None:
+        count = -1
+        while count != len(self.held):
+            count = len(self.held)
+            for target, value in self.stores():
+                base = target
+                while isinstance(base, (ast.Subscript, ast.Attribute, ast.Starred)):
+                    base = base.value
+                if isinstance(base, ast.Name) and base.id in self.bound and base.id not in self.held:
+                    of = self.of(value)
+                    if of is not None:
+                        self.held[base.id] = of
+
+    def stores(self) -> Iterator[tuple[ast.expr, ast.expr]]:
+        """Each place that is written to, with what goes into it."""
+        for one in ast.walk(self.node):
+            match one:
+                case ast.Assign(targets=targets, value=value):
+                    for target in targets:
+                        for each in target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]:
+                            yield each, value
+                case (
+                    ast.AnnAssign(target=target, value=ast.expr() as value) | ast.AugAssign(target=target, value=value)
+                ):
+                    yield target, value
+                case ast.NamedExpr(target=target, value=value):
+                    yield target, value
+                case ast.For(target=target, iter=value) | ast.AsyncFor(target=target, iter=value):
+                    yield from ((each, value) for each in ast.walk(target) if isinstance(each, ast.Name))
+                case ast.comprehension(target=target, iter=value):
+                    yield from ((each, value) for each in ast.walk(target) if isinstance(each, ast.Name))
+                case ast.withitem(context_expr=value, optional_vars=ast.expr() as target):
+                    yield target, value
+                case ast.Call(func=ast.Name(id="setattr"), args=[owner, ast.Constant(value=str(name)), value]):
+                    yield ast.Attribute(value=owner, attr=name, ctx=ast.Store()), value
+                case ast.Call(func=ast.Attribute(value=table, attr=attr), args=args) if attr in MUTATORS and args:
+                    last = args[-1]
+                    yield ast.Subscript(value=table, slice=ast.Constant(0), ctx=ast.Store()), last
+
+    def of(self, value: ast.expr) -> Entity | None:
+        """The value that changes from which an expression is made."""
+        return self._of(value, Ref)
+
+    def _of(self, value: ast.expr, reference: Callable[[tuple[str, ...]], Ref]) -> Entity | None:
+        search, item = self.search, self.item
+        for node in ast.walk(value):
+            found: Entity | None = None
+            if isinstance(node, (ast.Name, ast.Attribute)):
+                chain = chain_of(node)
+                if not chain:
+                    continue
+                if chain[0] in self.held and len(chain) == 1:
+                    found = self.held[chain[0]]
+                elif chain[0] == self.own and len(chain) > 1:
+                    found = search.of_trace(search.world.follow(Ref(chain[1:], base="self"), item))
+                    found = found or search.attribute_of(item, chain[1])
+                elif chain[0] != self.own and chain[0] not in self.bound:
+                    found = search.of_trace(search.world.follow(reference(chain), item))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and item.scope:
+                found = search.attribute_of(item, node.value)
+            if found is not None:
+                return found
+        return None

@@ -1,0 +1,102 @@
+"""What the process keeps of values that change, and no statement computes again.  Nothing live is written to."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from types import ModuleType
+from typing import Any
+
+from livepatch.edits import Memo
+from livepatch.engine.caches import Cache, keeps_in_instances
+from livepatch.engine.graph import Comparison, Sides, shown
+from livepatch.engine.heap import referrers
+from livepatch.engine.locate import mangled
+from livepatch.engine.namespaces import is_class, namespace_of
+from livepatch.engine.pace import paced
+from livepatch.engine.refusal import Place, Refusal
+from livepatch.engine.stack import ABSENT
+from livepatch.errors import counted
+
+__all__ = ["cache_of", "instances", "kept_of_the_old", "objects_keep", "with_subclasses"]
+
+
+def with_subclasses(cls: type) -> list[type[Any]]:
+    """A class and all that are derived from it."""
+    classes: list[type[Any]] = [cls]
+    for each in classes:
+        classes += [sub for sub in type.__subclasses__(each) if sub not in classes]
+    return classes
+
+
+def instances(classes: Iterable[type]) -> dict[type, int]:
+    """How many objects of each class, or of one derived from it, there are.  Walks the heap once."""
+    families = {cls: with_subclasses(cls) for cls in classes}
+    kinds = {id(each): each for family in families.values() for each in family}
+    if not kinds:
+        return {}
+    count = Counter(id(type(item)) for item in paced(referrers(*kinds.values())) if id(type(item)) in kinds)
+    return {cls: sum(count[id(each)] for each in family) for cls, family in families.items()}
+
+
+def kept_of_the_old(memo: Memo, owner: ModuleType | type, name: str, expected: object, sides: Sides) -> Refusal | None:
+    """The refusal of a process that has already computed something from the old value.
+
+    `expected` is what the source alone gives, or ``ABSENT``.  Of a class, those derived from it count as well.
+    """
+    for space in with_subclasses(owner) if is_class(owner) else [owner]:
+        value = namespace_of(space).get(mangled(name, owner.__name__) if is_class(owner) else name, ABSENT)
+        if value is ABSENT or _is_empty(value) or value is expected:
+            continue
+        if expected is not ABSENT and Comparison(sides, live=True, more=False).holds(value, expected):
+            continue
+        where = f"{space.__module__}:{space.__qualname__}.{name}" if is_class(space) else f"{space.__name__}:{name}"
+        return Refusal(
+            "computed-from-old",
+            f"{where} holds {_shown(value)}, which this process has computed from {memo.of}",
+            "nothing there yet, or what the source itself puts there",
+            f"empty or delete {where} at a moment when nothing uses it, or restart",
+        )
+    return None
+
+
+def _is_empty(value: object) -> bool:
+    """Whether there is nothing in a container."""
+    kind = type(value)
+    if value is None or kind in (str, bytes):
+        return value is None
+    try:
+        return hasattr(kind, "__len__") and hasattr(kind, "__iter__") and kind.__len__(value) == 0
+    except Exception:  # noqa: BLE001  # it is of the program's own kind
+        return False
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, (dict, list, set)) and type(value) in (dict, list, set):
+        return counted(len(value), "item")
+    return shown(value)
+
+
+def cache_of(place: Place) -> Cache | None:
+    """The cache that stands at a place, if one does."""
+    holder = place.value
+    kind = type(holder)
+    label = f"{kind.__module__}.{kind.__qualname__}"
+    if hasattr(kind, "cache_clear"):
+        return Cache(label, holder)
+    inner = getattr(holder, "__func__", None) if kind in (staticmethod, classmethod) else None
+    if inner is not None and hasattr(type(inner), "cache_clear"):
+        return Cache(f"{type(inner).__module__}.{type(inner).__qualname__}", inner)
+    if is_class(place.owner) and keeps_in_instances(kind):
+        return Cache(label, holder, place.owner, place.name)
+    return None
+
+
+def objects_keep(count: int, name: str, of: str) -> Refusal:
+    """The observation that objects hold what they took from a value that changes."""
+    return Refusal(
+        "objects-keep-old",
+        f"{count} objects took {name} from {of} when they were made, and keep it",
+        "objects that were made with the new value",
+        "make them anew where the old value is what is wrong, or migrate them",
+    )
