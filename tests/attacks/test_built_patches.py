@@ -26,13 +26,18 @@ def m(text):
 
 
 def fault(name, reason, *values):
-    return pytest.param(*values, id=name, marks=pytest.mark.xfail(strict=True, reason=reason))
+    """A case, marked as failing for a reason; once that is mended there is none."""
+    return pytest.param(*values, id=name, marks=[pytest.mark.xfail(strict=True, reason=reason)] if reason else [])
 
 
 # check() must not change anything
 
-DISPATCH = "import functools\n@functools.singledispatch\ndef f(x): return 'base'\n@f.register(str)\ndef _s(x): return 'str'\n"
-SUBCLASS = "REG = {}\nclass B:\n  def __init_subclass__(cls, **k): REG[cls.__name__] = cls.limit\nclass X(B):\n  limit = 100\n"
+DISPATCH = (
+    "import functools\n@functools.singledispatch\ndef f(x): return 'base'\n@f.register(str)\ndef _s(x): return 'str'\n"
+)
+SUBCLASS = (
+    "REG = {}\nclass B:\n  def __init_subclass__(cls, **k): REG[cls.__name__] = cls.limit\nclass X(B):\n  limit = 100\n"
+)
 COUNTING = "class M(type):\n  n = 0\n  def __new__(c, *a):\n    M.n += 1\n    return super().__new__(c, *a)\nclass X(metaclass=M):\n  limit = 100\n"
 WRITES = "import pathlib\ndef opened():\n  with pathlib.Path(__file__).with_suffix('.log').open('a') as f: f.write('x')\n  return 100\nN = opened()\n"
 
@@ -101,7 +106,9 @@ ARGS = "import argparse\nP = argparse.ArgumentParser()\nP.add_argument('--n', ty
 CONF = "import configparser\nP = configparser.ConfigParser()\nP.add_section('a')\nP.set('a', 'x', '100')\ndef f(): return P.get('a', 'x'), 1\n"
 LRU = "import functools\nLIMIT = 100\n@functools.lru_cache\ndef f(): return LIMIT\n"
 LRU_CALLS = "import functools\ndef g(x): return x\n@functools.lru_cache\ndef f(x): return g(x)\n"
-CACHED = "import functools\nLIMIT = 100\nclass C:\n  @functools.cached_property\n  def p(self): return LIMIT\nONE = C()\n"
+CACHED = (
+    "import functools\nLIMIT = 100\nclass C:\n  @functools.cached_property\n  def p(self): return LIMIT\nONE = C()\n"
+)
 LAZY = "import re\nPAT = 'a+'\n_rx = None\ndef rx():\n  global _rx\n  if _rx is None: _rx = re.compile(PAT)\n  return _rx.pattern\n"
 MEMO = "PAT = 'a%s'\n_memo = {}\ndef f(k):\n  if k not in _memo: _memo[k] = PAT % k\n  return _memo[k]\n"
 NUMBER = "LIMIT = 1000\nclass C:\n  def __init__(self): self.limit = LIMIT\n  def ok(self, n): return n <= self.limit\n"
@@ -140,7 +147,7 @@ FLAWS = [
     ),
     flaw(
         "a name bound in a with block, read by another module",
-        "Plan._is_passing looks for readers in the same module only",
+        "",
         {"m.py": WITH + "def g(): return 1\n", "n.py": "from PKG import m\ndef f(): return m.LIMIT, m.g()\n"},
         {"m.py": WITH.replace("100", "10") + "def g(): return 2\n"},
         lambda r: r["n"].f(),
@@ -148,7 +155,7 @@ FLAWS = [
     ),
     flaw(
         "a name bound in a loop, imported by another module",
-        "Plan._is_passing looks for readers in the same module only",
+        "",
         {"m.py": LOOP + "def g(): return 1\n", "n.py": "from PKG.m import TABLE, g\ndef f(): return TABLE, g()\n"},
         {"m.py": LOOP.replace("100", "10") + "def g(): return 2\n"},
         lambda r: r["n"].f(),
@@ -199,7 +206,7 @@ FLAWS = [
     ),
     flaw(
         "an answer that lru_cache computed from a constant",
-        "only caches of functions that change themselves are emptied",
+        "",
         *swapped(LRU, ("100", "10")),
         lambda r: r["m"].f(),
         10,
@@ -215,7 +222,7 @@ FLAWS = [
     ),
     flaw(
         "an answer that cached_property computed from a constant",
-        "only caches of functions that change themselves are emptied",
+        "",
         *swapped(CACHED, ("100", "10")),
         lambda r: r["m"].ONE.p,
         10,
@@ -223,7 +230,7 @@ FLAWS = [
     ),
     flaw(
         "a global computed at first use from a changed constant",
-        "neither value nor warning: _rx was None when the module was made, and is not known to come from PAT",
+        "",
         *swapped(LAZY, ("a+", "b+")),
         lambda r: r["m"].rx(),
         "b+",
@@ -231,7 +238,7 @@ FLAWS = [
     ),
     flaw(
         "a memo dictionary filled from a changed constant",
-        "as above, in a dictionary",
+        "",
         *swapped(MEMO, ("'a%s'", "'b%s'")),
         lambda r: r["m"].f("x"),
         "bx",
@@ -356,7 +363,7 @@ def test_a_function_that_becomes_abstract_can_be_reverted(releases):
     ("old", "new", "see"),
     [
         fault("singledispatch", "what check() registered stays", m(DISPATCH), m(DISPATCH + "@f.register(list)\ndef _l(x): return 'list'\n"), lambda r: r["m"].f([])),
-        fault("__init_subclass__", "what check() entered stays", m(SUBCLASS), m(SUBCLASS.replace("100", "10")), lambda r: dict(r["m"].REG)),
+        fault("__init_subclass__", "", m(SUBCLASS), m(SUBCLASS.replace("100", "10")), lambda r: dict(r["m"].REG)),
     ],
 )  # fmt: skip
 def test_a_revert_takes_everything_back(releases, old, new, see):
@@ -408,7 +415,7 @@ def test_an_untouched_process_is_not_said_to_differ(releases, text):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        fault("with block", "a name that no other item of its module reads is dropped", *swapped(WITH, ("100", "10"))),
+        fault("with block", "", *swapped(WITH, ("100", "10"))),
         fault("a call", "what a call does to an object of the standard library is dropped", *swapped(ARGS, ("100", "10"))),
     ],
 )  # fmt: skip
@@ -417,7 +424,9 @@ def test_a_patch_of_releases_that_differ_is_not_said_to_change_nothing(releases,
     assert "empty-patch" not in codes
 
 
-@pytest.mark.xfail(strict=True, reason="a function that a patch brought has no source on disk: livepatch suspects others")
+@pytest.mark.xfail(
+    strict=True, reason="a function that a patch brought has no source on disk: livepatch suspects others"
+)
 def test_a_function_that_livepatch_brought_is_not_said_to_be_rewritten_by_others(releases):
     running = releases(m("def f(): return 1"), m("def f(): return g()\ndef g(): return 2"))
     livepatch.apply(running.build())
@@ -427,10 +436,14 @@ def test_a_function_that_livepatch_brought_is_not_said_to_be_rewritten_by_others
     assert "changed-by-others" not in codes
 
 
-ROUTES = "ROUTES = {}\ndef route(path, auth=False):\n  def put(f):\n    ROUTES[path] = f, auth\n    return f\n  return put\n"
+ROUTES = (
+    "ROUTES = {}\ndef route(path, auth=False):\n  def put(f):\n    ROUTES[path] = f, auth\n    return f\n  return put\n"
+)
 
 
-@pytest.mark.xfail(strict=True, reason="a registry in a module without changes has no copy: routes and plug-ins are refused")
+@pytest.mark.xfail(
+    strict=True, reason="a registry in a module without changes has no copy: routes and plug-ins are refused"
+)
 def test_a_decorator_that_registers_in_another_module_is_followed(releases):
     view = "from PKG.low import route\n@route('/')\ndef view(): return 1\n"
     running = releases({"low.py": ROUTES, "m.py": view}, {"m.py": view.replace("'/'", "'/', auth=True")})
@@ -494,21 +507,18 @@ def test_values_of_livepatch_itself_are_refused(releases):
     assert not livepatch.check(fix).ok
 
 
-@pytest.mark.xfail(strict=True, raises=MemoryError, reason="parse() expects SyntaxError, ValueError and RecursionError only")
 def test_a_source_that_the_parser_gives_up_on_is_a_finding(tmp_path):
     old = Release(tmp_path / "old", "deep", "1.0", m("A = 1"))
     new = Release(tmp_path / "new", "deep", "1.1", {"m.py": "A = " + "-" * 60_000 + "1", "n.py": "B = 1"})
     assert livepatch.build(old.root, new.root, package="deep").obstacles
 
 
-@pytest.mark.xfail(strict=True, reason="only= that matches nothing gives an empty patch, and the command line status 0")
 def test_only_with_a_name_that_is_nowhere_is_told(tmp_path):
     old, new = (Release(tmp_path / v, "only", v, m(f"A = {v}")) for v in ("1.0", "1.1"))
     with pytest.raises(livepatch.LivepatchError):
         livepatch.build(old.root, new.root, package="only", only=["only.m:NOPE"])
 
 
-@pytest.mark.xfail(strict=True, reason="disk.write renames over whatever is there: run as root, -o /dev/full replaces the device")
 def test_what_is_no_regular_file_is_not_replaced(tmp_path):
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

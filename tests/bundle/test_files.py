@@ -67,12 +67,23 @@ def test_others_may_read_it_as_far_as_the_umask_lets_them(fix, tmp_path, umask, 
     assert stat.S_IMODE((tmp_path / "fix.lpatch").stat().st_mode) == mode
 
 
-def test_a_link_is_replaced_and_what_it_led_to_is_left_alone(fix, tmp_path):
-    (tmp_path / "secret").write_text("kept")
-    (tmp_path / "fix.lpatch").symlink_to("secret")
+def test_a_link_stays_and_the_file_that_it_leads_to_is_written(fix, tmp_path):
+    (tmp_path / "current").write_text("older")
+    (tmp_path / "fix.lpatch").symlink_to("current")
     fix.save(tmp_path / "fix.lpatch")
-    assert (tmp_path / "secret").read_text() == "kept"
-    assert not (tmp_path / "fix.lpatch").is_symlink()
+    assert (tmp_path / "fix.lpatch").is_symlink()
+    assert not (tmp_path / "current").is_symlink()
+    assert livepatch.load(tmp_path / "current", trust=livepatch.UNSIGNED).id == fix.id
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_what_is_no_regular_file_stays(fix, tmp_path, linked):
+    os.mkfifo(tmp_path / "pipe")
+    if linked:
+        (tmp_path / "fix.lpatch").symlink_to("pipe")
+    with pytest.raises(livepatch.BundleError, match="no regular file"):
+        fix.save(tmp_path / ("fix.lpatch" if linked else "pipe"))
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
 @pytest.mark.parametrize("where", ["nowhere/fix.lpatch", ".", "", "x" * 300, "a\0b"])

@@ -53,7 +53,7 @@ def build(
     versions = _versions(versions, before, old)
     name = id if id is not None else _identity(package, before.version, after.version)
     patch = Patch(name, package=package, versions=versions, summary=summary, flag=flag)
-    with _without_collection():
+    with _without_collection(), _within_bounds():
         plan = Plan(before, after, None if only is None else tuple(only))
         patch.edits = edits_of(plan)
         patch.obstacles = plan.obstacles()
@@ -82,6 +82,20 @@ def _without_collection() -> Iterator[None]:
     finally:
         if enabled:
             gc.enable()
+
+
+@contextmanager
+def _within_bounds() -> Iterator[None]:
+    """Refuse sources, perhaps hostile ones, that are nested more deeply than the interpreter can follow."""
+    try:
+        yield
+    except (RecursionError, MemoryError) as error:
+        raise BundleError(
+            "the trees cannot be compared",
+            found=f"{type(error).__name__}: expressions or statements nested too deeply, or a source too large",
+            expected="source that can be followed within the interpreter's limits",
+            action="leave the file out of both trees, and change what it does by hand",
+        ) from None
 
 
 def _versions(versions: str | None, before: Tree, origin: object) -> str:

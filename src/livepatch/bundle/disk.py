@@ -17,9 +17,10 @@ __all__ = ["read", "write"]
 def write(path: str | os.PathLike[str], data: bytes) -> None:
     """Put `data` at `path`, in the place of a file that is there.  Once it returns, it outlives a power cut.
 
-    Raises :class:`BundleError`; then what was at `path` is unchanged and nothing else is left.
+    A link stays, and the file that it leads to is written.  Raises :class:`BundleError`, also for what is there and is
+    no regular file, such as a pipe or a device; then what was at `path` is unchanged and nothing else is left.
     """
-    where = Path(path)
+    where = _place(Path(path))
     # In the same directory, since a rename is one step only within a file system.
     beside = where.parent / f".livepatch-{os.urandom(8).hex()}.tmp"
     try:
@@ -38,6 +39,24 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
             expected="a path in a directory that can be written to",
             action="choose another path",
         ) from error
+
+
+def _place(path: Path) -> Path:
+    """Where the file lies, or will lie, beyond any links."""
+    where = path
+    try:
+        where = path.resolve()
+        mode = where.lstat().st_mode
+    except (OSError, ValueError, RuntimeError):
+        return where  # nothing is there, or writing it will say what is wrong
+    if not stat.S_ISREG(mode):
+        raise BundleError(
+            "the patch file cannot be written",
+            found=f"{spelled(str(path))}, which is no regular file",
+            expected="a path at which there is a regular file, or nothing",
+            action="choose another path",
+        )
+    return where
 
 
 def _write_new(path: Path, data: bytes) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from livepatch.bundle.items import Item
+from livepatch.bundle.making import makers_of, read_by_decorator
 from livepatch.bundle.refs import EVERYTHING, NEVER, Ref
 from livepatch.bundle.transparent import gives_its_argument
 from livepatch.bundle.world import Entity, Trace, World
@@ -93,6 +94,8 @@ class Flow:
         elif item.kind == "class":
             if any(self.reached(r, item) for r in refs.decorators):
                 self._decorated(item)
+                if any(read_by_decorator(self.world, item, d) != frozenset() for _, d in self._makers(item)):
+                    self.defaults.update((own, b) for b in item.binds)
             if any(self.reached(r, item) for r in refs.header):
                 # Its bases can be replaced in place: it stays the object that it is.
                 self.defaults.update((own, b) for b in item.binds)
@@ -123,6 +126,9 @@ class Flow:
         if not all(gives_its_argument(self.world, item, d) for d in decorators):
             self.decorated.update((own, b) for b in item.binds)
             self.values |= self.decorated
+
+    def _makers(self, item: Item) -> list[tuple[Item, ast.expr]]:
+        return [pair for bound in item.binds for pair in makers_of(self.world, (item.module.name, bound))]
 
     def _made_class(self, entity: Entity) -> None:
         """Take in a class that is put together in another way, by its metaclass or a base."""

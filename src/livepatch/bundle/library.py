@@ -29,8 +29,11 @@ class Library:
         if found is None:
             try:
                 found = parse(name, path, source)
-            except (SyntaxError, ValueError, RecursionError) as error:
-                found = error if isinstance(error, (SyntaxError, ValueError)) else ValueError(str(error))
+            except (SyntaxError, ValueError) as error:
+                found = error
+            except (RecursionError, MemoryError):
+                # The parser's own words for an expression that is too deep are these, or none.
+                found = ValueError("its expressions are nested too deeply for this version of Python")
             self._parsed[key] = found
         return found
 

@@ -1,15 +1,16 @@
-"""What a metaclass, or a base with ``__init_subclass__``, reads of the classes that it makes."""
+"""What a metaclass, a base with ``__init_subclass__`` or a class decorator reads of the classes that it makes."""
 
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterator
 
 from livepatch.bundle.items import MUTATORS, Item, chain_of
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
-from livepatch.bundle.world import Entity, World
+from livepatch.bundle.world import Entity, Trace, World
 
-__all__ = ["read_when_made"]
+__all__ = ["makers_of", "read_by_decorator", "read_when_made"]
 
 _HARMLESS = frozenset({"isinstance", "issubclass", "super", "type", "id", "repr", "callable"})
 _BY_KEY = frozenset({"get", "pop", "setdefault"})
@@ -39,12 +40,74 @@ def read_when_made(world: World, entity: Entity) -> frozenset[str] | None:
                 found |= _read_of(world, item, 0, 0)
     except _Everything:
         return None
+    for item, decorator in makers_of(world, entity):
+        read = read_by_decorator(world, item, decorator)
+        if read is None:
+            return None
+        found |= read
     return frozenset(found)
 
 
-def _read_of(world: World, item: Item, position: int, depth: int) -> set[str]:
-    """What a function reads of its parameter at a position, as a namespace or as a class."""
-    node = item.node
+def makers_of(world: World, entity: Entity) -> list[tuple[Item, ast.expr]]:
+    """The decorators on a class that are of the tree, with the class statement that has them."""
+    return [
+        (item, decorator)
+        for item in world.items(entity)
+        if isinstance(item.node, ast.ClassDef)
+        for decorator in item.node.decorator_list
+        if _decorator(world, item, decorator).kind in ("function", "class")
+    ]
+
+
+def _decorator(world: World, item: Item, decorator: ast.expr) -> Trace:
+    chain = chain_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
+    return world.follow(Ref(chain, base="scope" if item.scope else ""), item) if chain else Trace()
+
+
+def read_by_decorator(world: World, item: Item, decorator: ast.expr) -> frozenset[str] | None:
+    """The members that a decorator of the tree reads or sets of a class; ``None`` if any may be."""
+    trace = _decorator(world, item, decorator)
+    if trace.kind != "function":
+        return None
+    found: set[str] = set()
+    try:
+        for one in world.items(trace.end):
+            first = 1 if one.scope else 0
+            if not isinstance(decorator, ast.Call):
+                found |= _read_of(world, one, first, 0)
+                continue
+            inner = _inner_functions(one)
+            if not inner:
+                return None
+            for node in inner:
+                found |= _read_of(world, one, 0, 0, node)
+    except _Everything:
+        return None
+    return frozenset(found)
+
+
+def _inner_functions(item: Item) -> list[FunctionNode]:
+    """The functions inside one, if it gives back nothing else."""
+    body = getattr(item.node, "body", ())
+    inner = {n.name: n for n in body if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))}
+    returned = [n.value for one in body for n in _outside(one) if isinstance(n, ast.Return)]
+    names = [value.id for value in returned if isinstance(value, ast.Name)]
+    return [inner[n] for n in names] if len(names) == len(returned) and set(names) <= inner.keys() else []
+
+
+def _outside(node: ast.AST) -> Iterator[ast.AST]:
+    """A node and what is in it, but for what functions inside it hold."""
+    yield node
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
+        for child in ast.iter_child_nodes(node):
+            yield from _outside(child)
+
+
+def _read_of(
+    world: World, item: Item, position: int, depth: int, inner: FunctionNode | None = None
+) -> set[str]:
+    """What a function, or one inside it, reads of its parameter at a position, as a namespace or as a class."""
+    node = inner or item.node
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or depth > 3:
         raise _Everything
     parameters = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]

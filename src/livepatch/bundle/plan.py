@@ -11,9 +11,11 @@ from livepatch.bundle.flow import Flow
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.library import Library
-from livepatch.bundle.making import read_when_made
+from livepatch.bundle.making import makers_of, read_when_made
 from livepatch.bundle.obstacles import native_obstacles, obstacles_of
+from livepatch.bundle.only import check_only
 from livepatch.bundle.outside import effect_obstacles, is_unaccounted
+from livepatch.bundle.passing import is_passing
 from livepatch.bundle.program import items_to_run
 from livepatch.bundle.refs import NEVER
 from livepatch.bundle.registries import registered
@@ -41,6 +43,9 @@ class Plan:
         self.fresh: list[str] = []
         self._split: dict[int, tuple[list[Item], list[Item]]] = {}
         self._compare()
+        if only is not None:
+            noticed = {e.target for e in self.notes} | {d.target for d in self.noise} | self.unparsed.keys()
+            check_only(only, self.found, {*self.fresh, *noticed}, self.old, self.new)
         self.selection = Selection(self.old, self.new, self.found, self.fresh, only)
         self._follow()
 
@@ -80,7 +85,11 @@ class Plan:
             error = next(s for s in sides if not isinstance(s, Module))
             self.unparsed[name] = f"{new_path}: {error}"
             return
-        found, noise = compare(old, new)
+        try:
+            found, noise = compare(old, new)
+        except RecursionError:
+            self.unparsed[name] = f"{new_path}: its expressions are nested too deeply to be compared"
+            return
         self.old.module(name)
         self.new.module(name)
         self.found += found
@@ -132,10 +141,24 @@ class Plan:
         for module, qualname in sorted(found - edited):
             owner = (module, qualname.rpartition(".")[0])
             # What its metaclass or base read when it was made may have gone anywhere: all of it is computed.
-            if any(w.items(owner) and w.is_made_by_hand(owner) and _looked_at(w, owner, qualname) for w in worlds):
+            if any(w.items(owner) and _is_made_by_hand(w, owner) and _looked_at(w, owner, qualname) for w in worlds):
                 found.add(owner)
-        found -= {e for e in found if all(_is_passing(w, e) for w in worlds if w.items(e))}
+        for one in self._wrapped():
+            # What the decorator of the class makes of it is all of it, computed with the class.
+            found |= {(one.module, one.qualname), (one.module, one.qualname.rpartition(".")[0])}
+            edited.discard((one.module, one.qualname))
+        found -= {e for e in found if all(is_passing(w, e) for w in worlds if w.items(e))}
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self.inside_new(e))
+
+    def _wrapped(self) -> list[Difference]:
+        """The methods that come or go in classes whose decorators look at them."""
+        return [
+            one
+            for one in self.selection.taken()
+            if one.form == "function" and one.kind != "changed" and "." in one.qualname
+            for owner in [(one.module, one.qualname.rpartition(".")[0])]
+            if any(makers_of(w, owner) and _looked_at(w, owner, one.qualname) for w in (self.old, self.new))
+        ]
 
     @cached_property
     def runs(self) -> tuple[list[Item], list[Item]]:
@@ -239,20 +262,13 @@ def _defaults(item: Item) -> str:
     return normal.defaults_of(item.node)  # type: ignore[arg-type]
 
 
+def _is_made_by_hand(world: World, owner: Entity) -> bool:
+    return world.is_made_by_hand(owner) or bool(makers_of(world, owner))
+
+
 def _looked_at(world: World, owner: Entity, qualname: str) -> bool:
     read = read_when_made(world, owner)
     return read is None or qualname.rpartition(".")[2] in read
-
-
-def _is_passing(world: World, entity: Entity) -> bool:
-    """Whether a name is only there while the module runs: it is deleted, or a loop's own that nothing else reads."""
-    items = world.items(entity)
-    if isinstance(items[-1].node, ast.Delete):
-        return True
-    name = entity[1].rpartition(".")[2]
-    return all(i.kind == "loop" for i in items) and not any(
-        name in other.words for other in items[0].module.items if other not in items
-    )
 
 
 def _replaced(one: Difference) -> bool:

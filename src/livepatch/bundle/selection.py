@@ -11,7 +11,7 @@ from livepatch.bundle.leftout import reason_to_leave
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
 
-__all__ = ["Selection"]
+__all__ = ["Selection", "matches"]
 
 Verdict = Literal["taken", "needed", "left-out", "cannot"]
 
@@ -33,7 +33,7 @@ class Selection:
             self._by_entity.setdefault((one.module, one.qualname), []).append(one)
         for one in found:
             why = reason_to_leave(one)
-            if only is not None and not any(_matches(pattern, one) for pattern in only):
+            if only is not None and not any(matches(pattern, one.module, one.qualname) for pattern in only):
                 why = why or "not among what was picked"
             self._verdicts[id(one)] = ("left-out", why) if why else ("taken", "")
         if only is not None:
@@ -162,11 +162,12 @@ def _needed(one: Difference) -> bool:
     return False
 
 
-def _matches(pattern: str, one: Difference) -> bool:
-    module, colon, qualname = pattern.partition(":")
+def matches(pattern: str, module: str, qualname: str) -> bool:
+    """Whether a pattern of ``only=`` picks a name of a module."""
+    first, colon, rest = pattern.partition(":")
     if colon:
-        return fnmatchcase(one.module, module) and _within(qualname, one.qualname)
-    return fnmatchcase(one.module, pattern) or _within(pattern, one.qualname)
+        return fnmatchcase(module, first) and _within(rest, qualname)
+    return fnmatchcase(module, pattern) or _within(pattern, qualname)
 
 
 def _within(pattern: str, qualname: str) -> bool:
