@@ -212,6 +212,8 @@ class Computed:
         place = resolve(target, self.modules)
         live = place.value if isinstance(place, Place) and place.owner is not None else ABSENT
         if new is ABSENT:
+            if old is ABSENT:
+                self.out.note(target, _gone(target))
             return
         if live is ABSENT:
             if old is ABSENT:

@@ -30,8 +30,9 @@ from livepatch.engine.pace import breathe, paced
 from livepatch.engine.places import item_of, slot_of, value_of
 from livepatch.engine.refusal import Place, Refusal, several
 from livepatch.engine.remnants import remnants
-from livepatch.engine.source import Definition, SourceFiles, patch_filename
-from livepatch.engine.sourced import survey_edits
+from livepatch.engine.scratch import told
+from livepatch.engine.source import Definition, SourceFiles, is_of_a_patch, patch_filename
+from livepatch.engine.sourced import OWN_CODE, survey_edits
 from livepatch.engine.stack import ABSENT, Stack, Write, settled
 from livepatch.engine.sweep import Swept, sweep
 from livepatch.engine.wrapping import unwritable
@@ -74,12 +75,6 @@ _NOT_WALKED = Refusal(
     "copies of functions, such as a reload leaves behind, to be held by a module or class",
     "nothing, unless functions of this package were copied or reloaded",
 )
-_OWN_CODE = Refusal(
-    "own-code",
-    "a function of livepatch itself",
-    "the code of another package",
-    "update livepatch; it cannot switch the code that switches",
-)
 
 
 def _too_long(error: PauseTooLongError) -> Refusal:
@@ -91,6 +86,15 @@ def _too_long(error: PauseTooLongError) -> Refusal:
     )
 
 
+def _half_of_a_container(patch_id: str) -> Refusal:
+    return Refusal(
+        "container-shared",
+        f"patch {patch_id} changes entries of the same container, and one of the two its order",
+        "two patches that can be taken out in any order",
+        f"revert {patch_id} first, or name it in replaces=",
+    )
+
+
 def _not_surveyed(error: Exception) -> Refusal:
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
@@ -98,7 +102,7 @@ def _not_surveyed(error: Exception) -> Refusal:
     where = f" at {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}" if traceback else ""
     return Refusal(
         "not-surveyed",
-        f"{type(error).__name__}{where} while the process was compared with the patch: {str(error)[:200]}",
+        f"{type(error).__name__}{where} while the process was compared with the patch: {told(error)}",
         "a process that can be compared with both sides of the patch",
         "report this with the patch: livepatch does not know what it met",
     )
@@ -235,6 +239,11 @@ class _Surveyor:
         for owner, name, label in made.gone:
             self.out.put(owner, name, ABSENT, label)
         for slot, value in made.writes:
+            whole, parts = ("contents",), ("item", "member")
+            others = parts if slot.kind in whole else whole if slot.kind in parts else ()
+            layer = next((s for s in self.under.originals if s.owner_id == slot.owner_id and s.kind in others), None)
+            if layer is not None:
+                self.out.note(slot, _half_of_a_container(str(self.under.decider(layer) or "another")))
             self.out.put_in(slot, value)
         for name, module in made.modules:
             self.out.put_in(item_of(self.modules, name, f"sys.modules[{name!r}]"), module)
@@ -265,7 +274,7 @@ class _Surveyor:
 
     def _find(self, body: NewBody) -> None:
         if body.target.module.partition(".")[0] == "livepatch":
-            self.out.note(body.target, _OWN_CODE)
+            self.out.note(body.target, OWN_CODE)
             return
         found = find(body.target, self.modules, lambda f: not body.expect or fingerprint(f) in body.expect)
         if isinstance(found, Refusal):
@@ -379,7 +388,9 @@ class _Surveyor:
                 parameters=(parameters_of(shell), parameters_of(new.written) if old else parameters_of(shell)),
                 expect=body.expect,
                 pin=fingerprint(shell, under) if body.expect else "",
-                on_disk=None if found.alias_of or body.side else self.disk.gives(found.place.module, layer0),
+                on_disk=None
+                if found.alias_of or body.side or is_of_a_patch(found.code)
+                else self.disk.gives(found.place.module, layer0),
                 asserts=new.asserts,
                 forwarded=isinstance(put, CodeType) and put is not new.code,
                 caches=tuple(cache.label for cache in caches),
