@@ -38,7 +38,8 @@ def kept(tmp_path, text, old="N = 1", new="N = 2"):
         ("NS = ['a']\nN = 1\n_T = {}\ndef f():\n    for n in range(N): _T['x'] = n", ("_T", "app.m:N", "{}")),
         (
             (
-                "class M(type):\n    def __call__(cls):\n        cls._t = cls.make()\n        return type.__call__(cls)\n"
+                "class M(type):\n    def __call__(cls):\n        cls._t = cls.make()\n"
+                "        return type.__call__(cls)\n"
                 "    def make(cls):\n        return [c.__dict__.get('toks') for c in cls.__mro__]\n"
                 "class B(metaclass=M): pass\nclass C(B):\n    toks = 1"
             ),
