@@ -44,10 +44,6 @@ class C(B):
         ("class C:\n    N = 1\n    _t = {}\n    def f(self, k): self._t[k] = self.N", ("C._t", "app.m:C.N", "{}")),
         ("N = 1\nclass C: pass\ndef f(): C.t = N", ("C.t", "app.m:N", "")),
         ("N = 1\nclass C: pass\ndef f(): setattr(C, 't', N)", ("C.t", "app.m:N", "")),
-        (
-            "N = 1\nclass R:\n    def __init__(self): self.n = N\n_T = {}\ndef f(k): _T[k] = R()",
-            ("_T", "app.m:N", "{}"),
-        ),
         ("NS = ['a']\nN = 1\n_T = {}\ndef f():\n    for n in range(N): _T['x'] = n", ("_T", "app.m:N", "{}")),
         (  # a metaclass
             METACLASS,

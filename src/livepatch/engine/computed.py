@@ -13,17 +13,17 @@ from livepatch.engine.code import nested_codes
 from livepatch.engine.defaults import attribute_default
 from livepatch.engine.expand import NewAttribute, NewBody
 from livepatch.engine.functions import own
+from livepatch.engine.graph import Comparison
 from livepatch.engine.instances import Maker, mended
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
 from livepatch.engine.memos import cache_of, instances, kept_of_the_old, objects_keep
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
 from livepatch.engine.pace import breathe, paced
-from livepatch.engine.graph import Comparison
 from livepatch.engine.places import slot_of
 from livepatch.engine.reconcile import Reconciler, Sides
-from livepatch.engine.relink import CannotFollow
 from livepatch.engine.refusal import Place, Refusal
+from livepatch.engine.relink import CannotFollow
 from livepatch.engine.scratch import Scratch, ScratchError, parsed
 from livepatch.engine.sides import NewSide
 from livepatch.engine.source import patch_filename

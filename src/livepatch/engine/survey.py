@@ -10,12 +10,12 @@ from dataclasses import replace
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
+from livepatch.edits import ModuleEdit, Obstacle
 from livepatch.engine import closures, sides
 from livepatch.engine.attributes import assign, follow_aliases, wrap
 from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint, kind_of, parameters_of
-from livepatch.engine.places import item_of, slot_of, value_of
 from livepatch.engine.disk import Disk
 from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
 from livepatch.engine.facts import Survey, TargetFacts
@@ -25,14 +25,14 @@ from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
 from livepatch.engine.namespaces import is_a, is_function, namespace_of
 from livepatch.engine.pace import breathe, paced
-from livepatch.engine.remnants import remnants
+from livepatch.engine.places import item_of, slot_of, value_of
 from livepatch.engine.refusal import Place, Refusal, several
+from livepatch.engine.remnants import remnants
 from livepatch.engine.source import Definition, SourceFiles, patch_filename
 from livepatch.engine.sourced import survey_edits
 from livepatch.engine.stack import ABSENT, Stack, Write, settled
 from livepatch.engine.sweep import Swept, sweep
 from livepatch.engine.wrapping import unwritable
-from livepatch.edits import ModuleEdit, Obstacle
 from livepatch.errors import spelled
 from livepatch.patch import Addition, Change, Replacement, Target
 
