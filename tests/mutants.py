@@ -58,7 +58,9 @@ def file_of(path: str, source: str, whole: CodeType | None = None) -> File | Non
     by_name: dict[str, list[CodeType]] = {}
     starts = set()
     for code in nested_codes(whole):
-        by_name.setdefault(code.co_qualname, []).append(code)
+        # From 3.14 there is code for the annotations of a function, too.
+        if code.co_name != "__annotate__" or code.co_varnames[:1] not in ((".format",), ("format",)):
+            by_name.setdefault(code.co_qualname, []).append(code)
         starts.add((code.co_name, code.co_firstlineno))
     futures: list[str] = []
     imports: list[str] = []

@@ -1,13 +1,15 @@
 """A patch built from two releases, in a process that runs the older: what changes is live, and reverts exactly."""
+# ruff: noqa: E501  # the sources of small packages, each on a line of its own
 
 from __future__ import annotations
 
 import functools
+import sys
 
 import pytest
+from tests.built import Running
 
 import livepatch
-from tests.built import Running
 
 
 @pytest.fixture
@@ -94,7 +96,14 @@ CASES = [
         ),
         lambda m: [
             sorted(v)
-            for v in (m["m"].NAMES, m["m"].C.NAMES, m["m"].C().names, m["m"].DEFAULT.names, m["m"].TABLE["names"], m["m"].PAIR[0])
+            for v in (
+                m["m"].NAMES,
+                m["m"].C.NAMES,
+                m["m"].C().names,
+                m["m"].DEFAULT.names,
+                m["m"].TABLE["names"],
+                m["m"].PAIR[0],
+            )
         ],
         [["a"]] * 6,
         [["a", "b"]] * 6,
@@ -154,6 +163,26 @@ CASES = [
         (100, 100),
     ),
     Case(
+        "another function, class or object under a name",
+        mod(
+            "def a(x): return 1\ndef b(x): return 2\nclass E(ValueError): code = 1\nclass F(ValueError): code = 2\nONE = [1]\nTWO = [2]\nV = a\nW = E\nX = ONE"
+        ),
+        mod(
+            "def a(x): return 1\ndef b(x): return 2\nclass E(ValueError): code = 1\nclass F(ValueError): code = 2\nONE = [1]\nTWO = [2]\nV = b\nW = F\nX = TWO"
+        ),
+        lambda m: (
+            m["m"].a(0),
+            m["m"].V(0),
+            m["m"].E.code,
+            m["m"].W.code,
+            m["m"].ONE,
+            m["m"].X,
+            m["m"].X is m["m"].TWO,
+        ),
+        (1, 1, 1, 1, [1], [1], False),
+        (1, 2, 1, 2, [1], [2], True),
+    ),
+    Case(
         "a value that an object computes when it is first asked",
         mod(LAZY + "R = Lazy(lambda text='a+': text)"),
         mod(LAZY + "R = Lazy(lambda text='b+': text)"),
@@ -163,8 +192,12 @@ CASES = [
     ),
     Case(
         "an answer that a cached property keeps",
-        mod("import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 300\nONE = C(N)"),
-        mod("import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 400\nONE = C(N)"),
+        mod(
+            "import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 300\nONE = C(N)"
+        ),
+        mod(
+            "import functools\nclass C:\n  def __init__(self, n): self.n = n\n  @functools.cached_property\n  def twice(self): return self.n * 2\nN = 400\nONE = C(N)"
+        ),
         lambda m: m["m"].ONE.twice,
         600,
         800,
@@ -214,12 +247,14 @@ CASES = [
     ),
     Case(
         "methods",
-        mod("class C:\n  def f(self): return 1\n  @property\n  def p(self): return 1\n  @p.setter\n  def p(self, v): self.v = v"),
+        mod(
+            "class C:\n  def f(self): return 1\n  @property\n  def p(self): return 1\n  @p.setter\n  def p(self, v): self.v = v"
+        ),
         mod(
             "class C:\n  def f(self): return self.g()\n  def g(self): return 2\n  @property\n  def p(self): return 1\n"
             "  @p.setter\n  def p(self, v): self.v = v * 2"
         ),
-        lambda m: (lambda c: (c.f(), setattr(c, "p", 4), c.v)[::2])(m["m"].C()),
+        lambda m: next((c.f(), setattr(c, "p", 4), c.v)[::2] for c in [m["m"].C()]),
         (1, 4),
         (2, 8),
     ),
@@ -261,7 +296,9 @@ CASES = [
     Case(
         "mix-in among the bases",
         mod("class B:\n  def f(self): return 'b'\nclass C(B):\n  pass"),
-        mod("class B:\n  def f(self): return 'b'\nclass Mixin:\n  def f(self): return 'm' + super().f()\nclass C(Mixin, B):\n  pass"),
+        mod(
+            "class B:\n  def f(self): return 'b'\nclass Mixin:\n  def f(self): return 'm' + super().f()\nclass C(Mixin, B):\n  pass"
+        ),
         lambda m: m["m"].C().f(),
         "b",
         "mb",
@@ -269,7 +306,9 @@ CASES = [
     Case(
         "function to class",
         {"m.py": "def make(x): return ('f', x)", "n.py": "from PKG.m import make\ndef use(x): return make(x)"},
-        {"m.py": "class make:\n  def __init__(self, x): self.x = x\n  def __eq__(self, o): return o == ('c', self.x)\n  __hash__ = None"},
+        {
+            "m.py": "class make:\n  def __init__(self, x): self.x = x\n  def __eq__(self, o): return o == ('c', self.x)\n  __hash__ = None"
+        },
         lambda m: m["n"].use(1) == ("f", 1),
         True,
         False,
@@ -285,7 +324,10 @@ CASES = [
     Case(
         "a module that is new",
         mod("def f(x): return x"),
-        {"m.py": "from PKG.limits import clamp\ndef f(x): return clamp(x)", "limits.py": "MOST = 3\ndef clamp(x): return min(x, MOST)"},
+        {
+            "m.py": "from PKG.limits import clamp\ndef f(x): return clamp(x)",
+            "limits.py": "MOST = 3\ndef clamp(x): return min(x, MOST)",
+        },
         lambda m: m["m"].f(9),
         9,
         3,
@@ -300,16 +342,24 @@ CASES = [
     ),
     Case(
         "a text that is filled in from the namespace",
-        mod("A = 'x+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'a'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"),
-        mod("A = 'y+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'b'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"),
+        mod(
+            "A = 'x+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'a'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"
+        ),
+        mod(
+            "A = 'y+'\nB = '(%(A)s)' % locals()\nclass C:\n  P = 'b'\n  Q = '{P}!'.format(**vars())\nE = eval('A * 2')"
+        ),
         lambda m: (m["m"].B, m["m"].C.Q, m["m"].E),
         ("(x+)", "a!", "x+x+"),
         ("(y+)", "b!", "y+y+"),
     ),
     Case(
         "a registry that an assignment fills",
-        mod("ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 1)\nB = field('b', 2)"),
-        mod("ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 5)\nB = field('b', 2)"),
+        mod(
+            "ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 1)\nB = field('b', 2)"
+        ),
+        mod(
+            "ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 5)\nB = field('b', 2)"
+        ),
         lambda m: m["m"].ALL,
         {"a": 1, "b": 2},
         {"a": 5, "b": 2},
@@ -351,7 +401,9 @@ OBJECTS = [
     Case(
         "an attribute of its own",
         mod("class C:\n  def __init__(self): self.a = 1\n  def f(self): return self.a"),
-        mod("class C:\n  def __init__(self):\n    self.a = 1\n    self.seen = []\n  def f(self):\n    self.seen.append(1)\n    return len(self.seen)"),
+        mod(
+            "class C:\n  def __init__(self):\n    self.a = 1\n    self.seen = []\n  def f(self):\n    self.seen.append(1)\n    return len(self.seen)"
+        ),
         lambda c: c.f(),
         [1, 1],
         [1, 2],
@@ -359,7 +411,9 @@ OBJECTS = [
     Case(
         "an attribute computed from another",
         mod("class C:\n  def __init__(self): self.a = [1, 2]\n  def f(self): return len(self.a)"),
-        mod("class C:\n  def __init__(self):\n    self.a = [1, 2]\n    self.most = len(self.a) * 4\n  def f(self): return self.most"),
+        mod(
+            "class C:\n  def __init__(self):\n    self.a = [1, 2]\n    self.most = len(self.a) * 4\n  def f(self): return self.most"
+        ),
         lambda c: c.f(),
         [2, 2],
         [8, 8],
@@ -367,7 +421,9 @@ OBJECTS = [
     Case(
         "a shared attribute",
         mod("class C:\n  def __init__(self): self.a = 1\n  def f(self): return self.a"),
-        mod("MOST = 7\nclass C:\n  def __init__(self, most=MOST):\n    self.a = 1\n    self.most = most\n  def f(self): return self.most"),
+        mod(
+            "MOST = 7\nclass C:\n  def __init__(self, most=MOST):\n    self.a = 1\n    self.most = most\n  def f(self): return self.most"
+        ),
         lambda c: c.f(),
         [1, 1],
         [7, 7],
@@ -388,11 +444,58 @@ def test_objects_that_exist_get_the_attributes_that_only_the_new_init_sets(relea
     assert [case.see(old), case.see(running["m"].C())] == case.was
 
 
+PARSER = """
+class Headers:
+    def __init__(self, most): self.most = most
+
+class Payload:
+    def __init__(self, size%s):
+        self.size = size%s
+    def feed(self, n): return %s
+
+class Parser:
+    def __init__(self):
+        self._headers = Headers(7)
+        self._payload = None
+    def start(self):
+        payload = Payload(3%s)
+        if payload.size:
+            self._payload = payload
+        return payload
+"""
+
+
+def test_objects_get_what_the_object_that_made_and_keeps_them_has(releases):
+    old = mod(PARSER % ("", "", "n", ""))
+    new = mod(
+        PARSER
+        % (", *, headers", "\n        self._headers = headers", "min(n, self._headers.most)", ", headers=self._headers")
+    )
+    running = releases(old, new)
+    parser = running["m"].Parser()
+    payload = parser.start()
+    fix = running.build()
+    before = vars(payload).copy()
+    applied = livepatch.apply(fix)
+    assert payload.feed(100) == 7
+    assert payload._headers is parser._headers
+    assert running["m"].Parser().start().feed(100) == 7
+    applied.revert()
+    assert (payload.feed(100), vars(payload)) == (100, before)
+    lost = running["m"].Payload(3)
+    report = livepatch.check(fix)
+    assert [finding.code for finding in report.errors] == ["attribute-unknown"]
+    assert "nothing keeps them" in report.errors[0].found
+    assert lost.feed(100) == 100
+
+
 REFUSED = [
     (
         "an attribute that nothing tells",
         mod("class C:\n  def __init__(self, a): self.a = a\n  def f(self): return self.a\nHELD = [C(1)]"),
-        mod("class C:\n  def __init__(self, a, b):\n    self.a = a\n    self.b = b\n  def f(self): return self.b\nHELD = [C(1, 2)]"),
+        mod(
+            "class C:\n  def __init__(self, a, b):\n    self.a = a\n    self.b = b\n  def f(self): return self.b\nHELD = [C(1, 2)]"
+        ),
         {"attribute-unknown"},
     ),
     (
@@ -421,8 +524,12 @@ REFUSED = [
     ),
     (
         "a closure that lacks a variable",
-        mod("def make(n):\n  k = n\n  def check(x): return x > n\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"),
-        mod("def make(n):\n  k = n\n  def check(x): return x > n + k\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"),
+        mod(
+            "def make(n):\n  k = n\n  def check(x): return x > n\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"
+        ),
+        mod(
+            "def make(n):\n  k = n\n  def check(x): return x > n + k\n  return check\nHELD = [make(3)]\ndef f(): return HELD[0](4)"
+        ),
         {"closures-unreached"},
     ),
 ]
@@ -441,6 +548,52 @@ def test_what_cannot_be_done_live_is_refused_and_nothing_has_changed(releases, o
     assert running.differences(before, running.picture()) == []
 
 
+def test_plain_values_that_others_imported_follow(releases, tmp_path, monkeypatch):
+    running = releases(
+        mod("LIMIT = 3000\nTEXT = 'a b'\ndef f(): return LIMIT"), mod("LIMIT = 50\nTEXT = 'c d'\ndef f(): return LIMIT")
+    )
+    (tmp_path / "others").mkdir()
+    (tmp_path / "others" / "other_package.py").write_text(f"from {running.name}.m import LIMIT, TEXT as WORDS\n")
+    monkeypatch.syspath_prepend(str(tmp_path / "others"))
+    import other_package
+
+    monkeypatch.delitem(sys.modules, "other_package")
+    monkeypatch.setitem(sys.modules, "other_package", other_package)
+    applied = livepatch.apply(running.build())
+    assert (other_package.LIMIT, other_package.WORDS) == (50, "c d")
+    applied.revert()
+    assert (other_package.LIMIT, other_package.WORDS) == (3000, "a b")
+
+
+def test_a_registry_that_a_metaclass_fills_is_as_before_after_a_refusal(releases):
+    text = "SEEN = []\nBY = {}\nclass Meta(type):\n  def __init__(cls, *a):\n    SEEN.append(cls)\n    BY[cls.__name__] = cls\nN = 5000\nclass C(metaclass=Meta):\n  size = N"
+    running = releases(mod(text), mod(text.replace("5000", "6000")))
+    before = list(running["m"].SEEN), dict(running["m"].BY)
+    livepatch.check(running.build())
+    assert (running["m"].SEEN, running["m"].BY) == before
+
+
+def test_statements_are_run_only_in_the_release_that_they_are_for(releases, monkeypatch):
+    import os
+
+    text = "import os\ndef note(v): os.environ['LIVEPATCH_SEEN'] = v\n    \nA = 'x'\nB = note(A)"
+    running = releases(mod(text), mod(text.replace("'x'", "'y'")))
+    monkeypatch.setenv("LIVEPATCH_SEEN", "before")
+    report = livepatch.check(running.build(versions="==9.9"))
+    assert "version-out-of-range" in {finding.code for finding in report.errors}
+    assert os.environ["LIVEPATCH_SEEN"] == "before"
+
+
+def test_a_statement_that_writes_a_file_is_not_run(releases, tmp_path):
+    log = tmp_path / "one.log"
+    text = f"PATH = {str(log)!r}\nLOG = open(PATH, 'a')"
+    running = releases(mod(text), mod(text.replace("one.log", "two.log")))
+    running["m"].LOG.close()
+    report = livepatch.check(running.build())
+    assert not report.ok
+    assert not (tmp_path / "two.log").exists()
+
+
 def test_an_object_that_keeps_the_old_value_refuses_the_patch(releases):
     text = "RULE = '(a+)+b'\nclass Scanner:\n  def __init__(self): self.rules = [[1, RULE]]\ndef f(): return RULE"
     running = releases(mod(text), mod(text.replace("(a+)+b", "a+b")))
@@ -455,7 +608,10 @@ def test_an_object_that_keeps_the_old_value_refuses_the_patch(releases):
 
 
 def test_code_that_is_not_the_before_side_refuses_the_whole_patch_and_names_the_line(releases):
-    running = releases(mod("A = 1\ndef f(x):\n    if x > 3:\n        return 1\n    return 2\ndef g(): return 1"), mod("A = 1\ndef f(x):\n    return 0\ndef g(): return 2"))
+    running = releases(
+        mod("A = 1\ndef f(x):\n    if x > 3:\n        return 1\n    return 2\ndef g(): return 1"),
+        mod("A = 1\ndef f(x):\n    return 0\ndef g(): return 2"),
+    )
     fix = running.build()
     exec("def f(x):\n    if x > 4:\n        return 1\n    return 2\n", vars(running["m"]))
     report = livepatch.check(fix)
@@ -485,9 +641,24 @@ def test_a_module_that_is_not_imported_is_left_out_and_said(releases):
     assert [f.target for f in report.findings if f.code == "not-in-process"] == [f"{running.name}.n"]
 
 
+def test_a_cumulative_patch_replaces_the_one_before_in_one_step(releases, tmp_path):
+    from tests.built import Release
+
+    running = releases(mod("def f(): return 1\ndef g(): return 1"), mod("def f(): return 2\ndef g(): return 1"))
+    first = livepatch.apply(running.build())
+    newest = Release(tmp_path / "newest", running.name, "1.2", mod("def f(): return 3\ndef g(): return 3"))
+    both = livepatch.build(running.old.root, newest.root, package=running.name)
+    assert not livepatch.check(both).ok
+    applied = livepatch.apply(both, replaces=[first.id])
+    assert (running["m"].f(), running["m"].g()) == (3, 3)
+    applied.revert()
+    assert (running["m"].f(), running["m"].g()) == (1, 1)
+
+
 def test_docstrings_comments_and_annotations_are_no_change(releases):
     running = releases(
-        mod('def f(x):\n    """Old."""\n    return x\n'), mod('def f(x: int) -> int:\n    """New."""\n    # more\n    return x\n')
+        mod('def f(x):\n    """Old."""\n    return x\n'),
+        mod('def f(x: int) -> int:\n    """New."""\n    # more\n    return x\n'),
     )
     assert running.build().edits == ()
 
@@ -507,6 +678,19 @@ def test_a_second_built_patch_goes_over_the_first(releases, tmp_path, monkeypatc
     assert running["m"].f() == 3
     second.revert()
     assert running["m"].f() == 1
+
+
+def test_what_the_survey_does_not_know_refuses_and_says_where(releases, monkeypatch):
+    running = releases(mod("A = 1\ndef f(): return A"), mod("A = 2\ndef f(): return A"))
+    fix = running.build()
+
+    def fails(*_):
+        raise KeyError("unheard of")
+
+    monkeypatch.setattr("livepatch.engine.reconcile.Reconciler.reconcile", fails)
+    report = livepatch.check(fix)
+    assert [finding.code for finding in report.errors] == ["not-surveyed"]
+    assert "KeyError at test_built.py" in report.errors[0].found
 
 
 MEMOS = [

@@ -21,7 +21,7 @@ print("flawed:  ", peer.on_peers(flood))
 fix = livepatch.build(HERE / "2.1.0", HERE / "2.1.1", package="nodeclient")
 for entry in fix.plan:
     print(f"  {entry.verdict:8} {entry.target} ({entry.what}){f': {entry.why}' if entry.why else ''}")
-print(livepatch.check(fix))
+print("fits:    ", livepatch.check(fix).ok)
 
 applied = livepatch.apply(fix)
 print("patched: ", peer.on_peers(flood))

@@ -106,6 +106,7 @@ class AttributeDefault:
     `expression` is what it starts as, taken from the source; it depends on nothing but names of the module and, with
     `of`, on the object itself, which it reads under that name: on attributes that the old ``__init__`` has set.  With
     `shared`, its value never changes in place, so that one can serve all objects; else each object gets its own.
+    With `kept_by` (``"module:Class.attribute"``), it is read under `of` from the object that keeps this one there.
 
     An empty `expression` says that the source does not tell, or that objects that exist hold what new code cannot use:
     `reason` says why, and the patch does not go into a process that has such objects.
@@ -116,6 +117,7 @@ class AttributeDefault:
     expression: str
     shared: bool = True
     of: str = ""
+    kept_by: str = ""
     reason: str = ""
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 from livepatch import distribution
-from livepatch.compat.checks import PatchFacts, judge
+from livepatch.compat.checks import PatchFacts, judge, standing_findings
 from livepatch.draining import Draining
 from livepatch.engine import source, units
 from livepatch.engine.caches import Cache
@@ -197,17 +197,6 @@ class Live:
         """Survey the process for `patch`, and judge what was found.  Changes nothing."""
         stack = self.state.stack.only(lambda slot: slot.owner is not None)
         gone = frozenset(replaced)
-        found = survey(
-            patch.id,
-            patch.changes,
-            stack,
-            sys.modules,
-            edits=patch.edits,
-            obstacles=patch.obstacles,
-            replaced=gone,
-            callers=callers,
-            max_pause=max_pause,
-        )
         places = [change.owner if isinstance(change, Addition) else change.target for change in patch.changes]
         holder = next((r.id for r in self.records.values() if r.flag == patch.flag and r.id != patch.id), None)
         staying = [record for record in self.records.values() if record.id not in gone]
@@ -227,6 +216,20 @@ class Live:
         named = [*(place.module for place in places), *(e.module for e in patch.edits if e.module in sys.modules)]
         installed = distribution.look_up(patch.package, named, sys.modules)
         breathe()
+        # Statements of a patch are run only in the release that they were taken from.
+        fits = all(finding.severity != "error" for finding in standing_findings(facts, installed))
+        found = survey(
+            patch.id,
+            patch.changes,
+            stack,
+            sys.modules,
+            edits=() if facts.already_applied else patch.edits,
+            statements=fits,
+            obstacles=patch.obstacles,
+            replaced=gone,
+            callers=callers,
+            max_pause=max_pause,
+        )
         return judge(facts, installed, observe(), found), found
 
     def put_in(

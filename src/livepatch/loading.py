@@ -17,16 +17,20 @@ ast dis tokenize inspect hashlib threading queue bytecode.instr bytecode.flags b
 bytecode.cfg bytecode zipfile email.utils email.message importlib.metadata
 """
 _ENGINE = """
-namespaces modes stack commit functions stacks heap tasks frozen endless frames code dispatch comparing lane shadowing
-units gauge standins choosing refusal sweep closures aliases locate wrapping latecomers plan environment caches facts
-holders transition outline source sides expand attributes disk names survey
+namespaces modes stack places commit functions stacks heap tasks frozen endless frames code dispatch comparing lane
+shadowing units gauge standins choosing refusal sweep closures aliases locate wrapping latecomers plan environment
+caches facts holders transition outline source sides expand attributes disk names compiling differing default_values
+matching ondisk anatomy graph relink bases following reconcile scratch effects defaults instances remnants computed
+sourced survey
 """
 _ABOVE = """
 report standing arguments compat.signature compat.checks distribution events switching draining records fitting
 left_behind live process
 """
+_BENEATH = "errors edits identity patch engine.pace engine.refusal"
 _PARTS = (
     *_OTHERS.split(),
+    *(f"livepatch.{name}" for name in _BENEATH.split()),
     *(f"livepatch.engine.{name}" for name in _ENGINE.split()),
     *(f"livepatch.{name}" for name in _ABOVE.split()),
 )

@@ -138,7 +138,11 @@ class Patch:
     switch that turns the fix on and off (default: the id).  `requires` are the ids of patches without which this one
     does not work: it goes in only over them, and they stay as long as it does.
 
-    Raises :class:`PatchError` or :class:`TypeError`, each naming the argument.
+    A patch that :func:`livepatch.build` made has `edits` (what changes, as source text), `obstacles` (what cannot be
+    done live) and a `plan` (what became of each difference); one that :func:`livepatch.load` read has an `origin` too.
+
+    Raises :class:`PatchError` or :class:`TypeError`, each naming the argument.  Making a patch changes nothing in the
+    process.
     """
 
     def __init__(
@@ -163,13 +167,25 @@ class Patch:
         self.summary = summary
         self.requires = check_ids("requires", requires, self.id)
         self.edits: tuple[ModuleEdit, ...] = ()
-        """What a patch built from two trees changes, as source; modules in the order in which they are computed."""
+        """What a patch built from two trees changes, as source text; modules in the order in which they are computed.
+
+        Empty for a patch written in code.
+        """
         self.obstacles: tuple[Obstacle, ...] = ()
-        """What such a patch needs and cannot be done live."""
+        """What a patch built from two trees needs and cannot be done live.
+
+        A process that has imported the module of one refuses the patch.
+        """
         self.plan: tuple[PlanEntry, ...] = ()
-        """What became of each difference between the trees; of no effect."""
+        """What became of each difference between the trees: taken, needed, left-out or cannot, and why.
+
+        For people to read: it has no effect on what the patch does.
+        """
         self.origin: Origin | None = None
-        """The file that it was loaded from; ``None`` for one made in this process."""
+        """The file that the patch was loaded from: its path, its digest, and who answers for it.
+
+        ``None`` for a patch made in this process.
+        """
         self._changes: list[Change] = []
         self._callbacks: dict[str, Callable[[], object]] = {}
 
@@ -188,7 +204,7 @@ class Patch:
 
         The file is there whole or not at all, takes the place of an older one, and has mode 0644 less the umask.
         Raises :class:`BundleError` if it cannot be written, or if part of the patch was written in code: a file holds
-        source text and metadata only.
+        source text and metadata only.  Then the file that was there, and the patch, are unchanged.
         """
         from livepatch.bundle import codec, disk
 

@@ -38,7 +38,9 @@ from livepatch.switching import Consistency
 __all__ = ["Applied", "Flags", "apply", "cancel", "check", "fingerprint", "flags", "revert", "status", "verify"]
 
 # A look may have to go through the heap, which stops other threads: at most a fiftieth of the time goes into looking.
+# But there is one every so many seconds.
 _RARELY = 50
+_SELDOM = 2.0
 _WAIT = 30.0  # seconds that a call without a timeout of its own waits for another thread's switch
 
 
@@ -50,6 +52,9 @@ def check(
     max_pause: float | None = None,
 ) -> Report:
     """Say whether `patch` may go into this process, what it would touch and who calls that.  Never changes anything.
+
+    What a patch built from two releases computes, it computes by running statements of these, apart from the live
+    modules; what such a statement does besides binding names is done (docs/building.md).
 
     `patch` may be the path of a patch file.  Nothing of a file is compiled that nobody answers for (see
     :func:`livepatch.load`): its report says so, as a reason why it may not go in, and what its metadata tell.
@@ -317,13 +322,13 @@ class _Looks:
         """Seconds to wait until the next look."""
 
     def drained(self) -> bool:
-        begun = time.perf_counter()
+        begun = time.thread_time()  # its own: a busy machine makes a look no dearer for others
         if self._applied.id in live.draining.about:
             # A thread looks and ends it; a look of ours at the same time would only be in its way.
             self.pause = min(self.pause * 1.5, 0.01)
             return live.draining.ended_without_thread()
         drained = self._applied.status().drained
-        self.pause = max(min(self.pause * 2, 0.1), (time.perf_counter() - begun) * _RARELY)
+        self.pause = max(min(self.pause * 2, 0.1), min((time.thread_time() - begun) * _RARELY, _SELDOM))
         return drained
 
 

@@ -194,6 +194,9 @@ def _foreign(state: State, patch_id: str, modules: dict[str, ModuleType], moving
     slots = [
         slot
         for slot in layer.values
-        if slot.owner is not None and not slot.kept and (now := value_of(slot)) is not held[slot] and id(now) not in moving
+        if slot.owner is not None
+        and not slot.kept
+        and (now := value_of(slot)) is not held[slot]
+        and id(now) not in moving
     ]
     return tuple(f"{slot}: {describe(value_of(slot), modules)}" for slot in slots)

@@ -2,7 +2,8 @@
 
 A comment before a fenced block says what the block is:
 
-* ``<!-- file: NAME -->``: it is written to NAME, beside the files of examples/first_patch;
+* ``<!-- file: NAME -->``: it is written to NAME, beside the files of examples/first_patch and, in a folder of its name,
+  examples/built_patch;
 * ``<!-- run -->``: it is run there, in a process of its own, and ends with status 0;
 * ``<!-- output: NAME -->``: it is what running the file NAME prints, but for a report's ``info:`` lines, which differ
   between interpreters.
@@ -24,6 +25,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "livepatch"
 FIRST_PATCH = ROOT / "examples" / "first_patch"
+BUILT_PATCH = ROOT / "examples" / "built_patch"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 
 
@@ -61,7 +63,9 @@ def without_information(text: str) -> str:
 @pytest.fixture
 def folder(tmp_path):
     target = tmp_path / "first_patch"
-    shutil.copytree(FIRST_PATCH, target, ignore=shutil.ignore_patterns("__pycache__"))
+    unwanted = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(FIRST_PATCH, target, ignore=unwanted)
+    shutil.copytree(BUILT_PATCH, target / "built_patch", ignore=unwanted)
     return target
 
 
@@ -83,22 +87,24 @@ def test_what_a_document_shows_runs_and_prints_what_it_says(document, folder):
         script = folder / (block.name or f"{document.stem}_line_{block.line}.py")
         if block.what == "run":
             script.write_text(block.text, encoding="utf-8")
-        done = run(script.name, folder)
+        done = run(script.relative_to(folder), folder)
         assert done.returncode == 0, f"{name_of(document)}:{block.line}\n{done.stdout}{done.stderr}"
         if block.what == "output":
             assert without_information(done.stdout) == block.text
 
 
-def test_the_readme_shows_the_example_that_lies_ready():
+def test_the_readme_shows_the_examples_that_lie_ready():
     shown = {block.name: block.text for block in blocks(ROOT / "README.md") if block.what == "file"}
     assert set(shown) == {
         "nodeclient/mempool.py",
         "nodeclient-2.1.0.dist-info/METADATA",
         "fixes.py",
         "node.py",
+        "built_patch/node.py",
     }
     for name, text in shown.items():
-        assert (FIRST_PATCH / name).read_text(encoding="utf-8") == text, name
+        lies = FIRST_PATCH.parent / name if name.startswith("built_patch/") else FIRST_PATCH / name
+        assert lies.read_text(encoding="utf-8") == text, name
 
 
 def test_no_marked_block_is_overlooked():
@@ -123,6 +129,25 @@ def constant_of(tree: ast.Module, name: str) -> ast.expr | None:
     return None
 
 
+SAID_AS_BEFORE_DIFFERS = {"modified", "no-source"}  # causes in engine/ondisk.py that have no code of their own
+
+
+def codes_of_the_call(node: ast.Call, mild: dict[str, str]) -> tuple[list[str], list[str]]:
+    """The codes that a call in the source names, and the severities that they may have; none for any other call."""
+    called = getattr(node.func, "id", getattr(node.func, "attr", ""))
+    named = {keyword.arg: keyword.value for keyword in node.keywords}
+    if called == "_finding":
+        return codes_in(node.args[1]), codes_in(node.args[0])
+    if called == "Finding":
+        return codes_in(named["code"]), codes_in(named["severity"])
+    if called == "Obstacle":
+        return codes_in(named["code"]), ["error", "warning"]  # an error in a process; a warning where there is none
+    if called in ("Refusal", "_says") or (called == "replace" and "code" in named):
+        codes = codes_in(named["code"] if "code" in named else node.args[0])
+        return [code for code in codes if code not in SAID_AS_BEFORE_DIFFERS], [mild.get(c, "error") for c in codes]
+    return [], []
+
+
 def findings_of_the_source() -> dict[str, set[str]]:
     """Every stable code, with the severities that it may have, as the calls in the source name them."""
     found: dict[str, set[str]] = {}
@@ -131,19 +156,10 @@ def findings_of_the_source() -> dict[str, set[str]]:
     mild = ast.literal_eval(milder)
     for path in SOURCE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not isinstance(node, ast.Call):
-                continue
-            called = getattr(node.func, "id", getattr(node.func, "attr", ""))
-            named = {keyword.arg: keyword.value for keyword in node.keywords}
-            if called == "Refusal":
-                for code in codes_in(node.args[0] if node.args else named["code"]):
-                    found.setdefault(code, set()).add(mild.get(code, "error"))
-            elif called == "_finding":
-                for code in codes_in(node.args[1]):
-                    found.setdefault(code, set()).update(codes_in(node.args[0]))
-            elif called == "Finding":
-                for code in codes_in(named["code"]):
-                    found.setdefault(code, set()).update(codes_in(named["severity"]))
+            if isinstance(node, ast.Call):
+                codes, severities = codes_of_the_call(node, mild)
+                for code in codes:
+                    found.setdefault(code, set()).update(severities)
     return found
 
 
@@ -163,6 +179,9 @@ def test_the_source_is_read_as_it_should_be():
     assert found["alias-unproved"] == {"warning"}
     assert found["audit-hook"] == {"info"}
     assert found["foreign-change"] == {"error"}
+    assert found["enum-changed"] == {"error", "warning"}
+    assert found["upgraded-on-disk"] == {"error"}
+    assert found["closures-unreached"] == {"error"}
 
 
 def test_every_finding_is_documented_and_no_other():
@@ -204,6 +223,24 @@ def test_relative_links_lead_somewhere(document):
         target = (document.parent / path).resolve() if path else document
         assert target.exists(), link
         assert not anchor or anchor in anchors(target), link
+
+
+# The overview
+
+
+def rooms_named(text: str) -> set[str]:
+    """The files that a document names, in its diagrams too, and the folders in backticks, below the source."""
+    files = set(re.findall(r"(?<![\w/])(?:[a-z_]+/)*[a-z_]+\.py\b", text))
+    folders = set(re.findall(r"`((?:[a-z_]+/)+)`", text))
+    return {name for name in files | folders if not name.startswith("tests/")}
+
+
+def test_the_rooms_that_the_overview_names_exist_and_no_folder_is_missing_from_it():
+    named = rooms_named((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert {name for name in named if not (SOURCE / name).exists()} == set()
+    folders = {f"{path.parent.relative_to(SOURCE)}/" for path in SOURCE.glob("*/__init__.py")}
+    assert folders
+    assert folders <= named
 
 
 # What the threat model says that livepatch never does

@@ -46,7 +46,13 @@ def test_entries_of_scratch_functions_are_taken_out_and_named():
     exec("@register\ndef first(): return 2\n@register\ndef second(): return 3", scratch)
     assert module.REGISTRY["first"] is not first
     found = kept.clean([scratch])
-    assert {"registering:REGISTRY", "registering:HANDLERS", "registering:SEEN", "registering:Kind.known", "registering:app.routes"} <= set(found)
+    assert {
+        "registering:REGISTRY",
+        "registering:HANDLERS",
+        "registering:SEEN",
+        "registering:Kind.known",
+        "registering:app.routes",
+    } <= set(found)
     assert module.REGISTRY == {"first": first}
     assert module.HANDLERS == [first]
     assert module.SEEN == {first}
@@ -57,7 +63,9 @@ def test_entries_of_scratch_functions_are_taken_out_and_named():
 def test_scratch_classes_and_their_instances_are_found_too():
     module, kept = world()
     scratch = dict(vars(module))
-    exec("class New:\n  def m(self): pass\nREGISTRY[New] = 1\nHANDLERS.append(New())\nHANDLERS.append(New().m)", scratch)
+    exec(
+        "class New:\n  def m(self): pass\nREGISTRY[New] = 1\nHANDLERS.append(New())\nHANDLERS.append(New().m)", scratch
+    )
     assert kept.clean([scratch])
     assert list(module.REGISTRY) == ["first"]
     assert module.HANDLERS == [module.first]

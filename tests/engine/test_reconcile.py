@@ -218,8 +218,18 @@ TABLE = {'x': [LIMIT]}
 
 
 def test_a_shared_object_that_the_fix_makes_two_is_refused():
-    scene = Scene("A = [1]\nX = {'a': A, 'b': A}", "X = {'a': [2], 'b': [3]}")
+    scene = Scene("X = (lambda a: {'a': a, 'b': a})([1])", "X = {'a': [2], 'b': [3]}")
     assert scene.code("X") == "shared-value-splits"
+
+
+def test_an_object_that_has_a_name_of_its_own_stays_where_another_name_leaves_it():
+    scene = Scene("A = [1]\nX = {'a': A, 'b': A}", "A = [1]\nX = {'a': [2], 'b': [3]}")
+    held = scene.module.A
+    scene.apply("X")
+    assert (held, scene.X) == ([1], {"a": [2], "b": [3]})
+    assert scene.module.A is held
+    scene.revert()
+    assert scene.X["a"] is scene.X["b"] is held
 
 
 def test_cycles():

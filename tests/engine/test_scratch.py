@@ -32,7 +32,9 @@ def make(monkeypatch, **sources):
 def side(*statements):
     return Side(
         program=tuple(
-            Statement(text=Text(source=s, line=1)) if isinstance(s, str) else Statement(scope=s[0], text=Text(source=s[1], line=1))
+            Statement(text=Text(source=s, line=1))
+            if isinstance(s, str)
+            else Statement(scope=s[0], text=Text(source=s[1], line=1))
             for s in statements
         )
     )
@@ -53,13 +55,23 @@ def test_statements_bind_names_in_the_copy_alone(monkeypatch):
 
 def test_imports_between_modules_of_the_patch_give_the_copies(monkeypatch):
     modules = make(
-        monkeypatch, pkg="", pkg__low="LIMIT = 1", pkg__high="from pkg.low import LIMIT\nimport pkg.low\nfrom pkg import low"
+        monkeypatch,
+        pkg="",
+        pkg__low="LIMIT = 1",
+        pkg__high="from pkg.low import LIMIT\nimport pkg.low\nfrom pkg import low",
     )
     it = scratch(modules, "pkg.low", "pkg.high")
     it.run("pkg.low", side("LIMIT = 50"))
     it.run(
         "pkg.high",
-        side("from pkg.low import LIMIT", "A = pkg.low.LIMIT", "B = low.LIMIT", "from .low import LIMIT as C", "import pkg.low as l", "D = l.LIMIT"),
+        side(
+            "from pkg.low import LIMIT",
+            "A = pkg.low.LIMIT",
+            "B = low.LIMIT",
+            "from .low import LIMIT as C",
+            "import pkg.low as l",
+            "D = l.LIMIT",
+        ),
     )
     names = it.namespace("pkg.high")
     assert [names[n] for n in ("LIMIT", "A", "B", "C", "D")] == [50] * 5

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
 from livepatch.bundle.kinds import held_otherwise, kind_of_value
+from livepatch.bundle.makers import makings
 from livepatch.bundle.normal import FunctionNode, normal
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import AttributeDefault
@@ -53,9 +54,19 @@ def attribute_defaults(
         if not settings or not _read(new, entity, name, readers, settings):
             continue
         expression, shared, of, reason = _default(old, entity, name, settings)
+        kept_by = ""
+        if not expression:
+            expression, of, kept_by = _of_its_keeper(old, new, entity, settings)
+            shared, reason = not kept_by, "" if kept_by else reason
         found.setdefault(entity[0], []).append(
             AttributeDefault(
-                class_qualname=entity[1], name=name, expression=expression, shared=shared, of=of, reason=reason
+                class_qualname=entity[1],
+                name=name,
+                expression=expression,
+                shared=shared,
+                of=of,
+                kept_by=kept_by,
+                reason=reason,
             )
         )
     for entity, name, reason in [*_set_later(old, new, taken, readers), *_of_another_kind(old, new, taken, readers)]:
@@ -324,6 +335,25 @@ def _default(old: World, entity: Entity, name: str, settings: list[_Setting]) ->
     except (ValueError, RecursionError):
         return "", True, "", f"{setting.method[1]} sets {name} to something that cannot be written down"
     return text, not of and _is_shared(value), of, ""
+
+
+def _of_its_keeper(old: World, new: World, entity: Entity, settings: list[_Setting]) -> tuple[str, str, str]:
+    """What every place that makes such an object passes of its own, and where it keeps what it made."""
+    setting = settings[0]
+    node, value = setting.item.node, setting.value
+    if len(settings) > 1 or not setting.always or not isinstance(value, ast.Name):
+        return "", "", ""
+    assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    stored = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    if value.id not in _parameters(node) or value.id in stored:
+        return "", "", ""
+    places = {(m.owner, m.passed, m.kept) for m in makings(new, entity, value.id)}
+    if len(places) != 1:
+        return "", "", ""
+    owner, passed, kept = places.pop()
+    if not passed or not kept or not any(each.always for each in _settings(old, owner, passed)):
+        return "", "", ""
+    return f"self.{passed}", "self", f"{owner[0]}:{owner[1]}.{kept}"
 
 
 def _read_of_itself(old: World, entity: Entity, setting: _Setting) -> str:

@@ -34,13 +34,17 @@ def build(
     """Make the smallest patch that turns a process that runs the tree `old` into one that runs `new`.
 
     Each tree is a directory (unpacked, or of ``pip install --target``), a wheel, an sdist, or ``name==version``, which
-    pip downloads.  `package` is the name of the distribution; `versions` (default: the version of `old`) says which
-    releases the patch is for.  `only` picks what is taken (``"module:qualname"``, ``"module"`` or a pattern of
-    qualified names) along with what that uses and `old` lacks; else all that changed is taken, apart from versions,
-    tests and the like.  ``patch.plan`` says what became of each difference, ``patch.obstacles`` what cannot be done
-    live.
+    pip downloads.  `package` is the name of the distribution; `versions` (a PEP 440 specifier; default: the very
+    version of `old`) says which releases the patch is for.  `only` picks what is taken (``"module:qualname"``,
+    ``"module"`` or a pattern of qualified names) along with what that uses and `old` lacks; else all that changed is
+    taken, apart from versions, tests and the like.  `id` (default: made of the package and both versions), `summary`
+    and `flag` are those of :class:`Patch`.  ``patch.plan`` says what became of each difference, ``patch.obstacles``
+    what cannot be done live.
 
-    Raises :class:`BundleError` if a tree cannot be used, and :class:`PatchError` if the patch would have no right name.
+    Reads the trees; imports and runs nothing of them.  The same trees give the same patch.
+
+    Raises :class:`BundleError` if a tree cannot be used, :class:`PatchError` if the patch would have no right name, and
+    :class:`TypeError` for an `only` that is a string.  Whatever is raised, nothing in the process has changed.
     """
     if isinstance(only, str):
         raise TypeError("only must be a list of names, such as ['package.module:Class.method'], not a str")
@@ -60,7 +64,9 @@ def build(
         patch=patch.id,
         modules=len(patch.edits),
         obstacles=len(patch.obstacles),
-        **{verdict.replace("-", "_"): count for verdict, count in sorted(verdicts.items())},
+        taken=verdicts["taken"],
+        needed=verdicts["needed"],
+        left_out=verdicts["left-out"],
         total_ms=round((time.perf_counter() - begun) * 1e3, 1),
     )
     return patch

@@ -211,6 +211,7 @@ def _attribute(reader: Reader) -> AttributeDefault:
     return AttributeDefault(
         class_qualname=field("class_qualname", reader.name, _check_dotted),
         expression=field("expression", reader.source, least=0),
+        kept_by=field("kept_by", reader.name, _check_target_or_nothing),
         name=field("name", reader.name, _check_identifier),
         of=field("of", reader.name, _check_identifier_or_nothing),
         reason=field("reason", reader.free),
@@ -274,6 +275,12 @@ def _check_identifier(value: str) -> None:
 
 def _check_identifier_or_nothing(value: str) -> None:
     _refuse_unless(not value or _is_identifier(value), value, "a Python identifier, or nothing")
+
+
+def _check_target_or_nothing(value: str) -> None:
+    module, _, qualname = value.partition(":")
+    names = [*module.split("."), *qualname.split(".")]
+    _refuse_unless(not value or all(map(_is_identifier, names)), value, "'module:Class.attribute', or nothing")
 
 
 def _check_dotted(value: str) -> None:

@@ -13,13 +13,13 @@ __all__ = ["load"]
 
 
 def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
-    """Read the patch file at `path`, strictly, and without compiling, importing or running anything of it.
+    """Read the patch file at `path` (16 MiB at most), strictly, and without compiling, importing or running any of it.
 
     The patch remembers its file (``patch.origin``), and :func:`livepatch.apply` refuses it with :class:`TrustError`
     unless somebody answers for it: ``trust=livepatch.UNSIGNED``, here or there, says that the caller does.
 
     Raises :class:`BundleError` for a file that cannot be read or is no patch file, saying what is wrong and where in
-    it, and :class:`TypeError` for another `path` or `trust`.
+    it, and :class:`TypeError` for another `path` or `trust`.  Nothing in the process has changed, whatever happens.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or os.PathLike, not {spelled(path)}")

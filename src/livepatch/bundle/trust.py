@@ -14,7 +14,7 @@ __all__ = ["UNSIGNED", "Unsigned", "check_trust", "is_admitted", "require_admitt
 
 
 class Unsigned(enum.Enum):
-    """The type of :data:`UNSIGNED`."""
+    """The type of :data:`UNSIGNED`, which says: "I vouch for this patch file myself".  It proves nothing."""
 
     UNSIGNED = "I vouch for this file myself"
 
@@ -23,7 +23,11 @@ class Unsigned(enum.Enum):
 
 
 UNSIGNED: Final = Unsigned.UNSIGNED
-"""``trust=livepatch.UNSIGNED``: "I vouch for this file myself".  For tests, and for files verified by other means."""
+"""``trust=livepatch.UNSIGNED`` says "I vouch for this file myself": for tests, and files verified by other means.
+
+For :func:`livepatch.load`, :func:`livepatch.check` and :func:`livepatch.apply`.  It asks for nothing, proves nothing:
+the source in the file becomes code of this process, and its statements are run at the next check.
+"""
 
 
 def check_trust(trust: object) -> Unsigned | None:

@@ -14,7 +14,7 @@ from livepatch.engine.stack import Slot
 from livepatch.errors import counted
 from livepatch.report import Caller, Finding, Report, Severity, by_weight
 
-__all__ = ["Distribution", "PatchFacts", "judge", "version_findings"]
+__all__ = ["Distribution", "PatchFacts", "judge", "standing_findings", "version_findings"]
 
 # What the engine observes and that does not by itself refuse a patch; all else that it observes does.
 _MILDER: dict[str, Severity] = {
@@ -60,8 +60,7 @@ class PatchFacts:
 def judge(patch: PatchFacts, distribution: Distribution, environment: Environment, survey: Survey) -> Report:
     """All findings, the heaviest first."""
     findings = [
-        *_names(patch),
-        *version_findings(patch.package, patch.versions, distribution),
+        *standing_findings(patch, distribution),
         *_environment(environment, survey),
         *(_observed(target, refusal) for target, refusal in survey.observations),
     ]
@@ -77,6 +76,11 @@ def judge(patch: PatchFacts, distribution: Distribution, environment: Environmen
         findings=by_weight(findings),
         callers=_callers(survey),
     )
+
+
+def standing_findings(patch: PatchFacts, distribution: Distribution) -> list[Finding]:
+    """What the patch's names, requirements and versions come to, before anything of it is looked at or run."""
+    return [*_names(patch), *version_findings(patch.package, patch.versions, distribution)]
 
 
 def _shown(name: str) -> bool:
@@ -102,7 +106,7 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
             "",
             f"patch {patch.id} changes nothing",
             "one change or more",
-            "replace(), add(), set()",
+            "replace(), add(), set(); or see in the plan of a built patch why everything was left out",
         )
     if patch.already_applied:
         yield _finding(

@@ -22,7 +22,7 @@ _SMALL = range(-5, 1025)  # 3.15 shares integers up to 1024
 
 def bears_identity(value: object) -> bool:
     """Whether two names that hold `value` must have got it from each other."""
-    if value is None or isinstance(value, (bool, re.Pattern)) or value is Ellipsis or value is NotImplemented:
+    if value is None or type(value) in (bool, re.Pattern) or value is Ellipsis or value is NotImplemented:
         return False
     if type(value) is int:
         return value not in _SMALL

@@ -33,6 +33,7 @@ __all__ = [
     "attributes_of",
     "cell_content",
     "equal_plain",
+    "is_frozen",
     "is_native",
     "is_value",
     "members_of",
@@ -96,6 +97,16 @@ def is_value(kind: type) -> bool:
     """Whether a class gives its objects a hash of their own: they stand for their content and must not change."""
     found = next((namespace_of(each)["__hash__"] for each in kind.__mro__ if "__hash__" in namespace_of(each)), None)
     return found is not None and found is not object.__hash__
+
+
+def is_frozen(kind: type) -> bool:
+    """Whether objects of the class cannot be changed by their own program, such as those of a frozen dataclass."""
+    own = next(
+        (namespace_of(each)["__setattr__"] for each in kind.__mro__ if "__setattr__" in namespace_of(each)), None
+    )
+    return getattr(own, "__name__", "") in ("__frozen_setattr", "_frozen_setattrs") or any(
+        getattr(namespace_of(each).get("__dataclass_params__"), "frozen", False) for each in kind.__mro__
+    )
 
 
 def attributes_of(value: object) -> dict[str, object]:

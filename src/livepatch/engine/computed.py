@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.edits import AttributeDefault, FunctionEdit, Memo, ModuleEdit, NameEdit, Text
 from livepatch.engine.code import nested_codes
-from livepatch.engine.defaults import attribute_default
+from livepatch.engine.defaults import InitialValue, attribute_default
 from livepatch.engine.expand import NewAttribute, NewBody
 from livepatch.engine.functions import own
 from livepatch.engine.graph import Comparison
 from livepatch.engine.instances import Maker, mended
+from livepatch.engine.keepers import from_keeper, kept_objects
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
 from livepatch.engine.memos import cache_of, instances, kept_of_the_old, objects_keep
@@ -28,6 +29,7 @@ from livepatch.engine.scratch import Scratch, ScratchError, parsed
 from livepatch.engine.sides import NewSide
 from livepatch.engine.source import patch_filename
 from livepatch.engine.stack import ABSENT, Slot
+from livepatch.engine.wrapping import unwritable
 from livepatch.patch import Target
 
 __all__ = ["Computed", "Sourced"]
@@ -222,12 +224,17 @@ class Computed:
             return
         assert isinstance(place, Place)
         assert place.owner is not None
-        outcome = self.reconciler.reconcile(slot_of(place.owner, place.name, str(target)), old, new, str(target))
+        refusal = unwritable(place.owner, place.name)
+        if refusal is not None:
+            self.out.note(target, refusal)
+            return
+        root = slot_of(place.owner, place.name, str(target))
+        outcome = self.reconciler.reconcile(root, old, new, str(target))
         if outcome.refusal is not None:
             self.out.note(target, outcome.refusal)
         self.out.writes += outcome.writes
         self.out.caches += outcome.caches
-        self.out.replaced += [(place, made) for was, made in outcome.replaced if was is live]
+        self.out.replaced += [(place, made) for slot, made in outcome.writes if slot == root and made is not ABSENT]
 
     def _carried(self, value: object, label: str) -> object:
         """A value of the after side for the live process; ``ABSENT``, and a note, if it cannot be carried over."""
@@ -317,6 +324,9 @@ class Computed:
             self.out.note(owner_target, place if isinstance(place, Refusal) else _gone(owner_target))
             return
         cls = place.value
+        if attribute.expression and attribute.kept_by:
+            self._from_keepers(attribute, cls, target)
+            return
         lacking = not attribute.expression or not _has_dict(cls)
         if lacking:
             count = instances([cls])[cls]
@@ -337,6 +347,34 @@ class Computed:
             maker = FunctionType(inner, vars(place.module))
         name = mangled(attribute.name, cls.__name__)
         self.out.attributes.append(NewAttribute(target, cls, name, attribute_default(name, made, maker)))
+
+    def _from_keepers(self, attribute: AttributeDefault, cls: type, target: Target) -> None:
+        """Give each object what the object that keeps it has."""
+        where = Target.parse(attribute.kept_by)
+        owner, _, held = where.qualname.rpartition(".")
+        place = resolve(Target(where.module, owner), self.modules)
+        if isinstance(place, Refusal) or not is_class(place.value):
+            self.out.note(where, place if isinstance(place, Refusal) else _gone(where))
+            return
+        keeper = place.value
+        code = compile(f"lambda {attribute.of}: (\n{attribute.expression}\n)", str(target), "eval", dont_inherit=True)
+        (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+        read = FunctionType(inner, vars(place.module))
+        pairs, alone = kept_objects(cls, keeper, mangled(held, keeper.__name__))
+        if alone:
+            self.out.note(target, _no_initial_value(replace(attribute, reason="nothing keeps them"), alone))
+            return
+        name = mangled(attribute.name, cls.__name__)
+        for each, its_keeper in pairs:
+            try:
+                value = read(its_keeper)
+            except Exception as error:  # noqa: BLE001  # an attribute may be the program's own code
+                reason = f"reading it from what keeps them raised {type(error).__name__}"
+                self.out.note(target, _no_initial_value(replace(attribute, reason=reason), 1))
+                return
+            self.out.writes.append((slot_of(each, name, f"an object's {target}"), value))
+        make = from_keeper(keeper, mangled(held, keeper.__name__), attribute.name, read)
+        self.out.attributes.append(NewAttribute(target, cls, name, InitialValue(name, make)))
 
 
 def _definition(text: Text, target: str) -> ast.FunctionDef | ast.AsyncFunctionDef:

@@ -94,12 +94,14 @@ def _literal(expression: ast.expr) -> tuple[bool, object]:
         return False, None
     breathe()
     code = compile(ast.Expression(expression), "<default>", "eval", dont_inherit=True)
-    steps = [one for one in dis.get_instructions(code) if one.opname not in {"RESUME", "RETURN_VALUE", "EXTENDED_ARG"}]
-    if len(steps) == 1 and steps[0].opname in {"LOAD_CONST", "RETURN_CONST", "LOAD_SMALL_INT"}:
+    steps = [one for one in dis.get_instructions(code) if one.opname not in _AROUND]
+    if len(steps) == 1 and steps[0].opname in _LOADS:
         return True, steps[0].argval
     return False, None
 
 
+_AROUND = {"RESUME", "RETURN_VALUE", "EXTENDED_ARG"}
+_LOADS = {"LOAD_CONST", "RETURN_CONST", "LOAD_SMALL_INT", "LOAD_COMMON_CONSTANT"}
 _FOLDED = (ast.Constant, ast.UnaryOp, ast.BinOp, ast.Tuple, ast.unaryop, ast.operator, ast.Load)
 
 

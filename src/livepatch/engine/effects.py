@@ -17,6 +17,7 @@ from livepatch.engine.pace import paced
 __all__ = ["Registries"]
 
 _CONTAINERS = (dict, list, set)
+_LARGEST = 50_000  # entries: what is larger holds the program's data, and a copy of it would cost too much
 Label = str
 
 
@@ -30,13 +31,16 @@ class Registries:
         for name, module in paced(list(modules.items())):
             if name.partition(".")[0] in tops and is_module(module):
                 for label, container in _containers(name, module):
-                    if id(container) not in seen:
+                    if id(container) not in seen and len(container) <= _LARGEST:
                         seen.add(id(container))
                         self._kept.append((label, container, container.copy()))
 
-    def clean(self, scratch: Iterable[Mapping[str, object]]) -> list[Label]:
-        """Take out what came from the namespaces `scratch`, and name the containers where it was."""
-        spaces = {id(space) for space in scratch}
+    def clean(self, scratch: Iterable[Mapping[str, object]], classes: Iterable[type] = ()) -> list[Label]:
+        """Take out what came from the namespaces `scratch`, and name the containers where it was.
+
+        `classes` are those that were made there.
+        """
+        spaces = {id(space) for space in scratch} | {id(made) for made in classes}
         if not spaces:
             return []
         found = []
@@ -113,10 +117,12 @@ def _is_from(value: object, spaces: set[int], depth: int = _DEEP) -> bool:
     if is_function(value):
         return id(value.__globals__) in spaces
     if is_class(value):
-        return any(is_function(member) and id(member.__globals__) in spaces for member in namespace_of(value).values())
+        return id(value) in spaces or any(
+            is_function(member) and id(member.__globals__) in spaces for member in namespace_of(value).values()
+        )
     if depth == 0:
         return False
-    if is_a(value, MethodType, staticmethod, classmethod):
+    if isinstance(value, (MethodType, staticmethod, classmethod)):
         return _is_from(value.__func__, spaces, depth - 1)
     if type(value) in (tuple, list, set, frozenset):
         return any(_is_from(item, spaces, depth - 1) for item in list(value)[:50])  # type: ignore[call-overload]

@@ -12,11 +12,31 @@ from dataclasses import replace
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
 
-from livepatch.engine.anatomy import PLAIN, attributes_of, cell_content, is_value, members_of, native_base, parts_of
+from livepatch.engine.anatomy import (
+    PLAIN,
+    attributes_of,
+    cell_content,
+    is_frozen,
+    is_value,
+    members_of,
+    native_base,
+    parts_of,
+)
 from livepatch.engine.bases import refuses_bases
 from livepatch.engine.code import same_code
 from livepatch.engine.functions import code_of
-from livepatch.engine.graph import Comparison, Difference, Sides, Table, computed_since, shown, shown_key, table, unmangled
+from livepatch.engine.graph import (
+    Comparison,
+    Difference,
+    Sides,
+    Table,
+    computed_since,
+    shown,
+    shown_key,
+    table,
+    unmangled,
+)
+from livepatch.engine.heap import referrers
 from livepatch.engine.namespaces import is_a, is_class, is_function
 from livepatch.engine.places import (
     contents_of,
@@ -102,7 +122,7 @@ class Follower:
         if (id(live), id(after)) in self.replaced:
             return self.replaced[id(live), id(after)][2]
         known = self._followed.get(id(live))
-        change = self._changer(live, before, after)
+        change = None if self._sides.part(before, after) else self._changer(live, before, after)
         if change is None:
             new = self._rebuilt(live, before, after, path)
             self.replaced[id(live), id(after)] = (live, after, new)
@@ -147,7 +167,7 @@ class Follower:
         if not all(type(x) is type(live) or one(type(live), type(x), changed=True) for x in (before, after)):
             return None
         base = native_base(type(live))
-        if base is object and is_value(type(live)):
+        if base is object and is_value(type(live)) and (is_frozen(type(live)) or _is_key(live)):
             return None  # it may be a key somewhere
         if base in (dict, list, set, object, CellType, OrderedDict, defaultdict, SimpleNamespace):
             return self._object
@@ -441,6 +461,13 @@ def _is_kept_answer(kind: type, name: str) -> bool:
             descriptor = type(members_of(base)[name])
             return hasattr(descriptor, "__get__") and not hasattr(descriptor, "__set__")
     return False
+
+
+def _is_key(value: object) -> bool:
+    """Whether a dict or set finds the object by its hash.  Walks the heap."""
+    return any(
+        any(key is value for key in list(holder)) for holder in referrers(value) if is_a(holder, dict, set, frozenset)
+    )
 
 
 _AHEAD = 50  # items among which one that has moved is looked for

@@ -34,7 +34,18 @@ from livepatch.engine.places import dict_of, items_of
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import spelled
 
-__all__ = ["Comparison", "Difference", "ModuleSides", "Sides", "Table", "computed_since", "shown", "shown_key", "table", "unmangled"]
+__all__ = [
+    "Comparison",
+    "Difference",
+    "ModuleSides",
+    "Sides",
+    "Table",
+    "computed_since",
+    "shown",
+    "shown_key",
+    "table",
+    "unmangled",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +103,9 @@ class Sides:
         return self._keys.get(id(value), ())
 
     def key_of(self, value: object) -> str | None:
-        """The name that stands for an object, if one does: the first of them that is its own, or else the first."""
-        keys = sorted(self.keys(value), key=lambda key: (key.partition(":")[2] != _qualname(value), key))
+        """The name that stands for an object, if one does: one under which its own module defines it, or the first."""
+        own = f"{value.__module__}:{value.__qualname__}" if is_function(value) or is_class(value) else None
+        keys = sorted(self.keys(value), key=lambda key: (key != own, key.partition(":")[2] != _qualname(value), key))
         return keys[0] if keys else None
 
     def changes(self, key: str) -> bool:
@@ -127,6 +139,17 @@ class Sides:
     def is_same_class(self, one: type, other: type) -> bool:
         """Whether objects of the two classes may stand for each other."""
         return one is other or self.is_one(one, other, changed=True)
+
+    def part(self, before: object, after: object) -> bool:
+        """Whether the sides have two objects there, and not two versions of one.
+
+        It is so where the object of the before side goes on as it is under another name.
+        """
+        for key in self.keys(before):
+            stays = self.after_at.get(key, self.live_at.get(key, before))
+            if stays is not after and (stays is before or Comparison(self, live=False).holds(before, stays, root=True)):
+                return True
+        return False
 
     def space(self, namespace: object) -> object:
         """What tells a namespace from others, whichever side it is of."""

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, FrameType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.engine.functions import is_own
@@ -160,9 +160,16 @@ def reachable(*roots: object) -> Iterator[object]:
 
 
 def locals_on_the_stacks() -> list[object]:
-    """What the variables of running functions hold."""
+    """What the variables of running functions hold, but for those that are just looking."""
     held: list[object] = []
-    visit_frames(lambda frame, _: held.extend(frame.f_locals.values()))
+    looking = visit_frames.__globals__
+
+    def add(frame: FrameType, _: int) -> None:
+        # The list must not come to hold itself, nor a frame: such a cycle keeps all the rest until a collection.
+        if frame.f_globals is not globals() and frame.f_globals is not looking:
+            held.extend(value for value in frame.f_locals.values() if type(value) is not FrameType)
+
+    visit_frames(add)
     return held
 
 

@@ -129,9 +129,7 @@ def _side(
     keyword = after.co_varnames[after.co_argcount : after.co_argcount + after.co_kwonlyargcount]
     defaults = tuple(values[name] for name in positional if name in values) or None
     kwdefaults = {name: values[name] for name in keyword if name in values} or None
-    written = FunctionType(
-        after, instance.__globals__, argdefs=defaults, closure=_cells(instance, after.co_freevars)
-    )
+    written = FunctionType(after, instance.__globals__, argdefs=defaults, closure=_cells(instance, after.co_freevars))
     written.__kwdefaults__ = kwdefaults
     side = side_of(instance, NewSide(written, after), None)
     return side if isinstance(side, dict) else None

@@ -79,11 +79,17 @@ def breathe(*, now: bool = False) -> None:
     """
     passed = _clock() - _last[0]
     if now or passed >= STEP or (_mine.beside and passed >= STEP * _SHORTER):
-        if _mine.resting:
-            _rest(passed)
-        else:
-            time.sleep(_NAP)
+        if not _is_alone():
+            if _mine.resting:
+                _rest(passed)
+            else:
+                time.sleep(_NAP)
         _last[0] = _clock()
+
+
+def _is_alone() -> bool:
+    """Whether no other thread can be waiting for the interpreter."""
+    return len(sys._current_frames()) == 1
 
 
 def others_work() -> bool:

@@ -81,8 +81,8 @@ def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
     writes, foreign, choices = _stores(state, new, choosers)
     # Closures are made on one side or the other while calls decide, and stay as they were made.
     followed = [w for w in writes if not any(w.after is each.dispatch.code for each in choices.values())]
-    known = {slot.owner_id for stack in (state.stack, new) for slot in stack.originals if slot.name == SIDE[0]}
-    followers = follow(followed, state.stack, new, known=known)
+    by_themselves = {slot.owner_id for stack in (state.stack, new) for slot in stack.originals if slot.name == SIDE[0]}
+    followers = follow(followed, state.stack, new, known=by_themselves)
     late, kept, walked = latecomers(state.stack, new, writes, modules)
     every = {write.slot: write for write in (*late, *followers.writes, *writes)}
     left = (*kept, *(refusal.found for refusal in followers.left))

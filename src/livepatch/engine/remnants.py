@@ -7,7 +7,10 @@ containers that these hold, defaults of functions, variables of closures.
 
 from __future__ import annotations
 
+import functools
 import gc
+import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CellType, CodeType, FrameType, GeneratorType, MethodType, ModuleType
@@ -19,7 +22,7 @@ from livepatch.engine.stack import ABSENT, Slot
 
 __all__ = ["Remnant", "remnants"]
 
-_LEVELS = 3  # containers in containers that are followed up to the object that holds them
+_LEVELS = 5  # containers in containers that are followed up to the object that holds them
 _PASSING = (FrameType, GeneratorType, CodeType, MethodType)
 
 
@@ -52,7 +55,8 @@ def _tells(value: object) -> bool:
     """Whether who holds this very object must have got it from where it is."""
     if value is ABSENT or is_a(value, CodeType, ModuleType):
         return False
-    return bears_identity(value) and type(value) not in (int, float, bytes)
+    # Equal patterns are one object; but who keeps it in an object of its own was given it.
+    return type(value) is re.Pattern or (bears_identity(value) and type(value) not in (int, float, bytes))
 
 
 class _Search:
@@ -75,7 +79,7 @@ class _Search:
                 held = [key for key in map(id, gc.get_referents(holder)) if key in inner]
                 named = {labels[key] for key in held}
                 if _is_container(holder):
-                    above[id(holder)] = sorted(named)[0] if named else ""
+                    above[id(holder)] = min(named, default="")
                     objects.append(holder)
                     continue
                 told = self._told(holder)
@@ -106,5 +110,4 @@ def _is_ours(module: object) -> bool:
 
 
 def _is_container(value: object) -> bool:
-    return type(value) in (dict, list, tuple, set, frozenset, CellType)
-
+    return type(value) in (dict, list, tuple, set, frozenset, deque, CellType, functools.partial)

@@ -22,6 +22,7 @@ from livepatch.engine.namespaces import is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import ABSENT
+from livepatch.errors import spelled
 
 __all__ = ["Scratch", "ScratchError", "statement_filename"]
 
@@ -55,7 +56,14 @@ class Scratch:
         self._live = modules
         self.modules: dict[str, ModuleType] = {}
         self._classes: dict[tuple[str, str], _Class] = {}
-        self._builtins = {**vars(builtins), "__import__": self._import}
+        self.classes: list[type] = []
+        """The classes that statements of this side have made."""
+        self._builtins = {
+            **vars(builtins),
+            "__import__": self._import,
+            "__build_class__": self._build_class,
+            "open": _open,
+        }
         for edit in edits:
             if edit.module in modules:
                 self._copy(edit.module)
@@ -98,6 +106,20 @@ class Scratch:
         return vars(self.modules[module])
 
     # Running
+
+    def offer(self, module: str, imports: Iterable[str]) -> None:
+        """Bind names that imports give and the module lacks, where that loads nothing: annotations may use them."""
+        namespace = self.namespace(module)
+        for text in imports:
+            for node in ast.parse(text).body:
+                origin = self._live.get(node.module or "") if isinstance(node, ast.ImportFrom) else None
+                if not isinstance(node, ast.ImportFrom) or node.level or not is_module(origin):
+                    continue
+                held = namespace_of(origin)
+                for alias in node.names:
+                    name = alias.asname or alias.name
+                    if name not in namespace and alias.name in held:
+                        namespace[name] = held[alias.name]
 
     def run(self, module: str, side: Side) -> None:
         """Run the program of one side of a module.  Raises :class:`ScratchError`."""
@@ -159,6 +181,9 @@ class Scratch:
 
     def _run(self, module: str, scope: str, body: list[ast.stmt], side: Side, target: str) -> None:
         filename = statement_filename(self._patch_id, module)
+        members = _Members(self.namespace(module), self._classes.values())
+        body = [members.visit(statement) for statement in body]
+        self.namespace(module).update(members.values)
         try:
             if not scope:
                 code = _compiled(body, filename, side)
@@ -177,7 +202,17 @@ class Scratch:
             raise
         except Exception as error:
             raise ScratchError(target, _failed(error, body)) from error
+        finally:
+            for name in members.values:
+                self.namespace(module).pop(name, None)
         breathe()
+
+    def _build_class(self, *parts: Any, **keywords: Any) -> Any:
+        """What ``class`` statements call."""
+        made = builtins.__build_class__(*parts, **keywords)
+        if is_class(made):
+            self.classes.append(made)
+        return made
 
     def _import(
         self,
@@ -193,7 +228,7 @@ class Scratch:
             package = str((globals or {}).get("__package__") or "").split(".")
             absolute = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
         if absolute not in self.modules:
-            found = builtins.__import__(name, globals, locals, fromlist, level)  # type: ignore[arg-type]
+            found = builtins.__import__(name, globals, locals, fromlist, level)
         else:
             found = self.modules[absolute]
         wanted = self.modules.get(absolute, found) if fromlist else self.modules.get(absolute.partition(".")[0], found)
@@ -205,6 +240,52 @@ class Scratch:
             if full in self.modules and is_module(wanted) and absolute in self.modules:
                 vars(wanted).setdefault(item, self.modules[full])
         return wanted
+
+
+def _open(file: Any, mode: Any = "r", *rest: Any, **more: Any) -> Any:
+    """``open``, for reading: another mode would be felt outside."""
+    if not isinstance(mode, str) or set(mode) - set("rbtU"):
+        raise PermissionError(f"a statement of the patch opens {spelled(file)} with mode {spelled(mode)}")
+    return builtins.open(file, mode, *rest, **more)  # noqa: PTH123  # it stands for the very same
+
+
+class _Members(ast.NodeTransformer):
+    """Lets what is evaluated read `Class.name` as the statements of this side have left it.
+
+    The bodies of functions keep their text: they run later, on the live class.
+    """
+
+    def __init__(self, namespace: Mapping[str, object], classes: Iterable[_Class]) -> None:
+        self._namespace = namespace
+        self._classes = {id(each.live): each for each in classes}
+        self.values: dict[str, object] = {}
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        self.generic_visit(node)
+        if not isinstance(node.ctx, ast.Load) or not isinstance(node.value, ast.Name):
+            return node
+        known = self._classes.get(id(self._namespace.get(node.value.id)))
+        name = _mangled(node.attr, known.live.__name__) if known else ""
+        if known is None or known.names.get(name, ABSENT) is namespace_of(known.live).get(name, ABSENT):
+            return node
+        stand_in = f"__livepatch_member_{len(self.values)}__"
+        self.values[stand_in] = known.names[name]
+        return ast.copy_location(ast.Name(stand_in, ast.Load()), node)
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        return self._around(node)
+
+    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
+        return self._around(node)
+
+    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
+        node.args = self.visit(node.args)
+        return node
+
+    def _around(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
+        node.decorator_list = [self.visit(each) for each in node.decorator_list]
+        node.args = self.visit(node.args)
+        return node
 
 
 def parsed(text: Text, target: str) -> ast.Module:
@@ -232,7 +313,8 @@ def _compiled(body: list[ast.stmt], filename: str, side: Side) -> CodeType:
         # It is never run; the compiler's table of names knows it all the same.
         imports: ast.stmt = ast.If(ast.Constant(False), [ast.Import(list(names))], [])
         body = [ast.fix_missing_locations(ast.copy_location(imports, body[0])), *body]
-    return compile(ast.Module(body, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
+    code: CodeType = compile(ast.Module(body, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
+    return code
 
 
 def _class_body(scope: str, body: list[ast.stmt], filename: str, side: Side) -> CodeType:

@@ -6,15 +6,15 @@ are run apart from the live modules, and the values that they give are compared 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import ast
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 
 from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
 from livepatch.engine.effects import Registries
-from livepatch.engine.functions import code_of
 from livepatch.engine.locate import Found, find
 from livepatch.engine.matching import Context, matches
 from livepatch.engine.ondisk import disk_says
@@ -32,9 +32,16 @@ def survey_edits(
     edits: Iterable[ModuleEdit],
     obstacles: Iterable[Obstacle],
     modules: dict[str, ModuleType],
+    beneath: Callable[[FunctionType], CodeType],
+    *,
+    statements: bool = True,
 ) -> Sourced:
-    """Prove the before side of all edits, compute the after side, and say what is to be written."""
-    return _Edits(patch_id, tuple(edits), tuple(obstacles), modules).run()
+    """Prove the before side of all edits, compute the after side, and say what is to be written.
+
+    `beneath` gives the code over which the patch is to lie: that of a function without the patches that this one
+    replaces.  Without `statements` the after side is not computed.
+    """
+    return _Edits(patch_id, tuple(edits), tuple(obstacles), modules, beneath).run(statements=statements)
 
 
 _NO_HARM = frozenset({"not-in-process"})
@@ -47,13 +54,14 @@ class _Edits:
         edits: tuple[ModuleEdit, ...],
         obstacles: tuple[Obstacle, ...],
         modules: dict[str, ModuleType],
+        beneath: Callable[[FunctionType], CodeType],
     ) -> None:
-        self.patch_id, self.modules, self.obstacles = patch_id, modules, obstacles
+        self.patch_id, self.modules, self.obstacles, self.beneath = patch_id, modules, obstacles, beneath
         self.out = Sourced()
-        self.edits = [edit for edit in edits if self._is_here(edit)]
+        self.edits = self._that_matter([edit for edit in edits if self._is_here(edit)])
         self.found: dict[str, list[tuple[FunctionEdit, Found]]] = {}
 
-    def run(self) -> Sourced:
+    def run(self, *, statements: bool) -> Sourced:
         for obstacle in self.obstacles:
             if obstacle.target.partition(":")[0] in self.modules:
                 self.out.note(
@@ -61,7 +69,7 @@ class _Edits:
                 )
         for edit in self.edits:
             self._match(edit)
-        if any(refusal.code not in _NO_HARM for _, refusal in self.out.notes):
+        if not statements or any(refusal.code not in _NO_HARM for _, refusal in self.out.notes):
             return self.out  # statements are run only where all functions are those that they were written for
         try:
             self._compute()
@@ -80,10 +88,23 @@ class _Edits:
                 "not-in-process",
                 f"{edit.module} is not imported, so nothing of it runs",
                 "the module that the patch changes",
-                "nothing now; if the process imports it later, apply the patch anew",
+                "nothing now; if the process imports it later, apply the patch anew, with its own id in replaces=",
             ),
         )
         return False
+
+    def _that_matter(self, edits: list[ModuleEdit]) -> list[ModuleEdit]:
+        """Without new modules that nothing in this process would import."""
+        brought = {edit.module: edit for edit in edits if edit.whole is not None}
+        needed: set[str] = set()
+        left = [edit for edit in edits if edit.whole is None]
+        while left:
+            edit = left.pop()
+            for name in imported_by(edit):
+                if name in brought and name not in needed:
+                    needed.add(name)
+                    left.append(brought[name])
+        return [edit for edit in edits if edit.whole is None or edit.module in needed]
 
     # The before side
 
@@ -107,15 +128,16 @@ class _Edits:
         def runs(code: CodeType, text: Text) -> bool:
             return matches(code, context, first.qualname, text) is None
 
-        found = find(target, self.modules, lambda function: any(runs(code_of(function), text) for text in texts))
+        found = find(target, self.modules, lambda function: any(runs(self.beneath(function), text) for text in texts))
         if isinstance(found, Refusal):
             self.out.note(target, found)
             return
+        live = self.beneath(found.function) if found.function is not None else found.code
         for change, text in zip(group, texts, strict=True):
-            if runs(found.code, text):
+            if runs(live, text):
                 self.found.setdefault(edit.module, []).append((change, found))
                 return
-        said = disk_says(self.modules[edit.module], context, first.qualname, texts, found.code)
+        said = disk_says(self.modules[edit.module], context, first.qualname, texts, live)
         if first.count > len(texts) and said.is_own:
             return  # one of several definitions of that name that the patch does not change
         self.out.note(target, said.refusal)
@@ -136,6 +158,7 @@ class _Edits:
             for edit in runs:
                 if edit.whole is None:
                     before.run(edit.module, edit.before)
+                    after.offer(edit.module, edit.after.imports)
                     after.run(edit.module, _with_new_functions(edit))
                 else:
                     after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
@@ -157,9 +180,8 @@ class _Edits:
             for edit in edits:
                 made.take(edit, self.found.get(edit.module, ()))
         finally:
-            left = (
-                registries.clean([vars(m) for s in (before, after) for m in s.modules.values()]) if registries else []
-            )
+            spaces = [vars(module) for side in (before, after) for module in side.modules.values()]
+            left = registries.clean(spaces, [*before.classes, *after.classes]) if registries else []
         if left:
             self.out.note(
                 ", ".join(sorted(tops)),
@@ -170,6 +192,30 @@ class _Edits:
                     "restart with the fixed package",
                 ),
             )
+
+
+def imported_by(edit: ModuleEdit) -> set[str]:
+    """The modules that the after side of an edit may import, at once or when its functions run; and their parents."""
+    texts = [each.text.source for each in edit.after.program]
+    texts += [change.after.source for change in edit.functions if change.after is not None]
+    names: set[str] = set()
+    package = edit.module if edit.path.rpartition("/")[2] == "__init__.py" else edit.module.rpartition(".")[0]
+    for text in [*texts, edit.whole or ""]:
+        try:
+            tree = ast.parse(text)
+        except (SyntaxError, ValueError):
+            continue  # it is told when it is to be run
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                names.update(alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+                origin = ".".join([*above, *([node.module] if node.module else [])])
+                names.update((origin, *(f"{origin}.{alias.name}" for alias in node.names)))
+    for name in list(names):
+        parts = name.split(".")
+        names.update(".".join(parts[:i]) for i in range(1, len(parts)))
+    return names
 
 
 def new_module(edit: ModuleEdit, modules: Mapping[str, ModuleType]) -> ModuleType:

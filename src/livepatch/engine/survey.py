@@ -6,7 +6,9 @@ The survey collects facts and the values for a layer; whether they permit the pa
 from __future__ import annotations
 
 import typing
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
@@ -47,6 +49,7 @@ def survey(
     *,
     edits: tuple[ModuleEdit, ...] = (),
     obstacles: tuple[Obstacle, ...] = (),
+    statements: bool = True,
     replaced: frozenset[str] = frozenset(),
     callers: bool = False,
     max_pause: float | None = None,
@@ -55,9 +58,11 @@ def survey(
 
     The patch will lie on those layers but the `replaced` ones.  Where only a walk through the whole heap can tell, and
     it would stop other threads for longer than `max_pause` seconds, it is not made; that is an observation then.
+    Without `statements` none of the edits' statements is run, and only their before side is looked at.
     """
     with bounded(max_pause) as walks:
         surveyor = _Surveyor(patch_id, changes, stack, stack.without(replaced), modules, max_pause)
+        surveyor.statements = statements
         out = surveyor.run(callers, edits, obstacles)
     out.pause, out.walked = walks.estimate, walks.taken or None
     return out
@@ -86,6 +91,19 @@ def _too_long(error: PauseTooLongError) -> Refusal:
     )
 
 
+def _not_surveyed(error: Exception) -> Refusal:
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    where = f" at {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}" if traceback else ""
+    return Refusal(
+        "not-surveyed",
+        f"{type(error).__name__}{where} while the process was compared with the patch: {str(error)[:200]}",
+        "a process that can be compared with both sides of the patch",
+        "report this with the patch: livepatch does not know what it met",
+    )
+
+
 _COPY_ELSEWHERE = Refusal(
     "copy-elsewhere",
     "a copy of the function whose globals are no module's, and new code that needs names brought along",
@@ -106,6 +124,7 @@ class _Surveyor:
     ) -> None:
         self.patch_id, self.stack, self.under, self.modules = patch_id, stack, under, modules
         self.changes, self.max_pause = changes, max_pause
+        self.statements = True
         self.built = False
         """Whether the patch was built from two source trees."""
         self.out = Survey()
@@ -139,6 +158,19 @@ class _Surveyor:
         if self.built:
             self._remnants()
         return self.out
+
+    def _beneath(self) -> Callable[[FunctionType], CodeType]:
+        """The code that a function has under the patch: without the layers that it replaces."""
+        wanted = self.under.wanted()
+
+        def beneath(function: FunctionType) -> CodeType:
+            slot = slot_of(function, "__code__")
+            if slot not in self.stack.originals:
+                return code_of(function)
+            code = settled(wanted.get(slot, self.stack.originals[slot]), slot)
+            return code if isinstance(code, CodeType) else code_of(function)
+
+        return beneath
 
     def _remnants(self) -> None:
         """Name who keeps what a built patch changes: the fix would not reach it."""
@@ -175,7 +207,16 @@ class _Surveyor:
 
     def _take_edits(self, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> None:
         self.built = True
-        made = survey_edits(self.patch_id, edits, obstacles, self.modules)
+        try:
+            made = survey_edits(
+                self.patch_id, edits, obstacles, self.modules, self._beneath(), statements=self.statements
+            )
+        except PauseTooLongError as error:
+            self.out.note("", _too_long(error))
+            return
+        except Exception as error:  # noqa: BLE001  # objects of any kind are looked into here: what fails is no proof
+            self.out.note("", _not_surveyed(error))
+            return
         for target, refusal in made.notes:
             self.out.note(target, refusal)
         self.out.sources.update(made.sources)
@@ -262,7 +303,9 @@ class _Surveyor:
             *(v for layer in self.stack.layers for v in layer.values.values()),
         ):
             held[id(value)] = held.get(id(value), 0) + 1
-        callees = {found.place.name: found.place.value for _, found in self.bodies} if callers else {}
+        # Every class has an __init__: who names one says nothing of whose it is.
+        named = [found.place for _, found in self.bodies if not found.place.name.startswith("__")]
+        callees = {place.name: place.value for place in named} if callers else {}
         swept = sweep(self.modules, functions, values, callees=callees, held=held, max_pause=self.max_pause)
         if swept.too_long:
             assert swept.pause is not None

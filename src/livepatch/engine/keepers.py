@@ -1,0 +1,73 @@
+"""Objects that are kept by another object, which has what they lack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from livepatch.engine.heap import referrers
+from livepatch.engine.namespaces import namespace_of
+from livepatch.engine.pace import paced
+
+__all__ = ["from_keeper", "kept_objects"]
+
+
+def _family(cls: type) -> list[type[Any]]:
+    classes: list[type[Any]] = [cls]
+    for each in classes:
+        classes += [sub for sub in type.__subclasses__(each) if sub not in classes]
+    return classes
+
+
+def _objects(cls: type) -> list[Any]:
+    """All live objects of a class and of those derived from it.  Walks the heap."""
+    classes = _family(cls)
+    kinds = {id(each) for each in classes}
+    return [item for item in paced(referrers(*classes)) if id(type(item)) in kinds]
+
+
+def _own(value: object, name: str) -> object:
+    """What an object itself holds under a name; no code of its class is run."""
+    try:
+        names: dict[str, object] = object.__getattribute__(value, "__dict__")
+        if name in names:
+            return names[name]
+    except AttributeError:
+        names = {}
+    for base in type(value).__mro__:
+        slot = namespace_of(base).get(name)
+        if type(slot).__name__ == "member_descriptor":
+            try:
+                return slot.__get__(value)  # type: ignore[union-attr]  # a slot's descriptor
+            except AttributeError:
+                return None
+    return None
+
+
+def kept_objects(cls: type, keeper: type, attribute: str) -> tuple[list[tuple[Any, Any]], int]:
+    """The live objects of a class, each with the object of `keeper` that holds it as `attribute`.
+
+    And how many there are that none holds.  Walks the heap twice.
+    """
+    objects = _objects(cls)
+    by_kept: dict[int, Any] = {}
+    for each in paced(_objects(keeper)):
+        held = _own(each, attribute)
+        if held is not None:
+            by_kept[id(held)] = each
+    pairs = [(each, by_kept[id(each)]) for each in objects if id(each) in by_kept]
+    return pairs, len(objects) - len(pairs)
+
+
+def from_keeper(
+    keeper: type, attribute: str, name: str, read: Callable[[object], object]
+) -> Callable[[object], object]:
+    """What gives an object that has come since what its keeper has.  Walks the heap, once for each such object."""
+
+    def make(instance: object) -> object:
+        for each in _objects(keeper):
+            if _own(each, attribute) is instance:
+                return read(each)
+        raise AttributeError(f"{type(instance).__name__!r} object has no attribute {name!r}")
+
+    return make
