@@ -548,6 +548,27 @@ def test_what_cannot_be_done_live_is_refused_and_nothing_has_changed(releases, o
     assert running.differences(before, running.picture()) == []
 
 
+def test_tables_that_objects_fill_for_themselves_are_emptied(releases):
+    text = (
+        "class Scanner:\n  def __init__(self, rule): self.rules = [[rule]]\n"
+        "class Parser:\n  RULE = '(a+)+b'\n  def __init__(self): self._kept = {}\n"
+        "  def scanner(self, key):\n    found = self._kept.get(key)\n    if found: return found\n"
+        "    found = Scanner(self.RULE)\n    self._kept[key] = found\n    return found\n"
+    )
+    running = releases(mod(text), mod(text.replace("(a+)+b", "a+b")))
+    parser = running["m"].Parser()
+    assert parser.scanner(1).rules == [["(a+)+b"]]
+    table = parser._kept
+    applied = livepatch.apply(running.build())
+    assert parser.scanner(1).rules == [["a+b"]]
+    applied.revert()
+    assert parser.scanner(1).rules == [["(a+)+b"]]
+    assert parser._kept is table
+    held = parser.scanner(1)
+    assert [f.code for f in livepatch.check(running.build()).errors] == ["old-value-held"]
+    del held
+
+
 def test_plain_values_that_others_imported_follow(releases, tmp_path, monkeypatch):
     running = releases(
         mod("LIMIT = 3000\nTEXT = 'a b'\ndef f(): return LIMIT"), mod("LIMIT = 50\nTEXT = 'c d'\ndef f(): return LIMIT")

@@ -153,6 +153,8 @@ class ModuleEdit:
 
     `caches` are functions that keep their answers (``functools.lru_cache``, ``cached_property``) and use a value that
     changes, though their own text does not: they are emptied.
+    `tables` are attributes (``"C._table"``) under which each object of a class keeps what one method has computed, and
+    may compute again: they are emptied, too.
     `whole` is the source of a module that the before side does not have; nothing else is set then.
     """
 
@@ -166,6 +168,7 @@ class ModuleEdit:
     memos: tuple[Memo, ...] = ()
     captured: tuple[Captured, ...] = ()
     caches: tuple[str, ...] = ()
+    tables: tuple[str, ...] = ()
     whole: str | None = None
 
 

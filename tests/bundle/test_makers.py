@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tests.bundle.trees_of import built, edit_of
 
 OLD = """

@@ -154,6 +154,7 @@ def _module(reader: Reader) -> ModuleEdit:
         module=field("module", reader.name, _check_dotted),
         names=field("names", items, record, lambda: _name(reader)),
         path=field("path", reader.name, _check_path),
+        tables=field("tables", items, reader.name, _check_dotted),
         whole=field("whole", reader.optional, reader.source, least=0),
     )
     if edit.whole is not None and edit != ModuleEdit(module=edit.module, path=edit.path, whole=edit.whole):

@@ -8,6 +8,7 @@ from livepatch.bundle.memos import kept_from
 from livepatch.bundle.normal import defaults_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.program import statements_of
+from livepatch.bundle.tables import tables_of
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import FunctionEdit, ModuleEdit, NameEdit, Side, Statement
 
@@ -34,7 +35,8 @@ class _Edits:
         functions = self._functions()
         attributes = attribute_defaults(self.old, self.new, self.taken, self.plan.selection.whole)
         kept = kept_from(self.old, names, self.flows[0].defaults, names)
-        modules = {m for m, _ in names} | set(kept.memos) | set(kept.captured) | set(kept.caches)
+        tables = tables_of(self.old, names, self.plan.before.modules, self.plan.before.sources)
+        modules = {m for m, _ in names} | set(tables) | set(kept.memos) | set(kept.captured) | set(kept.caches)
         modules |= set(functions) | set(runs[0]) | set(runs[1]) | set(attributes)
         for name in sorted(modules):
             if name not in self.old.names or name not in self.new.names:
@@ -53,6 +55,7 @@ class _Edits:
                 memos=tuple(kept.memos.get(name, ())),
                 captured=tuple(kept.captured.get(name, ())),
                 caches=tuple(kept.caches.get(name, ())),
+                tables=tuple(tables.get(name, ())),
             )
         for name in self.plan.selection.whole:
             path = self.plan.after.modules[name]

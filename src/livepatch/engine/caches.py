@@ -14,14 +14,15 @@ from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stack
 from livepatch.engine.locate import Found
 from livepatch.engine.namespaces import is_function, namespace_of
 
-__all__ = ["Cache", "caches_of", "clearers", "keeps_in_instances"]
+__all__ = ["Cache", "caches_of", "clearers", "keeps_in_instances", "tables"]
 
 
 @dataclass(frozen=True, slots=True)
 class Cache:
     """A wrapper with a ``cache_clear``; or, with an `owner`, a descriptor whose answers lie in that class's instances.
 
-    Then `name` is the attribute under which they lie there.
+    Then `name` is the attribute under which they lie there.  Without a `holder`, it is a dict that each object of the
+    class fills for itself.
     """
 
     label: str
@@ -60,13 +61,31 @@ def clearers(caches: list[Cache]) -> tuple[list[Callable[[], object]], list[Call
     inside: list[Callable[[], object]] = []
     after: list[Callable[[], object]] = []
     for cache in caches:
-        if cache.owner is not None:
+        if cache.owner is not None and cache.holder is None:
+            inside += [table.clear for table in tables(cache.owner, cache.name)]
+        elif cache.owner is not None:
             inside += [functools.partial(kept.pop, cache.name, None) for kept in _answers(cache, cache.owner)]
         elif type(cache.holder) is functools._lru_cache_wrapper:
             inside.append(cache.holder.cache_clear)
         else:
             after.append(cache.holder.cache_clear)
     return inside, after
+
+
+def tables(owner: type, name: str) -> list[dict[Any, Any]]:
+    """The dicts that live objects of a class, or of one derived from it, have under a name.  Walks the heap."""
+    classes: list[type[Any]] = [owner]
+    for cls in classes:
+        classes += [sub for sub in type.__subclasses__(cls) if sub not in classes]
+    kinds = {id(cls) for cls in classes}
+    found: list[dict[Any, Any]] = []
+    for each in referrers(*classes):
+        if id(type(each)) in kinds:
+            with contextlib.suppress(AttributeError):
+                held = object.__getattribute__(each, "__dict__").get(name)
+                if type(held) is dict:
+                    found.append(held)
+    return found
 
 
 def _answers(cache: Cache, owner: type) -> list[dict[str, Any]]:

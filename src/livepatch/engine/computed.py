@@ -9,6 +9,7 @@ from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.edits import AttributeDefault, FunctionEdit, Memo, ModuleEdit, NameEdit, Text
+from livepatch.engine.caches import Cache
 from livepatch.engine.code import nested_codes
 from livepatch.engine.defaults import InitialValue, attribute_default
 from livepatch.engine.expand import NewAttribute, NewBody
@@ -302,6 +303,12 @@ class Computed:
             cache = cache_of(place) if isinstance(place, Place) else None
             if cache is not None:
                 self.out.caches.append(cache)
+        for qualname in edit.tables:
+            owner, _, name = qualname.rpartition(".")
+            place = resolve(Target(edit.module, owner), self.modules)
+            if isinstance(place, Place) and is_class(place.value):
+                label = f"table {edit.module}:{qualname}"
+                self.out.caches.append(Cache(label, None, place.value, mangled(name, place.value.__name__)))
         owners: dict[str, type] = {}
         for each in edit.captured:
             place = resolve(Target(edit.module, each.class_qualname), self.modules)

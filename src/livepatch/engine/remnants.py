@@ -11,9 +11,10 @@ import functools
 import gc
 import re
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import CellType, CodeType, FrameType, GeneratorType, MethodType, ModuleType
+from typing import Any
 
 from livepatch.engine.aliases import bears_identity
 from livepatch.engine.heap import referrers
@@ -35,9 +36,15 @@ class Remnant:
 
 
 def remnants(
-    values: Mapping[Slot, object], originals: Mapping[Slot, object], modules: Mapping[str, ModuleType]
+    values: Mapping[Slot, object],
+    originals: Mapping[Slot, object],
+    modules: Mapping[str, ModuleType],
+    emptied: Iterable[dict[Any, Any]] = (),
 ) -> list[Remnant]:
-    """Find who else holds what the slots hold now and shall hold no more.  Walks the heap if there is such a value."""
+    """Find who else holds what the slots hold now and shall hold no more.  Walks the heap if there is such a value.
+
+    What only the `emptied` tables hold goes away with the switch.
+    """
     old: dict[int, tuple[str, object]] = {}
     for slot, value in values.items():
         held = originals.get(slot, ABSENT)
@@ -47,7 +54,7 @@ def remnants(
                     old[id(part)] = (str(slot), part)
     if not old:
         return []
-    search = _Search(values, modules)
+    search = _Search(values, modules, emptied)
     return search.holders({key: label for key, (label, _) in old.items()}, [part for _, part in old.values()])
 
 
@@ -60,7 +67,12 @@ def _tells(value: object) -> bool:
 
 
 class _Search:
-    def __init__(self, values: Mapping[Slot, object], modules: Mapping[str, ModuleType]) -> None:
+    def __init__(
+        self, values: Mapping[Slot, object], modules: Mapping[str, ModuleType], emptied: Iterable[dict[Any, Any]]
+    ) -> None:
+        self._emptied = {id(table): table for table in emptied}
+        self._answers: set[int] = set()
+        """The ids of our own lists of objects that were found."""
         self._written = {slot.owner_id for slot in values}
         self._spaces = {id(namespace_of(m)) for m in list(modules.values()) if is_module(m)}
 
@@ -70,10 +82,13 @@ class _Search:
         for _ in range(_LEVELS):
             walked = referrers(*objects)
             seen |= {id(walked), id(objects)}
+            self._answers |= {id(walked), id(objects)}
             inner = {id(each): each for each in objects}
             objects, above = [], {}
             for holder in walked:
                 if id(holder) in seen or id(holder) in self._written or id(holder) in self._spaces:
+                    continue
+                if id(holder) in self._emptied:
                     continue
                 seen.add(id(holder))
                 held = [key for key in map(id, gc.get_referents(holder)) if key in inner]
@@ -83,6 +98,8 @@ class _Search:
                     objects.append(holder)
                     continue
                 told = self._told(holder)
+                if told and self._goes(holder):
+                    continue
                 for label in sorted(named) if told else ():
                     found[label, told] = Remnant(label, told)
             labels = above
@@ -90,6 +107,13 @@ class _Search:
             if not objects:
                 break
         return list(found.values())
+
+    def _goes(self, holder: object) -> bool:
+        """Whether nothing but tables that are emptied holds an object, so that it is gone with the switch."""
+        if not self._emptied:
+            return False
+        above = [each for each in referrers(holder) if not is_a(each, *_PASSING) and id(each) not in self._answers]
+        return bool(above) and all(id(each) in self._emptied for each in above)
 
     def _told(self, holder: object) -> str:
         """A holder in words; empty for one of no consequence."""

@@ -15,7 +15,7 @@ from typing import Any, cast
 from livepatch.edits import ModuleEdit, Obstacle
 from livepatch.engine import closures, sides
 from livepatch.engine.attributes import assign, follow_aliases, wrap
-from livepatch.engine.caches import Cache, caches_of
+from livepatch.engine.caches import Cache, caches_of, tables
 from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint, kind_of, parameters_of
 from livepatch.engine.disk import Disk
@@ -175,7 +175,13 @@ class _Surveyor:
     def _remnants(self) -> None:
         """Name who keeps what a built patch changes: the fix would not reach it."""
         try:
-            for each in remnants(self.out.values, self.out.originals, self.modules):
+            emptied = [
+                table
+                for cache in self.out.caches
+                if cache.holder is None and cache.owner is not None
+                for table in tables(cache.owner, cache.name)
+            ]
+            for each in remnants(self.out.values, self.out.originals, self.modules, emptied):
                 self.out.note(
                     each.label,
                     Refusal(
