@@ -26,6 +26,7 @@ def m(text):
 
 
 MENDED = {
+    "a default of a context variable",
     "singledispatch",
     "__init_subclass__",
     "metaclass that counts",
