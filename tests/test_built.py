@@ -564,9 +564,9 @@ def test_tables_that_objects_fill_for_themselves_are_emptied(releases):
     applied.revert()
     assert parser.scanner(1).rules == [["(a+)+b"]]
     assert parser._kept is table
-    held = parser.scanner(1)
+    held = [parser.scanner(1)]
     assert [f.code for f in livepatch.check(running.build()).errors] == ["old-value-held"]
-    del held
+    held.clear()
 
 
 def test_plain_values_that_others_imported_follow(releases, tmp_path, monkeypatch):
@@ -729,9 +729,11 @@ MEMOS = [
     ),
     (
         "an attribute of a class",
-        "class M(type):\n  def __call__(cls):\n    if '_t' not in cls.__dict__: cls._t = 'x' + cls.N\n"
-        "    return type.__call__(cls)\nclass C(metaclass=M):\n  N = 'a+'\n  def f(self): return self._t\n"
-        "class D(C): pass\n",
+        (
+            "class M(type):\n  def __call__(cls):\n    if '_t' not in cls.__dict__: cls._t = 'x' + cls.N\n"
+            "    return type.__call__(cls)\nclass C(metaclass=M):\n  N = 'a+'\n  def f(self): return self._t\n"
+            "class D(C): pass\n"
+        ),
         lambda m: m.D().f(),
         lambda m: delattr(m.D, "_t"),
     ),

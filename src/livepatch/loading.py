@@ -21,7 +21,7 @@ namespaces modes stack places commit functions stacks heap tasks frozen endless 
 shadowing units gauge standins choosing refusal sweep closures aliases locate wrapping latecomers plan environment
 caches facts holders transition outline source sides expand attributes disk names compiling differing default_values
 matching ondisk anatomy graph relink bases following reconcile scratch effects defaults instances remnants computed
-sourced survey
+sourced surveyor survey
 """
 _ABOVE = """
 report standing arguments compat.signature compat.checks distribution events switching draining records fitting

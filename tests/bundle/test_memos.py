@@ -16,6 +16,19 @@ def kept(tmp_path, text, old="N = 1", new="N = 2"):
     return patch
 
 
+METACLASS = """
+class M(type):
+    def __call__(cls):
+        cls._t = cls.make()
+        return type.__call__(cls)
+    def make(cls):
+        return [c.__dict__.get('toks') for c in cls.__mro__]
+class B(metaclass=M): pass
+class C(B):
+    toks = 1
+"""
+
+
 @pytest.mark.parametrize(
     ("text", "memo"),
     [
@@ -31,15 +44,9 @@ def kept(tmp_path, text, old="N = 1", new="N = 2"):
         ("class C:\n    N = 1\n    _t = {}\n    def f(self, k): self._t[k] = self.N", ("C._t", "app.m:C.N", "{}")),
         ("N = 1\nclass C: pass\ndef f(): C.t = N", ("C.t", "app.m:N", "")),
         ("N = 1\nclass C: pass\ndef f(): setattr(C, 't', N)", ("C.t", "app.m:N", "")),
-        (
-            "N = 1\nclass R:\n    def __init__(self): self.n = N\n_T = {}\ndef f(k): _T[k] = R()",
-            ("_T", "app.m:N", "{}"),
-        ),
         ("NS = ['a']\nN = 1\n_T = {}\ndef f():\n    for n in range(N): _T['x'] = n", ("_T", "app.m:N", "{}")),
-        (
-            "class M(type):\n    def __call__(cls):\n        cls._t = cls.make()\n        return type.__call__(cls)\n"
-            "    def make(cls):\n        return [c.__dict__.get('toks') for c in cls.__mro__]\n"
-            "class B(metaclass=M): pass\nclass C(B):\n    toks = 1",
+        (  # a metaclass
+            METACLASS,
             ("C._t", "app.m:C.toks", ""),
         ),
     ],
@@ -56,6 +63,9 @@ def test_what_code_stores_from_a_value_is_a_memo(tmp_path, text, memo):
         "N = 1\n_T = {}\ndef f(k):\n    t = {}\n    t[k] = N\n    return t",
         "N = 1\nM = 2\n_T = {}\ndef f(k): _T[k] = M",
         "N = 1\nclass C:\n    def f(self): self.n = N",
+        "N = 1\n_T = {}\ndef g():\n    if N: return 3\ndef f(k): _T[k] = g()",
+        "N = 1\n_T = {}\ndef g(): return N\ndef f(k): _T[k] = g",
+        "class M(type): pass\nclass B(metaclass=M): pass\nclass C(B):\n    N = 1\n    def f(self): self.t = self.N",
         "N = 1\nclass C:\n    @staticmethod\n    def f(x): x.n = N",
     ],
 )
@@ -93,12 +103,17 @@ def test_caches_of_functions_that_use_it(tmp_path):
         ("def __init__(self): self.reset()\n    def reset(self): self.n = [N * 2]", {"n"}),
         ("def __init__(self): self.n = 1", set()),
         ("def __init__(self): self.t = T", set()),
+        ("def __init__(self): self.o = O", set()),
+        ("def __init__(self): self.f = frozen", {"f"}),
+        ("def __init__(self): self.g = self.give\n    def give(self): return N", set()),
+        ("def __init__(self): self.g = self.give()\n    def give(self): return N", {"g"}),
         ("def __init__(self): self.t = dict(T)", {"t"}),
         ("def use(self): self.n = N", set()),
     ],
 )
 def test_attributes_that_objects_take(tmp_path, init, captured):
-    text = f"N = 1\nT = {{'n': N}}\nclass C:\n    {init}\n"
+    text = "N = 1\nT = {'n': N}\nfrozen = frozenset([N])\nclass P:\n    n = N\n    def __init__(self): self.m = 1\n"
+    text += f"O = P()\nclass C:\n    {init}\n"
     patch = kept(tmp_path, text)
     assert {c.name for e in patch.edits for c in e.captured} == captured
     assert {c.class_qualname for e in patch.edits for c in e.captured} <= {"C"}

@@ -148,3 +148,52 @@ def test_what_changes_others_objects_is_an_obstacle_and_in_no_program(tmp_path, 
 def test_what_changes_the_packages_own_objects_is_none(tmp_path, text):
     patch = built(tmp_path, text, text.replace("N = 1", "N = 2"))
     assert codes(patch) == []
+
+
+FILES = {
+    "app/__init__.py": "",
+    "app/m.py": "def f(): return 1",
+    "app/page.html": "a",
+    "app/static/x.js": "a",
+    "app/static/deep/y.css": "a",
+    "app/web/views.py": "def g(): return 1",
+    "app/web/templates/far/z.html": "a",
+    "app/README.md": "a",
+    "app/py.typed": "",
+    "app/m.pyi": "a",
+    "app/LICENSE.txt": "a",
+    "app/tests/data.json": "a",
+    "app/locale/de.po": "a",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "found"),
+    [
+        ({"app/page.html": "b"}, {"app/page.html"}),
+        ({"app/static/x.js": "b"}, {"app/static/x.js"}),
+        ({"app/static/deep/y.css": "b"}, set()),
+        ({"app/m.py": "def f(): return open('far/z.html')", "app/web/templates/far/z.html": "b"}, {"far/z.html"}),
+        ({"app/m.py": "def f(): return open('new.sql')", "app/web/new.sql": "b"}, {"new.sql"}),
+        ({"app/new.sql": "b"}, set()),
+        ({"app/m.py": "def f(): return 1", "app/web/views.py": "def g(): return 2", "app/page.html": "b"}, {"page"}),
+        ({"app/README.md": "b", "app/py.typed": "b", "app/m.pyi": "b", "app/LICENSE.txt": "b"}, set()),
+        ({"app/tests/data.json": "b", "app/locale/de.po": "b"}, set()),
+    ],
+)
+def test_a_data_file_counts_if_what_is_taken_may_read_it(tmp_path, changed, found):
+    new = {**FILES, "app/m.py": "def f(): return 2", **changed}
+    patch = built(tmp_path, FILES, new)
+    assert codes(patch) == ["data-file-changed"] * len(found)
+    assert all(word in obstacle.found for word, obstacle in zip(found, patch.obstacles, strict=True))
+    left = {target for target, verdict in verdicts(patch).items() if verdict == "left-out"}
+    assert {p for p in changed if p.endswith((".html", ".js", ".css", ".sql"))} <= left
+    only = built(tmp_path / "only", FILES, new, only=["f", "g"])
+    assert codes(only) == []
+
+
+def test_data_files_are_found_in_archives_and_source_layouts(tmp_path):
+    old = {"src/app/__init__.py": "def f(): return 1", "src/app/data.json": "1", "data.json": "1", "pyproject.toml": ""}
+    new = {**old, "src/app/__init__.py": "def f(): return 2", "src/app/data.json": "2", "data.json": "2"}
+    patch = built(tmp_path, old, new)
+    assert [o.found.partition(" ")[0] for o in patch.obstacles] == ["app/data.json"]

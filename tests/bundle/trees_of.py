@@ -7,7 +7,7 @@ import textwrap
 import livepatch
 
 
-def write_tree(root, files, *, package="app", version="1.0", record=True):
+def write_tree(root, files, *, package="app", version="1.0", record=None):
     """A tree as `pip install --target` leaves it; `files` by path, with or without the package's folder."""
     for path, text in files.items():
         file = root / path
@@ -16,7 +16,7 @@ def write_tree(root, files, *, package="app", version="1.0", record=True):
     info = root / f"{package}-{version}.dist-info"
     info.mkdir(parents=True, exist_ok=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: {version}\n")
-    if record:
+    if record or (record is None and not any(path.startswith("src/") for path in files)):
         (info / "RECORD").write_text("".join(f"{path},,\n" for path in files))
     return root
 

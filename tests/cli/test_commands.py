@@ -84,6 +84,25 @@ def test_build_takes_what_it_is_told(here, capsys):
     assert livepatch.load("A:1.lpatch").id == "A:1"
 
 
+def test_build_says_that_there_is_nothing_to_change(here, capsys):
+    tree(here / "old")
+    tree(here / "same")
+    tree(here / "new", BEFORE.replace("Whatever its size.", "Of any size."))
+    command = ["build", "old", "same", "--package", "nodeclient", "--id", "A"]
+    assert main(command) == 1
+    said = capsys.readouterr()
+    assert said.err == "livepatch build: nothing to change, and no file written: the two do not differ\n"
+    assert main(["build", "old", "new", *command[3:]]) == 1
+    said = capsys.readouterr()
+    assert said.out.startswith("left-out: ")
+    assert "1 difference left out" in said.err
+    assert main([*command, "--json"]) == 1
+    assert json.loads(capsys.readouterr().out)["edits"] == []
+    assert main(["build", "old", "new", *command[3:], "--only", "nowhere"]) == 1
+    assert "--only" in capsys.readouterr().err
+    assert not list(here.glob("*.lpatch"))
+
+
 def test_build_writes_the_file_and_says_what_cannot_be_done_live(here, monkeypatch, capsys):
     made = livepatch.Patch("A", package="nodeclient", versions="==1")
     made.obstacles = (Obstacle(code="native", target="a", found="C\x1b[2J", expected="Python", action="restart"),)

@@ -71,9 +71,39 @@ def test_scratch_classes_and_their_instances_are_found_too():
     assert module.HANDLERS == [module.first]
 
 
-def test_what_others_enter_meanwhile_stays_and_is_no_effect():
+def test_what_others_enter_meanwhile_stays_and_is_no_effect(monkeypatch):
+    monkeypatch.setattr("livepatch.engine.effects.is_alone", lambda: False)
     module, kept = world()
     exec("@register\ndef late(): return 4\nREGISTRY['plain'] = 5", vars(module))
     assert kept.clean([dict(vars(module))]) == []
     assert set(module.REGISTRY) == {"first", "late", "plain"}
     assert module.late in module.HANDLERS
+
+
+def test_where_there_is_no_other_thread_plain_changes_are_put_back(monkeypatch):
+    monkeypatch.setattr("livepatch.engine.effects.is_alone", lambda: True)
+    module, kept = world()
+    scratch = dict(vars(module))
+    exec("REGISTRY['n'] = 1\nHANDLERS.insert(0, 'x')\nSEEN.add(5)\nKind.count = 3\nKind.known['k'] = 2", scratch)
+    exec("app.routes['/a'] = 1\nNEW = 1\nHANDLERS2 = HANDLERS\nHANDLERS = []", vars(module))
+    assert kept.clean([scratch]) == []
+    assert list(module.REGISTRY) == ["first"]
+    assert module.HANDLERS == [module.first]
+    assert module.SEEN == {module.first}
+    assert list(module.Kind.known) == ["first"]
+    assert list(module.app.routes) == ["/"]
+    assert not hasattr(module.Kind, "count")
+    assert not hasattr(module, "NEW")
+
+
+def test_registries_in_closures_of_functions_are_looked_into():
+    import functools
+
+    module = ModuleType("registering")
+    exec("import functools\n@functools.singledispatch\ndef handle(v): return 'any'", vars(module))
+    kept = Registries({"registering": module}, ["registering"])
+    scratch = dict(vars(module))
+    exec("@handle.register(int)\ndef _(v): return 'int'", scratch)
+    assert kept.clean([scratch]) == ["registering:handle"]
+    assert dict(module.handle.registry).keys() == {object}
+    assert isinstance(functools.singledispatch, object)

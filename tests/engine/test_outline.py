@@ -118,7 +118,7 @@ def test_what_is_no_python_has_no_outline(text: str):
 def test_a_long_file_is_read_in_small_steps(monkeypatch: pytest.MonkeyPatch):
     naps: list[float] = []
     monkeypatch.setattr(pace.time, "sleep", naps.append)
-    monkeypatch.setattr(pace, "_is_alone", lambda: False)
+    monkeypatch.setattr(pace, "is_alone", lambda: False)
     lines = "".join(f"def f{i}(a):\n    return a + {i}\n" for i in range(2_000)).splitlines(keepends=True)
     outline = outline_of(lines)
     assert outline is not None

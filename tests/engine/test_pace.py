@@ -14,7 +14,7 @@ from livepatch.engine import pace
 @pytest.fixture(autouse=True)
 def threads_rest(nobody_rests: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pace, "REST", 20.0)
-    monkeypatch.setattr(pace, "_is_alone", lambda: False)
+    monkeypatch.setattr(pace, "is_alone", lambda: False)
 
 
 @pytest.fixture
@@ -43,15 +43,15 @@ def test_a_breath_is_taken_once_a_step(naps: list[float], clock: list[float]):
     assert len(naps) == 1
 
 
-def test_a_thread_that_is_alone_has_nobody_to_wait_for(naps, clock, monkeypatch):
+def test_a_thread_thatis_alone_has_nobody_to_wait_for(naps, clock, monkeypatch):
     monkeypatch.undo()
     done = threading.Event()
     other = threading.Thread(target=done.wait)
     other.start()
-    assert not pace._is_alone()
+    assert not pace.is_alone()
     done.set()
     other.join()
-    monkeypatch.setattr(pace, "_is_alone", lambda: True)
+    monkeypatch.setattr(pace, "is_alone", lambda: True)
     monkeypatch.setattr(pace.time, "sleep", naps.append)
     pace.breathe(now=True)
     assert naps == []

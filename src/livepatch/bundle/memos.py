@@ -21,6 +21,7 @@ __all__ = ["Kept", "kept_from"]
 
 _MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 _CACHES = frozenset({"lru_cache", "cache", "cached_property"})
+_UNCHANGING = frozenset({"frozenset", "tuple", "str", "bytes", "int", "float", "compile", "Decimal", "timedelta"})
 _PLAIN = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
 
 
@@ -53,6 +54,8 @@ class _Search:
                 self.attributes.setdefault(entity[1].rpartition(".")[2], []).append(entity)
         self.readers: dict[Entity, Entity] = {}
         """The functions that use a value when they are called, with that value."""
+        self.giving: dict[Entity, Entity] = {}
+        """Those of which what they give is made from a value, with that value."""
         self._families: dict[Entity, set[Entity]] = {}
         self.out = Kept()
 
@@ -61,10 +64,11 @@ class _Search:
             return self.out
         functions = [i for m in self.world.parsed() for i in m.items if i.kind == "function" and i.binds]
         self._find_readers(functions)
-        for item in functions:
-            if (item.module.name, item.binds[0]) in self.readers:
-                self._cache(item)
-                self._memos(item)
+        readers = [i for i in functions if (i.module.name, i.binds[0]) in self.readers]
+        self._find_giving(readers)
+        for item in readers:
+            self._cache(item)
+            self._memos(item)
         for module in self.world.parsed():
             for name in module.class_names:
                 self._captured((module.name, name))
@@ -90,6 +94,18 @@ class _Search:
                     words.add(item.scope.rpartition(".")[2])
             pending = left
 
+    def _find_giving(self, readers: list[Item]) -> None:
+        count = -1
+        while count != len(self.giving):
+            count = len(self.giving)
+            for item in readers:
+                name = (item.module.name, item.binds[0])
+                if name not in self.giving:
+                    assert isinstance(item.node, (ast.FunctionDef, ast.AsyncFunctionDef))
+                    of = _Within(self, item, item.node).given()
+                    if of is not None:
+                        self.giving[name] = of
+
     def _reads(self, item: Item) -> Entity | None:
         for ref in self.world.refs(item).body:
             if ref.base != "object" and not ref.store:
@@ -104,6 +120,15 @@ class _Search:
                     of = self.attribute_of(item, node.value)
                     if of is not None:
                         return of
+        return None
+
+    def value_of(self, trace: Trace, *, called: bool) -> Entity | None:
+        """The value from which what a chain of names gives is made."""
+        for one in trace.passed:
+            if one in self.values:
+                return one
+        if trace.kind == "function" and (called or _is_property(self.world, trace.end)):
+            return self.giving.get(trace.end)
         return None
 
     def of_trace(self, trace: Trace) -> Entity | None:
@@ -143,7 +168,11 @@ class _Search:
     def _cache(self, item: Item) -> None:
         for decorator in getattr(item.node, "decorator_list", ()):
             chain = chain_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
-            if chain and chain[-1] in _CACHES and (item.module.name, item.binds[0]) not in self.names:
+            entity = (item.module.name, item.binds[0])
+            if not chain or chain[-1] not in _CACHES or entity in self.names:
+                continue
+            # What lies in an object may be more than an answer: it goes only if it is made from the value.
+            if chain[-1] != "cached_property" or entity in self.giving:
                 _once(self.out.caches.setdefault(item.module.name, []), item.binds[0])
 
     # Tables
@@ -226,14 +255,16 @@ class _Search:
                                     known.append(Captured(class_qualname=owner[1], name=name, of=f"{of[0]}:{of[1]}"))
 
     def _is_shared(self, value: ast.expr, flow: _Within) -> bool:
-        """Whether objects hold the very container that the name stands for: it is changed in place."""
+        """Whether objects hold the very object that the name stands for, and it can be changed in place."""
         chain = chain_of(value)
         if not chain or chain[0] in flow.bound:
             return False
         ref = Ref(chain[1:], base="self") if chain[0] == flow.own else Ref(chain)
         holder = self.world.follow(ref, flow.item).holder if ref.chain else None
         return holder is not None and any(
-            isinstance(getattr(i.node, "value", None), _PLAIN) for i in self.world.items(holder)
+            isinstance(made, _PLAIN)
+            or (isinstance(made, ast.Call) and (chain_of(made.func) or ("",))[-1] not in _UNCHANGING)
+            for made in (getattr(i.node, "value", None) for i in self.world.items(holder))
         )
 
 
@@ -244,6 +275,10 @@ def _owner(entity: Entity) -> Entity:
 def _is_value(world: World, entity: Entity) -> bool:
     items = world.items(entity)
     return bool(items) and items[-1].kind not in ("function", "class")
+
+
+def _is_property(world: World, entity: Entity) -> bool:
+    return any("property" in ast.unparse(d) for i in world.items(entity) for d in getattr(i.node, "decorator_list", ()))
 
 
 def _once(names: list[str], name: str) -> None:
@@ -272,12 +307,20 @@ class _Within:
 
     def _is_metaclass(self) -> bool:
         world = self.search.world
-        return bool(self.item.scope) and any(
-            isinstance(base, ast.Name) and base.id == "type"
-            for one in world.mro((self.item.module.name, self.item.scope))
-            for item in world.items(one)
-            for base in getattr(item.node, "bases", ())
-        )
+        pending = [(self.item.module.name, self.item.scope)] if self.item.scope else []
+        seen: set[Entity] = set()
+        while pending:
+            one = pending.pop()
+            for item in world.items(one) if one not in seen else ():
+                for base in getattr(item.node, "bases", ()):
+                    chain = chain_of(base)
+                    if chain[-1:] in (("type",), ("ABCMeta",), ("EnumMeta",)):
+                        return True
+                    trace = world.follow(Ref(chain), item) if chain else None
+                    if trace is not None and trace.kind == "class":
+                        pending.append(trace.end)
+            seen.add(one)
+        return False
 
     def is_class(self, node: ast.expr) -> bool:
         """Whether an expression is the class that the method is called on, or of."""
@@ -345,6 +388,7 @@ class _Within:
 
     def _of(self, value: ast.expr, reference: Callable[[tuple[str, ...]], Ref]) -> Entity | None:
         search, item = self.search, self.item
+        called = {id(node.func) for node in ast.walk(value) if isinstance(node, ast.Call)}
         for node in ast.walk(value):
             found: Entity | None = None
             if isinstance(node, (ast.Name, ast.Attribute)):
@@ -354,12 +398,22 @@ class _Within:
                 if chain[0] in self.held and len(chain) == 1:
                     found = self.held[chain[0]]
                 elif chain[0] == self.own and len(chain) > 1:
-                    found = search.of_trace(search.world.follow(Ref(chain[1:], base="self"), item))
+                    trace = search.world.follow(Ref(chain[1:], base="self"), item)
+                    found = search.value_of(trace, called=id(node) in called)
                     found = found or search.attribute_of(item, chain[1])
                 elif chain[0] != self.own and chain[0] not in self.bound:
-                    found = search.of_trace(search.world.follow(reference(chain), item))
+                    found = search.value_of(search.world.follow(reference(chain), item), called=id(node) in called)
             elif isinstance(node, ast.Constant) and isinstance(node.value, str) and item.scope:
                 found = search.attribute_of(item, node.value)
             if found is not None:
                 return found
+        return None
+
+    def given(self) -> Entity | None:
+        """The value from which what the function gives is made."""
+        for node in ast.walk(self.node):
+            if isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)) and node.value is not None:
+                of = self.of(node.value)
+                if of is not None:
+                    return of
         return None

@@ -7,6 +7,7 @@ from functools import cached_property
 
 from livepatch.bundle import normal
 from livepatch.bundle.changes import Difference, compare
+from livepatch.bundle.datafiles import data_files
 from livepatch.bundle.flow import Flow
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.leftout import reason_to_leave_file
@@ -196,6 +197,10 @@ class Plan:
             owner = owner.rpartition(".")[0]
         return not any(world.items(entity) for world in (self.old, self.new))
 
+    @cached_property
+    def _data(self) -> tuple[list[Obstacle], list[PlanEntry]]:
+        return data_files(self.before, self.after, self.selection.taken(), picked=self.only is not None)
+
     # Report
 
     def obstacles(self) -> tuple[Obstacle, ...]:
@@ -213,6 +218,7 @@ class Plan:
             )
         if self.only is None:
             found += native_obstacles(self.before, self.after)
+        found += self._data[0]
         for one in self.selection.taken():
             found += obstacles_of(one, self.old, self.new)
             if one.form == "effect":
@@ -234,7 +240,7 @@ class Plan:
         blocked: dict[str, Obstacle] = {}
         for obstacle in self.obstacles():
             blocked.setdefault(obstacle.target, obstacle)
-        found = list(self.notes)
+        found = [*self.notes, *self._data[1]]
         for one in self.found:
             verdict, why = self.selection.verdict(one)
             what = f"{one.what} {one.kind}" if one.kind != "changed" else one.what

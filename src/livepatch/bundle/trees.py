@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from livepatch.errors import BundleError
 
@@ -57,13 +59,15 @@ class Tree:
     """The files of one package.
 
     `sources` are its Python files by path in the tree, `natives` its compiled or other code, and `modules` maps the
-    name of each module to the path of its file.
+    name of each module to the path of its file.  `data` are the digests of files that its code may read: templates,
+    tables, schemas.
     """
 
     version: str | None
     sources: Mapping[str, bytes]
     modules: Mapping[str, str]
     natives: Mapping[str, bytes] = field(default_factory=dict)
+    data: Mapping[str, bytes] = field(default_factory=dict)
 
 
 def open_tree(source: str | Path, package: str) -> Tree:
@@ -73,9 +77,9 @@ def open_tree(source: str | Path, package: str) -> Tree:
     """
     path = Path(source)
     if path.is_dir():
-        return _tree(_read_directory(path), package, str(source))
+        return _tree(*_read_directory(path), package, str(source))
     if path.is_file():
-        return _tree(_read_archive(path), package, str(source))
+        return _tree(*_read_archive(path), package, str(source))
     if isinstance(source, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*", source):
         return _downloaded(source, package)
     raise BundleError(
@@ -104,17 +108,40 @@ def _wanted(path: PurePosixPath) -> bool:
     return path.name in ("PKG-INFO", "pyproject.toml", "setup.cfg")
 
 
+# What no code reads at run time: documents, types, what translations and metadata are made from.
+_NO_DATA = frozenset(
+    [
+        *(".md", ".rst", ".pyi", ".pyc", ".pyo", ".po", ".pot", ".mo", ".map", ".a", ".o", ".lib", ".orig", ".rej"),
+        *(".in", ".am", ".egg", ".whl", ".license", ".lpatch", ".typed"),
+    ]
+)
+_DOCUMENTS = re.compile(
+    r"(licen[cs]e|copying|notice|authors|contributors|readme|change(s|log)|news|history|todo|install|makefile|dockerfile"
+    r"|requirements)\b.*|py\.typed",
+    re.IGNORECASE,
+)
+
+
+def _is_data(path: PurePosixPath) -> bool:
+    if any(part.startswith(".") or part == "__pycache__" for part in path.parts) or len(path.parts) < 2:
+        return False
+    if any(part.endswith((".dist-info", ".egg-info")) for part in path.parts) or path.suffix in _NO_DATA:
+        return False
+    return not _wanted(path) and not _DOCUMENTS.fullmatch(path.name)
+
+
 class _Files:
     """Files as they are read, within bounds."""
 
     def __init__(self, origin: str) -> None:
         self.origin = origin
         self.found: dict[str, bytes] = {}
+        self.data: dict[str, bytes] = {}
         self.total = 0
 
     def add(self, path: str, data: bytes) -> None:
         self.total += len(data)
-        if len(self.found) >= MAX_FILES or self.total > MAX_TOTAL_BYTES:
+        if len(self.found) + len(self.data) >= MAX_FILES or self.total > MAX_TOTAL_BYTES:
             raise BundleError(
                 "the source tree is too large",
                 found=f"more than {len(self.found)} files or {self.total} bytes in {self.origin}",
@@ -122,6 +149,22 @@ class _Files:
                 action="give the tree of the package alone",
             )
         self.found[path] = data
+
+    def add_data(self, path: str, stream: IO[bytes]) -> None:
+        """Keep the digest of a file that is not source."""
+        if len(self.found) + len(self.data) >= MAX_FILES:
+            self.add(path, b"")
+        digest = hashlib.blake2b(digest_size=20)
+        while part := stream.read(2**20):
+            self.total += len(part)
+            if self.total > MAX_TOTAL_BYTES:
+                self.add(path, b"")
+            digest.update(part)
+        self.data[path] = digest.digest()
+
+    def sorted(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
+        """The sources, and the digests of the rest, by path."""
+        return dict(sorted(self.found.items())), dict(sorted(self.data.items()))
 
     def check(self, path: str, size: int) -> None:
         if size > MAX_FILE_BYTES:
@@ -133,7 +176,7 @@ class _Files:
             )
 
 
-def _read_directory(root: Path) -> dict[str, bytes]:
+def _read_directory(root: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
     files = _Files(str(root))
     try:
         base = root.resolve()
@@ -150,19 +193,22 @@ def _read_directory(root: Path) -> dict[str, bytes]:
                 elif entry.is_file() and _wanted(relative):
                     files.check(str(relative), entry.stat().st_size)
                     files.add(str(relative), entry.read_bytes())
+                elif entry.is_file() and _is_data(relative):
+                    with entry.open("rb") as stream:
+                        files.add_data(str(relative), stream)
     except OSError as error:
         raise BundleError(
             "the source tree cannot be read", found=str(error), expected="readable files", action="check permissions"
         ) from error
-    return dict(sorted(files.found.items()))
+    return files.sorted()
 
 
-def _read_archive(path: Path) -> dict[str, bytes]:
+def _read_archive(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
     try:
         if zipfile.is_zipfile(path):
-            found = _read_zip(path)
+            found, data = _read_zip(path).sorted()
         elif tarfile.is_tarfile(path):
-            found = _read_tar(path)
+            found, data = _read_tar(path).sorted()
         else:
             raise BundleError(
                 "the file is no archive", found=str(path), expected="a wheel, or an sdist as .tar.gz or .zip"
@@ -174,8 +220,8 @@ def _read_archive(path: Path) -> dict[str, bytes]:
     tops = {name.partition("/")[0] for name in found}
     if len(tops) == 1 and path.suffix != ".whl" and all("/" in name for name in found):
         # An sdist keeps everything in one folder of its own.
-        found = {name.partition("/")[2]: data for name, data in found.items()}
-    return dict(sorted(found.items()))
+        found, data = ({name.partition("/")[2]: one for name, one in each.items()} for each in (found, data))
+    return found, data
 
 
 def _inside(name: str) -> PurePosixPath:
@@ -191,35 +237,42 @@ def _inside(name: str) -> PurePosixPath:
     return path
 
 
-def _read_zip(path: Path) -> dict[str, bytes]:
+def _read_zip(path: Path) -> _Files:
     files = _Files(path.name)
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             name = _inside(info.filename)
             is_link = (info.external_attr >> 16) & 0o170000 == 0o120000
-            if info.is_dir() or is_link or not _wanted(name):
+            if info.is_dir() or is_link or not (_wanted(name) or _is_data(name)):
                 continue
             with archive.open(info) as stream:
+                if not _wanted(name):
+                    files.add_data(str(name), stream)
+                    continue
                 data = stream.read(MAX_FILE_BYTES + 1)
             files.check(str(name), len(data))
             files.add(str(name), data)
-    return files.found
+    return files
 
 
-def _read_tar(path: Path) -> dict[str, bytes]:
+def _read_tar(path: Path) -> _Files:
     files = _Files(path.name)
     with tarfile.open(path) as archive:
         for number, member in enumerate(archive):
             if number > 4 * MAX_FILES:
                 files.check("members", MAX_FILE_BYTES + 1)
             name = _inside(member.name)
-            if not member.isfile() or not _wanted(name):
+            if not member.isfile() or not (_wanted(name) or _is_data(name)):
+                continue
+            stream = archive.extractfile(member)
+            if not _wanted(name):
+                if stream is not None:
+                    files.add_data(str(name), stream)
                 continue
             files.check(str(name), member.size)
-            stream = archive.extractfile(member)
             if stream is not None:
                 files.add(str(name), stream.read())
-    return files.found
+    return files
 
 
 def _downloaded(requirement: str, package: str) -> Tree:
@@ -236,18 +289,20 @@ def _downloaded(requirement: str, package: str) -> Tree:
                 expected="a release that pip finds",
                 action="correct the version, or give the path of a directory, wheel or sdist",
             )
-        return _tree(_read_archive(files[0]), package, requirement)
+        return _tree(*_read_archive(files[0]), package, requirement)
 
 
 # Which files, and what they are called
 
 
-def _tree(files: dict[str, bytes], package: str, origin: str) -> Tree:
+def _tree(files: dict[str, bytes], data: dict[str, bytes], package: str, origin: str) -> Tree:
     info = _metadata_folder(files, package)
     version = _version(files, info)
     listed = _recorded(files, info) if info else None
     code = {name: data for name, data in files.items() if name.endswith((".py", *_NATIVE, *_NATIVE_SOURCE))}
     if listed is not None:
+        listed |= _beside(listed, data)
+        data = {name: digest for name, digest in data.items() if name in listed}
         code = {name: data for name, data in code.items() if name in listed}
         roots = [""]
     else:
@@ -257,6 +312,11 @@ def _tree(files: dict[str, bytes], package: str, origin: str) -> Tree:
             name: data
             for name, data in code.items()
             if name.startswith(roots[0]) and _first(name.removeprefix(roots[0])) in tops
+        }
+        data = {
+            name: digest
+            for name, digest in data.items()
+            if name.startswith(roots[0]) and name.removeprefix(roots[0]).partition("/")[0] in tops
         }
     sources = {name: data for name, data in code.items() if name.endswith(".py")}
     if not sources:
@@ -271,7 +331,8 @@ def _tree(files: dict[str, bytes], package: str, origin: str) -> Tree:
         modules.setdefault(_module_name(name.removeprefix(roots[0])), name)
     modules = {name: path for name, path in modules.items() if name}
     natives = {name: data for name, data in code.items() if not name.endswith(".py")}
-    return Tree(version, sources, dict(sorted(modules.items())), natives)
+    data = {name.removeprefix(roots[0]): digest for name, digest in data.items()}
+    return Tree(version, sources, dict(sorted(modules.items())), natives, data)
 
 
 def _first(name: str) -> str:
@@ -332,6 +393,12 @@ def _recorded(files: Mapping[str, bytes], info: str) -> set[str] | None:
         if name not in claimed and not packages.isdisjoint(parents):
             found.add(name)
     return found
+
+
+def _beside(listed: set[str], data: Iterable[str]) -> set[str]:
+    """The files that lie in folders of the distribution, whether or not its RECORD knows them."""
+    packages = {name.rpartition("/")[0] for name in listed if name.endswith("/__init__.py")}
+    return {name for name in data if any(name[: match.start()] in packages for match in re.finditer("/", name))}
 
 
 def _listed(files: Mapping[str, bytes], info: str) -> set[str]:

@@ -7,6 +7,8 @@ import sys
 
 from livepatch.cli.output import Style, add_json, described, print_json, print_lines, visible
 from livepatch.cli.show import manifest, spelled_obstacle
+from livepatch.errors import counted
+from livepatch.patch import Patch
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -16,7 +18,8 @@ Make the smallest patch that turns OLD into NEW, and write it into a file.
 OLD and NEW are directories, wheels, sdists, or name==version for pip to fetch.
 
 The file is written, and the status is 1, if the fix needs something that cannot be
-done live: such a patch is refused by every process that has that part imported."""
+done live: such a patch is refused by every process that has that part imported.
+The status is 1 as well, and no file is written, if there is nothing to change."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(given: argparse.Namespace) -> bool:
-    """Build and save.  Whether nothing stands in the way of the patch."""
+    """Build and save.  Whether there is a patch, and nothing stands in its way."""
     from livepatch.bundle.build import build
     from livepatch.bundle.load import load
 
@@ -53,6 +56,8 @@ def run(given: argparse.Namespace) -> bool:
         summary=given.summary,
         flag=given.flag,
     )
+    if not patch.edits and not patch.obstacles:
+        return _says_nothing(patch, given)
     path = given.output or f"{patch.id}.lpatch"
     patch.save(path)
     saved = load(path)
@@ -65,3 +70,15 @@ def run(given: argparse.Namespace) -> bool:
     for obstacle in saved.obstacles:
         sys.stderr.write(f"livepatch build: cannot be done live: {visible(spelled_obstacle(obstacle))}\n")
     return not saved.obstacles
+
+
+def _says_nothing(patch: Patch, given: argparse.Namespace) -> bool:
+    """Tell why a patch is empty.  A file of it would be refused by every process."""
+    if given.json:
+        print_json(described(patch, "", ""))
+    else:
+        print_lines([visible(f"{e.verdict + ':':<10}{e.what} {e.target} ({e.why})") for e in patch.plan])
+    left = f"{counted(len(patch.plan), 'difference')} left out" if patch.plan else "the two do not differ"
+    picked = ", and nothing that was picked with --only is among them" if given.only else ""
+    sys.stderr.write(f"livepatch build: nothing to change, and no file written: {left}{picked}\n")
+    return False

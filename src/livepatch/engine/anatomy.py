@@ -231,7 +231,11 @@ def _deque(value: Any) -> Parts:
 
 
 def _variable(value: Any) -> Parts:
-    return [("name", value.name)]
+    try:
+        default = contextvars.Context().run(value.get)  # where nothing is set
+    except LookupError:
+        default = ABSENT
+    return [("name", value.name), ("default", default)]
 
 
 def _reduced(value: Any) -> Parts:

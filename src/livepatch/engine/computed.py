@@ -212,6 +212,10 @@ class Computed:
         place = resolve(target, self.modules)
         live = place.value if isinstance(place, Place) and place.owner is not None else ABSENT
         if new is ABSENT:
+            # Statements may bind it under a condition that does not hold here; but some statement must speak of it.
+            program = (*edit.before.program, *edit.after.program)
+            if old is live is ABSENT and not any(last in each.text.source for each in program):
+                self.out.note(target, _gone(target))
             return
         if live is ABSENT:
             if old is ABSENT:

@@ -1,18 +1,19 @@
 """Whether statements that were run apart from the live modules left something of theirs in live registries.
 
 A decorator, a metaclass or a constructor may enter what it is given into a dict or list of the program.  What other
-threads put there meanwhile is none of ours, so only entries that were made by our statements count, and only those are
-taken out again.
+threads put there meanwhile is none of ours, so entries that were made by our statements are told by what they are, and
+only those count.  Where there is no other thread, whatever has changed was changed by the statements, and is put back.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
-from livepatch.engine.pace import paced
+from livepatch.engine.pace import is_alone, paced
 
 __all__ = ["Registries"]
 
@@ -26,10 +27,14 @@ class Registries:
 
     def __init__(self, modules: Mapping[str, ModuleType], packages: Iterable[str]) -> None:
         tops = frozenset(packages)
+        self._alone = is_alone()
         self._kept: list[tuple[Label, Any, Any]] = []
+        self._names: list[tuple[ModuleType | type, dict[str, Any]]] = []
         seen: set[int] = set()
         for name, module in paced(list(modules.items())):
             if name.partition(".")[0] in tops and is_module(module):
+                if self._alone:
+                    self._names += [(each, dict(namespace_of(each))) for each in _owners(name, module)]
                 for label, container in _containers(name, module):
                     if id(container) not in seen and len(container) <= _LARGEST:
                         seen.add(id(container))
@@ -41,13 +46,23 @@ class Registries:
         `classes` are those that were made there.
         """
         spaces = {id(space) for space in scratch} | {id(made) for made in classes}
-        if not spaces:
-            return []
         found = []
+        alone = self._alone and is_alone()
         for label, container, before in paced(self._kept):
             if _cleaned(container, before, spaces):
                 found.append(label)
+            if alone:
+                _put_back(container, before)
+        for owner, names in self._names if alone else ():
+            _put_names_back(owner, names)
         return found
+
+
+def _owners(name: str, module: ModuleType) -> Iterator[ModuleType | type]:
+    yield module
+    for value in list(namespace_of(module).values()):
+        if is_class(value) and value.__module__ == name:
+            yield value
 
 
 def _containers(name: str, module: ModuleType) -> Iterator[tuple[Label, Any]]:
@@ -56,12 +71,27 @@ def _containers(name: str, module: ModuleType) -> Iterator[tuple[Label, Any]]:
         if is_class(value) and value.__module__ == name:
             for member, inner in list(namespace_of(value).items()):
                 yield from _held(f"{name}:{attribute}.{member}", inner)
-        elif not is_a(value, type, ModuleType, *_CONTAINERS) and not is_function(value):
+        elif is_function(value):
+            yield from _behind(f"{name}:{attribute}", value, 2)
+        elif not is_a(value, type, ModuleType, *_CONTAINERS):
             own = _instance_names(value)
             if own is not None:
                 yield f"{name}:{attribute}", own
                 for member, inner in list(own.items()):
                     yield from _held(f"{name}:{attribute}.{member}", inner)
+
+
+def _behind(label: Label, function: FunctionType, depth: int) -> Iterator[tuple[Label, Any]]:
+    """The containers of a function's closure, and of those of the functions that it holds."""
+    held = list(vars(function).values())
+    for cell in function.__closure__ or ():
+        with contextlib.suppress(ValueError):  # not yet bound
+            held.append(cell.cell_contents)
+    for value in held:
+        if is_function(value) and depth:
+            yield from _behind(label, value, depth - 1)
+        else:
+            yield from _held(label, value)
 
 
 def _held(label: Label, value: object) -> Iterator[tuple[Label, Any]]:
@@ -106,6 +136,39 @@ def _cleaned(container: Any, before: Any, spaces: set[int]) -> bool:
                 found = True
                 set.discard(container, item)
     return found
+
+
+def _put_back(container: Any, before: Any) -> None:
+    """Let a container hold what it held, if it does not."""
+    if is_a(container, dict):
+        items = list(dict.items(container))
+        if len(items) == len(before) and all(dict.get(before, k, _NOTHING) is v for k, v in items):
+            return
+        dict.clear(container)
+        dict.update(container, before)
+    elif is_a(container, list):
+        if len(container) != len(before) or any(a is not b for a, b in zip(container, before, strict=False)):
+            list.__setitem__(container, slice(None), before)
+    elif container != before:
+        set.clear(container)
+        set.update(container, before)
+
+
+def _put_names_back(owner: ModuleType | type, names: dict[str, Any]) -> None:
+    """Let the names of a module or class stand for what they did; modules that were imported meanwhile stay."""
+    now = namespace_of(owner)
+    changed = {name: value for name, value in names.items() if now.get(name, _NOTHING) is not value}
+    came = [name for name, value in now.items() if name not in names and not is_module(value)]
+    for name, value in changed.items():
+        if is_class(owner):
+            type.__setattr__(owner, name, value)
+        else:
+            vars(owner)[name] = value
+    for name in came:
+        if is_class(owner):
+            type.__delattr__(owner, name)
+        else:
+            del vars(owner)[name]
 
 
 _NOTHING = object()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import replace
 from types import CellType, FunctionType, SimpleNamespace
 from typing import Any
@@ -408,6 +409,15 @@ class Follower:
 
     def _rebuilt(self, live: Any, before: Any, after: Any, path: str) -> object:
         """A new object in the place of one that cannot be changed, with those of its parts that stay."""
+        if type(live) is type(after) is ContextVar:
+            raise CannotFollow(
+                Refusal(
+                    "context-variable",
+                    f"{path} is a context variable with another default",
+                    "the same variable: running tasks have set it, and another one would not hold what they set",
+                    "restart with the fix, or set the variable where the new default is needed",
+                )
+            )
         if type(live) is type(before) is type(after) and type(live) in REBUILT:
             parts = [parts_of(each) or [] for each in (live, before, after)]
             if len({len(each) for each in parts}) == 1:

@@ -78,7 +78,7 @@ def _alike(function: FunctionType, write: Write, late: list[Write]) -> list[Writ
         for other in late
         if other.slot.owner_id == write.slot.owner_id
         and other.slot.name != "__code__"
-        and getattr(function, other.slot.name) is other.before
+        and getattr(function, other.slot.name, ABSENT) is other.before
     ]
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-__all__ = ["breathe", "courteous", "others_work", "paced"]
+__all__ = ["breathe", "courteous", "is_alone", "others_work", "paced"]
 
 T = TypeVar("T")
 
@@ -79,7 +79,7 @@ def breathe(*, now: bool = False) -> None:
     """
     passed = _clock() - _last[0]
     if now or passed >= STEP or (_mine.beside and passed >= STEP * _SHORTER):
-        if not _is_alone():
+        if not is_alone():
             if _mine.resting:
                 _rest(passed)
             else:
@@ -87,7 +87,7 @@ def breathe(*, now: bool = False) -> None:
         _last[0] = _clock()
 
 
-def _is_alone() -> bool:
+def is_alone() -> bool:
     """Whether no other thread can be waiting for the interpreter."""
     return len(sys._current_frames()) == 1
 

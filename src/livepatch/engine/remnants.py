@@ -13,7 +13,7 @@ import re
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import CellType, CodeType, FrameType, GeneratorType, MethodType, ModuleType
+from types import BuiltinMethodType, CellType, CodeType, FrameType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 from livepatch.engine.aliases import bears_identity
@@ -24,7 +24,10 @@ from livepatch.engine.stack import ABSENT, Slot
 __all__ = ["Remnant", "remnants"]
 
 _LEVELS = 5  # containers in containers that are followed up to the object that holds them
-_PASSING = (FrameType, GeneratorType, CodeType, MethodType)
+_PASSING = (FrameType, GeneratorType, CodeType)
+
+
+_METHODS = (MethodType, BuiltinMethodType, type(re.compile("").match))
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,4 +137,4 @@ def _is_ours(module: object) -> bool:
 
 
 def _is_container(value: object) -> bool:
-    return type(value) in (dict, list, tuple, set, frozenset, deque, CellType, functools.partial)
+    return type(value) in (dict, list, tuple, set, frozenset, deque, CellType, functools.partial, *_METHODS)

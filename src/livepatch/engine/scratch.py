@@ -24,7 +24,7 @@ from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import spelled
 
-__all__ = ["Scratch", "ScratchError", "statement_filename"]
+__all__ = ["Scratch", "ScratchError", "statement_filename", "told"]
 
 
 class ScratchError(Exception):
@@ -198,9 +198,9 @@ class Scratch:
                 cell = cls.names.pop("__classcell__", None)
                 if cell is not None:
                     cell.cell_contents = cls.live
-        except ScratchError:
+        except (ScratchError, KeyboardInterrupt):
             raise
-        except Exception as error:
+        except BaseException as error:  # SystemExit and the like are the statements' own affair
             raise ScratchError(target, _failed(error, body)) from error
         finally:
             for name in members.values:
@@ -339,7 +339,15 @@ def _mangled(name: str, scope: str) -> str:
     return name
 
 
-def _failed(error: Exception, body: list[ast.stmt]) -> Refusal:
+def told(error: BaseException) -> str:
+    """The text of an exception, which may be of any kind."""
+    try:
+        return str(error)[:200]
+    except Exception:  # noqa: BLE001  # it is somebody's code
+        return "which cannot be shown"
+
+
+def _failed(error: BaseException, body: list[ast.stmt]) -> Refusal:
     line = getattr(body[0], "lineno", 0)
     traceback = error.__traceback__
     while traceback is not None:
@@ -348,7 +356,7 @@ def _failed(error: Exception, body: list[ast.stmt]) -> Refusal:
         traceback = traceback.tb_next
     return Refusal(
         "statement-failed",
-        f"{type(error).__name__} at line {line}: {str(error)[:200]}",
+        f"{type(error).__name__} at line {line}: {told(error)}",
         "statements of the module's source that can be run apart from the rest of it",
         "restart with the fixed package",
     )

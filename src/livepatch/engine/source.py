@@ -22,7 +22,7 @@ from livepatch.engine.code import FUTURE_FLAGS, FunctionNode, nested_codes, same
 from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
 
-__all__ = ["Definition", "SourceFiles", "forget_source", "lines_of", "patch_filename", "show_source"]
+__all__ = ["Definition", "SourceFiles", "forget_source", "is_of_a_patch", "lines_of", "patch_filename", "show_source"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +119,11 @@ def _functions(tree: ast.AST) -> Iterator[FunctionNode]:
 def patch_filename(patch_id: str, target: object) -> str:
     """The file name under which the new side of a target shows in tracebacks."""
     return f"<livepatch {patch_id} {target}>"
+
+
+def is_of_a_patch(code: CodeType) -> bool:
+    """Whether a patch brought the code, so that no file of the program gives it."""
+    return code.co_filename.startswith("<livepatch ")
 
 
 def show_source(filename: str, text: str) -> None:

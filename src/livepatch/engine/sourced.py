@@ -44,6 +44,12 @@ def survey_edits(
     return _Edits(patch_id, tuple(edits), tuple(obstacles), modules, beneath).run(statements=statements)
 
 
+OWN_CODE = Refusal(
+    "own-code",
+    "a function of livepatch itself",
+    "the code of another package",
+    "update livepatch; it cannot switch the code that switches",
+)
 _NO_HARM = frozenset({"not-in-process"})
 
 
@@ -78,6 +84,9 @@ class _Edits:
         return self.out
 
     def _is_here(self, edit: ModuleEdit) -> bool:
+        if edit.module.partition(".")[0] == "livepatch":
+            self.out.note(edit.module, OWN_CODE)
+            return False
         if edit.whole is not None:
             return edit.module not in self.modules
         if edit.module in self.modules:

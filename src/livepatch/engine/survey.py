@@ -5,38 +5,25 @@ The survey collects facts and the values for a layer; whether they permit the pa
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any, cast
 
 from livepatch.edits import ModuleEdit, Obstacle
-from livepatch.engine import closures, sides
-from livepatch.engine.attributes import assign, follow_aliases, wrap
-from livepatch.engine.caches import Cache, caches_of, tables
-from livepatch.engine.closures import follow
-from livepatch.engine.code import fingerprint, kind_of, parameters_of
-from livepatch.engine.disk import Disk
-from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
-from livepatch.engine.facts import Survey, TargetFacts
+from livepatch.engine.caches import Cache, tables
+from livepatch.engine.expand import ValueFor
+from livepatch.engine.facts import Survey
 from livepatch.engine.functions import code_of
-from livepatch.engine.heap import PauseTooLongError, bounded, functions_of
-from livepatch.engine.locate import Found, find, is_definition, resolve
-from livepatch.engine.names import resolve_names
-from livepatch.engine.namespaces import is_a, is_function, namespace_of
-from livepatch.engine.pace import breathe, paced
-from livepatch.engine.places import item_of, slot_of, value_of
-from livepatch.engine.refusal import Place, Refusal, several
+from livepatch.engine.heap import PauseTooLongError, bounded
+from livepatch.engine.places import item_of, slot_of
+from livepatch.engine.refusal import Refusal
 from livepatch.engine.remnants import remnants
-from livepatch.engine.source import Definition, SourceFiles, patch_filename
+from livepatch.engine.scratch import told
 from livepatch.engine.sourced import survey_edits
-from livepatch.engine.stack import ABSENT, Stack, Write, settled
-from livepatch.engine.sweep import Swept, sweep
-from livepatch.engine.wrapping import unwritable
-from livepatch.errors import spelled
-from livepatch.patch import Addition, Change, Replacement, Target
+from livepatch.engine.stack import ABSENT, Slot, Stack, settled
+from livepatch.engine.surveyor import Surveyor, too_long
+from livepatch.patch import Change
 
 __all__ = ["survey"]
 
@@ -61,33 +48,24 @@ def survey(
     Without `statements` none of the edits' statements is run, and only their before side is looked at.
     """
     with bounded(max_pause) as walks:
-        surveyor = _Surveyor(patch_id, changes, stack, stack.without(replaced), modules, max_pause)
-        surveyor.statements = statements
-        out = surveyor.run(callers, edits, obstacles)
+        surveyor = (
+            Built(patch_id, changes, stack, stack.without(replaced), modules, max_pause)
+            if edits or obstacles
+            else Surveyor(patch_id, changes, stack, stack.without(replaced), modules, max_pause)
+        )
+        if isinstance(surveyor, Built):
+            surveyor.edits, surveyor.obstacles, surveyor.statements = edits, obstacles, statements
+        out = surveyor.run(callers)
     out.pause, out.walked = walks.estimate, walks.taken or None
     return out
 
 
-_NOT_WALKED = Refusal(
-    "heap-not-walked",
-    "a large heap, of which only the namespaces of modules and classes were looked through for copies",
-    "copies of functions, such as a reload leaves behind, to be held by a module or class",
-    "nothing, unless functions of this package were copied or reloaded",
-)
-_OWN_CODE = Refusal(
-    "own-code",
-    "a function of livepatch itself",
-    "the code of another package",
-    "update livepatch; it cannot switch the code that switches",
-)
-
-
-def _too_long(error: PauseTooLongError) -> Refusal:
+def _half_of_a_container(patch_id: str) -> Refusal:
     return Refusal(
-        "pause-too-long",
-        f"a walk through the whole heap is needed, which would stop other threads for about {error.estimate:.3f} s",
-        f"at most max_pause={error.most:g} s",
-        "pass a larger max_pause, or apply when a pause does no harm",
+        "container-shared",
+        f"patch {patch_id} changes entries of the same container, and one of the two its order",
+        "two patches that can be taken out in any order",
+        f"revert {patch_id} first, or name it in replaces=",
     )
 
 
@@ -98,82 +76,76 @@ def _not_surveyed(error: Exception) -> Refusal:
     where = f" at {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}" if traceback else ""
     return Refusal(
         "not-surveyed",
-        f"{type(error).__name__}{where} while the process was compared with the patch: {str(error)[:200]}",
+        f"{type(error).__name__}{where} while the process was compared with the patch: {told(error)}",
         "a process that can be compared with both sides of the patch",
         "report this with the patch: livepatch does not know what it met",
     )
 
 
-_COPY_ELSEWHERE = Refusal(
-    "copy-elsewhere",
-    "a copy of the function whose globals are no module's, and new code that needs names brought along",
-    "globals into which those names can be carried",
-    "have the new code import what it needs itself",
-)
+class Built(Surveyor):
+    """Surveys a patch that was built from two source trees: it is to be whole, or not to go in."""
 
+    edits: tuple[ModuleEdit, ...] = ()
+    obstacles: tuple[Obstacle, ...] = ()
+    statements = True
 
-class _Surveyor:
-    def __init__(
-        self,
-        patch_id: str,
-        changes: tuple[Change, ...],
-        stack: Stack,
-        under: Stack,
-        modules: dict[str, ModuleType],
-        max_pause: float | None,
-    ) -> None:
-        self.patch_id, self.stack, self.under, self.modules = patch_id, stack, under, modules
-        self.changes, self.max_pause = changes, max_pause
-        self.statements = True
-        self.built = False
-        """Whether the patch was built from two source trees."""
-        self.out = Survey()
-        self.files = SourceFiles()
-        self.disk = Disk()
-        self.replaced: dict[int, Target] = {}
-        self.added: dict[str, dict[str, object]] = {}
-        self.bodies: list[tuple[NewBody, Found]] = []
-        self.assignments: list[tuple[ValueFor, Place]] = []
-
-    def run(self, callers: bool, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> Survey:
-        """Find everything first: what one change does may depend on what another brings."""
-        for change in self.changes:
-            if isinstance(change, Replacement):
-                self.replaced[id(change.source)] = change.target
-            elif isinstance(change, Addition) and not change.owner.qualname:
-                self.added.setdefault(change.owner.module, {}).update(change.names)
-        for step in paced(expand(self.changes, self.modules, self._lacks)):
-            self._take(step)
-        if edits or obstacles:
-            self._take_edits(edits, obstacles)
-        swept = self._sweep(callers)
-        while self.bodies:
-            self._body(*self.bodies.pop(0), swept)  # nobody holds on to what was found: holders are counted next
+    def before_the_sweep(self) -> None:
+        """Prove the before side, compute the after side, and bring in what that comes to."""
         try:
-            self._closures()
+            made = survey_edits(
+                self.patch_id,
+                self.edits,
+                self.obstacles,
+                self.modules,
+                self._beneath(),
+                statements=self.statements,
+            )
         except PauseTooLongError as error:
-            self.out.note("", _too_long(error))
-        for assignment, place in self.assignments:
-            follow_aliases(assignment, place, self.stack, swept, self.out)
-        if self.built:
-            self._remnants()
-        return self.out
+            self.out.note("", too_long(error))
+            return
+        except Exception as error:  # noqa: BLE001  # objects of any kind are looked into here: what fails is no proof
+            self.out.note("", _not_surveyed(error))
+            return
+        for target, refusal in made.notes:
+            self.out.note(target, refusal)
+        self.out.sources.update(made.sources)
+        self.bodies += made.bodies
+        for attribute in made.attributes:
+            self.new_attribute(attribute)
+        for instance, side in made.instances:
+            for name, value in side.items():
+                self.out.put(instance, name, value, f"{instance.__module__}:{instance.__qualname__}.{name}")
+        for owner, name, label in made.gone:
+            self.out.put(owner, name, ABSENT, label)
+        for slot, value in made.writes:
+            self._put(slot, value)
+        for name, module in made.modules:
+            self.out.put_in(item_of(self.modules, name, f"sys.modules[{name!r}]"), module)
+            parent, _, last = name.rpartition(".")
+            if parent in self.modules:
+                self.out.put(self.modules[parent], last, module, name)
+        self.out.caches += [
+            each if isinstance(each, Cache) else Cache(f"{type(each).__module__}.{type(each).__qualname__}", each)
+            for each in made.caches
+        ]
+        for place, value in made.replaced:
+            self.assignments.append((ValueFor(place.target, value), place))
 
-    def _beneath(self) -> Callable[[FunctionType], CodeType]:
-        """The code that a function has under the patch: without the layers that it replaces."""
-        wanted = self.under.wanted()
+    def _put(self, slot: Slot, value: object) -> None:
+        """Take a write; the entries of a container and its whole contents cannot be two patches' affairs."""
+        whole, parts = ("contents",), ("item", "member")
+        others = parts if slot.kind in whole else whole if slot.kind in parts else ()
+        layer = next((s for s in self.under.originals if s.owner_id == slot.owner_id and s.kind in others), None)
+        if layer is not None:
+            self.out.note(slot, _half_of_a_container(str(self.under.decider(layer) or "another")))
+        self.out.put_in(slot, value)
 
-        def beneath(function: FunctionType) -> CodeType:
-            slot = slot_of(function, "__code__")
-            if slot not in self.stack.originals:
-                return code_of(function)
-            code = settled(wanted.get(slot, self.stack.originals[slot]), slot)
-            return code if isinstance(code, CodeType) else code_of(function)
+    def left_behind(self, refusal: Refusal) -> Refusal:
+        """The fix would not reach such closures."""
+        return replace(refusal, code="closures-unreached")
 
-        return beneath
-
-    def _remnants(self) -> None:
-        """Name who keeps what a built patch changes: the fix would not reach it."""
+    def in_the_end(self) -> None:
+        """Name who keeps what the patch changes: the fix would not reach it."""
         try:
             emptied = [
                 table
@@ -192,399 +164,17 @@ class _Surveyor:
                     ),
                 )
         except PauseTooLongError as error:
-            self.out.note("", _too_long(error))
+            self.out.note("", too_long(error))
 
-    def _take(self, step: Step | tuple[Target, Refusal]) -> None:
-        if isinstance(step, tuple):
-            self.out.note(*step)
-        elif isinstance(step, NewBody):
-            try:
-                self._find(step)
-            except PauseTooLongError as error:
-                self.out.note(step.target, _too_long(error))
-        elif isinstance(step, NewAttribute):
-            self._new_attribute(step)
-        elif isinstance(step, ValueFor):
-            place = assign(step, self.modules, self.out)
-            if place is not None:
-                self.assignments.append((step, place))
-        else:
-            wrap(step, self.modules, self.out)
+    def _beneath(self) -> Callable[[FunctionType], CodeType]:
+        """The code that a function has under the patch: without the layers that it replaces."""
+        wanted = self.under.wanted()
 
-    def _take_edits(self, edits: tuple[ModuleEdit, ...], obstacles: tuple[Obstacle, ...]) -> None:
-        self.built = True
-        try:
-            made = survey_edits(
-                self.patch_id, edits, obstacles, self.modules, self._beneath(), statements=self.statements
-            )
-        except PauseTooLongError as error:
-            self.out.note("", _too_long(error))
-            return
-        except Exception as error:  # noqa: BLE001  # objects of any kind are looked into here: what fails is no proof
-            self.out.note("", _not_surveyed(error))
-            return
-        for target, refusal in made.notes:
-            self.out.note(target, refusal)
-        self.out.sources.update(made.sources)
-        self.bodies += made.bodies
-        for attribute in made.attributes:
-            self._new_attribute(attribute)
-        for instance, side in made.instances:
-            for name, value in side.items():
-                self.out.put(instance, name, value, f"{instance.__module__}:{instance.__qualname__}.{name}")
-        for owner, name, label in made.gone:
-            self.out.put(owner, name, ABSENT, label)
-        for slot, value in made.writes:
-            self.out.put_in(slot, value)
-        for name, module in made.modules:
-            self.out.put_in(item_of(self.modules, name, f"sys.modules[{name!r}]"), module)
-            parent, _, last = name.rpartition(".")
-            if parent in self.modules:
-                self.out.put(self.modules[parent], last, module, name)
-        self.out.caches += [
-            each if isinstance(each, Cache) else Cache(f"{type(each).__module__}.{type(each).__qualname__}", each)
-            for each in made.caches
-        ]
-        for place, value in made.replaced:
-            self.assignments.append((ValueFor(place.target, value), place))
+        def beneath(function: FunctionType) -> CodeType:
+            slot = slot_of(function, "__code__")
+            if slot not in self.stack.originals:
+                return code_of(function)
+            code = settled(wanted.get(slot, self.stack.originals[slot]), slot)
+            return code if isinstance(code, CodeType) else code_of(function)
 
-    def _closures(self) -> None:
-        """Name the live closures that cannot follow their maker."""
-        out = self.out
-        writes = [
-            Write(slot, out.originals[slot], value)
-            for slot, value in out.values.items()
-            if slot.name == "__code__" and out.originals[slot] is not value
-        ]
-        known = {slot.owner_id for slot in out.values if slot.name == "__code__"}
-        for refusal in follow(writes, self.stack, known=known).left:
-            # A fix that was built is to be whole, or not to go in.
-            out.note("", replace(refusal, code="closures-unreached") if self.built else refusal)
-
-    # Finding
-
-    def _find(self, body: NewBody) -> None:
-        if body.target.module.partition(".")[0] == "livepatch":
-            self.out.note(body.target, _OWN_CODE)
-            return
-        found = find(body.target, self.modules, lambda f: not body.expect or fingerprint(f) in body.expect)
-        if isinstance(found, Refusal):
-            self.out.note(body.target, found)
-            return
-        found = self._the_one_that_is_meant(body, found)
-        if isinstance(found, Refusal):
-            self.out.note(body.target, found)
-            return
-        self.bodies.append((body, found))
-
-    def _the_one_that_is_meant(self, body: NewBody, found: Found) -> Found | Refusal:
-        """Where the source defines several functions of that name, all still in use, the name alone is a guess."""
-        if found.function is None or is_a(found.place.value, property):
-            return found
-        if not self.disk.gives_several(found.place.module, code_of(found.function)):
-            return found
-        name = found.function.__code__.co_qualname
-        stubs = [stub.__code__ for stub in typing.get_overloads(found.function) if is_function(stub)]
-        live = [
-            function
-            for function in functions_of(found.place.module)
-            if is_definition(function, name, found.place.module.__name__) and code_of(function) not in stubs
-        ]
-        picked = [function for function in live if fingerprint(function) in body.expect] or live
-        distinct = {code_of(function): function for function in picked}
-        if len(distinct) > 1:
-            return several(body.target, distinct.values())
-        return replace(found, function=picked[0]) if picked and code_of(picked[0]) is not found.code else found
-
-    def _sweep(self, callers: bool) -> Swept:
-        functions = [found.function for _, found in self.bodies if found.function is not None]
-        values: list[object] = []
-        for _, place in self.assignments:
-            assert place.owner is not None
-            slot = slot_of(place.owner, place.name)
-            values += [place.value, self.stack.originals.get(slot, place.value)]
-        held: dict[int, int] = {}
-        for value in (
-            *self.stack.originals.values(),
-            *(v for layer in self.stack.layers for v in layer.values.values()),
-        ):
-            held[id(value)] = held.get(id(value), 0) + 1
-        # Every class has an __init__: who names one says nothing of whose it is.
-        named = [found.place for _, found in self.bodies if not found.place.name.startswith("__")]
-        callees = {place.name: place.value for place in named} if callers else {}
-        swept = sweep(self.modules, functions, values, callees=callees, held=held, max_pause=self.max_pause)
-        if swept.too_long:
-            assert swept.pause is not None
-            assert self.max_pause is not None
-            self.out.note("", _too_long(PauseTooLongError(swept.pause, self.max_pause)))
-        elif functions and not swept.thorough:
-            self.out.note("", _NOT_WALKED)
-        for _, found in self.bodies:
-            self.out.calls += [(found.place.target, site) for site in swept.calls.get(found.place.name, ())]
-        return swept
-
-    # Functions
-
-    def _body(self, body: NewBody, found: Found, swept: Swept) -> None:
-        out, target = self.out, body.target
-        before = len(out.observations)
-        new = self._compile(body, found)
-        if isinstance(new, Refusal):
-            out.note(target, new)
-            return
-        breathe()
-        self._carry(target, new, found.place.module, found.function)
-        self._carry_to_copies(target, new, found, swept)
-        if found.function is None:
-            functions = self._nested(body, found, new)
-        else:
-            functions = swept.copies.get(id(code_of(found.function)), [found.function])
-            for function in paced(functions):
-                values = sides.side_of(function, new, found.owner_class, found.function)
-                if isinstance(values, Refusal):
-                    out.note(target, values)
-                    break
-                for name, value in values.items():
-                    out.put(function, name, value, f"{target}.{name}")
-        if len(out.observations) > before and found.function is None:
-            return
-        breathe()
-        caches = caches_of(found)
-        out.caches += caches
-        self._facts(body, found, new, functions, swept, caches)
-
-    def _facts(
-        self,
-        body: NewBody,
-        found: Found,
-        new: sides.NewSide,
-        functions: list[FunctionType],
-        swept: Swept,
-        caches: list[Cache],
-    ) -> None:
-        old = found.function
-        code_slot = slot_of(old, "__code__") if old is not None else None
-        layer0 = self.stack.originals.get(code_slot, found.code) if code_slot else found.code
-        assert isinstance(layer0, CodeType)
-        shell = old or FunctionType(found.code, {}, closure=closures.empty_cells(found.code))
-        under = settled(self.under.wanted().get(code_slot, layer0), code_slot) if code_slot else found.code
-        assert isinstance(under, CodeType)
-        put = self.out.values.get(code_slot) if code_slot else None
-        self.out.facts.append(
-            TargetFacts(
-                target=body.target,
-                count=len(functions),
-                via=tuple(type(layer).__qualname__ for layer in found.via),
-                kinds=(kind_of(found.code), kind_of(new.code)),
-                parameters=(parameters_of(shell), parameters_of(new.written) if old else parameters_of(shell)),
-                expect=body.expect,
-                pin=fingerprint(shell, under) if body.expect else "",
-                on_disk=None if found.alias_of or body.side else self.disk.gives(found.place.module, layer0),
-                asserts=new.asserts,
-                forwarded=isinstance(put, CodeType) and put is not new.code,
-                caches=tuple(cache.label for cache in caches),
-                covers=self.under.decider(code_slot) if code_slot else None,
-                alias_of=found.alias_of,
-                variants=len(self._variants(found, swept)),
-                proved=body.side is not None,
-            )
-        )
-
-    @staticmethod
-    def _variants(found: Found, swept: Swept) -> list[FunctionType]:
-        """Functions of that name with other code, but for the other accessors of the same property."""
-        if found.function is None:
-            return []
-        value = found.place.value
-        siblings = (value.fget, value.fset, value.fdel) if is_a(value, property) else ()
-        others = swept.variants.get(id(code_of(found.function)), ())
-        known = {id(each) for each in (*siblings, *typing.get_overloads(found.function))}
-        return [other for other in others if id(other) not in known]
-
-    def _compile(self, body: NewBody, found: Found) -> sides.NewSide | Refusal:
-        if body.side is not None:
-            return body.side
-        qualname = found.code.co_qualname
-        filename = patch_filename(self.patch_id, body.target)
-        definition = self.files.definition(body.written)
-        enclosing = {}
-        outer = found.outer
-        while outer is not None:
-            enclosing[outer.code.co_qualname] = (
-                *outer.code.co_varnames,
-                *outer.code.co_cellvars,
-                *outer.code.co_freevars,
-            )
-            outer = outer.outer
-        owner = found.owner_class
-        new = sides.compile_new_side(
-            body.written,
-            definition,
-            qualname,
-            filename,
-            found.code,
-            class_name=owner.__name__ if owner else None,
-            enclosing=enclosing,
-        )
-        self._show(filename, new, definition)
-        return new
-
-    def _show(self, filename: str, new: object, definition: Definition | None) -> None:
-        if isinstance(new, sides.NewSide) and definition is not None:
-            self.out.sources[filename] = definition.text
-
-    def _nested(self, body: NewBody, found: Found, new: sides.NewSide) -> list[FunctionType]:
-        """A function that another one makes: its maker gets a new constant, and live instances follow the maker."""
-        assert found.outer is not None
-        assert found.constant is not None
-        if not closures.same_shape(found.constant, new.code):
-            self.out.note(
-                body.target,
-                Refusal(
-                    "closure-shape-changed",
-                    f"other parameters or free variables than {found.code.co_qualname} "
-                    f"({', '.join(found.code.co_freevars) or 'none'} free)",
-                    "the parameters and free variables that its maker gives each instance",
-                    f"replace {found.outer.place.target} as a whole",
-                ),
-            )
-            return []
-        if body.written.__defaults__ or body.written.__kwdefaults__:
-            self.out.note(
-                body.target,
-                Refusal(
-                    "defaults-of-the-maker",
-                    "a nested function with defaults in its replacement",
-                    "defaults that the maker gives each instance it makes, which stay",
-                    f"nothing if they are the same; to change them replace {found.outer.place.target} as a whole",
-                ),
-            )
-        top = found.outer
-        while top.function is None:
-            assert top.outer is not None
-            top = top.outer
-        slot = slot_of(top.function, "__code__", f"{top.place.target}.__code__")
-        coverer = self.under.decider(slot)
-        if coverer is not None:
-            self.out.note(
-                body.target,
-                Refusal(
-                    "maker-is-patched",
-                    f"patch {coverer} changes {top.place.target}, which makes it",
-                    "a maker that no other patch has changed, so that either can be taken out alone",
-                    f"revert {coverer} first, or name it in replaces=",
-                ),
-            )
-            return []
-        base = self.out.values.get(slot, self.stack.originals.get(slot, code_of(top.function)))
-        assert isinstance(base, CodeType)
-        self.out.values[slot] = closures.with_constant(base, found.constant, new.code)
-        self.out.originals.setdefault(slot, value_of(slot))
-        return []
-
-    def _carry(self, target: Target, new: sides.NewSide, module: ModuleType, old: FunctionType | None) -> None:
-        names = resolve_names(
-            new,
-            module,
-            old,
-            self.replaced,
-            lambda name: self._lacks(module, name),
-            self.added.get(module.__name__, {}),
-            self._live_object,
-        )
-        for refusal in names.refusals:
-            self.out.note(target, refusal)
-        for name, value in names.carried.items():
-            if not self._brought_already(module, name, value, target, "ambiguous-name"):
-                self.out.put(module, name, value, f"{module.__name__}:{name}")
-
-    def _carry_to_copies(self, target: Target, new: sides.NewSide, found: Found, swept: Swept) -> None:
-        """A copy may live in another module, such as ``__main__``, and looks its names up there."""
-        if found.function is None:
-            return
-        homes = {id(f.__globals__): f for f in swept.copies.get(id(code_of(found.function)), ())}
-        for copy in homes.values():
-            module = self.modules.get(str(copy.__globals__.get("__name__")))
-            if copy.__globals__ is found.function.__globals__:
-                continue
-            if module is not None and namespace_of(module) is copy.__globals__:
-                self._carry(target, new, module, copy)
-            else:
-                names = resolve_names(new, found.place.module, copy, {}, lambda _: True, {}, self._live_object)
-                if names.carried:
-                    self.out.note(target, _COPY_ELSEWHERE)
-
-    def _brought_already(self, owner: object, name: str, value: object, target: object, code: str) -> bool:
-        """Whether another patch brings another object under that name; then neither could be taken out alone."""
-        slot = slot_of(owner, name)
-        for layer in self.under.layers:
-            if slot in layer.values and not sides.alike(layer.values[slot], value):
-                self.out.note(
-                    target,
-                    Refusal(
-                        code,
-                        f"patch {layer.patch_id} has brought another object as {name}",
-                        "a name that does not exist yet",
-                        f"give it another name, or name {layer.patch_id} in replaces=",
-                    ),
-                )
-                return True
-        return False
-
-    def _lacks(self, owner: object, name: str) -> bool:
-        """Whether the program itself, without what patches brought, lacks a name."""
-        slot = slot_of(owner, name)
-        return self.stack.originals.get(slot, value_of(slot)) is ABSENT
-
-    def _live_object(self, target: Target) -> object | None:
-        place = resolve(target, self.modules)
-        return place.value if isinstance(place, Place) and place.owner is not None else None
-
-    # Attributes
-
-    def _new_attribute(self, step: NewAttribute) -> None:
-        refusal = unwritable(step.owner, step.name)
-        if refusal is None and not self._lacks(step.owner, step.name):
-            refusal = Refusal(
-                "exists-already",
-                f"{step.target} is there: {spelled(namespace_of(step.owner).get(step.name))}",
-                "a name that does not exist yet",
-                "use set() for a value, replace() for a function",
-            )
-        if refusal is not None:
-            self.out.note(step.target, refusal)
-            return
-        value = step.value
-        if step.as_method:
-            made = self._method(step, value)
-            if isinstance(made, Refusal):
-                self.out.note(step.target, made)
-                return
-            value = made
-        if not self._brought_already(step.owner, step.name, value, step.target, "exists-already"):
-            self.out.put(step.owner, step.name, value, str(step.target))
-
-    def _method(self, step: NewAttribute, value: object) -> object | Refusal:
-        """A member of a class body as the target class's own source would have made it."""
-        if is_a(value, staticmethod) or is_a(value, classmethod):
-            inner = self._method(step, value.__func__)
-            return inner if isinstance(inner, Refusal) else type(value)(inner)  # type: ignore[arg-type]  # a function
-        if is_a(value, property):
-            made = [self._method(step, f) if f is not None else None for f in (value.fget, value.fset, value.fdel)]
-            for accessor in made:
-                if isinstance(accessor, Refusal):
-                    return accessor
-            return property(*cast("tuple[Any, Any, Any]", tuple(made)), value.__doc__)
-        if type(value) is not FunctionType:
-            return value
-        assert isinstance(step.owner, type)
-        module = self.modules[step.target.module]
-        qualname = f"{step.owner.__qualname__}.{value.__name__}"
-        filename = patch_filename(self.patch_id, step.target)
-        definition = self.files.definition(value)
-        new = sides.compile_new_side(value, definition, qualname, filename, None, class_name=step.owner.__name__)
-        if isinstance(new, Refusal):
-            return new
-        self._show(filename, new, definition)
-        self._carry(step.target, new, module, None)
-        return sides.new_function(new, vars(module), module.__name__, step.owner)
+        return beneath
