@@ -98,8 +98,8 @@ def test_build_says_that_there_is_nothing_to_change(here, capsys):
     assert "1 difference left out" in said.err
     assert main([*command, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["edits"] == []
-    assert main(["build", "old", "new", *command[3:], "--only", "nowhere"]) == 1
-    assert "--only" in capsys.readouterr().err
+    assert main(["build", "old", "new", *command[3:], "--only", "nowhere"]) == 2
+    assert "only= picks nothing" in capsys.readouterr().err
     assert not list(here.glob("*.lpatch"))
 
 

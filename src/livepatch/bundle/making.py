@@ -103,9 +103,7 @@ def _outside(node: ast.AST) -> Iterator[ast.AST]:
             yield from _outside(child)
 
 
-def _read_of(
-    world: World, item: Item, position: int, depth: int, inner: FunctionNode | None = None
-) -> set[str]:
+def _read_of(world: World, item: Item, position: int, depth: int, inner: FunctionNode | None = None) -> set[str]:
     """What a function, or one inside it, reads of its parameter at a position, as a namespace or as a class."""
     node = inner or item.node
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or depth > 3:

@@ -13,9 +13,9 @@ __all__ = ["check_only"]
 
 
 def check_only(only: tuple[str, ...], found: list[Difference], noticed: set[str], old: World, new: World) -> None:
-    """See that each of `only` picks something that differs: one of `found`, or a target or module in `noticed`.
+    """See that `only` picks something that differs: one of `found`, or a target or module in `noticed`.
 
-    Raises :class:`BundleError`, which names those that pick nothing and what is near them.
+    Raises :class:`BundleError`, which names what picks nothing and what is near.
     """
     differing = {d.target for d in found}
     lost = [
@@ -24,7 +24,7 @@ def check_only(only: tuple[str, ...], found: list[Difference], noticed: set[str]
         if not any(matches(pattern, d.module, d.qualname) for d in found)
         and not any(matches(pattern, *target.partition(":")[::2]) for target in noticed)
     ]
-    if not lost:
+    if len(lost) < len(only):
         return
     near = [text for pattern in lost for text in _near(pattern, differing | noticed)]
     same = [pattern for pattern in lost if _exists(pattern, old) and _exists(pattern, new)]

@@ -58,6 +58,7 @@ def remnants(
     if not old:
         return []
     search = _Search(values, modules, emptied)
+    search.share(label for label, part in old.values() if type(part) is re.Pattern)
     return search.holders({key: label for key, (label, _) in old.items()}, [part for _, part in old.values()])
 
 
@@ -74,10 +75,16 @@ class _Search:
         self, values: Mapping[Slot, object], modules: Mapping[str, ModuleType], emptied: Iterable[dict[Any, Any]]
     ) -> None:
         self._emptied = {id(table): table for table in emptied}
+        self._shared: set[str] = set()
+        """The labels of values that the interpreter or its library shares."""
         self._answers: set[int] = set()
         """The ids of our own lists of objects that were found."""
         self._written = {slot.owner_id for slot in values}
         self._spaces = {id(namespace_of(m)) for m in list(modules.values()) if is_module(m)}
+
+    def share(self, labels: Iterable[str]) -> None:
+        """Take the values of these labels for shared ones."""
+        self._shared.update(labels)
 
     def holders(self, labels: dict[int, str], objects: list[object]) -> list[Remnant]:
         found: dict[tuple[str, str], Remnant] = {}
@@ -101,6 +108,7 @@ class _Search:
                     objects.append(holder)
                     continue
                 told = self._told(holder)
+                named = self._that_count(named, holder)  # not here: a comprehension's cell would hold the holder
                 if told and self._goes(holder):
                     continue
                 for label in sorted(named) if told else ():
@@ -110,6 +118,10 @@ class _Search:
             if not objects:
                 break
         return list(found.values())
+
+    def _that_count(self, labels: set[str], holder: object) -> set[str]:
+        """Equal patterns are one object, whoever compiles them: only the package itself must have got it there."""
+        return {label for label in labels if label not in self._shared or _is_of_package(holder, label)}
 
     def _goes(self, holder: object) -> bool:
         """Whether nothing but tables that are emptied holds an object, so that it is gone with the switch."""
@@ -130,6 +142,12 @@ class _Search:
         if _is_ours(kind.__module__) or kind.__module__ in ("builtins", "sys", "re", "functools", "weakref"):
             return ""
         return f"an object of {kind.__module__}:{kind.__qualname__}"
+
+
+def _is_of_package(holder: object, label: str) -> bool:
+    """Whether a holder is of the package in which the place lies that a label names."""
+    package = label.partition(":")[0].partition(".")[0]
+    return str(type(holder).__module__).partition(".")[0] == package
 
 
 def _is_ours(module: object) -> bool:
