@@ -78,7 +78,7 @@ class Flow:
             sum(NEVER + 1 - n for n in self.calls.values()),
         )
 
-    def _look(self, item: Item) -> None:
+    def _look(self, item: Item) -> None:  # noqa: C901  # one question after another, each with its answer
         own = item.module.name
         refs = self.world.refs(item)
         if item.kind == "import":
