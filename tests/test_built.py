@@ -219,6 +219,14 @@ CASES = [
         True,
     ),
     Case(
+        "what a closure has given",
+        mod("def make(n):\n  def inner(): return n, 1\n  return inner\ngive = make(3)\nGIVEN = give()"),
+        mod("def make(n):\n  def inner(): return n, 2\n  return inner\ngive = make(3)\nGIVEN = give()"),
+        lambda m: (m["m"].GIVEN, m["m"].give()),
+        ((3, 1), (3, 1)),
+        ((3, 2), (3, 2)),
+    ),
+    Case(
         "closures with another value",
         mod("LIMIT = 5\ndef make(n):\n  def check(x): return x > n\n  return check\nCHECKS = {'a': make(LIMIT)}"),
         mod("LIMIT = 3\ndef make(n):\n  def check(x): return x > n\n  return check\nCHECKS = {'a': make(LIMIT)}"),

@@ -39,6 +39,8 @@ class Flow:
     _changed_calls: dict[Entity, int] = field(default_factory=dict)
     _made: set[Entity] = field(default_factory=set)
     _not_made: set[Entity] = field(default_factory=set)
+    _results: set[Entity] = field(default_factory=set)
+    """Names for what calls have given that may do something else when it is called in turn."""
     _entries: set[Entity] = field(default_factory=set)
     _asked: set[Entity] = field(default_factory=set)
 
@@ -56,7 +58,7 @@ class Flow:
             self._not_made.clear()
             heirs = self.world.heirs({(m, q.rpartition(".")[0]) for m, q in [*self.values, *self.calls] if "." in q})
             interesting = {q.rpartition(".")[2] for _, q in heirs}
-            for _, name in [*self.values, *self.calls]:
+            for _, name in [*self.values, *self.calls, *self._results]:
                 interesting.update(name.split(".")[-2:])
             self._entries.update((m, q.partition(".")[0]) for m, q in [*self.values, *self.calls, *heirs])
             interesting |= _NAMESPACES
@@ -73,6 +75,7 @@ class Flow:
         return (
             len(self._entries),
             len(self.values),
+            len(self._results),
             len(self.defaults),
             len(self._made),
             sum(NEVER + 1 - n for n in self.calls.values()),
@@ -101,7 +104,11 @@ class Flow:
                 self.defaults.update((own, b) for b in item.binds)
             for bound in item.binds:
                 self._made_class((own, bound))
-        elif any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
+        elif any(self._gives(r, item) for r in refs.header if r.call):
+            self._results.update((own, b) for b in item.binds)
+        if item.kind in ("import", "function", "class"):
+            return
+        if any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
             self.effects[item.module.name, item.line] = item
             self.values.update((own, b) for b in item.binds)
             self.values.update(self.world.effects(item))
@@ -151,7 +158,24 @@ class Flow:
         trace = self.world.follow(ref, item)
         if any(e in self.values for e in trace.passed):
             return True
+        if trace.kind == "value" and ref.call and self._result_reached(trace.end, ref.call):
+            self.values.add(trace.end)  # it is made anew to be called
+            return True
         return self._call_reached(trace, ref.call)
+
+    def _gives(self, ref: Ref, item: Item) -> bool:
+        """Whether a call is one of a function that changes, if only in what it gives."""
+        trace = self.world.follow(ref, item)
+        return trace.kind == "function" and self.calls.get(trace.end, NEVER) < NEVER
+
+    def _result_reached(self, entity: Entity, calls: int) -> bool:
+        """Whether what a call has given, under a name, does something else when it is called in turn."""
+        for item in self.world.items(entity)[-1:]:
+            node = item.node
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Call):
+                made_by = [ref for ref in self.world.refs(item).header if ref.call]
+                return any(self._call_reached(self.world.follow(ref, item), ref.call + calls) for ref in made_by)
+        return False
 
     def _any_above(self, item: Item, scope: str) -> bool:
         """Whether a name of the module, or of a class, that is bound above an item may have another value."""
