@@ -361,6 +361,30 @@ CASES = [
         ("(y+)", "b!", "y+y+"),
     ),
     Case(
+        "a default that reads a name which is bound again",
+        mod("A = 300\ndef f(x=A): return x\nB = A\nA = 0\n_C = 1\ndef g(x=_C): return x\ndel _C"),
+        mod("A = 400\ndef f(x=A): return x\nB = A\nA = 0\n_C = 2\ndef g(x=_C): return x\ndel _C"),
+        lambda m: (m["m"].f(), m["m"].g(), m["m"].A, m["m"].B),
+        (300, 1, 0, 300),
+        (400, 2, 0, 400),
+    ),
+    Case(
+        "a table made with a name that is deleted",
+        mod("N = 2\nhelp = N * 2\nT = []\nfor one in range(help):\n  T.append(one)\ndel help"),
+        mod("N = 1\nhelp = N * 2\nT = []\nfor one in range(help):\n  T.append(one)\ndel help"),
+        lambda m: m["m"].T,
+        [0, 1, 2, 3],
+        [0, 1],
+    ),
+    Case(
+        "what a closure has given",
+        mod("def make(v):\n  def inner(): return v, 1\n  return inner\nF = make(3)\nX = F()\n@make\ndef g(): pass\nY = g()[1]"),
+        mod("def make(v):\n  def inner(): return v, 2\n  return inner\nF = make(3)\nX = F()\n@make\ndef g(): pass\nY = g()[1]"),
+        lambda m: (m["m"].F(), m["m"].X, m["m"].g()[1], m["m"].Y),
+        ((3, 1), (3, 1), 1, 1),
+        ((3, 2), (3, 2), 2, 2),
+    ),
+    Case(
         "a registry that an assignment fills",
         mod(
             "ALL = {}\ndef field(name, most):\n  ALL[name] = most\n  return name\nA = field('a', 1)\nB = field('b', 2)"

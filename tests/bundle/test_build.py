@@ -553,3 +553,18 @@ def test_a_changed_assignment_fills_the_registry_of_what_it_calls(tmp_path):
     assert names(patch) == {"B": "changed"}
     patch = built(tmp_path / "3", REGISTERING, REGISTERING.replace("('c')", "('C')"))
     assert names(patch) == {"C": "changed", "ALL": "derived"}
+
+
+MADE = "def make(v):\n    def inner(): return v, 1\n    return inner\nX = make(3)\n"
+
+
+def test_what_a_function_that_a_call_gave_has_given_is_derived(tmp_path):
+    text = MADE + "Y = X()\nZ = [X]\n"
+    patch = built(tmp_path / "1", text, text.replace("v, 1", "v, 2"))
+    assert names(patch) == {"X": "derived", "Y": "derived", "Z": "derived"}
+    text = MADE.replace("X = make(3)", "@make\ndef f(): pass\nY = f()")
+    patch = built(tmp_path / "2", text, text.replace("v, 1", "v, 2"))
+    assert names(patch) == {"f": "derived", "Y": "derived"}
+    text = "A = 1\nf = lambda: A\nY = f()\ng = lambda: A"
+    patch = built(tmp_path / "3", text, text.replace("A = 1", "A = 2"))
+    assert names(patch) == {"A": "changed", "f": "derived", "Y": "derived"}

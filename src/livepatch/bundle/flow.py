@@ -36,11 +36,13 @@ class Flow:
     defaults: set[Entity] = field(default_factory=set)
     decorated: set[Entity] = field(default_factory=set)
     effects: dict[tuple[str, int], Item] = field(default_factory=dict)
+    results: dict[Entity, int] = field(default_factory=dict)
+    """Functions that calls gave and that are called themselves when the package is imported; so many times."""
     _changed_calls: dict[Entity, int] = field(default_factory=dict)
     _made: set[Entity] = field(default_factory=set)
     _not_made: set[Entity] = field(default_factory=set)
-    _results: set[Entity] = field(default_factory=set)
-    """Names for what calls have given that may do something else when it is called in turn."""
+    _carriers: set[Entity] = field(default_factory=set)
+    """Names of functions that calls of changed functions gave: what calls them is to be looked at."""
     _entries: set[Entity] = field(default_factory=set)
     _asked: set[Entity] = field(default_factory=set)
 
@@ -58,9 +60,11 @@ class Flow:
             self._not_made.clear()
             heirs = self.world.heirs({(m, q.rpartition(".")[0]) for m, q in [*self.values, *self.calls] if "." in q})
             interesting = {q.rpartition(".")[2] for _, q in heirs}
-            for _, name in [*self.values, *self.calls, *self._results]:
+            for _, name in [*self.values, *self.calls, *self._carriers]:
                 interesting.update(name.split(".")[-2:])
-            self._entries.update((m, q.partition(".")[0]) for m, q in [*self.values, *self.calls, *heirs])
+            self._entries.update(
+                (m, q.partition(".")[0]) for m, q in [*self.values, *self.calls, *self._carriers, *heirs]
+            )
             interesting |= _NAMESPACES
             for name in self.mentioning(self._entries - self._asked):
                 self.world.module(name)
@@ -70,12 +74,14 @@ class Flow:
                     for item in module.items:
                         if not item.words.isdisjoint(interesting):
                             self._look(item)
+                            if item.kind in ("assign", "function") and self._carries(item):
+                                self._carriers.update((module.name, b) for b in item.binds)
 
     def _size(self) -> object:
         return (
             len(self._entries),
             len(self.values),
-            len(self._results),
+            len(self._carriers),
             len(self.defaults),
             len(self._made),
             sum(NEVER + 1 - n for n in self.calls.values()),
@@ -104,14 +110,23 @@ class Flow:
                 self.defaults.update((own, b) for b in item.binds)
             for bound in item.binds:
                 self._made_class((own, bound))
-        elif any(self._gives(r, item) for r in refs.header if r.call):
-            self._results.update((own, b) for b in item.binds)
         if item.kind in ("import", "function", "class"):
             return
         if any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
             self.effects[item.module.name, item.line] = item
             self.values.update((own, b) for b in item.binds)
             self.values.update(self.world.effects(item))
+
+    def _carries(self, item: Item) -> bool:
+        """Whether a name stands for a function that a changed one gave, or for a lambda that uses what changes."""
+        refs = self.world.refs(item)
+        for ref in refs.decorators if item.kind == "function" else refs.header:
+            trace = self.world.follow(ref, item) if ref.call else None
+            if trace is not None and trace.kind == "function" and self.calls.get(trace.end, NEVER) < NEVER:
+                return True
+        return isinstance(getattr(item.node, "value", None), ast.Lambda) and any(
+            self.reached(ref, item) for ref in refs.body
+        )
 
     def _function(self, entity: Entity, item: Item) -> None:
         refs = self.world.refs(item)
@@ -156,26 +171,8 @@ class Flow:
         if ref.chain == (EVERYTHING,):
             return self._any_above(item, item.scope if ref.base else "")
         trace = self.world.follow(ref, item)
-        if any(e in self.values for e in trace.passed):
-            return True
-        if trace.kind == "value" and ref.call and self._result_reached(trace.end, ref.call):
-            self.values.add(trace.end)  # it is made anew to be called
-            return True
-        return self._call_reached(trace, ref.call)
-
-    def _gives(self, ref: Ref, item: Item) -> bool:
-        """Whether a call is one of a function that changes, if only in what it gives."""
-        trace = self.world.follow(ref, item)
-        return trace.kind == "function" and self.calls.get(trace.end, NEVER) < NEVER
-
-    def _result_reached(self, entity: Entity, calls: int) -> bool:
-        """Whether what a call has given, under a name, does something else when it is called in turn."""
-        for item in self.world.items(entity)[-1:]:
-            node = item.node
-            if isinstance(node, (ast.Assign, ast.AnnAssign)) and isinstance(node.value, ast.Call):
-                made_by = [ref for ref in self.world.refs(item).header if ref.call]
-                return any(self._call_reached(self.world.follow(ref, item), ref.call + calls) for ref in made_by)
-        return False
+        # The call comes first: it notes what has to be made again, even where another reason is enough.
+        return self._call_reached(trace, ref.call) or any(e in self.values for e in trace.passed)
 
     def _any_above(self, item: Item, scope: str) -> bool:
         """Whether a name of the module, or of a class, that is bound above an item may have another value."""
@@ -189,7 +186,9 @@ class Flow:
     def _call_reached(self, trace: Trace, calls: int) -> bool:
         if trace.kind == "function":
             count = calls or (1 if self._is_property(trace.end) else 0)
-            return self.calls.get(trace.end, NEVER) < count
+            return self.calls.get(trace.end, NEVER) < count or (calls > 0 and self._wrapper_reached(trace.end, calls))
+        if trace.kind == "value" and calls and trace.holder == trace.end:
+            return self._result_reached(trace, calls)
         if trace.kind == "class" and calls:
             if self.makes_other_objects(trace.end):
                 return True
@@ -198,6 +197,35 @@ class Flow:
         if trace.kind == "instance" and calls:
             method = self.world.member(trace.end, "__call__")
             return method is not None and self.calls.get(method, NEVER) < calls
+        return False
+
+    def _wrapper_reached(self, entity: Entity, calls: int) -> bool:
+        """Whether what a decorator has put around a function does something else when it is called."""
+        for item in self.world.items(entity):
+            for ref in self.world.refs(item).decorators:
+                trace = self.world.follow(ref, item)
+                if ref.call and trace.kind == "function" and self.calls.get(trace.end, NEVER) < ref.call + calls:
+                    self.results[entity] = max(calls, self.results.get(entity, 0))
+                    self.decorated.add(entity)
+                    self.values.add(entity)
+                    return True
+        return False
+
+    def _result_reached(self, trace: Trace, calls: int) -> bool:
+        """Whether a function that a call gave, or a lambda, does something else when it is called in its turn.
+
+        It can be changed in place, but what it has given cannot: for that, it is made again.
+        """
+        assert trace.holder is not None
+        for item in self.world.items(trace.holder):
+            value = getattr(item.node, "value", None)
+            inner = self.world.refs(item).body if isinstance(value, ast.Lambda) else []
+            makers = [ref for ref in self.world.refs(item).header if ref.call] if isinstance(value, ast.Call) else []
+            given = any(self._call_reached(self.world.follow(ref, item), ref.call + calls) for ref in makers)
+            if given or any(ref.level <= calls and self.reached(ref, item) for ref in inner):
+                self.results[trace.holder] = max(calls, self.results.get(trace.holder, 0))
+                self.values.add(trace.holder)
+                return True
         return False
 
     def _is_property(self, entity: Entity) -> bool:

@@ -199,7 +199,9 @@ def _is_fresh(world: World, item: Item, value: ast.expr, depth: int = 0) -> bool
     if isinstance(value, ast.Call):
         chain = chain_of(value.func)
         if not chain:
-            return isinstance(value.func, ast.Attribute) and value.func.attr in _FRESH_METHODS
+            func = value.func
+            literal = isinstance(func, ast.Attribute) and isinstance(func.value, (ast.Constant, ast.JoinedStr))
+            return literal or (isinstance(func, ast.Attribute) and func.attr in _FRESH_METHODS)
         if chain[-1] in _FRESH_METHODS or _makes_anew(item, chain):
             return True
     else:

@@ -42,6 +42,7 @@ class Plan:
         self.found: list[Difference] = []
         self.noise: list[Difference] = []
         self.fresh: list[str] = []
+        self._passing: set[Entity] = set()
         self._split: dict[int, tuple[list[Item], list[Item]]] = {}
         self._compare()
         if only is not None:
@@ -148,7 +149,8 @@ class Plan:
             # What the decorator of the class makes of it is all of it, computed with the class.
             found |= {(one.module, one.qualname), (one.module, one.qualname.rpartition(".")[0])}
             edited.discard((one.module, one.qualname))
-        found -= {e for e in found if all(is_passing(w, e) for w in worlds if w.items(e))}
+        self._passing = {e for e in found if all(is_passing(w, e) for w in worlds if w.items(e))}
+        found -= self._passing
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self.inside_new(e))
 
     def _wrapped(self) -> list[Difference]:
@@ -171,7 +173,10 @@ class Plan:
         """What a side would run, without what changes things that are not the package's own; and that."""
         if side not in self._split:
             world, flow = (self.old, self.new)[side], self.flows[side]
-            found = items_to_run(world, flow, self.names)
+            names = self.names
+            # What is computed from a name that is deleted later needs it.
+            gone = {e for e in self._passing if any(isinstance(i.node, ast.Delete) for i in world.items(e))}
+            found = items_to_run(world, flow, names | {e for e in gone if e[0] in self.old.names})
             strange = []
             units = {id(item.unit) for item in found}
             for module in {id(item.module): item.module for item in found}.values():

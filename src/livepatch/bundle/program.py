@@ -46,14 +46,8 @@ class _Programs:
         if ref.call:
             trace = self.world.follow(ref, item)
             if trace.kind in ("function", "class"):
-                self._support(trace.end, ref.call)
-            elif trace.kind == "value" and trace.end in self.flow.values:
-                # What a call has given is called in turn.
-                for made in self.world.items(trace.end)[-1:]:
-                    for inner in self.world.refs(made).header if made.kind == "assign" else ():
-                        by = self.world.follow(inner, made)
-                        if inner.call and by.kind == "function":
-                            self._support(by.end, inner.call + ref.call)
+                own = [(item.module.name, bound) for bound in item.binds]
+                self._support(trace.end, ref.call + max([self.flow.results.get(one, 0) for one in own], default=0))
 
     def _support(self, entity: Entity, calls: int) -> None:
         if entity in self.support:

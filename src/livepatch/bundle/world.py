@@ -156,9 +156,9 @@ class World:
             trace.kind = item.kind
         else:
             trace.kind, trace.holder = "value", entity
-            made = self._class_of(item, depth)
-            if made is not None:
-                trace.kind, trace.end = "instance", made
+            made = self._called_by(item, depth)
+            if made is not None and made.kind == "class":
+                trace.kind, trace.end = "instance", made.end
 
     def _imported(self, trace: Trace, what: Import, depth: int) -> None:
         if what.name:
@@ -169,8 +169,8 @@ class World:
         else:
             trace.kind = ""
 
-    def _class_of(self, item: Item, depth: int) -> Entity | None:
-        """The class of the tree whose call is the value of an assignment."""
+    def _called_by(self, item: Item, depth: int) -> Trace | None:
+        """Where that leads whose call is the value of an assignment."""
         node = item.node
         if depth > _DEPTH or not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Call):
             return None
@@ -184,7 +184,7 @@ class World:
         else:
             self._global(inner, own, chain[0], depth + 1)
         self._walk(inner, chain[1:])
-        return inner.end if inner.kind == "class" else None
+        return inner
 
     def bound(self, module: str, qualname: str) -> Trace:
         """Where a name of a module leads."""

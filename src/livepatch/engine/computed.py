@@ -157,8 +157,10 @@ class Computed:
         """The defaults of the new side; of a parameter whose default is the same on both sides, the live one."""
         assert change.before is not None
         assert change.after is not None
-        old = self._defined(edit, change.before, change.qualname, self.before, target)
-        new = self._defined(edit, change.after, change.qualname, self.after, target)
+        old = self.before.defined(edit.module, edit.before, change.qualname, change.before)
+        new = self.after.defined(edit.module, edit.after, change.qualname, change.after)
+        assert is_function(old)
+        assert is_function(new)
         was, held = _defaults_of(old), _defaults_of(live)
         wanted: dict[str, object] = {}
         for name, value in _defaults_of(new).items():
@@ -173,16 +175,6 @@ class Computed:
         keyword = code.co_varnames[code.co_argcount : code.co_argcount + code.co_kwonlyargcount]
         defaults = tuple(wanted[name] for name in positional if name in wanted) or None
         return defaults, {name: wanted[name] for name in keyword if name in wanted} or None
-
-    def _defined(self, edit: ModuleEdit, text: Text, qualname: str, scratch: Scratch, target: str) -> FunctionType:
-        """The function that a definition gives, without its decorators."""
-        node = _definition(text, target)
-        node.decorator_list = []
-        scope, _, name = qualname.rpartition(".")
-        side = edit.before if scratch is self.before else edit.after
-        made = scratch.define(edit.module, scope, side, [node], name, target)
-        assert is_function(made)
-        return made
 
     def _new_function(self, edit: ModuleEdit, change: FunctionEdit) -> None:
         assert change.after is not None

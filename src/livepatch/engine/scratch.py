@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ast
 import builtins
+import contextlib
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -56,6 +57,7 @@ class Scratch:
         self._live = modules
         self.modules: dict[str, ModuleType] = {}
         self._classes: dict[tuple[str, str], _Class] = {}
+        self._defined: dict[tuple[str, Text], object] = {}
         self.classes: list[type] = []
         """The classes that statements of this side have made."""
         self._builtins = {
@@ -121,10 +123,42 @@ class Scratch:
                     if name not in namespace and alias.name in held:
                         namespace[name] = held[alias.name]
 
-    def run(self, module: str, side: Side) -> None:
-        """Run the program of one side of a module.  Raises :class:`ScratchError`."""
+    def run(self, module: str, side: Side, definitions: Iterable[tuple[str, Text]] = ()) -> None:
+        """Run the program of one side of a module.  Raises :class:`ScratchError`.
+
+        The `definitions`, each with its qualified name, are made at their places among the statements, because a name
+        that a default reads may be bound again below; :meth:`defined` gives them.
+        """
+        left = sorted(definitions, key=lambda each: each[1].line)
         for statement in side.program:
+            while left and left[0][1].line < statement.text.line:
+                self._define_here(module, side, *left.pop(0))
             self.execute(module, side, statement)
+        for each in left:
+            self._define_here(module, side, *each)
+
+    def _define_here(self, module: str, side: Side, qualname: str, text: Text) -> None:
+        with contextlib.suppress(ScratchError):  # it is tried again when all names are there
+            self._defined[module, text] = self._definition(module, side, qualname, text)
+
+    def defined(self, module: str, side: Side, qualname: str, text: Text) -> object:
+        """What a definition gives, undecorated and without binding its name.  Raises :class:`ScratchError`."""
+        known = self._defined.get((module, text))
+        return self._definition(module, side, qualname, text) if known is None else known
+
+    def _definition(self, module: str, side: Side, qualname: str, text: Text) -> object:
+        target = f"{module}:{qualname}"
+        node = next(
+            (n for n in ast.walk(parsed(text, target)) if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef))), None
+        )
+        if node is None:
+            raise ScratchError(
+                target,
+                Refusal("not-a-function", "a text without a definition", "a def statement", "build the patch anew"),
+            )
+        node.decorator_list = []
+        scope, _, name = qualname.rpartition(".")
+        return self.define(module, scope, side, [node], name, target)
 
     def execute(self, module: str, side: Side, statement: Statement) -> None:
         """Run one statement of a module, or of the body of a class that it has.  Raises :class:`ScratchError`."""

@@ -166,9 +166,12 @@ class _Edits:
         try:
             for edit in runs:
                 if edit.whole is None:
-                    before.run(edit.module, edit.before)
+                    changed = [c for c, _ in self.found.get(edit.module, ()) if c.defaults and c.after is not None]
+                    before.run(edit.module, edit.before, [(c.qualname, c.before) for c in changed if c.before])
                     after.offer(edit.module, edit.after.imports)
-                    after.run(edit.module, _with_new_functions(edit))
+                    after.run(
+                        edit.module, _with_new_functions(edit), [(c.qualname, c.after) for c in changed if c.after]
+                    )
                 else:
                     after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
             live = {**self.modules, **brought}
