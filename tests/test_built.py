@@ -377,6 +377,14 @@ CASES = [
         [0, 1],
     ),
     Case(
+        "a default that is a shared dictionary",
+        mod("A = {'a': 1}\ndef f(x=A): return x"),
+        mod("A = {'a': 2}\ndef f(x=A): return x"),
+        lambda m: (m["m"].A, m["m"].f() is m["m"].A),
+        ({"a": 1}, True),
+        ({"a": 2}, True),
+    ),
+    Case(
         "what a closure has given",
         mod("def make(v):\n  def inner(): return v, 1\n  return inner\nF = make(3)\nX = F()\n@make\ndef g(): pass\nY = g()[1]"),
         mod("def make(v):\n  def inner(): return v, 2\n  return inner\nF = make(3)\nX = F()\n@make\ndef g(): pass\nY = g()[1]"),

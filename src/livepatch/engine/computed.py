@@ -88,6 +88,10 @@ class Computed:
             self._name(edit, name)
         for attribute in edit.attributes:
             self._attribute(edit, attribute)
+        # What the values of defaults and new names hold may be changed in place.
+        rest = self.reconciler.rest()
+        self.out.writes += rest.writes
+        self.out.caches += rest.caches
         for memo in edit.memos:
             self._memo(edit, memo)
         self._kept(edit)

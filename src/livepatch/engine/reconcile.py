@@ -44,6 +44,8 @@ class Reconciler:
         self._writes: dict[Slot, object] = {}
         self._after: dict[Slot, object] = {}
         self._follower = Follower(sides, self._relink, self._write)
+        self._given: set[Slot] = set()
+        self._told: set[object] = set()
         self._open: set[int] = set()
         """The ids of what is being carried over: no live object stands for these."""
 
@@ -54,7 +56,6 @@ class Reconciler:
         """
         label = label or str(slot)
         kept, back = (dict(self._writes), dict(self._after)), self._follower.kept()
-        seen, known, cached = set(self._writes), set(self._follower.replaced), set(self._follower.caches)
         try:
             live = value_of(slot)
             new = self._follow_name(_key_of(slot), live, before, after, label)
@@ -64,18 +65,35 @@ class Reconciler:
             self._writes, self._after = kept
             back()
             return Outcome(refusal=answer.refusal)
-        return Outcome(
-            tuple((each, value) for each, value in self._writes.items() if each not in seen),
-            None,
-            tuple(
-                (old, now) for k, (old, _, now) in self._follower.replaced.items() if k not in known and now is not old
-            ),
-            tuple(cache for k, cache in self._follower.caches.items() if k not in cached),
-        )
+        return self.rest()
 
     def carried(self, value: object, label: str) -> object:
-        """A value of the after side, fit for the live module: for names that are new.  Raises :class:`CannotFollow`."""
-        return self._relink(value, label)
+        """A value of the after side, fit for the live module: for names that are new.  Raises :class:`CannotFollow`.
+
+        It may hold what is changed in place: those writes are in the next outcome, or in :meth:`rest`.
+        """
+        kept, back = (dict(self._writes), dict(self._after)), self._follower.kept()
+        try:
+            return self._relink(value, label)
+        except CannotFollow:
+            self._writes, self._after = kept
+            back()
+            raise
+
+    def rest(self) -> Outcome:
+        """All that was found and is in no outcome yet."""
+        writes = [slot for slot in self._writes if slot not in self._given]
+        replaced = [key for key in self._follower.replaced if key not in self._told]
+        caches = [key for key in self._follower.caches if key not in self._told]
+        self._given.update(writes)
+        self._told.update([*replaced, *caches])
+        pairs = [self._follower.replaced[key] for key in replaced]
+        return Outcome(
+            tuple((slot, self._writes[slot]) for slot in writes),
+            None,
+            tuple((old, now) for old, _, now in pairs if now is not old),
+            tuple(self._follower.caches[key] for key in caches),
+        )
 
     # What stands for what
 
