@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import subprocess
 import tarfile
 import zipfile
+from pathlib import Path
 
 import pytest
 from tests.bundle.trees_of import write_tree
 
+import livepatch
 from livepatch.bundle import trees
 from livepatch.bundle.trees import open_tree
 from livepatch.errors import BundleError
@@ -139,11 +143,65 @@ def test_nothing_of_the_package(tmp_path):
 
 
 def test_encodings_are_those_that_the_file_declares(tmp_path):
-    import livepatch
-
     for side, value in (("old", "é"), ("new", "ü")):
         write_tree(tmp_path / side, {"app/__init__.py": ""})
         text = f"# -*- coding: latin-1 -*-\nclass C:\n    def f(self): return '{value}'\n"
         (tmp_path / side / "app" / "m.py").write_bytes(text.encode("latin-1"))
     patch = livepatch.build(tmp_path / "old", tmp_path / "new", package="app")
     assert patch.edits[0].functions[0].after.source == "def f(self): return 'ü'\n"
+
+
+# Each kind of input gives the same patch
+
+
+def release_of(tmp_path, version, value, kind):
+    """A release of `app` as a wheel or an sdist."""
+    metadata = f"Metadata-Version: 2.1\nName: app\nVersion: {version}\n".encode()
+    code = {"app/__init__.py": b"", "app/m.py": f"LIMIT = {value}\ndef f(): return LIMIT\n".encode()}
+    tmp_path.mkdir(exist_ok=True)
+    if kind == "wheel":
+        info = f"app-{version}.dist-info"
+        record = "".join(f"{path},,\n" for path in code).encode()
+        files = {**code, f"{info}/METADATA": metadata, f"{info}/RECORD": record}
+        return archive(tmp_path / f"app-{version}-py3-none-any.whl", files)
+    root = f"app-{version}"
+    files = {f"{root}/src/{path}": data for path, data in code.items()}
+    return archive(tmp_path / f"{root}.tar.gz", {**files, f"{root}/PKG-INFO": metadata, f"{root}/setup.py": b""})
+
+
+def test_every_kind_of_input_gives_the_same_patch(tmp_path, monkeypatch):
+    asked = []
+
+    def fake_pip(command, **_options):
+        requirement, folder = command[-1], Path(command[command.index("--dest") + 1])
+        name, _, version = requirement.partition("==")
+        asked.append((name, version, "--no-deps" in command))
+        release_of(folder, version, version.partition(".")[2], "wheel")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(trees.subprocess, "run", fake_pip)
+    made = [
+        livepatch.build(*(release_of(tmp_path / kind, f"1.{n}", n, kind) for n in (0, 1)), package="app")
+        for kind in ("wheel", "sdist")
+    ]
+    made.append(livepatch.build("app==1.0", "app==1.1", package="app"))
+    assert asked == [("app", "1.0", True), ("app", "1.1", True)]
+    assert {fix.versions for fix in made} == {"==1.0"}
+    (first, second, third) = ([dataclasses.replace(edit, path="") for edit in fix.edits] for fix in made)
+    assert first == second == third
+    assert [name.qualname for edit in first for name in edit.names] == ["LIMIT"]
+
+
+@pytest.mark.parametrize(("status", "said"), [(1, "ERROR: No matching distribution found"), (0, "")])
+def test_what_pip_cannot_find_is_told(monkeypatch, status, said):
+    done = subprocess.CompletedProcess([], status, "", said)
+    monkeypatch.setattr(trees.subprocess, "run", lambda *_args, **_options: done)
+    with pytest.raises(BundleError, match=said or "nothing was downloaded"):
+        open_tree("app==1.0", "app")
+
+
+@pytest.mark.slow
+def test_two_releases_from_the_index():
+    fix = livepatch.build("idna==3.6", "idna==3.7", package="idna", only=["idna.core"])
+    assert fix.versions == "==3.6"
+    assert {"idna.core"} <= {edit.module for edit in fix.edits}
