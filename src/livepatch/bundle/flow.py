@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from livepatch.bundle.items import Item
@@ -56,26 +56,43 @@ class Flow:
     def run(self) -> None:
         """Follow the changes until nothing new is reached."""
         size: object = None
+        seen: dict[Entity, int] = {}
+        known_heirs: set[Entity] = set()
+        looked: set[str] = set()
         while size != (size := self._size()):
             self._not_made.clear()
-            heirs = self.world.heirs({(m, q.rpartition(".")[0]) for m, q in [*self.values, *self.calls] if "." in q})
-            interesting = {q.rpartition(".")[2] for _, q in heirs}
-            for _, name in [*self.values, *self.calls, *self._carriers]:
-                interesting.update(name.split(".")[-2:])
+            now = {**dict.fromkeys([*self.values, *self._carriers], -1), **self.calls}
+            new = [entity for entity, level in now.items() if seen.get(entity) != level]
+            seen = now
+            heirs = self.world.heirs({(m, q.rpartition(".")[0]) for m, q in now if "." in q})
+            interesting = self._words(now, heirs)
+            # Only what mentions something new can be reached newly, but for modules that nobody has looked at.
+            fresh = self._words(new, self.world.heirs({(m, q.rpartition(".")[0]) for m, q in new if "." in q}))
+            fresh |= {q.rpartition(".")[2] for _, q in heirs - known_heirs}
+            known_heirs = heirs
             self._entries.update(
                 (m, q.partition(".")[0]) for m, q in [*self.values, *self.calls, *self._carriers, *heirs]
             )
-            interesting |= _NAMESPACES
             for name in self.mentioning(self._entries - self._asked):
                 self.world.module(name)
             self._asked |= self._entries
             for module in self.world.parsed():
-                if not module.words.isdisjoint(interesting):
+                wanted = fresh if module.name in looked else interesting
+                looked.add(module.name)
+                if not module.words.isdisjoint(wanted):
                     for item in module.items:
-                        if not item.words.isdisjoint(interesting):
+                        if not item.words.isdisjoint(wanted):
                             self._look(item)
                             if item.kind in ("assign", "function") and self._carries(item):
                                 self._carriers.update((module.name, b) for b in item.binds)
+
+    @staticmethod
+    def _words(entities: Iterable[Entity], heirs: set[Entity]) -> set[str]:
+        """The words of which one is in whatever uses one of the entities."""
+        found = {q.rpartition(".")[2] for _, q in heirs} | _NAMESPACES
+        for _, name in entities:
+            found.update(name.split(".")[-2:])
+        return found
 
     def _size(self) -> object:
         return (

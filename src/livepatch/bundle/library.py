@@ -8,6 +8,7 @@ from collections.abc import Callable
 from livepatch.bundle.items import Module, decoded
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.parse import parse
+from livepatch.bundle.refs import Refs
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import Entity, World
 
@@ -22,6 +23,8 @@ class Library:
     def __init__(self) -> None:
         self._parsed: dict[tuple[str, str, bytes], Module | SyntaxError | ValueError] = {}
         self._words: dict[bytes, frozenset[str]] = {}
+        self._refs: dict[int, Refs] = {}
+        """What items use, by id: it is the same in both trees for a file that is the same, and the items stay here."""
 
     def _load(self, name: str, path: str, source: bytes) -> Module | SyntaxError | ValueError:
         key = (name, path, source)
@@ -63,7 +66,7 @@ class Library:
             found = self.parsed(tree, name)
             return found if isinstance(found, Module) else None
 
-        return World(frozenset(tree.modules), load)
+        return World(frozenset(tree.modules), load, self._refs)
 
     def mentioning(self, tree: Tree) -> Callable[[set[Entity]], list[str]]:
         """What finds the modules of a tree that may use one of some names of other modules."""

@@ -57,6 +57,7 @@ class _Search:
         self.giving: dict[Entity, Entity] = {}
         """Those of which what they give is made from a value, with that value."""
         self._families: dict[Entity, set[Entity]] = {}
+        self._flows: dict[int, _Within] = {}
         self.out = Kept()
 
     def run(self) -> Kept:
@@ -102,7 +103,7 @@ class _Search:
                 name = (item.module.name, item.binds[0])
                 if name not in self.giving:
                     assert isinstance(item.node, (ast.FunctionDef, ast.AsyncFunctionDef))
-                    of = _Within(self, item, item.node).given()
+                    of = self._within(item, item.node).given()
                     if of is not None:
                         self.giving[name] = of
 
@@ -163,6 +164,14 @@ class _Search:
             self._families[owner] = known
         return known
 
+    def _within(self, item: Item, node: FunctionNode) -> _Within:
+        """What goes where in a function, by what is known now."""
+        flow = self._flows.get(id(node))
+        if flow is None:
+            flow = self._flows[id(node)] = _Within(self, item, node)
+        flow.spread()
+        return flow
+
     # Caches
 
     def _cache(self, item: Item) -> None:
@@ -180,8 +189,8 @@ class _Search:
     def _memos(self, item: Item) -> None:
         node = item.node
         assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-        flow = _Within(self, item, node)
-        for target, value in flow.stores():
+        flow = self._within(item, node)
+        for target, value in flow.stored:
             of = flow.of(value)
             entity = self._stored(flow, target, of) if of is not None else None
             if entity is None or of is None or entity in self.values:
@@ -244,8 +253,8 @@ class _Search:
                     continue
                 if method not in self.readers and method not in self.defaults:
                     continue
-                flow = _Within(self, item, node)
-                for target, value in flow.stores():
+                flow = self._within(item, node)
+                for target, value in flow.stored:
                     match target:
                         case ast.Attribute(value=ast.Name(id=own), attr=name) if own == flow.own:
                             of = flow.of(value)
@@ -295,15 +304,19 @@ class _Within:
         arguments = [*a.posonlyargs, *a.args]
         decorators = {(chain_of(d) or ("",))[-1] for d in node.decorator_list}
         self.own = arguments[0].arg if item.scope and arguments and "staticmethod" not in decorators else ""
-        names = [n for n in ast.walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)]
-        self.outer = {name for n in ast.walk(node) if isinstance(n, ast.Global) for name in n.names}
+        nodes = list(ast.walk(node))
+        names = [n for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)]
+        self.outer = {name for n in nodes if isinstance(n, ast.Global) for name in n.names}
+        self.stored = list(_stores(nodes))
+        """Each place that is written to, with what goes into it."""
+        returned = [n.value for n in nodes if isinstance(n, (ast.Return, ast.Yield, ast.YieldFrom))]
+        self.returned = [value for value in returned if value is not None]
         self.bound = {n.id for n in names} - self.outer
         self.bound |= {x.arg for x in [*arguments, *a.kwonlyargs, *(y for y in (a.vararg, a.kwarg) if y)]} - {self.own}
         self.classes = "classmethod" in decorators or node.name in ("__new__", "__init_subclass__", "__class_getitem__")
         self.classes = self.classes or self._is_metaclass()
         self.held: dict[str, Entity] = {}
         self._defaults()
-        self._spread()
 
     def _is_metaclass(self) -> bool:
         world = self.search.world
@@ -343,11 +356,12 @@ class _Within:
             if of is not None:
                 self.held[argument.arg] = of
 
-    def _spread(self) -> None:
+    def spread(self) -> None:
+        """Follow what the values are put into, variable by variable."""
         count = -1
         while count != len(self.held):
             count = len(self.held)
-            for target, value in self.stores():
+            for target, value in self.stored:
                 base = target
                 while isinstance(base, (ast.Subscript, ast.Attribute, ast.Starred)):
                     base = base.value
@@ -355,32 +369,6 @@ class _Within:
                     of = self.of(value)
                     if of is not None:
                         self.held[base.id] = of
-
-    def stores(self) -> Iterator[tuple[ast.expr, ast.expr]]:
-        """Each place that is written to, with what goes into it."""
-        for one in ast.walk(self.node):
-            match one:
-                case ast.Assign(targets=targets, value=value):
-                    for target in targets:
-                        for each in target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]:
-                            yield each, value
-                case (
-                    ast.AnnAssign(target=target, value=ast.expr() as value) | ast.AugAssign(target=target, value=value)
-                ):
-                    yield target, value
-                case ast.NamedExpr(target=target, value=value):
-                    yield target, value
-                case ast.For(target=target, iter=value) | ast.AsyncFor(target=target, iter=value):
-                    yield from ((each, value) for each in ast.walk(target) if isinstance(each, ast.Name))
-                case ast.comprehension(target=target, iter=value):
-                    yield from ((each, value) for each in ast.walk(target) if isinstance(each, ast.Name))
-                case ast.withitem(context_expr=value, optional_vars=ast.expr() as target):
-                    yield target, value
-                case ast.Call(func=ast.Name(id="setattr"), args=[owner, ast.Constant(value=str(name)), value]):
-                    yield ast.Attribute(value=owner, attr=name, ctx=ast.Store()), value
-                case ast.Call(func=ast.Attribute(value=table, attr=attr), args=args) if attr in MUTATORS and args:
-                    last = args[-1]
-                    yield ast.Subscript(value=table, slice=ast.Constant(0), ctx=ast.Store()), last
 
     def of(self, value: ast.expr) -> Entity | None:
         """The value that changes from which an expression is made."""
@@ -411,9 +399,29 @@ class _Within:
 
     def given(self) -> Entity | None:
         """The value from which what the function gives is made."""
-        for node in ast.walk(self.node):
-            if isinstance(node, (ast.Return, ast.Yield, ast.YieldFrom)) and node.value is not None:
-                of = self.of(node.value)
-                if of is not None:
-                    return of
-        return None
+        return next((of for value in self.returned if (of := self.of(value)) is not None), None)
+
+
+def _stores(nodes: list[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Each place that is written to, with what goes into it."""
+    for one in nodes:
+        match one:
+            case ast.Assign(targets=targets, value=value):
+                for target in targets:
+                    for each in target.elts if isinstance(target, (ast.Tuple, ast.List)) else [target]:
+                        yield each, value
+            case ast.AnnAssign(target=target, value=ast.expr() as value) | ast.AugAssign(target=target, value=value):
+                yield target, value
+            case ast.NamedExpr(target=target, value=value):
+                yield target, value
+            case ast.For(target=target, iter=value) | ast.AsyncFor(target=target, iter=value):
+                yield from ((each, value) for each in ast.walk(target) if isinstance(each, ast.Name))
+            case ast.comprehension(target=target, iter=value):
+                yield from ((each, value) for each in ast.walk(target) if isinstance(each, ast.Name))
+            case ast.withitem(context_expr=value, optional_vars=ast.expr() as target):
+                yield target, value
+            case ast.Call(func=ast.Name(id="setattr"), args=[owner, ast.Constant(value=str(name)), value]):
+                yield ast.Attribute(value=owner, attr=name, ctx=ast.Store()), value
+            case ast.Call(func=ast.Attribute(value=table, attr=attr), args=args) if attr in MUTATORS and args:
+                last = args[-1]
+                yield ast.Subscript(value=table, slice=ast.Constant(0), ctx=ast.Store()), last

@@ -33,13 +33,15 @@ class Trace:
 
 
 class World:
-    """The modules of a tree.  `load` gives one by name, parsed, or ``None``."""
+    """The modules of a tree.  `load` gives one by name, parsed, or ``None``; `refs` may be those of another tree."""
 
-    def __init__(self, names: frozenset[str], load: Callable[[str], Module | None]) -> None:
+    def __init__(
+        self, names: frozenset[str], load: Callable[[str], Module | None], refs: dict[int, Refs] | None = None
+    ) -> None:
         self.names = names
         self._load = load
         self._modules: dict[str, Module | None] = {}
-        self._refs: dict[int, Refs] = {}
+        self._refs: dict[int, Refs] = {} if refs is None else refs
         self._effects: dict[int, frozenset[Entity]] = {}
         self._call_effects: dict[tuple[Entity, int], frozenset[Entity]] = {}
         self._self_changes: dict[Entity, bool] = {}
