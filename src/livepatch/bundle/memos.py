@@ -78,22 +78,24 @@ class _Search:
     def _find_readers(self, functions: list[Item]) -> None:
         words = {q.rpartition(".")[2] for _, q in self.values}
         pending = functions
-        grown = True
-        while grown:
-            grown = False
+        while words:
+            new: set[str] = set()
             left = []
             for item in pending:
                 of = None if item.words.isdisjoint(words) else self._reads(item)
                 if of is None:
                     left.append(item)
                     continue
-                grown = True
                 name = item.binds[0]
                 self.readers[item.module.name, name] = of
-                words.add(name.rpartition(".")[2])
-                if name.rpartition(".")[2] in _MADE_BY:
-                    words.add(item.scope.rpartition(".")[2])
-            pending = left
+                last = name.rpartition(".")[2]
+                new.add(last)
+                if last in _MADE_BY:
+                    new.update({item.scope.rpartition(".")[2]} | {q.rpartition(".")[2] for _, q in self._heirs(item)})
+            pending, words = left, new
+
+    def _heirs(self, item: Item) -> set[Entity]:
+        return self.world.heirs({(item.module.name, item.scope)})
 
     def _find_giving(self, readers: list[Item]) -> None:
         count = -1
