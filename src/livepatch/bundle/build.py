@@ -58,6 +58,8 @@ def build(
         patch.edits = edits_of(plan)
         patch.obstacles = plan.obstacles()
         patch.plan = plan.entries()
+        plan.library.forget()
+        del plan
     verdicts = Counter(entry.verdict for entry in patch.plan)
     emit(
         "built",

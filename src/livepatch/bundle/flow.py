@@ -219,7 +219,8 @@ class Flow:
     def _wrapper_reached(self, entity: Entity, calls: int) -> bool:
         """Whether what a decorator has put around a function does something else when it is called."""
         for item in self.world.items(entity):
-            for ref in self.world.refs(item).decorators:
+            decorated = bool(getattr(item.node, "decorator_list", ()))
+            for ref in self.world.refs(item).decorators if decorated else ():
                 trace = self.world.follow(ref, item)
                 if ref.call and trace.kind == "function" and self.calls.get(trace.end, NEVER) < ref.call + calls:
                     self.results[entity] = max(calls, self.results.get(entity, 0))

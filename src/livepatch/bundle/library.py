@@ -40,6 +40,17 @@ class Library:
             self._parsed[key] = found
         return found
 
+    def forget(self) -> None:
+        """Let go of all modules.
+
+        They and their items refer to each other, so that else a collection would have to go through millions of nodes.
+        """
+        for module in self._parsed.values():
+            if isinstance(module, Module):
+                module.items.clear()
+                module.by_name.clear()
+        self._parsed.clear()
+
     def words(self, source: bytes) -> frozenset[str]:
         """Every ASCII identifier of a file, and all words of one that has others."""
         found = self._words.get(source)

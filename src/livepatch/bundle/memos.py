@@ -117,7 +117,8 @@ class _Search:
                     of = self.attribute_of(item, ref.chain[0])
                 if of is not None:
                     return of
-        if item.scope and not self.attributes.keys().isdisjoint(item.words):
+        names = self.attributes.keys() & item.words if item.scope else ()
+        if any(f"{quote}{name}{quote}".encode() in item.raw for name in names for quote in ("'", '"')):
             for node in ast.walk(item.node):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     of = self.attribute_of(item, node.value)
@@ -378,8 +379,9 @@ class _Within:
 
     def _of(self, value: ast.expr, reference: Callable[[tuple[str, ...]], Ref]) -> Entity | None:
         search, item = self.search, self.item
-        called = {id(node.func) for node in ast.walk(value) if isinstance(node, ast.Call)}
-        for node in ast.walk(value):
+        nodes = list(ast.walk(value))
+        called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+        for node in nodes:
             found: Entity | None = None
             if isinstance(node, (ast.Name, ast.Attribute)):
                 chain = chain_of(node)

@@ -287,10 +287,15 @@ def _replaced(one: Difference) -> bool:
     return [normal.decorators_of(i.node) for i in one.before] != [normal.decorators_of(i.node) for i in one.after]  # type: ignore[arg-type]
 
 
+_INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+
+
 def _level(old: Item, new: Item) -> int:
     """How many calls of what the function gives it takes to run what differs."""
     if isinstance(new.node, ast.AsyncFunctionDef) and isinstance(old.node, ast.AsyncFunctionDef):
         return NEVER
+    if not any(isinstance(n, _INNER) and n is not i.node for i in (old, new) for n in ast.walk(i.node)):
+        return 0
     for level in (0, 1):
         if normal.outer_of(old.node, level) != normal.outer_of(new.node, level):  # type: ignore[arg-type]
             return level
