@@ -386,8 +386,12 @@ CASES = [
     ),
     Case(
         "what a closure has given",
-        mod("def make(v):\n  def inner(): return v, 1\n  return inner\nF = make(3)\nX = F()\n@make\ndef g(): pass\nY = g()[1]"),
-        mod("def make(v):\n  def inner(): return v, 2\n  return inner\nF = make(3)\nX = F()\n@make\ndef g(): pass\nY = g()[1]"),
+        mod(
+            "def make(v):\n  def inner(): return v, 1\n  return inner\nF = make(3)\nX = F()\n@make\ndef g(): pass\nY = g()[1]"
+        ),
+        mod(
+            "def make(v):\n  def inner(): return v, 2\n  return inner\nF = make(3)\nX = F()\n@make\ndef g(): pass\nY = g()[1]"
+        ),
         lambda m: (m["m"].F(), m["m"].X, m["m"].g()[1], m["m"].Y),
         ((3, 1), (3, 1), 1, 1),
         ((3, 2), (3, 2), 2, 2),
@@ -549,6 +553,12 @@ REFUSED = [
         mod("class C:\n  def start(self): pass\n  def stop(self): return 1\nHELD = [C()]"),
         mod("class C:\n  def start(self): self.n = 1\n  def stop(self): return self.n\nHELD = [C()]"),
         {"attribute-unknown"},
+    ),
+    (
+        "one of two definitions that are alike",
+        mod("def f(x=1): return x\ndef f(x=2): return x"),
+        mod("def f(x=5): return x\ndef f(x=2): return x"),
+        {"definitions-alike"},
     ),
     (
         "slots",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import re
 import sys
 from collections.abc import Iterable
@@ -36,6 +37,8 @@ def obstacles_of(one: Difference, old: World, new: World) -> list[Obstacle]:
                 action=_RESTART,
             )
         )
+    if one.form == "function":
+        found += _alike_obstacles(one)
     if owner:
         found += _shape_obstacles(one, owner, old, new)
     if one.what == "class statement":
@@ -44,6 +47,34 @@ def obstacles_of(one: Difference, old: World, new: World) -> list[Obstacle]:
         found += _decorator_obstacles(one, old, new)
         found += _factory_obstacles(one)
     return found
+
+
+def _alike_obstacles(one: Difference) -> list[Obstacle]:
+    """Several definitions of one name and one code, of which a process cannot tell which one it runs."""
+    codes = [_code_of(item) for item in one.before if item.kind == "function" and not item.accessor]
+    changed = [_code_of(old) for old, _, _, _ in one.pairs if old is not None and not old.accessor]
+    if all(codes.count(code) < 2 for code in changed):
+        return []
+    return [
+        Obstacle(
+            code="definitions-alike",
+            target=f"{one.module}:{one.qualname}",
+            found=f"{len(codes)} definitions of {one.qualname}, of which some have the same code and one changes",
+            expected="definitions that a process can tell apart by what it runs",
+            action=_RESTART,
+        )
+    ]
+
+
+def _code_of(item: Item) -> str:
+    """A definition without what is evaluated around its code: its decorators and the values of its defaults."""
+    node = copy.copy(item.node)
+    assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
+    node.decorator_list = []
+    node.args = copy.copy(node.args)
+    node.args.defaults = [ast.Constant(None) for _ in node.args.defaults]
+    node.args.kw_defaults = [default and ast.Constant(None) for default in node.args.kw_defaults]
+    return normal(node)
 
 
 def _shape_obstacles(one: Difference, owner: str, old: World, new: World) -> list[Obstacle]:
