@@ -18,6 +18,7 @@ from typing import Any
 
 from livepatch.edits import Text
 from livepatch.engine.code import nested_codes
+from livepatch.engine.functions import held_by
 from livepatch.engine.matching import Context, Mismatch, defaults_match, matches
 from livepatch.texts import source_lines, text_of
 
@@ -336,13 +337,10 @@ def _try_default(function: Function, site: Site) -> Outcome | None:
                 pass
         return objects.setdefault(ast.dump(expression), object())
 
-    def evaluate(source: str) -> object:
-        return value(ast.parse(source, mode="eval").body)
-
     before = function_with_defaults(function, value)
-    untouched = defaults_match(before, function.text, evaluate)
+    untouched = defaults_match(held_by(before), function.text, value)
     assert untouched.mismatch is None, (function.qualname, untouched)
-    assert not untouched.not_literal, (function.qualname, untouched)
+    assert (untouched.differing, untouched.unknown) == ((), ()), (function.qualname, untouched)
     old = ast.dump(site.default)
     site.set(site.new)
     try:
@@ -352,13 +350,13 @@ def _try_default(function: Function, site: Site) -> Outcome | None:
         changed = ast.dump(site.default) != old
     finally:
         site.set(site.old)
-    found = defaults_match(live, function.text, evaluate)
+    found = defaults_match(held_by(live), function.text, value)
     if not changed or (
         repr(live.__defaults__) == repr(before.__defaults__)
         and repr(live.__kwdefaults__) == repr(before.__kwdefaults__)
     ):
         return Outcome(site, function, None, "gives the same constant")
-    caught = found.mismatch is not None or bool(found.not_literal)
+    caught = found.mismatch is not None or bool(found.differing)
     exact = found.mismatch is None or site.default.lineno <= found.mismatch.line <= (site.default.end_lineno or 0)
     return Outcome(site, function, caught, "", found.mismatch, exact)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from types import FunctionType
+import ast
+from types import FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
 from livepatch.edits import Text
-from livepatch.engine.default_values import OpenDefault, defaults_match
+from livepatch.engine.default_values import OpenDefault, defaults_match, value_of
+from livepatch.engine.functions import held_by
 
 LIMIT = object()
 
@@ -21,7 +23,11 @@ def function_of(source: str) -> FunctionType:
 
 
 def compare(live: str, text: str, evaluate: Any = None) -> Any:
-    return defaults_match(function_of(live), Text(source=text, line=11), evaluate)
+    return defaults_match(held_by(function_of(live)), Text(source=text, line=11), evaluate)
+
+
+def evaluated(**names: object) -> Any:
+    return lambda expression: eval(ast.unparse(expression), names)
 
 
 @pytest.mark.parametrize(
@@ -34,7 +40,7 @@ def compare(live: str, text: str, evaluate: Any = None) -> Any:
 )
 def test_the_same_literals(source: str):
     assert compare(source, source).mismatch is None
-    assert compare(source, source).not_literal == ()
+    assert compare(source, source).unknown == ()
 
 
 @pytest.mark.parametrize(
@@ -65,20 +71,82 @@ def test_what_is_no_literal_is_left_open():
     source = "def f(a=LIMIT, *, b=dict(x=1), c=3): pass\n"
     found = compare(source, source)
     assert found.mismatch is None
-    assert found.not_literal == (OpenDefault("a", 11, "LIMIT", LIMIT), OpenDefault("b", 11, "dict(x=1)", {"x": 1}))
+    assert found.differing == ()
+    assert found.unknown == (OpenDefault("a", 11, "LIMIT", LIMIT), OpenDefault("b", 11, "dict(x=1)", {"x": 1}))
 
 
 def test_what_is_no_literal_is_computed_by_the_caller():
     source = "def f(a=LIMIT, *, b=dict(x=[1, {2}]), c=set()): pass\n"
-    assert compare(source, source, lambda text: eval(text, {"LIMIT": LIMIT})).not_literal == ()
-    (left,) = compare(source, source, lambda text: eval(text, {"LIMIT": object()})).not_literal
+    assert compare(source, source, evaluated(LIMIT=LIMIT)).differing == ()
+    (left,) = compare(source, source, evaluated(LIMIT=object())).differing
     assert left.parameter == "a"
 
 
 @pytest.mark.parametrize("other", ["[1]", "[True]", "[]", "(1.0,)", "{1: 2.0}", "{1}", "range(3)"])
-def test_a_value_that_only_looks_the_same_is_left_open(other: str):
+def test_a_value_that_only_looks_the_same_differs(other: str):
     source = "def f(a=list((1.0,))): pass\n"
-    assert compare(source, source, lambda _: eval(other)).not_literal
+    assert compare(source, source, lambda _: eval(other)).differing
+
+
+def test_what_cannot_be_looked_up_is_unknown():
+    source = "def f(a=LIMIT, b=1 + len('x')): pass\n"
+    found = compare(source, source, lambda expression: value_of(expression, ModuleType("m")))
+    assert [one.expression for one in found.unknown] == ["LIMIT", "1 + len('x')"]
+    assert found.differing == ()
+
+
+class Asked:
+    """An object, and a class, of which nothing may be asked."""
+
+    plain = 1
+
+    @property
+    def asked(self) -> None:
+        raise AssertionError("it was asked")
+
+    @staticmethod
+    def still() -> None: ...
+
+    @classmethod
+    def bound(cls) -> None: ...
+
+    def __getattr__(self, name: str) -> None:
+        raise AssertionError("it was asked")
+
+
+class Derived(Asked):
+    __private = 2
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    [
+        ("thing.Asked.plain", 1),
+        ("thing.Derived.plain", 1),
+        ("thing.Asked.still", Asked.still),
+        ("len", len),
+        ("__private", 2),
+        ("plain", LookupError),
+        ("thing.Asked.bound", LookupError),
+        ("thing.Asked.asked", LookupError),
+        ("thing.one.plain", LookupError),
+        ("thing.none", LookupError),
+        ("none", LookupError),
+        ("Asked.plain.real", LookupError),
+        ("f()", LookupError),
+        ("a + 1", LookupError),
+    ],
+)
+def test_only_namespaces_are_read(expression: str, value: object):
+    thing, module = ModuleType("thing"), ModuleType("m")
+    vars(thing).update(Asked=Asked, Derived=Derived, one=Asked())
+    vars(module).update(thing=thing)
+    node = ast.parse(expression, mode="eval").body
+    if value is LookupError:
+        with pytest.raises(LookupError):
+            value_of(node, module, Derived)
+    else:
+        assert value_of(node, module, Derived) is value
 
 
 def test_private_names_of_keywords():

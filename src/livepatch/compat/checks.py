@@ -21,6 +21,7 @@ _MILDER: dict[str, Severity] = {
     "alias-unproved": "warning",
     "aliases-unreached": "warning",
     "closures-left-behind": "warning",
+    "default-differs": "warning",
     "defaults-of-the-maker": "warning",
     "heap-not-walked": "info",
     "not-in-process": "info",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -11,9 +11,10 @@ from typing import Any
 from livepatch.edits import AttributeDefault, FunctionEdit, Memo, ModuleEdit, NameEdit, Text
 from livepatch.engine.caches import Cache
 from livepatch.engine.code import nested_codes
+from livepatch.engine.default_values import is_plain, plainly_same
 from livepatch.engine.defaults import InitialValue, attribute_default
 from livepatch.engine.expand import NewAttribute, NewBody
-from livepatch.engine.functions import own
+from livepatch.engine.functions import Held, defaults_of, own
 from livepatch.engine.graph import Comparison
 from livepatch.engine.instances import Maker, mended
 from livepatch.engine.keepers import from_keeper, kept_objects
@@ -68,9 +69,11 @@ class Computed:
         modules: dict[str, ModuleType],
         scratch: tuple[Scratch, Scratch],
         sides: Sides,
+        beneath: Callable[[FunctionType], Held],
         out: Sourced,
     ) -> None:
         self.patch_id, self.modules, self.sides, self.out = patch_id, modules, sides, out
+        self.beneath = beneath
         self.before, self.after = scratch
         self.reconciler = Reconciler(sides)
 
@@ -124,10 +127,10 @@ class Computed:
             return
         breathe()
         node = _definition(change.after, str(target))
-        live = found.function
-        defaults, kwdefaults = live.__defaults__, live.__kwdefaults__
+        held = self.beneath(found.function)
+        defaults, kwdefaults = held.defaults, held.kwdefaults
         if change.defaults:
-            defaults, kwdefaults = self._defaults(edit, change, live, str(target))
+            defaults, kwdefaults = self._defaults(edit, change, held.by_parameter(), str(target))
         written = _function(code, namespace_of(found.place.module), defaults, kwdefaults)
         asserts = any(isinstance(part, ast.Assert) for part in ast.walk(node))
         self._instances(edit, change, found.function, (found.code, code), node)
@@ -156,7 +159,7 @@ class Computed:
         self.out.instances += mended(Maker(maker, *codes, definitions, evaluate))
 
     def _defaults(
-        self, edit: ModuleEdit, change: FunctionEdit, live: FunctionType, target: str
+        self, edit: ModuleEdit, change: FunctionEdit, held: Mapping[str, object], target: str
     ) -> tuple[tuple[object, ...] | None, dict[str, object] | None]:
         """The defaults of the new side; of a parameter whose default is the same on both sides, the live one."""
         assert change.before is not None
@@ -165,9 +168,12 @@ class Computed:
         new = self.after.defined(edit.module, edit.after, change.qualname, change.after)
         assert is_function(old)
         assert is_function(new)
-        was, held = _defaults_of(old), _defaults_of(live)
+        was = defaults_of(old)
         wanted: dict[str, object] = {}
-        for name, value in _defaults_of(new).items():
+        for name in was.keys() & held.keys():
+            if is_plain(was[name]) and is_plain(held[name]) and not plainly_same(was[name], held[name]):
+                self.out.note(target, _another_default(name))
+        for name, value in defaults_of(new).items():
             if name in was and name in held and Comparison(self.sides, live=False).holds(was[name], value):
                 wanted[name] = held[name]
                 continue
@@ -406,14 +412,6 @@ def _function(
     return made
 
 
-def _defaults_of(function: FunctionType) -> dict[str, object]:
-    """The default of each parameter that has one."""
-    code, defaults = function.__code__, function.__defaults__ or ()
-    positional = code.co_varnames[: code.co_argcount]
-    by_name = dict(zip(positional[len(positional) - len(defaults) :], defaults, strict=True))
-    return {**by_name, **(function.__kwdefaults__ or {})}
-
-
 def _has_dict(cls: type) -> bool:
     return cls.__dictoffset__ != 0
 
@@ -421,6 +419,15 @@ def _has_dict(cls: type) -> bool:
 def _does_not_compile(error: SyntaxError) -> Refusal:
     return Refusal(
         "does-not-compile", f"{error.msg}", "source that this Python can compile", "use a patch made for this Python"
+    )
+
+
+def _another_default(parameter: str) -> Refusal:
+    return Refusal(
+        "default-differs",
+        f"parameter {parameter} has another default than its source gives now",
+        "the value that the patch was made for",
+        "see whether what the default is computed from has changed, or somebody has changed the function's defaults",
     )
 
 

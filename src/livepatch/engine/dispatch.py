@@ -20,6 +20,7 @@ from bytecode import Bytecode, Instr
 from bytecode.instr import InstrLocation
 
 from livepatch.engine.code import Parameter, parameters_of
+from livepatch.engine.functions import defaults_of
 
 __all__ = ["Cell", "Dispatch", "Way", "dispatching", "forwarding_code"]
 
@@ -87,8 +88,8 @@ def dispatching(shape: FunctionType, ways: Sequence[Way], cell: Cell | None = No
     constants: dict[str, object] = {f"{_MARK}CELL": cell} if cell is not None else {}
     defaults, kwdefaults = shape.__defaults__, shape.__kwdefaults__
     layout = parameters_of(shape)
-    given = [_defaults_of(shape if way.beside else way.callee) for way in ways]
-    alike = all(_identical(each, _defaults_of(shape)) for each in given)
+    given = [defaults_of(shape if way.beside else way.callee) for way in ways]
+    alike = all(_identical(each, defaults_of(shape)) for each in given)
     if any(not way.beside and parameters_of(way.callee) != layout for way in ways):
         header, calls = "*args, **kwargs", ["*args, **kwargs"] * len(ways)
     elif alike:
@@ -98,7 +99,7 @@ def dispatching(shape: FunctionType, ways: Sequence[Way], cell: Cell | None = No
         header, calls = "*args, **kwargs", ["*args, **kwargs"] * len(ways)
     else:
         header, _ = _layout(layout)
-        standing = {name: _Default(value) for name, value in _defaults_of(shape).items()}
+        standing = {name: _Default(value) for name, value in defaults_of(shape).items()}
         constants |= {f"{_MARK}UNSET_{name}": each for name, each in standing.items()}
         calls = [_layout(layout, i, own)[1] for i, own in enumerate(given)]
         for i, own in enumerate(given):
@@ -119,16 +120,6 @@ def dispatching(shape: FunctionType, ways: Sequence[Way], cell: Cell | None = No
         lines.append(f"{condition}return {_MARK}CALL{i}({call})")
     code = _assemble(shape, header, "\n".join(lines), constants, shape.__code__.co_freevars)
     return Dispatch(code, defaults, kwdefaults)
-
-
-def _defaults_of(function: FunctionType) -> dict[str, object]:
-    """The default values by parameter."""
-    given = function.__defaults__ or ()
-    positional = [p.name for p in parameters_of(function) if p.kind in "/-"]
-    return {
-        **dict(zip(positional[len(positional) - len(given) :], given, strict=True)),
-        **(function.__kwdefaults__ or {}),
-    }
 
 
 def _identical(one: dict[str, object], other: dict[str, object]) -> bool:

@@ -9,9 +9,20 @@ from __future__ import annotations
 
 import weakref
 from types import CellType, CodeType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
-__all__ = ["code_of", "is_own", "make_function", "own", "stand_for", "standing", "stands"]
+__all__ = [
+    "Held",
+    "code_of",
+    "defaults_of",
+    "held_by",
+    "is_own",
+    "make_function",
+    "own",
+    "stand_for",
+    "standing",
+    "stands",
+]
 
 # What our bodies call: alive under a target's name and module, and no function of the program.
 _own: weakref.WeakSet[FunctionType] = weakref.WeakSet()
@@ -62,6 +73,31 @@ def code_of(function: FunctionType) -> CodeType:
     while (known := _standing.get(id(code))) is not None and known[0]() is code:
         code = known[1]
     return code
+
+
+class Held(NamedTuple):
+    """What a call of a function runs, and the values of the parameters that it leaves out."""
+
+    code: CodeType
+    defaults: tuple[object, ...] | None
+    kwdefaults: dict[str, object] | None
+
+    def by_parameter(self) -> dict[str, object]:
+        """The default of each parameter that has one."""
+        given = self.defaults or ()
+        positional = self.code.co_varnames[: self.code.co_argcount]
+        by_position = dict(zip(positional[len(positional) - len(given) :], given, strict=True))
+        return {**by_position, **(self.kwdefaults or {})}
+
+
+def held_by(function: FunctionType) -> Held:
+    """What a function holds, its code seen through a body that chooses between sides."""
+    return Held(code_of(function), function.__defaults__, function.__kwdefaults__)
+
+
+def defaults_of(function: FunctionType) -> dict[str, object]:
+    """The default of each parameter that has one."""
+    return Held(function.__code__, function.__defaults__, function.__kwdefaults__).by_parameter()
 
 
 def make_function(

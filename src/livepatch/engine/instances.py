@@ -14,7 +14,7 @@ from types import CellType, CodeType, FunctionType
 
 from livepatch.engine.closures import same_shape
 from livepatch.engine.code import FunctionNode, nested_codes, same_code
-from livepatch.engine.functions import code_of
+from livepatch.engine.functions import code_of, defaults_of
 from livepatch.engine.sides import NewSide, side_of
 from livepatch.engine.sweep import sweep
 
@@ -114,7 +114,7 @@ def _side(
     evaluate: Callable[[str], object],
 ) -> dict[str, object] | None:
     """The attributes of an instance under the new code; ``None`` if the source does not tell a default."""
-    held = _held(instance)
+    held = defaults_of(instance)
     was = _given(old)
     values: dict[str, object] = {}
     for name, expression in _given(new).items():
@@ -138,14 +138,6 @@ def _side(
 def _cells(instance: FunctionType, names: tuple[str, ...]) -> tuple[CellType, ...]:
     own = dict(zip(instance.__code__.co_freevars, instance.__closure__ or (), strict=True))
     return tuple(own[name] for name in names)
-
-
-def _held(function: FunctionType) -> dict[str, object]:
-    """The default of each parameter that has one."""
-    code, defaults = function.__code__, function.__defaults__ or ()
-    positional = code.co_varnames[: code.co_argcount]
-    by_name = dict(zip(positional[len(positional) - len(defaults) :], defaults, strict=True))
-    return {**by_name, **(function.__kwdefaults__ or {})}
 
 
 def _given(node: FunctionNode) -> dict[str, str]:

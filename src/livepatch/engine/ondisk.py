@@ -20,8 +20,10 @@ from typing import Any, Literal
 
 from livepatch.edits import Text
 from livepatch.engine.compiling import Context, compile_function
+from livepatch.engine.default_values import defaults_match
 from livepatch.engine.differing import same_shape
 from livepatch.engine.disk import code_on_disk
+from livepatch.engine.functions import Held
 from livepatch.engine.matching import matches
 from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
@@ -29,7 +31,7 @@ from livepatch.engine.refusal import Refusal
 from livepatch.engine.source import lines_of
 from livepatch.texts import dedented
 
-__all__ = ["DiskSays", "disk_says"]
+__all__ = ["DiskSays", "defaults_on_disk", "disk_says"]
 
 Cause = Literal["upgraded-on-disk", "modified", "changed-in-memory", "no-source"]
 
@@ -86,12 +88,61 @@ def disk_says(
             "restart the process",
             is_own=original,
         )
-    elsewhere = _is_from_elsewhere(live, filename)
-    if elsewhere or _changed_at(filename) <= (_process_began() if began is None else began):
-        source = f" (it is from {live.co_filename})" if elsewhere else ""
+    return _changed(
+        qualname,
+        filename,
+        quoted,
+        "the code",
+        source=live.co_filename if _is_from_elsewhere(live, filename) else None,
+        original=original,
+        began=began,
+    )
+
+
+def defaults_on_disk(
+    module: ModuleType, qualname: str, texts: Sequence[Text], live: Held, *, began: float | None = None
+) -> DiskSays:
+    """The same for a function whose code is that of the `texts`, but not its default values."""
+    filename = str(getattr(module, "__file__", None) or "")
+    first = next((one for text in texts if (one := defaults_match(live, text).mismatch)), None)
+    quoted = f": {first.what}" if first else ""
+    lines = lines_of(filename, {}) if filename.endswith(".py") and Path(filename).is_file() else []
+    outline = outline_of(lines) if lines else None
+    if outline is None:
+        return _says(
+            "no-source",
+            f"{qualname} in memory has other defaults than the patch was made for{quoted}",
+            "build the patch from the release that this process runs; there is no source file here to compare with",
+        )
+    given = list(_texts(outline, qualname, filename))
+    original = any(text.source == one.source for one in given for text in texts)
+    if any(defaults_match(live, one).mismatch is None for one in given):
+        return _says(
+            "modified",
+            f"{qualname} is installed with other defaults than the patch was made for ({filename}){quoted}",
+            "build the patch from the files that are installed here, or install the release that it was built from and "
+            "restart the process",
+            is_own=original,
+        )
+    return _changed(qualname, filename, quoted, "the defaults", source=None, original=original, began=began)
+
+
+def _changed(
+    qualname: str,
+    filename: str,
+    quoted: str,
+    what: str,
+    *,
+    source: str | None,
+    original: bool,
+    began: float | None,
+) -> DiskSays:
+    """The file does not give what is in memory: one of the two was changed since the import."""
+    if source is not None or _changed_at(filename) <= (_process_began() if began is None else began):
+        elsewhere = f" (it is from {source})" if source is not None else ""
         return _says(
             "changed-in-memory",
-            f"{qualname} was changed in this process: {filename} does not give the code that it runs{source}{quoted}",
+            f"{qualname} was changed in this process: {filename} does not give {what} that it has{elsewhere}{quoted}",
             "take out what changes functions while the process runs (a monkey patch, an instrumenting tool, another "
             "patcher), or restart without it; then apply the patch",
         )

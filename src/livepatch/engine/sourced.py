@@ -14,13 +14,16 @@ from types import CodeType, FunctionType, ModuleType
 
 from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
+from livepatch.engine.default_values import value_of
 from livepatch.engine.effects import Registries
+from livepatch.engine.functions import Held
 from livepatch.engine.locate import Found, find
-from livepatch.engine.matching import Context, matches
-from livepatch.engine.ondisk import disk_says
+from livepatch.engine.matching import Context, defaults_match, matches
+from livepatch.engine.namespaces import is_class
+from livepatch.engine.ondisk import defaults_on_disk, disk_says
 from livepatch.engine.pace import paced
 from livepatch.engine.reconcile import ModuleSides, Sides
-from livepatch.engine.refusal import Refusal
+from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.scratch import Scratch, ScratchError
 from livepatch.patch import Target
 
@@ -32,14 +35,14 @@ def survey_edits(
     edits: Iterable[ModuleEdit],
     obstacles: Iterable[Obstacle],
     modules: dict[str, ModuleType],
-    beneath: Callable[[FunctionType], CodeType],
+    beneath: Callable[[FunctionType], Held],
     *,
     statements: bool = True,
 ) -> Sourced:
     """Prove the before side of all edits, compute the after side, and say what is to be written.
 
-    `beneath` gives the code over which the patch is to lie: that of a function without the patches that this one
-    replaces.  Without `statements` the after side is not computed.
+    `beneath` gives the code and defaults over which the patch is to lie: those of a function without the patches that
+    this one replaces.  Without `statements` the after side is not computed.
     """
     return _Edits(patch_id, tuple(edits), tuple(obstacles), modules, beneath).run(statements=statements)
 
@@ -50,7 +53,7 @@ OWN_CODE = Refusal(
     "the code of another package",
     "update livepatch; it cannot switch the code that switches",
 )
-_NO_HARM = frozenset({"not-in-process"})
+_NO_HARM = frozenset({"not-in-process", "default-differs"})
 
 
 class _Edits:
@@ -60,7 +63,7 @@ class _Edits:
         edits: tuple[ModuleEdit, ...],
         obstacles: tuple[Obstacle, ...],
         modules: dict[str, ModuleType],
-        beneath: Callable[[FunctionType], CodeType],
+        beneath: Callable[[FunctionType], Held],
     ) -> None:
         self.patch_id, self.modules, self.obstacles, self.beneath = patch_id, modules, obstacles, beneath
         self.out = Sourced()
@@ -137,19 +140,47 @@ class _Edits:
         def runs(code: CodeType, text: Text) -> bool:
             return matches(code, context, first.qualname, text) is None
 
-        found = find(target, self.modules, lambda function: any(runs(self.beneath(function), text) for text in texts))
+        def holds(held: Held, text: Text) -> bool:
+            return runs(held.code, text) and defaults_match(held, text).mismatch is None
+
+        found = find(target, self.modules, lambda function: any(holds(self.beneath(function), text) for text in texts))
         if isinstance(found, Refusal):
             self.out.note(target, found)
             return
-        live = self.beneath(found.function) if found.function is not None else found.code
-        for change, text in zip(group, texts, strict=True):
-            if runs(live, text):
+        module = self.modules[edit.module]
+        live = self.beneath(found.function) if found.function is not None else None
+        code = found.code if live is None else live.code
+        proved = [(change, text) for change, text in zip(group, texts, strict=True) if runs(code, text)]
+        for change, text in proved:
+            if live is None or holds(live, text):
                 self.found.setdefault(edit.module, []).append((change, found))
+                if live is not None:
+                    self._doubts(target, found.place, live, text)
                 return
-        said = disk_says(self.modules[edit.module], context, first.qualname, texts, live)
+        if live is not None and proved:
+            said = defaults_on_disk(module, first.qualname, [text for _, text in proved], live)
+        else:
+            said = disk_says(module, context, first.qualname, texts, code)
         if first.count > len(texts) and said.is_own:
             return  # one of several definitions of that name that the patch does not change
         self.out.note(target, said.refusal)
+
+    def _doubts(self, target: Target, place: Place, held: Held, text: Text) -> None:
+        """Name the defaults that their source would give otherwise now."""
+        if "<locals>" in target.qualname:
+            return  # its names may be variables of the function around it
+        cls = place.owner if is_class(place.owner) else None
+        doubts = defaults_match(held, text, lambda expression: value_of(expression, place.module, cls)).differing
+        for one in doubts:
+            self.out.note(
+                target,
+                Refusal(
+                    "default-differs",
+                    f"parameter {one.parameter} has another default than {one.expression} (line {one.line}) gives now",
+                    "the value that the patch was made for",
+                    f"see whether somebody has bound {one.expression} anew, or the function's defaults",
+                ),
+            )
 
     # The after side
 
@@ -185,7 +216,7 @@ class _Edits:
                     f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after
                 ],
             )
-            made = Computed(self.patch_id, self.modules, (before, after), sides, self.out)
+            made = Computed(self.patch_id, self.modules, (before, after), sides, self.beneath, self.out)
             for edit in edits:
                 if edit.whole is not None:
                     made.module(edit.module, brought[edit.module])

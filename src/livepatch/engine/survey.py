@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 
 from livepatch.edits import ModuleEdit, Obstacle
 from livepatch.engine.caches import Cache, tables
 from livepatch.engine.expand import ValueFor
 from livepatch.engine.facts import Survey
-from livepatch.engine.functions import code_of
+from livepatch.engine.functions import Held, held_by
 from livepatch.engine.heap import PauseTooLongError, bounded
 from livepatch.engine.places import item_of, slot_of
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.remnants import remnants
 from livepatch.engine.scratch import told
 from livepatch.engine.sourced import survey_edits
-from livepatch.engine.stack import ABSENT, Slot, Stack, settled
+from livepatch.engine.stack import ABSENT, SIDE, Slot, Stack, settled
 from livepatch.engine.surveyor import Surveyor, too_long
 from livepatch.patch import Change
 
@@ -166,15 +166,14 @@ class Built(Surveyor):
         except PauseTooLongError as error:
             self.out.note("", too_long(error))
 
-    def _beneath(self) -> Callable[[FunctionType], CodeType]:
-        """The code that a function has under the patch: without the layers that it replaces."""
-        wanted = self.under.wanted()
+    def _beneath(self) -> Callable[[FunctionType], Held]:
+        """What a function holds under the patch: without the layers that it replaces."""
+        wanted, originals = self.under.wanted(), self.stack.originals
 
-        def beneath(function: FunctionType) -> CodeType:
-            slot = slot_of(function, "__code__")
-            if slot not in self.stack.originals:
-                return code_of(function)
-            code = settled(wanted.get(slot, self.stack.originals[slot]), slot)
-            return code if isinstance(code, CodeType) else code_of(function)
+        def beneath(function: FunctionType) -> Held:
+            slots = slot_of(function, SIDE[0]).beside(*SIDE)
+            live = zip(slots, held_by(function), strict=True)
+            held = [settled(wanted.get(s, originals[s]), s) if s in originals else value for s, value in live]
+            return Held._make(held)
 
         return beneath
