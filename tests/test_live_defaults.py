@@ -23,8 +23,10 @@ KINDS = {
     ),
     "private keyword": ("class C:\n  def f(self, *, __x=1): return __x, 1\n", lambda m: m.C.f, lambda m: m.C().f()),
     "decorated": (
-        "import functools\ndef d(f):\n  @functools.wraps(f)\n  def w(*a): return f(*a)\n  return w\n"
-        "@d\ndef f(x=1): return x, 1\n",
+        (
+            "import functools\ndef d(f):\n  @functools.wraps(f)\n  def w(*a): return f(*a)\n  return w\n"
+            "@d\ndef f(x=1): return x, 1\n"
+        ),
         lambda m: m.f.__wrapped__,
         lambda m: m.f(),
     ),
