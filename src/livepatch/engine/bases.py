@@ -6,7 +6,7 @@ import gc
 from collections.abc import Iterator
 
 from livepatch.engine.anatomy import is_native
-from livepatch.engine.namespaces import is_function, namespace_of
+from livepatch.engine.namespaces import is_function, namespace_of, with_subclasses
 from livepatch.engine.refusal import Refusal
 
 __all__ = ["refuses_bases"]
@@ -57,14 +57,7 @@ def _hooks(kind: type) -> bool:
 
 def _subclasses(kind: type) -> Iterator[type]:
     """All classes that derive from one, each after those that it derives from."""
-    found: dict[type, None] = {}
-    left = [kind]
-    each: type
-    while left:
-        for each in type.__subclasses__(left.pop()):
-            found[each] = None
-            left.append(each)
-    return iter(sorted(found, key=lambda each: len(each.__mro__)))
+    return iter(sorted(with_subclasses(kind)[1:], key=lambda each: len(each.__mro__)))
 
 
 def _linear(orders: list[list[type]]) -> list[type] | None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from livepatch.engine.heap import hidden_from_the_heap_walk, locals_on_the_stacks, reachable, referrers
 from livepatch.engine.locate import Found
-from livepatch.engine.namespaces import is_function, namespace_of
+from livepatch.engine.namespaces import is_function, namespace_of, with_subclasses
 
 __all__ = ["Cache", "caches_of", "clearers", "keeps_in_instances", "tables"]
 
@@ -74,9 +74,7 @@ def clearers(caches: list[Cache]) -> tuple[list[Callable[[], object]], list[Call
 
 def tables(owner: type, name: str) -> list[dict[Any, Any]]:
     """The dicts that live objects of a class, or of one derived from it, have under a name.  Walks the heap."""
-    classes: list[type[Any]] = [owner]
-    for cls in classes:
-        classes += [sub for sub in type.__subclasses__(cls) if sub not in classes]
+    classes = with_subclasses(owner)
     kinds = {id(cls) for cls in classes}
     found: list[dict[Any, Any]] = []
     for each in referrers(*classes):
@@ -93,9 +91,7 @@ def _answers(cache: Cache, owner: type) -> list[dict[str, Any]]:
 
     Instances of a subclass that has something else under that name keep what is their own.
     """
-    classes: list[type[Any]] = [owner]
-    for cls in classes:
-        classes += [sub for sub in type.__subclasses__(cls) if sub not in classes]
+    classes = with_subclasses(owner)
     sharing = [cls for cls in classes if _static(cls, cache.name) is cache.holder]
     walked = referrers(*sharing)
     if hidden_from_the_heap_walk():

@@ -6,22 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 from livepatch.engine.heap import referrers
-from livepatch.engine.namespaces import namespace_of
+from livepatch.engine.namespaces import namespace_of, with_subclasses
 from livepatch.engine.pace import paced
 
 __all__ = ["from_keeper", "kept_objects"]
 
 
-def _family(cls: type) -> list[type[Any]]:
-    classes: list[type[Any]] = [cls]
-    for each in classes:
-        classes += [sub for sub in type.__subclasses__(each) if sub not in classes]
-    return classes
-
-
 def _objects(cls: type) -> list[Any]:
     """All live objects of a class and of those derived from it.  Walks the heap."""
-    classes = _family(cls)
+    classes = with_subclasses(cls)
     kinds = {id(each) for each in classes}
     return [item for item in paced(referrers(*classes)) if id(type(item)) in kinds]
 

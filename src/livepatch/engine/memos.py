@@ -5,28 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from types import ModuleType
-from typing import Any
 
 from livepatch.edits import Memo
 from livepatch.engine.caches import Cache, keeps_in_instances
 from livepatch.engine.graph import Comparison, Sides, shown
 from livepatch.engine.heap import referrers
 from livepatch.engine.locate import mangled
-from livepatch.engine.namespaces import is_class, namespace_of
+from livepatch.engine.namespaces import is_class, namespace_of, with_subclasses
 from livepatch.engine.pace import paced
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import counted
 
-__all__ = ["cache_of", "instances", "kept_of_the_old", "objects_keep", "with_subclasses"]
-
-
-def with_subclasses(cls: type) -> list[type[Any]]:
-    """A class and all that are derived from it."""
-    classes: list[type[Any]] = [cls]
-    for each in classes:
-        classes += [sub for sub in type.__subclasses__(each) if sub not in classes]
-    return classes
+__all__ = ["cache_of", "instances", "kept_of_the_old", "objects_keep"]
 
 
 def instances(classes: Iterable[type]) -> dict[type, int]:

@@ -13,7 +13,17 @@ from typing import Any, TypeGuard, TypeVar
 
 from livepatch.engine.pace import breathe
 
-__all__ = ["bindings", "functions_behind", "is_a", "is_class", "is_function", "is_module", "namespace_of", "owner_name"]
+__all__ = [
+    "bindings",
+    "functions_behind",
+    "is_a",
+    "is_class",
+    "is_function",
+    "is_module",
+    "namespace_of",
+    "owner_name",
+    "with_subclasses",
+]
 
 T = TypeVar("T")
 
@@ -48,6 +58,17 @@ def namespace_of(owner: ModuleType | type) -> Mapping[str, Any]:
     """The namespace itself: a module's dict, or the read-only view of a class's."""
     found: Mapping[str, Any] = _class_dict(owner) if is_class(owner) else _module_dict(owner)
     return found
+
+
+def with_subclasses(cls: type) -> list[type[Any]]:
+    """A class and all that are derived from it, each once.  No metaclass is asked."""
+    found: dict[int, type[Any]] = {}
+    left: list[type[Any]] = [cls]
+    for each in left:
+        if id(each) not in found:
+            found[id(each)] = each
+            left += type.__subclasses__(each)
+    return list(found.values())
 
 
 def owner_name(owner: ModuleType | type) -> str:
