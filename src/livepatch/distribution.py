@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from importlib import metadata
 from types import ModuleType
 
-from livepatch.compat.checks import Distribution
+from livepatch.compat.versions import Distribution
 
 __all__ = ["look_up"]
 

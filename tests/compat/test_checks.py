@@ -21,12 +21,14 @@ import pytest
 from tests.cycles import codes, cycle, refused
 
 import livepatch
-from livepatch.compat import checks
-from livepatch.compat.checks import Distribution, PatchFacts, judge
+from livepatch.compat import checks, relatives, versions
+from livepatch.compat.checks import PatchFacts, judge
+from livepatch.compat.versions import Distribution
 from livepatch.engine.code import Parameter
 from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts
 from livepatch.engine.refusal import Refusal
+from livepatch.engine.relatives import Relative
 from livepatch.patch import Target
 
 if TYPE_CHECKING:
@@ -73,6 +75,10 @@ SOUND_TARGET = TargetFacts(
     alias_of="",
     variants=0,
 )
+MORE = ((A,), (A, Parameter("b", "-", False)))
+"""A new parameter with a default: all old calls still fit."""
+OVERRIDE = Relative("is overridden by", "specimen:D.f", "specimen.py", 7, (A,))
+BASE = Relative("overrides", "specimen:B.f", "specimen.py", 3, (A,))
 OTHER_PIN = "cp312:" + "1" * 32
 OTHER_PYTHON = "cp311:" + "0" * 32
 
@@ -146,6 +152,12 @@ FINDINGS: list[tuple[str, str, dict[str, Any], str]] = [
     ),
     ("error", "kind-changed", {"target": {"kinds": ("function", "coroutine")}}, "is a coroutine"),
     ("error", "parameters", {"target": {"parameters": ((A,), (A, B))}}, "breaks calls without 'b'"),
+    (
+        "warning",
+        "override-behind",
+        {"target": {"parameters": MORE, "relatives": (OVERRIDE,)}},
+        "specimen:D.f (specimen.py:7) overrides it and takes no calls that pass 'b' by keyword; calls with 2 positional",
+    ),
     ("warning", "asserts-stripped", {"environment": {"optimize": 1}, "target": {"asserts": True}}, "-O"),
     ("warning", "alias", {"target": {"alias_of": "specimen:g"}}, "specimen:g"),
     ("info", "covers", {"target": {"covers": "OTHER"}}, "patch OTHER"),
@@ -168,11 +180,33 @@ def test_one_fact_gives_one_finding(severity: str, code: str, facts: dict[str, A
     assert report.errors == ((finding,) if severity == "error" else ())
 
 
+def test_a_class_around_that_promises_what_the_new_side_does_not_take():
+    report = judged(target={"parameters": ((A,), (A, B)), "relatives": (BASE,)})
+    assert codes(report) == ["parameters", "contract-broken"]
+    assert "overrides specimen:B.f (specimen.py:3), whose callers may make calls without 'b'" in report.errors[1].found
+    report = judged(target={"parameters": ((A,), (A, B)), "relatives": (BASE,), "proved": True})
+    assert codes(report, "warning") == ["parameters", "contract-broken"]
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"relatives": (OVERRIDE, BASE)},
+        {"parameters": MORE, "relatives": (BASE,)},
+        {"parameters": MORE, "relatives": (dataclasses.replace(OVERRIDE, parameters=MORE[1]),)},
+        {"parameters": MORE, "relatives": (dataclasses.replace(OVERRIDE, name="specimen:f"),)},  # it is changed, too
+    ],
+)
+def test_classes_around_that_agree_are_not_told(target: dict[str, Any]):
+    assert judged(target=target).findings == ()
+
+
 def test_no_finding_is_missing_from_the_table():
-    calls = [node for node in ast.walk(ast.parse(inspect.getsource(checks))) if isinstance(node, ast.Call)]
-    made = {call.args[1].value for call in calls if getattr(call.func, "id", "") == "_finding" and _is_text(call)}
+    trees = [ast.parse(inspect.getsource(module)) for module in (checks, relatives, versions)]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    made = {call.args[1].value for call in calls if getattr(call.func, "id", "") == "row" and _is_text(call)}
     assert len(made) > 20
-    assert made == {code for _, code, _, _ in FINDINGS}
+    assert made == {code for _, code, _, _ in FINDINGS} | {"contract-broken"}
 
 
 def _is_text(call: ast.Call) -> bool:
@@ -460,6 +494,48 @@ def test_kinds_of_code_may_not_change(
     finding = refused(fix, "kind-changed", m)
     assert (finding.found, finding.expected) == (f"the replacement is a {is_a}", f"a {not_a}, as callers use it")
     assert codes(livepatch.check(fix)) == ["kind-changed"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("def f() -> int: return 1", "def f() -> str: return '1'", [
+            "it is annotated to return str, and was to return int"
+        ]),
+        ("def f() -> int: return 1", "def f() -> 'int': return 2", []),
+        ("def f(): return 1", "def f() -> str: return '1'", []),
+        ("def f() -> int: return 1", "def f(): return 2", []),
+        ("def f() -> 'Missing': return 1", "def f() -> 'Missing | None': return 2", [
+            "it is annotated to return Missing | None, and was to return Missing"
+        ]),
+    ],
+)  # fmt: skip
+def test_another_return_annotation_is_told(
+    old: str, new: str, said: list[str], write_module: WriteModule, write_fix: WriteFix
+):
+    m = write_module(old)
+    report = livepatch.check(write_fix(f"{m.__name__}:f", new))
+    assert report.ok
+    assert [f.found for f in report.findings if f.code == "return-annotation"] == said
+
+
+def test_an_override_that_the_new_side_would_call_in_vain(write_module: WriteModule, new_patch: NewPatch):
+    m = write_module(
+        "class B:\n  def f(self, a): return a\n  def g(self): return self.f(1)\n"
+        "class D(B):\n  def f(self, a): return -a\n"
+    )
+    fix = new_patch()
+    exec(
+        f"@fix.replace('{m.__name__}:B.f')\ndef f(self, a, strict=False): return a\n"
+        f"@fix.replace('{m.__name__}:B.g')\ndef g(self): return self.f(1, strict=True)\n",
+        {"fix": fix},
+    )
+    report = livepatch.check(fix)
+    assert report.ok
+    (finding,) = [f for f in report.findings if f.code == "override-behind"]
+    assert finding.target == f"{m.__name__}:B.f"
+    assert f"{m.__name__}:D.f (" in finding.found
+    assert "takes no calls that pass 'strict' by keyword" in finding.found
 
 
 def test_parameters_that_break_calls(write_module: WriteModule, write_fix: WriteFix):

@@ -136,7 +136,7 @@ def codes_of_the_call(node: ast.Call, mild: dict[str, str]) -> tuple[list[str], 
     """The codes that a call in the source names, and the severities that they may have; none for any other call."""
     called = getattr(node.func, "id", getattr(node.func, "attr", ""))
     named = {keyword.arg: keyword.value for keyword in node.keywords}
-    if called == "_finding":
+    if called == "row" and len(node.args) == 6:
         return codes_in(node.args[1]), codes_in(node.args[0])
     if called == "Finding":
         return codes_in(named["code"]), codes_in(named["severity"])

@@ -12,7 +12,7 @@ from io import BytesIO
 from typing import Protocol
 
 from livepatch.bundle.trust import targets
-from livepatch.compat.checks import Distribution, version_findings
+from livepatch.compat.versions import Distribution, version_findings
 from livepatch.edits import FunctionEdit, ModuleEdit, Statement
 from livepatch.errors import counted, spelled
 from livepatch.patch import Patch

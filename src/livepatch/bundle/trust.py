@@ -65,7 +65,7 @@ def unadmitted(patch: Patch, modules: dict[str, ModuleType]) -> Report:
     """The report on a patch that is not admitted: that, and what its metadata alone tell."""
     # A command that only shows a file needs nothing of what changes a process.
     from livepatch import distribution
-    from livepatch.compat.checks import version_findings
+    from livepatch.compat.versions import version_findings
 
     finding = Finding(
         code="unverified",

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from livepatch.compat.relatives import relative_findings
+from livepatch.compat.rows import row
 from livepatch.compat.signature import broken_calls
+from livepatch.compat.versions import Distribution, version_findings
 from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts
 from livepatch.engine.pace import paced
@@ -14,7 +17,7 @@ from livepatch.engine.stack import Slot
 from livepatch.errors import counted
 from livepatch.report import Caller, Finding, Report, Severity, by_weight
 
-__all__ = ["Distribution", "PatchFacts", "judge", "standing_findings", "version_findings"]
+__all__ = ["PatchFacts", "judge", "standing_findings"]
 
 # What the engine observes and that does not by itself refuse a patch; all else that it observes does.
 _MILDER: dict[str, Severity] = {
@@ -26,21 +29,11 @@ _MILDER: dict[str, Severity] = {
     "heap-not-walked": "info",
     "not-in-process": "info",
     "objects-keep-old": "warning",
+    "return-annotation": "warning",
 }
 
 
 _NOTICEABLE = 0.005  # seconds: the interpreter's own switch interval
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Distribution:
-    """What is installed under the patch's package name, as its metadata and its modules say."""
-
-    installed: str | None
-    module_versions: tuple[tuple[str, str], ...] = ()
-    """(module, its ``__version__``) of the targets' top-level modules, as they are in memory."""
-    foreign_modules: tuple[str, ...] = ()
-    """Target modules whose files do not belong to the distribution."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,8 +58,9 @@ def judge(patch: PatchFacts, distribution: Distribution, environment: Environmen
         *_environment(environment, survey),
         *(_observed(target, refusal) for target, refusal in survey.observations),
     ]
+    changed = {str(facts.target): facts.parameters[1] for facts in survey.facts}
     for facts in paced(survey.facts):
-        findings += _target(facts, environment)
+        findings += [*_target(facts, environment), *relative_findings(facts, changed)]
     return Report(
         patch_id=patch.id,
         package=patch.package,
@@ -88,20 +82,14 @@ def _shown(name: str) -> bool:
     return name not in ("__defaults__", "__kwdefaults__", "__annotations__", "__annotate__", "__doc__")
 
 
-def _finding(  # a row, in the order in which it is read
-    severity: Severity, code: str, target: object, found: str, expected: str, action: str
-) -> Finding:
-    return Finding(code=code, severity=severity, target=str(target), found=found, expected=expected, action=action)
-
-
 def _observed(target: str, refusal: Refusal) -> Finding:
     severity = _MILDER.get(refusal.code, "error")
-    return _finding(severity, refusal.code, target, refusal.found, refusal.expected, refusal.action)
+    return row(severity, refusal.code, target, refusal.found, refusal.expected, refusal.action)
 
 
 def _names(patch: PatchFacts) -> Iterator[Finding]:
     if not patch.changes:
-        yield _finding(
+        yield row(
             "error",
             "empty-patch",
             "",
@@ -110,7 +98,7 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
             "replace(), add(), set(); or see in the plan of a built patch why everything was left out",
         )
     if patch.already_applied:
-        yield _finding(
+        yield row(
             "error",
             "already-applied",
             "",
@@ -119,7 +107,7 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
             "revert it first, or name it in replaces=",
         )
     if patch.flag_taken_by is not None:
-        yield _finding(
+        yield row(
             "error",
             "flag-taken",
             "",
@@ -128,7 +116,7 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
             "give the patch another flag",
         )
     for name in patch.replaces_unknown:
-        yield _finding(
+        yield row(
             "error",
             "replaces-unknown",
             "",
@@ -138,7 +126,7 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
         )
 
     for name in patch.requires_missing:
-        yield _finding(
+        yield row(
             "error",
             "requires-missing",
             "",
@@ -148,91 +136,9 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
         )
 
 
-def version_findings(package: str, versions: str, distribution: Distribution) -> Iterator[Finding]:
-    """Whether what is installed as `package` is of one of the `versions`."""
-    from packaging.specifiers import SpecifierSet
-    from packaging.version import InvalidVersion, Version
-
-    installed = distribution.installed
-    if installed is None:
-        yield _finding(
-            "error",
-            "not-installed",
-            package,
-            f"no distribution {package} in this process's environment",
-            f"{package} {versions}",
-            "correct the package name, or apply the patch where the package is installed",
-        )
-        return
-    try:
-        version = Version(installed)
-    except InvalidVersion:
-        yield _finding(
-            "error",
-            "version-unreadable",
-            package,
-            f"version {installed!r}",
-            "a PEP 440 version",
-            "repair the installation's metadata",
-        )
-        return
-    # A pre-release inside the bounds has the code that the bounds describe, so it is in range.
-    if not SpecifierSet(versions).contains(version, prereleases=True):
-        yield _finding(
-            "error",
-            "version-out-of-range",
-            package,
-            f"{package} {installed}",
-            f"{package} {versions}",
-            "use the patch that was made for this version",
-        )
-    elif version.is_prerelease:
-        yield _finding(
-            "warning",
-            "pre-release",
-            package,
-            f"{package} {installed}, a pre-release",
-            "a release",
-            "pin the code with expect=, since a pre-release may differ from the release of that number",
-        )
-    if version.local:
-        yield _finding(
-            "warning",
-            "local-version",
-            package,
-            f"{package} {installed}, a local build",
-            "a published build",
-            "pin the code with expect=, since a local build may have changes of its own",
-        )
-    for module, said in distribution.module_versions:
-        try:
-            agrees = Version(said) == version or Version(said).public == version.public
-        except InvalidVersion:
-            continue
-        if not agrees:
-            yield _finding(
-                "error",
-                "version-disagrees",
-                module,
-                f"{module}.__version__ is {said}, the installed metadata says {installed}",
-                "the imported code and the installed package to be of one version",
-                "the package was probably upgraded on disk while the process ran: restart it, or use the patch for the "
-                "version in memory where that one is installed",
-            )
-    for module in distribution.foreign_modules:
-        yield _finding(
-            "warning",
-            "module-not-in-package",
-            module,
-            f"{module} does not belong to the distribution {package}",
-            "targets in the package whose version is checked",
-            "name the distribution that installs the module",
-        )
-
-
 def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
     if not environment.has_gil:
-        yield _finding(
+        yield row(
             "error",
             "free-threaded",
             "",
@@ -242,7 +148,7 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
         )
     stores = [slot for slot in survey.values if slot.kind == "function" and _differs(survey, slot)]
     if environment.audit_hooked and len(stores) > 1:
-        yield _finding(
+        yield row(
             "info",
             "audit-hook",
             "",
@@ -252,7 +158,7 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
         )
     tools = [*environment.monitoring_tools, *(t for t in (environment.tracing, environment.profiling) if t)]
     if tools:
-        yield _finding(
+        yield row(
             "warning",
             "tools-active",
             "",
@@ -261,7 +167,7 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
             "expect them to see both sides; detach them if their own instrumentation changes code",
         )
     if survey.walked is not None and survey.walked > _NOTICEABLE:
-        yield _finding(
+        yield row(
             "info",
             "heap-walk",
             "",
@@ -271,7 +177,7 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
             "nothing; live closures and copies can be found in no other way",
         )
     if environment.python >= (3, 13) and stores:
-        yield _finding(
+        yield row(
             "info",
             "specialisation-lost",
             "",
@@ -291,7 +197,7 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
     if facts.expect and facts.pin not in facts.expect:
         tag = facts.pin.partition(":")[0]
         if any(pin.startswith(tag + ":") for pin in facts.expect):
-            yield _finding(
+            yield row(
                 "error",
                 "fingerprint",
                 target,
@@ -300,7 +206,7 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
                 "the code in memory is not what the patch was made for: make one for it, and find out why it differs",
             )
         else:
-            yield _finding(
+            yield row(
                 "error",
                 "fingerprint-interpreter",
                 target,
@@ -309,7 +215,7 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
                 f"add the fingerprint that this interpreter ({tag}) gives to expect=",
             )
     if facts.on_disk is False and facts.covers is None:
-        yield _finding(
+        yield row(
             "warning" if facts.expect else "error",
             "changed-by-others",
             target,
@@ -319,7 +225,7 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
         )
     old_kind, new_kind = facts.kinds
     if old_kind != new_kind:
-        yield _finding(
+        yield row(
             "error",
             "kind-changed",
             target,
@@ -328,7 +234,7 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             "keep the kind, and move the new behaviour into a function that it calls",
         )
     for problem in broken_calls(*facts.parameters):
-        yield _finding(
+        yield row(
             # A fix built from the upstream release changes the callers that the package has along with it.
             "warning" if facts.proved else "error",
             "parameters",
@@ -345,7 +251,7 @@ def _target(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
 def _notes(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
     target = facts.target
     if environment.optimize and facts.asserts:
-        yield _finding(
+        yield row(
             "warning",
             "asserts-stripped",
             target,
@@ -354,7 +260,7 @@ def _notes(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             "raise an exception instead of asserting",
         )
     if facts.alias_of and not facts.alias_of.endswith("<lambda>"):
-        yield _finding(
+        yield row(
             "warning",
             "alias",
             target,
@@ -363,7 +269,7 @@ def _notes(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             f"write {facts.alias_of}",
         )
     if facts.covers is not None:
-        yield _finding(
+        yield row(
             "info",
             "covers",
             target,
@@ -372,7 +278,7 @@ def _notes(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             "nothing; taking either out leaves the other",
         )
     if facts.forwarded:
-        yield _finding(
+        yield row(
             "info",
             "forwarded",
             target,
@@ -381,7 +287,7 @@ def _notes(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             "nothing; each call costs one call more than in place",
         )
     if facts.variants:
-        yield _finding(
+        yield row(
             "warning",
             "variants",
             target,
@@ -390,7 +296,7 @@ def _notes(facts: TargetFacts, environment: Environment) -> Iterator[Finding]:
             "see whether a reload or an older import left them in use",
         )
     for cache in facts.caches:
-        yield _finding(
+        yield row(
             "info",
             "cache-cleared",
             target,

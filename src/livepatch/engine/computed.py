@@ -28,7 +28,7 @@ from livepatch.engine.reconcile import Reconciler, Sides
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.relink import CannotFollow
 from livepatch.engine.scratch import Scratch, ScratchError, parsed
-from livepatch.engine.sides import NewSide
+from livepatch.engine.sides import NewSide, other_return
 from livepatch.engine.source import patch_filename
 from livepatch.engine.stack import ABSENT, Slot
 from livepatch.engine.wrapping import unwritable
@@ -132,6 +132,10 @@ class Computed:
         if change.defaults:
             defaults, kwdefaults = self._defaults(edit, change, held.by_parameter(), str(target))
         written = _function(code, namespace_of(found.place.module), defaults, kwdefaults)
+        if change.before is not None:
+            was, returns = _definition(change.before, str(target)).returns, node.returns
+            if was is not None and returns is not None and (old := ast.unparse(was)) != (new := ast.unparse(returns)):
+                self.out.note(target, other_return(old, new))
         asserts = any(isinstance(part, ast.Assert) for part in ast.walk(node))
         self._instances(edit, change, found.function, (found.code, code), node)
         side = NewSide(written, code, text.source, asserts)

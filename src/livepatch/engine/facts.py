@@ -8,6 +8,7 @@ from livepatch.engine.caches import Cache
 from livepatch.engine.code import CodeKind, Parameter
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.refusal import Refusal
+from livepatch.engine.relatives import Relative
 from livepatch.engine.stack import Slot
 from livepatch.engine.sweep import CallSite
 from livepatch.patch import Target
@@ -34,6 +35,8 @@ class TargetFacts:
     covers: str | None
     alias_of: str
     variants: int
+    relatives: tuple[Relative, ...] = ()
+    """Other definitions of a method's name, by which its callers may come to it or that they may meet instead."""
     proved: bool = False
     """Whether the patch carries the before side, and the process was seen to run it."""
 

@@ -65,6 +65,7 @@ def with_subclasses(cls: type) -> list[type[Any]]:
     found: dict[int, type[Any]] = {}
     left: list[type[Any]] = [cls]
     for each in left:
+        breathe()
         if id(each) not in found:
             found[id(each)] = each
             left += type.__subclasses__(each)

@@ -30,7 +30,7 @@ from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.source import Definition
 
-__all__ = ["NewSide", "alike", "compile_new_side", "side_of"]
+__all__ = ["NewSide", "alike", "compile_new_side", "other_return", "returns_of", "side_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +170,31 @@ def new_function(new: NewSide, namespace: dict[str, Any], module: str, owner: ty
     for name, value in _annotations(made, written).items():
         setattr(made, name, value)
     return made
+
+
+def other_return(old: str, new: str) -> Refusal:
+    """What is to be said where the annotation of what a function returns differs."""
+    return Refusal(
+        "return-annotation",
+        f"it is annotated to return {new}, and was to return {old}",
+        "what its callers use",
+        "see whether its callers can use what it returns now",
+    )
+
+
+def returns_of(function: FunctionType) -> str:
+    """The annotation of what a function returns, as text; empty without one, and where it cannot be told."""
+    try:
+        if sys.version_info >= (3, 14):
+            import annotationlib
+
+            given = annotationlib.get_annotations(function, format=annotationlib.Format.STRING)
+        else:
+            given = function.__annotations__
+        value = given.get("return", "")
+        return value if type(value) is str else str(getattr(value, "__name__", None) or value)
+    except Exception:  # noqa: BLE001  # of an annotation that is computed when it is asked for, and cannot be
+        return ""
 
 
 def _empty(code: CodeType) -> CodeType:

@@ -23,6 +23,7 @@ from livepatch.engine.namespaces import is_a, is_function, namespace_of
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.places import slot_of, value_of
 from livepatch.engine.refusal import Place, Refusal, several
+from livepatch.engine.relatives import Relatives
 from livepatch.engine.source import Definition, SourceFiles, is_of_a_patch, patch_filename
 from livepatch.engine.sourced import OWN_CODE
 from livepatch.engine.stack import ABSENT, Stack, Write, settled
@@ -77,6 +78,7 @@ class Surveyor:
         self.out = Survey()
         self.files = SourceFiles()
         self.disk = Disk()
+        self.relatives = Relatives()
         self.replaced: dict[int, Target] = {}
         self.added: dict[str, dict[str, object]] = {}
         self.bodies: list[tuple[NewBody, Found]] = []
@@ -228,6 +230,9 @@ class Surveyor:
                     break
                 for name, value in values.items():
                     out.put(function, name, value, f"{target}.{name}")
+            old_return, new_return = sides.returns_of(found.function), sides.returns_of(new.written)
+            if old_return and new_return and old_return != new_return:
+                out.note(target, sides.other_return(old_return, new_return))
         if len(out.observations) > before and found.function is None:
             return
         breathe()
@@ -270,6 +275,9 @@ class Surveyor:
                 covers=self.under.decider(code_slot) if code_slot else None,
                 alias_of=found.alias_of,
                 variants=len(self._variants(found, swept)),
+                relatives=self.relatives.of(found.owner_class, found.place.name)
+                if old is not None and found.owner_class is not None and not found.place.accessor
+                else (),
                 proved=body.side is not None,
             )
         )
