@@ -156,7 +156,7 @@ FINDINGS: list[tuple[str, str, dict[str, Any], str]] = [
         "warning",
         "override-behind",
         {"target": {"parameters": MORE, "relatives": (OVERRIDE,)}},
-        "specimen:D.f (specimen.py:7) overrides it and takes no calls that pass 'b' by keyword; calls with 2 positional",
+        "specimen:D.f (specimen.py:7) overrides it and takes no calls that pass 'b' by keyword; calls with 2",
     ),
     ("warning", "asserts-stripped", {"environment": {"optimize": 1}, "target": {"asserts": True}}, "-O"),
     ("warning", "alias", {"target": {"alias_of": "specimen:g"}}, "specimen:g"),
