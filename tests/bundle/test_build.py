@@ -411,6 +411,33 @@ def test_only_takes_what_is_picked_and_the_new_names_that_it_uses(tmp_path):
         built(tmp_path, old, new, only="app.m:f")
 
 
+@pytest.mark.parametrize(
+    ("only", "lost", "near"),
+    [
+        (["app.m:f", "app.m:connct"], ["app.m:connct"], "app.m:connect"),
+        (["app.m:f", "C.clsoe", "app.m:conect"], ["C.clsoe", "app.m:conect"], "app.m:C.close"),
+        (["app.m", "app.n"], ["app.n"], "app.m:"),
+        (["app.m:f", "app.m:same"], ["app.m:same"], "app.m:"),
+        (["app.m:nope"], ["app.m:nope"], "app.m:"),
+        (["f", "zz*"], ["zz*"], "app.m:"),
+        ([], [], "names"),
+    ],
+)
+def test_each_name_in_only_must_pick_something(tmp_path, only, lost, near):
+    old = "def f(): return 1\ndef connect(): return 1\ndef same(): return 1\nclass C:\n    def close(self): return 1"
+    with pytest.raises(livepatch.PatchError, match="picks nothing") as raised:
+        built(
+            tmp_path,
+            old,
+            old.replace("return 1", "return 2").replace("same(): return 2", "same(): return 1"),
+            only=only,
+        )
+    assert all(repr(pattern) in raised.value.found for pattern in lost)
+    assert "app.m:f'" not in raised.value.found
+    assert ("the same in both trees" in raised.value.found) == ("app.m:same" in lost)
+    assert near in raised.value.expected
+
+
 def test_only_takes_in_the_function_that_is_called_in_another_way(tmp_path):
     old = "def helper(a): return a\ndef f(): return helper(1)"
     new = "def helper(a, b): return a\ndef f(): return helper(1, 2)"

@@ -43,8 +43,9 @@ def build(
 
     Reads the trees; imports and runs nothing of them.  The same trees give the same patch.
 
-    Raises :class:`BundleError` if a tree cannot be used, :class:`PatchError` if the patch would have no right name, and
-    :class:`TypeError` for an `only` that is a string.  Whatever is raised, nothing in the process has changed.
+    Raises :class:`BundleError` if a tree cannot be used, :class:`PatchError` if the patch would have no right name or a
+    name in `only` picks nothing, and :class:`TypeError` for an `only` that is a string.  Whatever is raised, nothing in
+    the process has changed.
     """
     if isinstance(only, str):
         raise TypeError("only must be a list of names, such as ['package.module:Class.method'], not a str")

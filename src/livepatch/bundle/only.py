@@ -7,35 +7,38 @@ import difflib
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.selection import matches
 from livepatch.bundle.world import World
-from livepatch.errors import BundleError, spelled
+from livepatch.errors import PatchError, spelled
 
 __all__ = ["check_only"]
 
 
 def check_only(only: tuple[str, ...], found: list[Difference], noticed: set[str], old: World, new: World) -> None:
-    """See that `only` picks something that differs: one of `found`, or a target or module in `noticed`.
+    """See that each pattern of `only` picks something that differs: one of `found`, or a target or module in `noticed`.
 
-    Raises :class:`BundleError`, which names what picks nothing and what is near.
+    One wrong name among several would leave out a part of the fix without a word.
+    Raises :class:`PatchError`, which names each pattern that picks nothing, and what is near.
     """
-    differing = {d.target for d in found}
+    targets = {d.target for d in found} | noticed
     lost = [
         pattern
-        for pattern in only
+        for pattern in dict.fromkeys(only)
         if not any(matches(pattern, d.module, d.qualname) for d in found)
         and not any(matches(pattern, *target.partition(":")[::2]) for target in noticed)
     ]
-    if len(lost) < len(only):
+    if not lost and only:
         return
-    near = [text for pattern in lost for text in _near(pattern, differing | noticed)]
-    same = [pattern for pattern in lost if _exists(pattern, old) and _exists(pattern, new)]
-    raise BundleError(
-        "only= picks nothing",
-        found=", ".join(map(spelled, lost)) + (", the same in both trees" if same == lost else ""),
-        expected=f"names of what differs, such as {', '.join(dict.fromkeys(near))}"
-        if near
-        else "names of what differs",
+    near = list(dict.fromkeys(text for pattern in lost for text in _near(pattern, targets)))
+    raise PatchError(
+        "only= picks nothing" if len(lost) == len(set(only)) else "a name in only= picks nothing",
+        found=", ".join(_told(pattern, old, new) for pattern in lost) or "no names",
+        expected=f"names of what differs, such as {', '.join(near)}" if near else "names of what differs",
         action="correct the names, or build without only= and see the plan",
     )
+
+
+def _told(pattern: str, old: World, new: World) -> str:
+    same = _exists(pattern, old) and _exists(pattern, new)
+    return f"{spelled(pattern)}, the same in both trees" if same else spelled(pattern)
 
 
 def _near(pattern: str, targets: set[str]) -> list[str]:
