@@ -41,6 +41,8 @@ MENDED = {
     "a global computed at first use from a changed constant",
     "a memo dictionary filled from a changed constant",
     "a method of a pattern that instances took",
+    "__eq__ without __hash__",
+    "a method that becomes abstract",
     "SystemExit",
     "CancelledError",
     "an error that cannot be shown",

@@ -105,6 +105,11 @@ class Item:
         """The line at which it begins, decorators included."""
         return _first_line(self.node)
 
+    @property
+    def is_implied(self) -> bool:
+        """Whether it is not in the file: the interpreter does what it says."""
+        return id(self.node) in self.module.implied
+
     @cached_property
     def normal(self) -> str:
         """What counts of it, its conditions included."""
@@ -113,6 +118,8 @@ class Item:
     @cached_property
     def raw(self) -> bytes:
         """The lines that it stands on; of a class, those of its head."""
+        if self.is_implied:
+            return ast.unparse(self.node).encode()
         last = self.node.end_lineno or self.node.lineno
         if isinstance(self.node, ast.ClassDef):
             last = max(self.node.lineno, _first_line(self.node.body[0]) - 1)
@@ -159,6 +166,8 @@ class Module:
         self.items: list[Item] = []
         self.stars: list[str] = []
         self.by_name: dict[str, list[Item]] = {}
+        self.implied: set[int] = set()
+        """The ids of statements that are not in the file: the interpreter does what they say."""
 
     def index(self) -> None:
         """Sort the items by the names that they bind, once all are there."""
@@ -195,6 +204,8 @@ class Module:
     def text(self, node: ast.stmt) -> Text:
         """The source of a statement, moved to the left margin."""
         first = _first_line(node)
+        if id(node) in self.implied:
+            return Text(source=ast.unparse(node) + "\n", line=first)
         last = node.end_lineno or node.lineno
         lines = self.lines[first - 1 : last]
         lead = lines[0][: len(lines[0]) - len(lines[0].lstrip(b" \t\f"))]

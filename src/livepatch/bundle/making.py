@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from livepatch.bundle.items import MUTATORS, Item, chain_of
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
+from livepatch.bundle.shapes import is_data
 from livepatch.bundle.world import Entity, Trace, World
 
-__all__ = ["makers_of", "read_by_decorator", "read_when_made"]
+__all__ = ["has_written_methods", "is_special", "makers_of", "read_by_decorator", "read_when_made"]
 
 _HARMLESS = frozenset({"isinstance", "issubclass", "super", "type", "id", "repr", "callable"})
 _BY_KEY = frozenset({"get", "pop", "setdefault"})
@@ -57,6 +58,22 @@ def makers_of(world: World, entity: Entity) -> list[tuple[Item, ast.expr]]:
         for decorator in item.node.decorator_list
         if _decorator(world, item, decorator).kind in ("function", "class")
     ]
+
+
+def has_written_methods(world: World, entity: Entity) -> bool:
+    """Whether a decorator from elsewhere writes methods for a class: ``total_ordering``, ``dataclass`` or its like."""
+    return any(
+        is_data(decorator) or (chain_of(decorator) or ("",))[-1] == "total_ordering"
+        for item in world.items(entity)
+        if isinstance(item.node, ast.ClassDef)
+        for decorator in item.node.decorator_list
+    )
+
+
+def is_special(qualname: str) -> bool:
+    """Whether the interpreter itself, and what writes methods for a class, look for a name."""
+    name = qualname.rpartition(".")[2]
+    return name.startswith("__") and name.endswith("__")
 
 
 def _decorator(world: World, item: Item, decorator: ast.expr) -> Trace:

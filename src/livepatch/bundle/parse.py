@@ -22,6 +22,8 @@ from livepatch.bundle.items import (
 
 __all__ = ["parse"]
 
+_UNHASHABLE = "__hash__ = None"
+_UNHASHABLE_IF_EQUAL = f"try: __eq__\nexcept NameError: pass\nelse: {_UNHASHABLE}"
 _COMPOUND = (ast.For, ast.AsyncFor, ast.While, ast.With, ast.AsyncWith, ast.Match)
 
 
@@ -65,7 +67,9 @@ class _Reader:
             case ast.ClassDef():
                 self._add("class", node, scope, unit, guards, [node.name])
                 inner = f"{scope}.{node.name}" if scope else node.name
+                before = len(self.module.items)
                 self._block(node.body, inner, None, (), fields=bool(node.bases or node.decorator_list))
+                self._hash(inner, self.module.items[before:])
             case ast.If():
                 if normal.is_type_checking(node.test):
                     self._block(node.orelse, scope, unit if unit is not node else None, guards, fields)
@@ -96,6 +100,17 @@ class _Reader:
             case _:
                 binds, stores = _written([node])
                 self._add("assign" if binds else "effect", node, scope, unit, guards, binds, stores)
+
+    def _hash(self, scope: str, members: Sequence[Item]) -> None:
+        """Take in what a class statement does for a body that says what is equal, and not how to hash it."""
+        equal = [item for item in members if f"{scope}.__eq__" in item.binds]
+        if not equal or any(f"{scope}.__hash__" in item.binds for item in members):
+            return
+        always = any(item.unit is item.node for item in equal)
+        node = ast.parse(_UNHASHABLE if always else _UNHASHABLE_IF_EQUAL).body[0]
+        ast.increment_lineno(node, equal[0].line - 1)
+        self.module.implied.add(id(node))
+        self._add("assign", node, scope, node, (), ["__hash__"])
 
     def _loop(self, node: ast.stmt, scope: str, unit: ast.stmt, guards: tuple[str, ...]) -> None:
         inside = list(outside_functions([node]))

@@ -12,7 +12,7 @@ from livepatch.bundle.flow import Flow
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.library import Library
-from livepatch.bundle.making import makers_of, read_when_made
+from livepatch.bundle.making import has_written_methods, is_special, makers_of, read_when_made
 from livepatch.bundle.obstacles import native_obstacles, obstacles_of
 from livepatch.bundle.only import check_only
 from livepatch.bundle.outside import effect_obstacles, is_unaccounted
@@ -158,9 +158,13 @@ class Plan:
         return [
             one
             for one in self.selection.taken()
-            if one.form == "function" and one.kind != "changed" and "." in one.qualname
+            if "." in one.qualname and (one.form == "name" or (one.form == "function" and one.kind != "changed"))
             for owner in [(one.module, one.qualname.rpartition(".")[0])]
-            if any(makers_of(w, owner) and _looked_at(w, owner, one.qualname) for w in (self.old, self.new))
+            if any(
+                (one.form == "function" and makers_of(w, owner) and _looked_at(w, owner, one.qualname))
+                or (is_special(one.qualname) and has_written_methods(w, owner))
+                for w in (self.old, self.new)
+            )
         ]
 
     @cached_property

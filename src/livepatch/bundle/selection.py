@@ -67,6 +67,7 @@ class Selection:
         """Take in what the taken code uses and the old side lacks."""
         pending: list[tuple[Item, str]] = []
         for one in self.taken():
+            self._take_hash(one)
             pending += [(item, one.target) for item in one.after]
         for name in list(self._modules):
             pending += self._fresh_items(name)
@@ -77,6 +78,16 @@ class Selection:
                 continue
             seen.add(id(item))
             pending += self._needs(item, why)
+
+    def _take_hash(self, one: Difference) -> None:
+        """Take in what a class statement makes of ``__hash__`` where ``__eq__`` comes or goes."""
+        owner, _, name = one.qualname.rpartition(".")
+        if name != "__eq__" or one.kind == "changed":
+            return
+        for other in self._by_entity.get((one.module, f"{owner}.__hash__"), ()):
+            implied = [item for item in [*other.before, *other.after] if item.is_implied]
+            if implied and self._verdicts[id(other)][0] == "left-out":
+                self._verdicts[id(other)] = ("needed", one.target)
 
     def _leave_unused(self) -> None:
         """Leave out new imports from elsewhere that no taken code of the module looks at."""

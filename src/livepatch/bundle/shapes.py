@@ -9,7 +9,7 @@ from livepatch.bundle.items import chain_of
 from livepatch.bundle.normal import normal
 from livepatch.bundle.world import Entity, World
 
-__all__ = ["field_names", "shape_of"]
+__all__ = ["field_names", "is_data", "shape_of"]
 
 _ENUMS = frozenset({"Enum", "IntEnum", "Flag", "IntFlag", "StrEnum", "ReprEnum"})
 _DATA_BASES = frozenset({"NamedTuple", "BaseModel", "Struct", "Structure", "Union", "SQLModel", "BaseSettings"})
@@ -32,7 +32,7 @@ def shape_of(world: World, entity: Entity) -> Literal["", "enum", "data", "typed
                 return "data"
             if names & _TYPED_ONLY:
                 return "typed"
-            if one == entity and any(_is_data(d) for d in item.node.decorator_list):
+            if one == entity and any(is_data(d) for d in item.node.decorator_list):
                 return "data"
     return ""
 
@@ -41,7 +41,8 @@ def _head(node: ast.expr) -> ast.expr:
     return node.value if isinstance(node, ast.Subscript) else node
 
 
-def _is_data(decorator: ast.expr) -> bool:
+def is_data(decorator: ast.expr) -> bool:
+    """Whether a decorator makes a class one whose body declares the fields of its objects."""
     chain = chain_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
     if chain[-1:] == ("s",):
         return chain[:1] in (("attr",), ("attrs",))

@@ -9,7 +9,7 @@ from livepatch.engine.anatomy import is_native
 from livepatch.engine.namespaces import is_function, namespace_of, with_subclasses
 from livepatch.engine.refusal import Refusal
 
-__all__ = ["refuses_bases"]
+__all__ = ["linear", "refuses_bases", "subclasses"]
 
 
 def refuses_bases(kind: type, bases: tuple[type, ...]) -> Refusal | None:
@@ -30,9 +30,9 @@ def refuses_bases(kind: type, bases: tuple[type, ...]) -> Refusal | None:
     if type(kind).mro is not type.mro:
         return _refusal(kind, f"{type(kind).__qualname__} orders its bases by its own rule")
     orders: dict[type, tuple[type, ...]] = {}
-    for each in (kind, *_subclasses(kind)):
+    for each in (kind, *subclasses(kind)):
         parents = bases if each is kind else each.__bases__
-        order = _linear([list(orders.get(parent, parent.__mro__)) for parent in parents] + [list(parents)])
+        order = linear([list(orders.get(parent, parent.__mro__)) for parent in parents] + [list(parents)])
         if order is None:
             return _refusal(kind, f"the bases of {each.__qualname__} could not be put in order")
         orders[each] = (each, *order)
@@ -55,12 +55,12 @@ def _hooks(kind: type) -> bool:
     return is_function(found) or is_function(getattr(found, "__func__", None))
 
 
-def _subclasses(kind: type) -> Iterator[type]:
+def subclasses(kind: type) -> Iterator[type]:
     """All classes that derive from one, each after those that it derives from."""
     return iter(sorted(with_subclasses(kind)[1:], key=lambda each: len(each.__mro__)))
 
 
-def _linear(orders: list[list[type]]) -> list[type] | None:
+def linear(orders: list[list[type]]) -> list[type] | None:
     """The C3 linearization: bases merged so that each keeps its own order; ``None`` if there is none."""
     result: list[type] = []
     while orders := [order for order in orders if order]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -18,6 +18,7 @@ from livepatch.engine.functions import Held, defaults_of, own
 from livepatch.engine.graph import Comparison
 from livepatch.engine.instances import Maker, mended
 from livepatch.engine.keepers import from_keeper, kept_objects
+from livepatch.engine.leaving import covering
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
 from livepatch.engine.memos import cache_of, instances, kept_of_the_old, objects_keep
@@ -71,8 +72,10 @@ class Computed:
         sides: Sides,
         beneath: Callable[[FunctionType], Held],
         out: Sourced,
+        coming: Collection[str] = (),
     ) -> None:
-        self.patch_id, self.modules, self.sides, self.out = patch_id, modules, sides, out
+        """`coming` are the names, as ``module:qualified.name``, that only the after side has."""
+        self.patch_id, self.modules, self.sides, self.out, self.coming = patch_id, modules, sides, out, coming
         self.beneath = beneath
         self.before, self.after = scratch
         self.reconciler = Reconciler(sides)
@@ -199,21 +202,30 @@ class Computed:
 
     def _gone_function(self, edit: ModuleEdit, change: FunctionEdit) -> None:
         """What goes stays for the calls in flight, unless what it covered is to show again."""
-        place = resolve(Target(edit.module, change.qualname), self.modules)
-        if not isinstance(place, Place) or not is_class(place.owner) or change.accessor:
-            return
-        beneath = [base for base in place.owner.__mro__[1:] if place.name in namespace_of(base)]
-        if beneath or (place.name.startswith("__") and place.name.endswith("__")):
+        place = covering(Target(edit.module, change.qualname), self.modules, self.coming)
+        if place is not None and is_class(place.owner) and not change.accessor:
             self.out.gone.append((place.owner, place.name, str(place.target)))
+
+    def _made_instead(self, module: str, place: Place) -> object:
+        """What a decorator of the class gives in the place of a member that the source has no more, or ``ABSENT``."""
+        scope, _, name = place.target.qualname.rpartition(".")
+        outer, _, last = scope.rpartition(".")
+        owner = self._value(self.after, module, outer, last)
+        if not is_class(owner) or owner is place.owner:
+            return ABSENT  # the class was not made anew
+        return self._value(self.after, module, scope, name)
 
     # Names
 
     def _name(self, edit: ModuleEdit, name: NameEdit) -> None:
         target = Target(edit.module, name.qualname)
-        if name.kind == "removed":
-            return
         scope, _, last = name.qualname.rpartition(".")
         old = self._value(self.before, edit.module, scope, last)
+        if name.kind == "removed":
+            hiding = covering(target, self.modules, self.coming)  # other names stay for the calls in flight
+            if hiding is not None:
+                self._follow(hiding, old, self._made_instead(edit.module, hiding))
+            return
         new = self._value(self.after, edit.module, scope, last)
         place = resolve(target, self.modules)
         live = place.value if isinstance(place, Place) and place.owner is not None else ABSENT
@@ -234,7 +246,12 @@ class Computed:
                 self.out.note(target, _taken(target))
             return
         assert isinstance(place, Place)
+        self._follow(place, old, new)
+
+    def _follow(self, place: Place, old: object, new: object) -> None:
+        """Take the value of a name from what the before side gives to what the after side gives."""
         assert place.owner is not None
+        target = place.target
         refusal = unwritable(place.owner, place.name)
         if refusal is not None:
             self.out.note(target, refusal)

@@ -216,7 +216,9 @@ class _Edits:
                     f"{edit.module}:{f.qualname}" for edit in edits for f in edit.functions if f.before and f.after
                 ],
             )
-            made = Computed(self.patch_id, self.modules, (before, after), sides, self.beneath, self.out)
+            coming = {f"{e.module}:{f.qualname}" for e in edits for f in e.functions if f.before is None}
+            coming |= {f"{e.module}:{name.qualname}" for e in edits for name in e.names if name.kind == "added"}
+            made = Computed(self.patch_id, self.modules, (before, after), sides, self.beneath, self.out, coming)
             for edit in edits:
                 if edit.whole is not None:
                     made.module(edit.module, brought[edit.module])
@@ -285,13 +287,13 @@ def new_module_like(module: ModuleType) -> ModuleType:
 
 def _with_new_functions(edit: ModuleEdit) -> Side:
     """The after side with its new functions among the statements, each at its place: those after it may need it."""
-    known = {(each.scope, each.text.line) for each in edit.after.program}
+    known = {(each.scope, each.text) for each in edit.after.program}
     new = [
         Statement(scope=change.qualname.rpartition(".")[0], text=change.after)
         for change in edit.functions
         if change.before is None and change.after is not None
     ]
-    program = [*edit.after.program, *(each for each in new if (each.scope, each.text.line) not in known)]
+    program = [*edit.after.program, *(each for each in new if (each.scope, each.text) not in known)]
     return replace(edit.after, program=tuple(sorted(program, key=lambda each: each.text.line)))
 
 

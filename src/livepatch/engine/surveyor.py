@@ -8,6 +8,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, cast
 
 from livepatch.engine import closures, sides
+from livepatch.engine.abstract import abstract_methods
 from livepatch.engine.attributes import assign, follow_aliases, wrap
 from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.closures import follow
@@ -19,7 +20,7 @@ from livepatch.engine.functions import code_of
 from livepatch.engine.heap import PauseTooLongError, functions_of
 from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
-from livepatch.engine.namespaces import is_a, is_function, namespace_of
+from livepatch.engine.namespaces import is_a, is_function, namespace_of, owner_name
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.places import slot_of, value_of
 from livepatch.engine.refusal import Place, Refusal, several
@@ -59,6 +60,15 @@ _COPY_ELSEWHERE = Refusal(
     "globals into which those names can be carried",
     "have the new code import what it needs itself",
 )
+
+
+def _abstract_already(patch_id: str) -> Refusal:
+    return Refusal(
+        "abstract-methods-shared",
+        f"patch {patch_id} changes which methods of the class are abstract, too",
+        "two patches that can be taken out in any order",
+        f"revert {patch_id} first, or name it in replaces=",
+    )
 
 
 class Surveyor:
@@ -103,8 +113,20 @@ class Surveyor:
             self.out.note("", too_long(error))
         for assignment, place in self.assignments:
             follow_aliases(assignment, place, self.stack, swept, self.out)
+        self._abstract()
         self.in_the_end()
         return self.out
+
+    def _abstract(self) -> None:
+        for kind, methods in list(abstract_methods(self.out.values, self.modules)):
+            label = f"{owner_name(kind)}.__abstractmethods__"
+            slot = slot_of(kind, "__abstractmethods__")
+            if isinstance(methods, Refusal):
+                self.out.note(label, methods)
+            elif slot in self.under.originals:
+                self.out.note(label, _abstract_already(str(self.under.decider(slot) or "another")))
+            else:
+                self.out.put(kind, "__abstractmethods__", methods, label)
 
     def before_the_sweep(self) -> None:
         """Bring in what is found in another way: nothing."""
