@@ -129,6 +129,8 @@ class Flow:
                 self._made_class((own, bound))
         if item.kind in ("import", "function", "class"):
             return
+        if any((own, b) in self.values for b in item.binds):
+            self.values.update(self.world.told(item))  # it is run again: not to what is there already
         if any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
             self.effects[item.module.name, item.line] = item
             self.values.update((own, b) for b in item.binds)

@@ -210,6 +210,9 @@ class Plan:
     def _data(self) -> tuple[list[Obstacle], list[PlanEntry]]:
         return data_files(self.before, self.after, self.selection.taken(), picked=self.only is not None)
 
+    def _changes_names(self, one: Difference) -> bool:
+        return any(self.old.effects(item) for item in one.before) or any(self.new.effects(item) for item in one.after)
+
     # Report
 
     def obstacles(self) -> tuple[Obstacle, ...]:
@@ -255,6 +258,8 @@ class Plan:
             what = f"{one.what} {one.kind}" if one.kind != "changed" else one.what
             if verdict in ("taken", "needed") and one.target in blocked:
                 verdict, why = "cannot", blocked[one.target].found
+            elif verdict in ("taken", "needed") and one.form == "effect" and not self._changes_names(one):
+                verdict, why = "left-out", "it changes no name of the package, as far as the source tells"
             found.append(PlanEntry(target=one.target, what=what, verdict=verdict, why=why))
         for one in self.noise:
             why = "differs in docstrings, annotations or layout only"

@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from livepatch.bundle.items import Import, Item, Module, chain_of
+from livepatch.bundle.receivers import Handed, changes_parameter, handed_over, receivers
 from livepatch.bundle.refs import Ref, Refs, refs_of
 
 __all__ = ["Entity", "Trace", "World"]
@@ -272,8 +274,39 @@ class World:
             self._effects[id(item)] = frozenset()
             refs = self.refs(item)
             eager = refs.decorators if item.kind == "function" else [*refs.decorators, *refs.header]
-            known = self._effects[id(item)] = frozenset(self._changed(item, eager, 0))
+            known = self._effects[id(item)] = frozenset(self._changed(item, eager, 0)) | self.told(item)
         return known
+
+    def told(self, item: Item) -> frozenset[Entity]:
+        """The names of objects to which a statement does something in a way that cannot be read.
+
+        It calls methods that the tree does not define, or hands them to a function that may.  That is done again, to
+        objects that are made anew.
+        """
+        if item.kind not in ("assign", "effect", "loop"):
+            return frozenset()
+        base: Literal["", "scope"] = "scope" if item.scope else ""
+        found = self._strange(item, base)
+        for handed in handed_over(item.node):
+            trace = self.follow(Ref(handed.called, base=base), item)
+            holder = self.follow(Ref(handed.given, base=base), item).holder if trace.kind == "function" else None
+            if holder is not None and any(_changes_given(one, handed) for one in self.items(trace.end)):
+                found.add(holder)
+        return frozenset(found)
+
+    def _strange(self, item: Item, base: Literal["", "scope"]) -> set[Entity]:
+        """The names of objects of which a statement, or a function, calls methods that the tree does not define."""
+        found = set()
+        local = {ref.chain for ref in self.refs(item).body if ref.base == ""} if item.kind == "function" else None
+        for method, receiver in receivers(item.node):
+            if local is not None and method not in local:
+                continue  # a variable of the function
+            if method and self.follow(Ref(method, base=base), item).kind in ("function", "class"):
+                continue
+            holder = self.follow(Ref(receiver, base=base), item).holder
+            if holder is not None:
+                found.add(holder)
+        return found
 
     def _changed(self, item: Item, refs: list[Ref], depth: int) -> set[Entity]:
         found: set[Entity] = set()
@@ -322,6 +355,7 @@ class World:
             for item in self.items(function):
                 if item.kind == "function":
                     found |= self._changed(item, [r for r in self.refs(item).body if r.level < calls], depth + 1)
+                    found |= self._strange(item, "")
             known = self._call_effects[key] = frozenset(found)
         return known
 
@@ -339,7 +373,7 @@ class World:
                 for item in self.items(method)
                 if item.kind == "function"
                 for ref in self.refs(item).body
-            )
+            ) or any(_does_to_own(item) for item in self.items(method))
             self._self_changes[method] = known
         return known
 
@@ -362,3 +396,18 @@ class World:
                             words.add(name.rpartition(".")[2])
                             grown = True
         return found
+
+
+def _changes_given(function: Item, handed: Handed) -> bool:
+    """Whether a function of the tree does something to what it is handed."""
+    node, place = function.node, handed.place
+    if function.scope and isinstance(place, int):
+        place += not any("static" in ast.unparse(d) for d in getattr(node, "decorator_list", ()))
+    return changes_parameter(node, place, perhaps=handed.dropped)
+
+
+def _does_to_own(method: Item) -> bool:
+    """Whether a method calls methods of what its object holds, for what they do."""
+    node = method.node
+    first = [*node.args.posonlyargs, *node.args.args][:1] if isinstance(node, ast.FunctionDef) else []
+    return any(len(receiver) > 1 and receiver[0] == a.arg for a in first for _, receiver in receivers(node))

@@ -1,0 +1,137 @@
+"""What a statement does something to by calls: whose methods it calls, and what it hands to functions."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from livepatch.bundle.items import MUTATORS, chain_of
+
+__all__ = ["changes_parameter", "handed_over", "receivers"]
+
+Chain = tuple[str, ...]
+
+_DOES = ("add_", "append_", "connect", "include", "insert_", "put_", "push_", "register", "set_", "subscribe")
+"""How the names of methods begin that do something to their object, also where they give something back."""
+
+_READS = frozenset(
+    [
+        *("all", "any", "bool", "dict", "enumerate", "filter", "frozenset", "getattr", "hasattr", "hash", "id", "int"),
+        *("isinstance", "issubclass", "iter", "len", "list", "map", "max", "min", "print", "range", "repr", "reversed"),
+        *("set", "sorted", "str", "sum", "tuple", "type", "vars", "zip", "callable", "dir", "float", "bytes"),
+    ]
+)
+"""Builtins that leave alone what they are given."""
+
+
+def receivers(node: ast.stmt) -> Iterator[tuple[Chain, Chain]]:
+    """For each call of a method whose result goes, or that is named like an order: the method's names, the object's.
+
+    The method's are empty where it is asked of something that is itself the result of a call, or an entry.
+    """
+    for one in _statements(node):
+        if isinstance(one, ast.Expr):
+            yield from _of_call(one.value)
+        elif isinstance(one, (ast.Assign, ast.AugAssign, ast.Delete)):
+            for target in [one.target] if isinstance(one, ast.AugAssign) else one.targets:
+                if isinstance(target, (ast.Attribute, ast.Subscript)) and not chain_of(target.value):
+                    yield from _at_the_root(target.value)
+        value = getattr(one, "value", None)
+        if isinstance(one, (ast.Assign, ast.AnnAssign)) and isinstance(value, ast.Call):
+            func = value.func
+            if isinstance(func, ast.Attribute) and func.attr.startswith(_DOES):
+                yield from _of_call(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What a call is given: its names, the position or keyword, and what.  `dropped` says that its result is."""
+
+    called: Chain
+    place: int | str
+    given: Chain
+    dropped: bool
+
+
+def handed_over(node: ast.stmt) -> Iterator[Handed]:
+    """What the calls that are statements, or the values of assignments, are given."""
+    for one in _statements(node):
+        value = one.value if isinstance(one, (ast.Expr, ast.Assign, ast.AnnAssign)) else None
+        called = chain_of(value.func) if isinstance(value, ast.Call) else ()
+        if not isinstance(value, ast.Call) or not called:
+            continue
+        places: list[tuple[int | str, ast.expr]] = [*enumerate(value.args)]
+        places += [(keyword.arg, keyword.value) for keyword in value.keywords if keyword.arg]
+        for place, argument in places:
+            chain = chain_of(argument)
+            if chain:
+                yield Handed(called, place, chain, isinstance(one, ast.Expr))
+
+
+def changes_parameter(node: ast.stmt, place: int | str, *, perhaps: bool) -> bool:
+    """Whether a function does something to what it is given, by position or keyword, beside reading it.
+
+    With `perhaps`, it counts that it calls any method of it, or hands it on.
+    """
+    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    names = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]
+    name = place if isinstance(place, str) else names[place] if place < len(names) else ""
+    if name not in {*names, *(a.arg for a in node.args.kwonlyargs)}:
+        return perhaps  # it goes into *args or **kwargs
+    for one in ast.walk(node):
+        match one:
+            case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
+                if _root(one) == name:
+                    return True
+            case ast.Call(func=ast.Attribute(value=receiver, attr=attr)) if _root(receiver) == name:
+                if perhaps or attr in MUTATORS or attr.startswith(_DOES):
+                    return True
+            case ast.Call(func=func) if perhaps and not (isinstance(func, ast.Name) and func.id in _READS):
+                given = [*one.args, *(k.value for k in one.keywords)]
+                if any(isinstance(n, ast.Name) and n.id == name for value in given for n in ast.walk(value)):
+                    return True
+    return False
+
+
+def _statements(node: ast.AST) -> Iterator[ast.stmt]:
+    """A statement and those in it that run with it; of a function, those that a call of it runs."""
+    if isinstance(node, ast.stmt):
+        yield node
+    for name in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for one in getattr(node, name, ()):
+            if not isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+                yield from _statements(one)
+
+
+def _of_call(value: ast.expr) -> Iterator[tuple[Chain, Chain]]:
+    if isinstance(value, ast.Call) and isinstance(value.func, ast.Attribute):
+        chain = chain_of(value.func)
+        if chain:
+            yield chain, chain[:-1]
+        else:
+            yield from _at_the_root(value.func.value)
+
+
+def _at_the_root(node: ast.expr) -> Iterator[tuple[Chain, Chain]]:
+    """What an expression of calls, attributes and entries begins with; what a function gives is its own."""
+    if not (isinstance(_last(node), ast.Call) or (root := _root(node)) == ""):
+        yield (), (root,)
+
+
+def _last(node: ast.expr) -> ast.expr:
+    """The part of an expression of calls, attributes and entries that is next to the name that it begins with."""
+    while isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
+        inner = node.func if isinstance(node, ast.Call) else node.value
+        if isinstance(inner, ast.Name):
+            break
+        node = inner
+    return node
+
+
+def _root(node: ast.expr) -> str:
+    """The name with which an expression of calls, attributes and entries begins."""
+    while isinstance(node, (ast.Call, ast.Attribute, ast.Subscript)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+    return node.id if isinstance(node, ast.Name) else ""
