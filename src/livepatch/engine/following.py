@@ -70,6 +70,8 @@ class Follower:
         self._answers: dict[tuple[int, int, bool], tuple[bool, object, object]] = {}
         self._followed: dict[int, tuple[object, object]] = {}
         """By the id of a live object that is changed in place: it, and what it shall become."""
+        self._sides_of: list[tuple[object, object]] = []
+        """What both sides have in the place of those."""
         self.replaced: dict[tuple[int, int], tuple[object, object, object]] = {}
         """By the ids of a live object and what the after side has in its place: these, and what goes there."""
         self.caches: dict[int, object] = {}
@@ -78,9 +80,11 @@ class Follower:
     def kept(self) -> Callable[[], None]:
         """What takes it back to where it is now."""
         then = dict(self._followed), dict(self.replaced), dict(self.caches)
+        pairs = list(self._sides_of)
 
         def back() -> None:
             self._followed, self.replaced, self.caches = then
+            self._sides_of = pairs
 
         return back
 
@@ -93,6 +97,14 @@ class Follower:
             answer = Comparison(self._sides, live=False).holds(before, after, root=root)
             self._answers[key] = answer, before, after
         return self._answers[key][0]
+
+    def _stays(self, before: object, after: object) -> bool:
+        """Whether both sides have the same, apart from what is changed in place and that may lead back to."""
+        if self.same(before, after):
+            return True
+        if type(before) in PLAIN or type(before) is not type(after) or not self._sides_of:
+            return False
+        return Comparison(self._sides, live=False, known=self._sides_of).holds(before, after)
 
     def _alike(self, one: object, other: object) -> bool:
         return Comparison(self._sides, live=True).holds(one, other)
@@ -136,6 +148,7 @@ class Follower:
             return live
         # While its parts are followed they may lead back to it.
         self._followed[id(live)] = (live, after)
+        self._sides_of.append((before, after))
         self._relink.know(after, live)
         change(live, before, after, path)
         return live
@@ -375,10 +388,12 @@ class Follower:
         """The items of the after side, those that the before side has too as the live ones."""
         items, at, left = [], 0, set(range(len(was)))
         for i, item in enumerate(shall):
-            place = next((j for j in range(at, min(len(was), at + _AHEAD)) if self.same(was[j], item)), None)
+            place = next((j for j in range(at, min(len(was), at + _AHEAD)) if self._stays(was[j], item)), None)
             if place is None:
                 items.append(self._relink(item, f"{path}[{i}]"))
             else:
+                if type(item) not in PLAIN:
+                    self._relink.know(item, mine[place])
                 items.append(mine[place])
                 left.discard(place)
                 at = place + 1

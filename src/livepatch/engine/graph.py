@@ -249,11 +249,14 @@ class Comparison:
     `more` it may not: what it is compared for is to be thrown away.
     """
 
-    def __init__(self, sides: Sides, *, live: bool, more: bool = True) -> None:
+    def __init__(
+        self, sides: Sides, *, live: bool, more: bool = True, known: Iterable[tuple[object, object]] = ()
+    ) -> None:
+        """`known` are pairs that stand for each other whatever they hold; they must outlive the comparison."""
         self._sides = sides
         self._live = live
         self._more = live and more
-        self._assumed: set[tuple[int, int]] = set()
+        self._assumed: set[tuple[int, int]] = {(id(one), id(other)) for one, other in known}
         self._pairs: dict[tuple[str, int], int] = {}
         self._kept: list[object] = []
         self.difference: Difference | None = None
