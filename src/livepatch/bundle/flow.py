@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
 from livepatch.bundle.items import Item
 from livepatch.bundle.making import makers_of, read_by_decorator
 from livepatch.bundle.refs import EVERYTHING, NEVER, Ref
@@ -16,7 +17,6 @@ __all__ = ["Flow"]
 
 _MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 _NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
-_CLASS_MADE_BY = ("__new__", "__init__", "__call__", "__prepare__")
 
 
 @dataclass
@@ -129,12 +129,21 @@ class Flow:
                 self._made_class((own, bound))
         if item.kind in ("import", "function", "class"):
             return
-        if any((own, b) in self.values for b in item.binds):
-            self.values.update(self.world.told(item))  # it is run again: not to what is there already
+        self._run_again(item)
         if any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
             self.effects[item.module.name, item.line] = item
             self.values.update((own, b) for b in item.binds)
             self.values.update(self.world.effects(item))
+
+    def _run_again(self, item: Item) -> None:
+        """Take in what a statement does beside binding names, where those change: not to what is there already."""
+        own = item.module.name
+        if item.scope:
+            self._made_class((own, item.scope))
+        if any((own, b) in self.values for b in item.binds):
+            self.values.update(self.world.told(item))
+            for setter in (told_its_name(self.world, (own, b)) for b in item.binds if item.scope):
+                self.values |= entered_by(self.world, setter) if setter is not None else frozenset()
 
     def _carries(self, item: Item) -> bool:
         """Whether a name stands for a function that a changed one gave, or for a lambda that uses what changes."""
@@ -172,14 +181,13 @@ class Flow:
         return [pair for bound in item.binds for pair in makers_of(self.world, (item.module.name, bound))]
 
     def _made_class(self, entity: Entity) -> None:
-        """Take in a class that is put together in another way, by its metaclass or a base."""
-        hook = self.world.member(entity, "__init_subclass__")
-        hooks = [hook] if hook and hook != (entity[0], f"{entity[1]}.__init_subclass__") else []
-        for metaclass in self.world.metaclasses(entity):
-            if metaclass != entity:
-                hooks += [m for name in _CLASS_MADE_BY if (m := self.world.member(metaclass, name)) is not None]
-        if any(self._changed_calls.get(hook, NEVER) == 0 or hook in self.defaults for hook in hooks):
-            self.values.add(entity)
+        """Take in a class that is put together in another way, by its metaclass, a base or what it holds."""
+        for hook in hooks_of(self.world, entity):
+            # What a metaclass does when its classes are called is not done when they are made.
+            calls = self._changed_calls if hook[1].endswith(".__call__") else self.calls
+            if calls.get(hook, NEVER) == 0 or hook in self.defaults:
+                self.values.add(entity)
+                self.values |= entered_by(self.world, hook)
 
     # Judging
 

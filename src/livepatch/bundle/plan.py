@@ -9,6 +9,7 @@ from livepatch.bundle import normal
 from livepatch.bundle.changes import Difference, compare
 from livepatch.bundle.datafiles import data_files
 from livepatch.bundle.flow import Flow
+from livepatch.bundle.hooks import told_its_name
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.library import Library
@@ -21,6 +22,7 @@ from livepatch.bundle.program import items_to_run
 from livepatch.bundle.refs import NEVER
 from livepatch.bundle.registries import registered
 from livepatch.bundle.selection import Selection
+from livepatch.bundle.shapes import is_named_tuple
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import Obstacle, PlanEntry
@@ -144,6 +146,9 @@ class Plan:
             owner = (module, qualname.rpartition(".")[0])
             # What its metaclass or base read when it was made may have gone anywhere: all of it is computed.
             if any(w.items(owner) and _is_made_by_hand(w, owner) and _looked_at(w, owner, qualname) for w in worlds):
+                found.add(owner)
+            # So it is with a value that is told its name by the class statement, and a default of a named tuple.
+            if any(told_its_name(w, (module, qualname)) or is_named_tuple(w, owner) for w in worlds):
                 found.add(owner)
         for one in self._wrapped():
             # What the decorator of the class makes of it is all of it, computed with the class.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from livepatch.bundle.flow import Flow
+from livepatch.bundle.hooks import entered_by, hooks_of
 from livepatch.bundle.items import Item
 from livepatch.bundle.refs import NEVER, Ref
 from livepatch.bundle.world import Entity, World
@@ -30,6 +31,16 @@ class _Programs:
             if other.unit is item.unit and other.unit is not other.node:
                 self._calls(other, whole=other.kind != "function")
         self._calls(item, whole=True)
+        if item.kind == "class":
+            self._hooks((item.module.name, item.binds[0]))
+
+    def _hooks(self, entity: Entity) -> None:
+        """Take in the classes whose hooks run with a class statement, where those change, or enter what changes."""
+        for hook in hooks_of(self.world, entity):
+            owner = (hook[0], hook[1].rpartition(".")[0])
+            changes = hook in self._affected or not self.names.isdisjoint(entered_by(self.world, hook))
+            if changes and owner not in self.support:
+                self._support_class(owner)
 
     def _calls(self, item: Item, *, whole: bool) -> None:
         """Take in what the item calls when it runs, where that is changed, too."""
@@ -109,9 +120,18 @@ def items_to_run(world: World, flow: Flow, names: frozenset[Entity]) -> list[Ite
         for item in module.items:
             if item.kind == "field":
                 continue
-            if not wanted.isdisjoint(item.binds) or not names.isdisjoint(world.effects(item)):
+            if (
+                not wanted.isdisjoint(item.binds)
+                or not names.isdisjoint(world.effects(item))
+                or (item.kind == "class" and _enters(world, (module.name, item.binds[0]), names))
+            ):
                 work.add(item)
     return list(work.items.values())
+
+
+def _enters(world: World, entity: Entity, names: frozenset[Entity]) -> bool:
+    """Whether making a class changes one of the names in place."""
+    return any(not names.isdisjoint(entered_by(world, hook)) for hook in hooks_of(world, entity))
 
 
 def statements_of(items: list[Item]) -> dict[str, tuple[Statement, ...]]:

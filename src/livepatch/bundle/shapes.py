@@ -9,7 +9,7 @@ from livepatch.bundle.items import chain_of
 from livepatch.bundle.normal import normal
 from livepatch.bundle.world import Entity, World
 
-__all__ = ["field_names", "is_data", "shape_of"]
+__all__ = ["field_names", "is_data", "is_named_tuple", "shape_of"]
 
 _ENUMS = frozenset({"Enum", "IntEnum", "Flag", "IntFlag", "StrEnum", "ReprEnum"})
 _DATA_BASES = frozenset({"NamedTuple", "BaseModel", "Struct", "Structure", "Union", "SQLModel", "BaseSettings"})
@@ -35,6 +35,16 @@ def shape_of(world: World, entity: Entity) -> Literal["", "enum", "data", "typed
             if one == entity and any(is_data(d) for d in item.node.decorator_list):
                 return "data"
     return ""
+
+
+def is_named_tuple(world: World, entity: Entity) -> bool:
+    """Whether the body of a class declares a named tuple: a getter goes in the place of each default."""
+    return any(
+        (chain_of(base) or ("",))[-1] == "NamedTuple"
+        for item in world.items(entity)
+        if isinstance(item.node, ast.ClassDef)
+        for base in item.node.bases
+    )
 
 
 def _head(node: ast.expr) -> ast.expr:

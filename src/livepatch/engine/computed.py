@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
@@ -227,6 +228,10 @@ class Computed:
                 self._follow(hiding, old, self._made_instead(edit.module, hiding))
             return
         new = self._value(self.after, edit.module, scope, last)
+        if dataclasses.Field in (type(old), type(new)):
+            if not Comparison(self.sides, live=False).holds(old, new):
+                self.out.note(target, _field(target))
+            return
         place = resolve(target, self.modules)
         live = place.value if isinstance(place, Place) and place.owner is not None else ABSENT
         if new is ABSENT:
@@ -455,6 +460,15 @@ def _another_default(parameter: str) -> Refusal:
 def _gone(target: Target) -> Refusal:
     return Refusal(
         "no-such-name", f"there is no {target}", "what the before side defines", "use the patch made for this code"
+    )
+
+
+def _field(target: Target) -> Refusal:
+    return Refusal(
+        "fields-changed",
+        f"{target} is declared with field(), and its default changes: dataclass has put that into __init__ as well",
+        "fields whose defaults are the same on both sides",
+        "build with only= and without it, or restart",
     )
 
 
