@@ -36,6 +36,7 @@ MENDED = {
     "a call that configures a ConfigParser",
     "a call",
     "what __init_subclass__ entered when its body changes",
+    "a file that is written",
     "dataclass field",
     "__set_name__",
     "NamedTuple",

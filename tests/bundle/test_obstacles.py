@@ -192,6 +192,33 @@ def test_a_data_file_counts_if_what_is_taken_may_read_it(tmp_path, changed, foun
     assert codes(only) == []
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("N = open('x', 'w').write(str(A))", "open"),
+        ("def made():\n    with open('x', mode='a') as f: f.write('y')\n    return A\nN = made()", "made() it writes"),
+        (
+            "import pathlib\ndef made(): return pathlib.Path('x').open('x')\ndef more(): return made(), A\nN = more()",
+            "by made() it writes",
+        ),
+        ("import pathlib\nN = pathlib.Path('x').write_text(str(A))", "write_text"),
+        ("import subprocess as s\nN = s.check_output(['id', A])", "starts a process (subprocess.check_output)"),
+        ("from os import system\ndef made(): return system(A)\nN = made()", "starts a process (os.system)"),
+        ("import shutil\nclass C:\n    def __init__(self): shutil.rmtree('x')\nN = C(), A", "by C.__init__() it"),
+        ("import socket\nN = [socket.create_connection(('x', A))]", "talks to the network"),
+        ("import os\ndef deco(f):\n    os.mkdir('x')\n    return f\n@deco\ndef f(x=A): pass\nN = f()", "by deco() it"),
+        ("N = open('x').read() * A", ""),
+        ("import shutil\nN = shutil.which('x', A)", ""),
+        ("def made(): return lambda: open('x', 'w')\nN = made(), A", ""),
+        ("import os\nos.mkdir('x')\nN = A", ""),
+    ],
+)  # fmt: skip
+def test_a_statement_that_acts_outside_of_the_process_is_an_obstacle(tmp_path, text, said):
+    patch = built(tmp_path, f"A = 100\n{text}", f"A = 10\n{text}")
+    assert set(codes(patch)) == ({"module-effect-changed"} if said else set())
+    assert all(said in obstacle.found for obstacle in patch.obstacles)
+
+
 def test_data_files_are_found_in_archives_and_source_layouts(tmp_path):
     old = {"src/app/__init__.py": "def f(): return 1", "src/app/data.json": "1", "data.json": "1", "pyproject.toml": ""}
     new = {**old, "src/app/__init__.py": "def f(): return 2", "src/app/data.json": "2", "data.json": "2"}

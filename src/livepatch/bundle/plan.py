@@ -17,6 +17,7 @@ from livepatch.bundle.making import has_written_methods, is_special, makers_of, 
 from livepatch.bundle.obstacles import native_obstacles, obstacles_of
 from livepatch.bundle.only import check_only
 from livepatch.bundle.outside import effect_obstacles, is_unaccounted
+from livepatch.bundle.outward import outward_obstacles
 from livepatch.bundle.passing import is_passing
 from livepatch.bundle.program import items_to_run
 from livepatch.bundle.refs import NEVER
@@ -248,9 +249,14 @@ class Plan:
                 if is_unaccounted(flow.world, item):
                     found += effect_obstacles(item, "what it uses changes")
         for side in (0, 1):
-            for item in self._runs(side)[1]:
-                found += effect_obstacles(item, "it would have to run again")
+            found += self._run_obstacles(side)
         return tuple(dict.fromkeys(found))
+
+    def _run_obstacles(self, side: int) -> list[Obstacle]:
+        """What stands in the way of running the statements of one side."""
+        runs, strange = self._runs(side)
+        found = [each for item in strange for each in effect_obstacles(item, "it would have to run again")]
+        return found + [each for item in runs for each in outward_obstacles((self.old, self.new)[side], item)]
 
     def entries(self) -> tuple[PlanEntry, ...]:
         """What became of each difference."""
