@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
-from livepatch.engine.bases import linear, subclasses
+from livepatch.engine.bases import linear
 from livepatch.engine.locate import resolve
-from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of
+from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of, with_subclasses
 from livepatch.engine.pace import paced
 from livepatch.engine.places import dict_of
 from livepatch.engine.refusal import Place, Refusal
@@ -39,7 +39,7 @@ def abstract_methods(
             place = resolve(Target(owner.__module__, owner.__qualname__.rpartition(".")[0]), modules)
             if isinstance(place, Place) and is_class(place.value):
                 touched[place.value] = None
-    concerned = dict.fromkeys(each for kind in touched for each in (kind, *subclasses(kind)))
+    concerned = dict.fromkeys(each for kind in touched for each in with_subclasses(kind))
     was, shall = _View({}), _View(values)
     for kind in paced(sorted(concerned, key=lambda each: len(each.__mro__))):
         held = namespace_of(kind).get(_NAME)

@@ -9,7 +9,7 @@ from livepatch.engine.anatomy import is_native
 from livepatch.engine.namespaces import is_function, namespace_of, with_subclasses
 from livepatch.engine.refusal import Refusal
 
-__all__ = ["linear", "refuses_bases", "subclasses"]
+__all__ = ["linear", "refuses_bases"]
 
 
 def refuses_bases(kind: type, bases: tuple[type, ...]) -> Refusal | None:
@@ -30,7 +30,7 @@ def refuses_bases(kind: type, bases: tuple[type, ...]) -> Refusal | None:
     if type(kind).mro is not type.mro:
         return _refusal(kind, f"{type(kind).__qualname__} orders its bases by its own rule")
     orders: dict[type, tuple[type, ...]] = {}
-    for each in (kind, *subclasses(kind)):
+    for each in (kind, *_subclasses(kind)):
         parents = bases if each is kind else each.__bases__
         order = linear([list(orders.get(parent, parent.__mro__)) for parent in parents] + [list(parents)])
         if order is None:
@@ -55,7 +55,7 @@ def _hooks(kind: type) -> bool:
     return is_function(found) or is_function(getattr(found, "__func__", None))
 
 
-def subclasses(kind: type) -> Iterator[type]:
+def _subclasses(kind: type) -> Iterator[type]:
     """All classes that derive from one, each after those that it derives from."""
     return iter(sorted(with_subclasses(kind)[1:], key=lambda each: len(each.__mro__)))
 
