@@ -108,13 +108,16 @@ class Plan:
     def _follow(self) -> None:
         self.flows = []
         for world, tree in ((self.old, self.before), (self.new, self.after)):
-            flow = Flow(world, self.library.mentioning(tree))
-            self._seed(flow)
+            self.flows.append(Flow(world, self.library.mentioning(tree)))
+        entered = [self._seed(flow) for flow in self.flows]
+        for flow in self.flows:
+            # What one side enters somewhere, the other has to compute as well.
+            flow.values.update(e for e in entered[0] | entered[1] if flow.world.items(e))
             flow.run()
-            self.flows.append(flow)
 
-    def _seed(self, flow: Flow) -> None:
-        """Begin with what is taken."""
+    def _seed(self, flow: Flow) -> set[Entity]:
+        """Begin with what is taken; give the names whose values that changes in place."""
+        entered: set[Entity] = set()
         for one in self.selection.taken():
             entity = (one.module, one.qualname)
             items = one.before if flow.world is self.old else one.after
@@ -128,9 +131,10 @@ class Plan:
                 flow.values.add(entity)
             for item in items:
                 if one.form == "effect" or (one.form == "name" and item.kind in ("function", "class")):
-                    flow.values |= flow.world.effects(item)  # what its decorators, or the statement itself, fill
+                    entered |= flow.world.effects(item)  # what its decorators, or the statement itself, fill
                 elif one.form == "name" and item.kind in ("assign", "loop"):
-                    flow.values |= registered(flow.world, item)
+                    entered |= registered(flow.world, item)
+        return entered
 
     @cached_property
     def names(self) -> frozenset[Entity]:

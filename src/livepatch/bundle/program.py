@@ -99,6 +99,17 @@ class _Programs:
                             for ref in self.world.refs(item).body:
                                 self._ref(ref, item)
 
+    def imports(self) -> None:
+        """Take in the imports through which what is run finds what is made anew in another module."""
+        for item in list(self.items.values()):
+            refs = self.world.refs(item)
+            for ref in [*refs.decorators, *refs.header, *refs.body]:
+                passed = self.world.follow(ref, item).passed
+                if any(entity in self.support for entity in passed[1:]):
+                    for one in (each for entity in passed for each in self.world.items(entity)):
+                        if one.kind == "import":
+                            self.add(one)
+
     def _members(self, entity: Entity) -> list[str]:
         module = self.world.module(entity[0])
         prefix = f"{entity[1]}."
@@ -126,6 +137,7 @@ def items_to_run(world: World, flow: Flow, names: frozenset[Entity]) -> list[Ite
                 or (item.kind == "class" and _enters(world, (module.name, item.binds[0]), names))
             ):
                 work.add(item)
+    work.imports()
     return list(work.items.values())
 
 

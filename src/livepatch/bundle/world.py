@@ -46,7 +46,7 @@ class World:
         self._refs: dict[int, Refs] = {} if refs is None else refs
         self._effects: dict[int, frozenset[Entity]] = {}
         self._call_effects: dict[tuple[Entity, int], frozenset[Entity]] = {}
-        self._self_changes: dict[Entity, bool] = {}
+        self._self_changes: dict[tuple[Entity, int], bool] = {}
         self._mros: dict[Entity, list[Entity]] = {}
         self._traces: dict[tuple[str, str, str, tuple[str, ...], int], Trace] = {}
 
@@ -336,7 +336,7 @@ class World:
     def _by_call(self, trace: Trace, calls: int, depth: int) -> set[Entity]:
         if trace.kind == "function":
             found = set(self.effects_of_call(trace.end, calls, depth))
-            if trace.holder and self._changes_self(trace.end):
+            if trace.holder and self._changes_self(trace.end, calls):
                 found.add(trace.holder)
             return found
         if trace.kind == "class":
@@ -359,23 +359,27 @@ class World:
             known = self._call_effects[key] = frozenset(found)
         return known
 
-    def _changes_self(self, method: Entity) -> bool:
-        known = self._self_changes.get(method)
+    def _changes_self(self, method: Entity, calls: int) -> bool:
+        """Whether so many calls of a method change its object in place."""
+        key = (method, calls)
+        known = self._self_changes.get(key)
         if known is None:
-            self._self_changes[method] = False
-            known = any(
-                ref.base == "self"
-                and not ref.level
-                and (
-                    bool(ref.store)
-                    or (ref.call > 0 and (t := self.follow(ref, item)).kind == "function" and self._changes_self(t.end))
-                )
+            self._self_changes[key] = False
+            known = self._self_changes[key] = any(
+                _does_to_own(item)
+                or any(self._ref_changes_self(ref, item) for ref in self.refs(item).body if ref.level < calls)
                 for item in self.items(method)
                 if item.kind == "function"
-                for ref in self.refs(item).body
-            ) or any(_does_to_own(item) for item in self.items(method))
-            self._self_changes[method] = known
+            )
         return known
+
+    def _ref_changes_self(self, ref: Ref, item: Item) -> bool:
+        if ref.base != "self":
+            return False
+        if ref.store or not ref.call:
+            return bool(ref.store)
+        trace = self.follow(ref, item)
+        return trace.kind == "function" and self._changes_self(trace.end, ref.call)
 
     def heirs(self, owners: set[Entity]) -> set[Entity]:
         """The classes in the parsed modules that have one of `owners` among their bases."""
