@@ -18,13 +18,23 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 # Ground first. Rooms of one floor may import each other. A file of a room may stand lower than its room: what turns
 # edits into bytes knows no Patch, and Patch.save stands on it.
 FLOORS = (
-    {"errors", "events", "report", "edits", "texts", "identity"},
+    {"errors", "events", "report", "screen", "edits", "claims", "written", "texts", "identity"},
     {"bundle.reading", "bundle.codec", "bundle.disk"},
     {"patch"},
     {"engine"},
     {"compat"},
-    {"bundle", "govern", "health", "distribution", "standing", "arguments", "switching", "left_behind"},
-    {"live", "records", "draining", "fitting"},
+    {
+        "bundle",
+        "govern",
+        "health",
+        "distribution",
+        "standing",
+        "arguments",
+        "policies",
+        "switching",
+        "left_behind",
+    },
+    {"live", "records", "draining", "fitting", "guarding", "proving"},
     {"process"},
     {"node", "fleet", "integrations", "testing"},
     {"cli", "__main__"},

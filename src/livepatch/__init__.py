@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from livepatch.errors import TrustError as TrustError
     from livepatch.errors import UnknownPatchError as UnknownPatchError
     from livepatch.patch import Patch as Patch
+    from livepatch.policies import Protection as Protection
+    from livepatch.policies import protect as protect
     from livepatch.process import Applied as Applied
     from livepatch.process import apply as apply
     from livepatch.process import cancel as cancel
@@ -63,6 +65,7 @@ _HOMES = {
     "livepatch.engine.modes": ("At", "Shadow", "Split", "at", "split"),
     "livepatch.engine.units": ("unit_of_work",),
     "livepatch.patch": ("Patch",),
+    "livepatch.policies": ("Protection", "protect"),
     "livepatch.process": ("Applied", "apply", "cancel", "check", "fingerprint", "flags", "revert", "status", "verify"),
     "livepatch.standing": ("Status", "Verification"),
 }

@@ -19,6 +19,7 @@ __all__ = [
     "LivepatchError",
     "PatchError",
     "PolicyError",
+    "ProtectedError",
     "StateError",
     "TransitionError",
     "TrustError",
@@ -133,6 +134,10 @@ class TrustError(LivepatchError):
 
 class PolicyError(LivepatchError):
     """Policy forbids this.  Nothing in the process has changed."""
+
+
+class ProtectedError(IncompatibleError, PolicyError):
+    """Policy forbids the patch.  ``report`` says all that was found.  Nothing in the process has changed."""
 
 
 class AuditError(LivepatchError):

@@ -45,21 +45,16 @@ def check_distribution(value: str) -> str:
     return value
 
 
-def check_specifier(value: str) -> str:
+def check_specifier(value: str, argument: str = "versions") -> str:
     """A PEP 440 specifier that holds for something, without blanks around it.  Raises :class:`PatchError`."""
     from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
+    right = "a PEP 440 specifier such as '>=2.1,<2.3'"
     if not value.strip():
-        raise PatchError("versions is empty", found=spelled(value), expected="a PEP 440 specifier such as '>=2.1,<2.3'")
+        raise PatchError(f"{argument} is empty", found=spelled(value), expected=right)
     try:
         if not len(SpecifierSet(value)):
-            raise PatchError(
-                "versions holds no specifier", found=spelled(value), expected="a PEP 440 specifier such as '>=2.1,<2.3'"
-            )
+            raise PatchError(f"{argument} holds no specifier", found=spelled(value), expected=right)
     except InvalidSpecifier as error:
-        raise PatchError(
-            "versions is no PEP 440 specifier",
-            found=spelled(value),
-            expected="a PEP 440 specifier such as '>=2.1,<2.3'",
-        ) from error
+        raise PatchError(f"{argument} is no PEP 440 specifier", found=spelled(value), expected=right) from error
     return value.strip()

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from livepatch import distribution
 from livepatch.compat.checks import PatchFacts, judge, standing_findings
+from livepatch.compat.policy import Policy
 from livepatch.draining import Draining
 from livepatch.engine import source, units
 from livepatch.engine.caches import Cache
@@ -31,12 +32,13 @@ from livepatch.engine.heap import PauseTooLongError, bounded
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.pace import breathe, courteous
 from livepatch.engine.plan import Choices, State
-from livepatch.engine.stack import Layer, Stack
+from livepatch.engine.stack import Layer, Slot, Stack
 from livepatch.engine.survey import survey
 from livepatch.engine.transition import Transition
 from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
 from livepatch.fitting import check_fits, fitting, name_members, needed
+from livepatch.guarding import Governed, check_change, govern, graph_of_process
 from livepatch.left_behind import on_the_other_side
 from livepatch.patch import Addition, Patch
 from livepatch.records import Moment, Record, call_back, may_apply
@@ -192,9 +194,16 @@ class Live:
             self._call_back()
 
     def examine(
-        self, patch: Patch, replaced: Iterable[str], *, callers: bool, max_pause: float | None = None
-    ) -> tuple[Report, Survey]:
-        """Survey the process for `patch`, and judge what was found.  Changes nothing."""
+        self,
+        patch: Patch,
+        replaced: Iterable[str],
+        *,
+        callers: bool,
+        policy: Policy,
+        mode: Mode = "on",
+        max_pause: float | None = None,
+    ) -> tuple[Governed, Survey]:
+        """Survey the process for `patch`, and judge what was found, by the rules in force too.  Changes nothing."""
         stack = self.state.stack.only(lambda slot: slot.owner is not None)
         gone = frozenset(replaced)
         places = [change.owner if isinstance(change, Addition) else change.target for change in patch.changes]
@@ -230,7 +239,8 @@ class Live:
             callers=callers,
             max_pause=max_pause,
         )
-        return judge(facts, installed, observe(), found), found
+        report = judge(facts, installed, observe(), found)
+        return govern(patch, policy, mode, report, found, installed.installed, graph_of_process), found
 
     def put_in(
         self,
@@ -311,12 +321,34 @@ class Live:
             writes=went.writes,
             left=len(went.left),
             replaced=list(replaced),
+            protected=report.protected,
+            waived=list(report.waived),
             switch_us=round(went.seconds * 1e6, 1),
             walked_ms=round((went.walked + (found.walked or 0.0)) * 1e3, 1),
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
         )
         self._when_settled([(record, "post_apply"), *((was[name], "post_revert") for name in replaced)])
         return record
+
+    def on_trial(self, layer: Layer, originals: Mapping[Slot, object], run: Callable[[], T], timeout: float) -> T:
+        """Run something while a layer is there that answers nobody but that; then the process is as it was before.
+
+        The layer's mode must be one that decides call by call, and gives all others the old side.  Calls that began
+        meanwhile end before this returns.  Raises what `run` raises, and :class:`TransitionError` if such a call does
+        not end within `timeout` seconds; it is on the old side then, and nothing else is left.
+        """
+        about = self.busy_with
+        alive = self.state.stack.only(lambda slot: slot.owner is not None)
+        trial = alive.push(layer, {slot: alive.originals.get(slot, originals[slot]) for slot in layer.values})
+        self._switch(trial, [], whole=True, how=Request("immediate", timeout))
+        self._begin(about)  # what fails from here on goes back to the trial, and that is taken back below
+        try:
+            return run()
+        finally:
+            rest = self.state.stack.without([layer.patch_id])
+            self._switch(rest, [], whole=False, how=Request("chain", timeout))
+            self._begin(about)
+            self.switching.wait_for_settled(timeout, units=False)
 
     def take_out(self, record: Record, request: Request) -> Status:
         """Take a layer out, wherever it is."""
@@ -337,13 +369,14 @@ class Live:
         self._forget(record)
         emit(
             "reverted",
-            level="warning" if went.foreign or went.left else "info",
+            level="warning" if went.foreign or went.left or record.report.protected else "info",
             patch=record.id,
             flag=record.flag,
             draining=self.state.open is not None,
             writes=went.writes,
             foreign=len(went.foreign),
             left=len(went.left),
+            protected=record.report.protected,
             switch_us=round(went.seconds * 1e6, 1),
             walked_ms=round(went.walked * 1e3, 1),
             total_ms=round((time.perf_counter() - begun) * 1e3, 1),
@@ -358,6 +391,8 @@ class Live:
         if layer.mode == mode:
             return
         check_fits(mode, layer, self.state.stack.originals, record.patch)
+        if record.report.protected:
+            check_change(record.id, layer.mode, mode)
         if mode == "off":
             needing = [other.id for other in self._needing(record) if self._mode(other) != "off"]
             if needing:

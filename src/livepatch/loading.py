@@ -21,13 +21,14 @@ namespaces modes stack places commit functions stacks heap tasks frozen endless 
 shadowing units gauge standins choosing refusal sweep closures aliases locate wrapping latecomers plan environment
 caches facts holders transition outline source sides expand attributes disk names compiling differing default_values
 matching ondisk anatomy graph relink bases following reconcile scratch effects defaults instances remnants computed
-sourced surveyor survey
+sourced surveyor survey readers
 """
 _ABOVE = """
-report standing arguments compat.signature compat.checks distribution events switching draining records fitting
-left_behind live process
+screen report standing arguments compat.signature compat.checks compat.patterns compat.policy compat.reach
+compat.protected compat.contracts policies distribution events switching draining records fitting guarding
+left_behind live proving process
 """
-_BENEATH = "errors edits identity patch engine.pace engine.refusal"
+_BENEATH = "errors edits claims identity written patch engine.pace engine.refusal"
 _PARTS = (
     *_OTHERS.split(),
     *(f"livepatch.{name}" for name in _BENEATH.split()),

@@ -8,19 +8,20 @@ written to until then, and later changes to it do nothing to what was applied.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import keyword
 import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from types import FunctionType, MappingProxyType
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from livepatch.claims import RoundTrip, Waiver, check_reason, check_target, round_trip_of
 from livepatch.edits import ModuleEdit, Obstacle, PlanEntry
 from livepatch.errors import BundleError, PatchError, spelled
 from livepatch.identity import check_distribution, check_ids, check_name, check_specifier
+from livepatch.written import check_source, check_wrapper, pins_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,6 +139,10 @@ class Patch:
     switch that turns the fix on and off (default: the id).  `requires` are the ids of patches without which this one
     does not work: it goes in only over them, and they stay as long as it does.
 
+    `compatible_with` is a claim: the releases of the package (a PEP 440 specifier) with whose processes a patched one
+    still exchanges messages and stored data.  What touches protected or protocol code needs one, see
+    docs/compatibility.md.
+
     A patch that :func:`livepatch.build` made has `edits` (what changes, as source text), `obstacles` (what cannot be
     done live) and a `plan` (what became of each difference); one that :func:`livepatch.load` read has an `origin` too.
 
@@ -154,8 +159,15 @@ class Patch:
         summary: str = "",
         flag: str | None = None,
         requires: Iterable[str] = (),
+        compatible_with: str = "",
     ) -> None:
-        for argument, value in (("id", id), ("package", package), ("versions", versions), ("summary", summary)):
+        for argument, value in (
+            ("id", id),
+            ("package", package),
+            ("versions", versions),
+            ("summary", summary),
+            ("compatible_with", compatible_with),
+        ):
             if not isinstance(value, str):
                 raise TypeError(f"{argument} must be a str, not {spelled(value)}")
         if flag is not None and not isinstance(flag, str):
@@ -166,6 +178,11 @@ class Patch:
         self.versions = check_specifier(versions)
         self.summary = summary
         self.requires = check_ids("requires", requires, self.id)
+        self.compatible_with = check_specifier(compatible_with, "compatible_with") if compatible_with else ""
+        self.waivers: tuple[Waiver, ...] = ()
+        """What the author has looked into, and no protected code calls; see :meth:`waive`."""
+        self.round_trips: tuple[RoundTrip, ...] = ()
+        """What is to show that either side decodes what the other encodes; see :meth:`round_trip`."""
         self.edits: tuple[ModuleEdit, ...] = ()
         """What a patch built from two trees changes, as source text; modules in the order in which they are computed.
 
@@ -215,6 +232,7 @@ class Patch:
 
         in_code = [f"a change of {place}" for change in self._changes for place in sorted(_places(change))]
         in_code += [f"a {moment} callback" for moment in self._callbacks]
+        in_code += ["a round trip with functions or values" for each in self.round_trips if each.in_code]
         if in_code:
             raise BundleError(
                 f"patch {self.id} cannot be written into a file",
@@ -272,12 +290,12 @@ class Patch:
         can be run in shadow.  The decorated object is given back unchanged.
         """
         where = Target.parse(target)
-        pins = _pins(expect)
+        pins = pins_of(expect)
         if not isinstance(pure, bool):
             raise TypeError(f"pure must be True or False, not {spelled(pure)}")
 
         def register(source: T) -> T:
-            _check_source(source)
+            check_source(source)
             self._add(Replacement(where, source, pins, pure))
             return source
 
@@ -311,11 +329,36 @@ class Patch:
                 raise TypeError(
                     f"wrapper must be callable as (wrapped, instance, args, kwargs), not {spelled(wrapper)}"
                 )
-            _check_wrapper(wrapper)
+            check_wrapper(wrapper)
             self._add(Wrapping(where, wrapper))
             return wrapper
 
         return register
+
+    def waive(self, target: str, *, reason: str) -> None:
+        """Say that no protected code calls `target`, whatever names make it seem so, and why.
+
+        It lifts a refusal for calls that are possible only, never one for a certain call, and the report shows it.
+        Raises :class:`PatchError` or :class:`TypeError`.
+        """
+        where = check_target(str(Target.parse(target)))
+        if any(waiver.target == where for waiver in self.waivers):
+            raise PatchError(f"patch {self.id} waives {where} twice", found="a second time", expected="one reason")
+        self.waivers = (*self.waivers, Waiver(target=where, reason=check_reason(reason)))
+
+    def round_trip(
+        self,
+        encode: str | Callable[..., object],
+        decode: str | Callable[..., object],
+        values: str | Iterable[object],
+    ) -> None:
+        """Have `apply` prove, before anything is live, that either side decodes what the other encodes.
+
+        `encode` and `decode` are functions of one argument, or ``"module:name"`` of such; `values` are up to 1000
+        examples for `encode`, or ``"module:name"`` of a list of them, or of a function that gives them.  Only names
+        can be written into a patch file.  Raises :class:`PatchError` or :class:`TypeError`, each naming the argument.
+        """
+        self.round_trips = (*self.round_trips, round_trip_of(encode, decode, values))
 
     def __repr__(self) -> str:
         return f"<livepatch.Patch {self.id} for {self.package} {self.versions}, {len(self._changes)} changes>"
@@ -338,58 +381,3 @@ def _places(change: Change) -> set[Target]:
         prefix = change.owner.qualname + "." if change.owner.qualname else ""
         return {Target(change.owner.module, prefix + name) for name in change.names}
     return {change.target}
-
-
-def _pins(expect: str | Iterable[str] | None) -> tuple[str, ...]:
-    if expect is None:
-        return ()
-    if not isinstance(expect, (str, Iterable)):
-        raise TypeError(f"expect must be a fingerprint or several, not {spelled(expect)}")
-    pins = (expect,) if isinstance(expect, str) else tuple(expect)
-    for pin in pins:
-        if not isinstance(pin, str):
-            raise TypeError(f"expect must be a fingerprint or several, not {spelled(pin)}")
-        if not re.fullmatch(r"cp3\d+(-O{1,2})?:[0-9a-f]{32}", pin):
-            raise PatchError(
-                "expect is no fingerprint", found=spelled(pin), expected="what livepatch.fingerprint('m:f') gives"
-            )
-    if not pins:
-        raise PatchError("expect is empty", found=spelled(expect), expected="one fingerprint or more, or None")
-    return pins
-
-
-def _check_wrapper(wrapper: Callable[..., Any]) -> None:
-    try:
-        inspect.signature(wrapper).bind(None, None, (), {})
-    except TypeError as error:
-        raise PatchError(
-            "wrapper cannot be called with four positional arguments",
-            found=str(error),
-            expected="wrapper(wrapped, instance, args, kwargs)",
-            action="call wrapped(*args, **kwargs) in it for what was there before",
-        ) from error
-    except ValueError:
-        return  # native, with no signature to look at
-
-
-def _check_source(source: object) -> None:
-    """A replacement must show its Python functions plainly; a decorated one would hide which is meant."""
-    inner: tuple[object, ...]
-    if isinstance(source, type):
-        return
-    if isinstance(source, property):
-        inner = tuple(f for f in (source.fget, source.fset, source.fdel) if f is not None)
-    elif isinstance(source, (staticmethod, classmethod)):
-        inner = (source.__func__,)
-    elif isinstance(source, functools.cached_property):
-        inner = (source.func,)
-    else:
-        inner = (source,)
-    if not inner:
-        raise TypeError("replacement must hold a function, and this property has no accessor")
-    for function in inner:
-        if type(function) is not FunctionType or hasattr(function, "__wrapped__"):
-            raise TypeError(
-                "replacement must be a plain function or a class, perhaps as staticmethod, classmethod, property "
-                f"or cached_property, not {spelled(source)}; the target keeps its own decorators, leave them out here"
-            )

@@ -27,9 +27,11 @@ from livepatch.engine.frames import Stuck
 from livepatch.engine.locate import find
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.refusal import Refusal
-from livepatch.errors import IncompatibleError, PatchError
+from livepatch.errors import IncompatibleError, PatchError, ProtectedError
 from livepatch.live import Request, live, unknown
 from livepatch.patch import Patch, Target
+from livepatch.policies import check_policy, policy_in_force
+from livepatch.proving import prove
 from livepatch.records import Record
 from livepatch.report import Report
 from livepatch.standing import Status, Verification
@@ -49,6 +51,8 @@ def check(
     *,
     timeout: float = 30.0,
     trust: object = None,
+    policy: str | os.PathLike[str] | None = None,
+    mode: Mode = "on",
     max_pause: float | None = None,
 ) -> Report:
     """Say whether `patch` may go into this process, what it would touch and who calls that.  Never changes anything.
@@ -59,9 +63,14 @@ def check(
     `patch` may be the path of a patch file.  Nothing of a file is compiled that nobody answers for (see
     :func:`livepatch.load`): its report says so, as a reason why it may not go in, and what its metadata tell.
 
-    `max_pause`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch, :class:`BundleError` if the file is
-    no patch file, and :class:`TransitionError` if another switch does not end, or drain, within `timeout` seconds.
+    `mode` is the one in which it would go in: what touches protected code may not in each (docs/compatibility.md).
+
+    `max_pause`, `policy`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch, :class:`BundleError` if the
+    file is no patch file, :class:`PolicyError` if a policy cannot be read, and :class:`TransitionError` if another
+    switch does not end, or drain, within `timeout` seconds.
     """
+    mode = check_mode(mode)
+    check_policy(policy)
     check_seconds("timeout", timeout)
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
@@ -70,8 +79,9 @@ def check(
         return unadmitted(patch, sys.modules)
 
     def body() -> Report:
+        rules = policy_in_force(policy)
         live.wait_for_settled(timeout)
-        return live.examine(patch, (), callers=True, max_pause=max_pause)[0]
+        return live.examine(patch, (), callers=True, policy=rules, mode=mode, max_pause=max_pause)[0].report
 
     return live.transact(timeout, body)
 
@@ -101,7 +111,7 @@ def apply(
     consistency: Consistency | None = None,
     timeout: float = 30.0,
     trust: object = None,
-    policy: object = None,
+    policy: str | os.PathLike[str] | None = None,
     replaces: Iterable[str] = (),
     max_pause: float | None = None,
     on_stuck: Callable[[Stuck], object] | None = None,
@@ -120,12 +130,14 @@ def apply(
     `timeout` is how many seconds to wait for another switch to end, or for a quiescent moment.  `replaces` names
     applied patches that this one takes the place of in the same step.  `max_pause`: how many seconds other threads may
     be held up by a search of the whole heap, if one is needed; the patch is refused if an estimate is above it.
+    `policy` is the path of a TOML file with rules, in addition to those in force (docs/compatibility.md).
     `on_stuck` is called, from a thread of livepatch's own, once for each call that keeps the old side and never leaves
     it by itself.
 
-    Raises :class:`IncompatibleError`, which carries the whole report, :class:`TransitionError`, :class:`BundleError`
-    for a file that is no patch file, or :class:`TypeError` and :class:`PatchError` for a wrong argument.  Whatever is
-    raised, every live object is identical to what it was before.
+    Raises :class:`IncompatibleError`, which carries the whole report and is a :class:`PolicyError` as well if policy
+    forbids the patch, :class:`PolicyError` for rules that cannot be read, :class:`TransitionError`,
+    :class:`BundleError` for a file that is no patch file, or :class:`TypeError` and :class:`PatchError` for a wrong
+    argument.  Whatever is raised, every live object is identical to what it was before.
     """
     mode = check_mode(mode)
     check_consistency(consistency)
@@ -133,24 +145,40 @@ def apply(
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
     check_hook("on_stuck", on_stuck)
-    if policy is not None:
-        raise TypeError("policy is for signed patch files, which this version does not read yet")
+    check_policy(policy)
     replaced = names_of("replaces", replaces)
     patch = _opened(patch, trust)
     require_admitted(patch, trust)
     begun = time.perf_counter()
 
     def body() -> Applied:
+        rules = policy_in_force(policy)
         live.wait_for_settled(timeout)
-        report, found = live.examine(patch, replaced, callers=False, max_pause=max_pause)
+        governed, found = live.examine(patch, replaced, callers=False, policy=rules, mode=mode, max_pause=max_pause)
+        report = governed.report
         if not report.ok:
-            raise IncompatibleError(report)
+            raise _refusal(report)
+        if governed.round_trips:
+            report = prove(live, patch, governed, found, timeout)
+            if not report.ok:
+                raise _refusal(report)
         request = Request(consistency, timeout)
         return Applied(
             live.put_in(patch, mode, replaced, request, report=report, found=found, begun=begun, on_stuck=on_stuck)
         )
 
     return live.transact(timeout, body, patch.id)
+
+
+# Who governs must act, and not who made the patch or runs the process.
+_BY_POLICY = frozenset(
+    {"activation-passed", "approvals-missing", "call-graph-missing", "protected-path", "protected-split"}
+)
+
+
+def _refusal(report: Report) -> IncompatibleError:
+    by_policy = any(finding.code in _BY_POLICY for finding in report.errors)
+    return ProtectedError(report) if by_policy else IncompatibleError(report)
 
 
 def _opened(patch: Patch | str | os.PathLike[str], trust: object) -> Patch:
@@ -246,8 +274,8 @@ class Applied:
     def mode(self) -> Mode:
         """``"on"``, ``"off"``, ``"shadow"``, or what ``split()`` or ``at()`` gave.  Setting it is one atomic switch.
 
-        Raises :class:`PatchError` for another mode, :class:`UnknownPatchError` once reverted, and
-        :class:`TransitionError`; then nothing has changed.
+        Raises :class:`PatchError` for another mode, :class:`PolicyError` for one that a patch of protected code may not
+        have, :class:`UnknownPatchError` once reverted, and :class:`TransitionError`; then nothing has changed.
         """
         layer = live.state.stack.layer(self.id)
         return layer.mode if layer is not None and self._is_applied() else "off"

@@ -65,6 +65,8 @@ class Record:
             frames=frames,
             foreign=foreign,
             left=left,
+            protected=self.report.protected,
+            waived=self.report.waived,
         )
 
 

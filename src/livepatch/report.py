@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from livepatch.screen import screen
+
 __all__ = ["Caller", "Finding", "Report", "Severity"]
 
 Severity = Literal["error", "warning", "info"]
@@ -43,7 +45,11 @@ class Caller:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """What :func:`livepatch.check` found.  ``ok`` says whether the patch may go in; it never changes anything."""
+    """What :func:`livepatch.check` found.  ``ok`` says whether the patch may go in; it never changes anything.
+
+    `protected` says whether it touches code that policy protects, and `waived` which possible calls from there its
+    author says are never made.
+    """
 
     patch_id: str
     package: str
@@ -51,6 +57,8 @@ class Report:
     targets: tuple[str, ...]
     findings: tuple[Finding, ...]
     callers: tuple[Caller, ...] = ()
+    protected: bool = False
+    waived: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -67,17 +75,8 @@ class Report:
         return {**asdict(self), "ok": self.ok}
 
     def __str__(self) -> str:
-        """The decision first, then the reasons in order of weight, what it would touch, and who calls it."""
-        errors = len(self.errors)
-        verdict = "fits this process" if self.ok else f"does not fit this process ({errors} error{'s' * (errors != 1)})"
-        lines = [f"patch {self.patch_id} for {self.package} {self.versions} {verdict}"]
-        lines += [f"  {finding}" for finding in self.findings]
-        if self.ok:
-            lines += [f"  changes {target}" for target in self.targets]
-            lines += [f"  called by {caller}" for caller in self.callers[:8]]
-            if len(self.callers) > 8:
-                lines.append(f"  called by {len(self.callers) - 8} more, certain or possible")
-        return "\n".join(lines)
+        """The report on one screen: 24 lines of 100 characters at most; ``findings`` and ``callers`` have all."""
+        return "\n".join(line.text for line in screen(self))
 
 
 def by_weight(findings: list[Finding]) -> tuple[Finding, ...]:

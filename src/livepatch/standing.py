@@ -32,7 +32,8 @@ class Status:
     on the other side, and `since` (seconds since the epoch) when the side that is live now became so.  `foreign` names
     what others have changed since, and so was not put back; `left` what could not follow the last switch, such as live
     closures whose variables differ.  `troubles` counts calls for which the mode could not decide, so that they got the
-    old side, and `trouble` is the last reason; `shadow` is what shadow runs have shown so far.
+    old side, and `trouble` is the last reason; `shadow` is what shadow runs have shown so far.  `protected` and
+    `waived` are those of the report on which the patch went in.
     """
 
     id: str
@@ -49,6 +50,8 @@ class Status:
     troubles: int = 0
     trouble: str = ""
     shadow: Tallied | None = None
+    protected: bool = False
+    waived: tuple[str, ...] = ()
 
     @property
     def drained(self) -> bool:
@@ -78,6 +81,7 @@ class Status:
         if self.shadow is not None:
             wrong = self.shadow.different + self.shadow.raised
             line += f", {counted(self.shadow.calls, 'call')} shadowed and {wrong} different"
+        line += ", touches protected code" if self.protected else ""
         line += f", {self.troubles} calls undecided: {self.trouble}" if self.troubles else ""
         line += f", changed by others: {', '.join(self.foreign)}" if self.foreign else ""
         return line + (f", left on the other side: {', '.join(self.left)}" if self.left else "")

@@ -7,6 +7,7 @@ import random
 from hypothesis import strategies as st
 
 from livepatch.bundle.codec import Contents
+from livepatch.claims import RoundTrip, Waiver
 from livepatch.edits import (
     AttributeDefault,
     Captured,
@@ -23,6 +24,7 @@ from livepatch.edits import (
 
 NAMES = st.sampled_from(["validate", "_private", "__dunder__", "Größe", "名前", "a", "x" * 300])
 DOTTED = st.lists(NAMES, min_size=1, max_size=3).map(".".join)
+PATHS = st.sampled_from(["a.b:c.d", "größe:名"])
 FREE = st.text(max_size=30)
 SOURCES = st.text(
     st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), min_size=1, max_size=60
@@ -102,6 +104,17 @@ CONTENTS = st.builds(
             why=FREE,
         )
     ),
+    compatible_with=st.sampled_from(["", ">=2,<3"]),
+    waivers=st.lists(
+        st.builds(
+            Waiver,
+            target=st.sampled_from(["a:B.c", "größe.名:f.<locals>.g", "a:f.<locals>.<lambda>"]),
+            reason=st.sampled_from(["because", "名前"]),
+        ),
+        max_size=2,
+        unique_by=lambda waiver: waiver.target,
+    ).map(tuple),
+    round_trips=few(st.builds(RoundTrip, encode=PATHS, decode=PATHS, values=PATHS)),
 )
 
 
@@ -129,6 +142,9 @@ def of_every_part() -> Contents:
         edits=(edit,),
         obstacles=(Obstacle(code="native", target="a", found="C", expected="Python", action="restart"),),
         plan=(PlanEntry(target="a:f", what="function", verdict="taken"),),
+        compatible_with=">=1",
+        waivers=(Waiver(target="a:f", reason="nobody calls it"),),
+        round_trips=(RoundTrip(encode="a:dump", decode="a:load", values="a:EXAMPLES"),),
     )
 
 

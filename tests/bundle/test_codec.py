@@ -13,6 +13,7 @@ from livepatch import edits
 from livepatch.bundle import codec
 from livepatch.bundle.codec import Contents, decode, digest, encode
 from livepatch.bundle.reading import Limits
+from livepatch.claims import RoundTrip, Waiver
 from livepatch.edits import FunctionEdit, ModuleEdit, Text
 from livepatch.errors import BundleError
 
@@ -44,9 +45,10 @@ def test_what_was_written_is_read_and_has_one_file_only(contents):
 def test_the_format_is_this_to_the_byte():
     contents = dataclasses.replace(PLAIN, edits=(), plan=(), requires=("A-1",), summary="ü")
     assert encode(contents) == (
-        b"\x93\xaflivepatch.patch\x01\x89"
-        b"\xa5edits\x90\xa4flag\xadCVE-2026-1234\xa2id\xadCVE-2026-1234\xa9obstacles\x90\xa7package\xaanodeclient"
-        b"\xa4plan\x90\xa8requires\x91\xa3A-1\xa7summary\xa2\xc3\xbc\xa8versions\xa7==2.1.*"
+        b"\x93\xaflivepatch.patch\x01\x8c"
+        b"\xafcompatible_with\xa0\xa5edits\x90\xa4flag\xadCVE-2026-1234\xa2id\xadCVE-2026-1234\xa9obstacles\x90\xa7package\xaanodeclient"
+        b"\xa4plan\x90\xa8requires\x91\xa3A-1\xabround_trips\x90\xa7summary\xa2\xc3\xbc"
+        b"\xa8versions\xa7==2.1.*\xa7waivers\x90"
     )
 
 
@@ -67,6 +69,8 @@ def test_a_file_holds_every_field_of_every_part():
     assert set(edit["captured"][0]) == fields["Captured"]
     assert set(tree["obstacles"][0]) == fields["Obstacle"]
     assert set(tree["plan"][0]) == fields["PlanEntry"]
+    assert set(tree["waivers"][0]) == {f.name for f in dataclasses.fields(Waiver)}
+    assert set(tree["round_trips"][0]) == {f.name for f in dataclasses.fields(RoundTrip)}
 
 
 @pytest.mark.parametrize("size", [1, 31, 32, 255, 256, 65_535, 65_536, 1_000_000])
@@ -94,7 +98,7 @@ def test_a_digest_is_of_the_bytes():
         (msgpack.packb(["livepatch.patch", 7, {}, "more"]), "found: format 7; expected: format 1"),
         (msgpack.packb(["livepatch.patch", 1]), "a list of 2"),
         (encode(PLAIN) + b"\0", "1 bytes after the end"),
-        (encode(PLAIN)[:-1], "a length beyond the end"),
+        (encode(PLAIN)[:-2], "a length beyond the end"),
     ],
 )
 def test_what_is_no_patch_file_is_told(data, told):
@@ -121,6 +125,14 @@ SIDE: Paths = ("edits", 0, "before")
         (("requires",), ["A", "A"], "the file", "A twice in requires"),
         (("requires",), ["CVE-2026-1234"], "the file", "requires itself"),
         (("requires",), "A", "requires", "found: a text; expected: a list"),
+        (("compatible_with",), "newest", "compatible_with", "PEP 440"),
+        (("compatible_with",), " >=2", "compatible_with", "without blanks"),
+        (("compatible_with",), None, "compatible_with", "found: nothing; expected: a text"),
+        (("waivers",), [{"reason": "r", "target": "m"}], "waivers[0].target", "package.module:Class.method"),
+        (("waivers",), [{"reason": " ", "target": "m:f"}], "waivers[0].reason", "why no protected code"),
+        (("waivers",), [{"reason": "r", "target": "m:f"}] * 2, "the file", "m:f twice in waivers"),
+        (("round_trips",), [{"decode": "m:f", "encode": "m:g()", "values": "m:V"}], "round_trips[0].encode", "'m:g()'"),
+        (("round_trips",), [{"decode": "m:f", "encode": "m:g", "values": [1]}], "round_trips[0].values", "a list"),
         (("edits",), {}, "edits", "found: a map; expected: a list"),
         (("edits", 0), [], "edits[0]", "found: a list; expected: a map"),
         (("edits", 0, "module"), "a..b", "edits[0].module", "identifiers"),
@@ -188,7 +200,8 @@ def test_a_module_has_one_edit():
     ("change", "told"),
     [
         (lambda fields: fields.pop("flag"), "the file; found: field 'id'; expected: field 'flag' next"),
-        (lambda fields: fields.pop("versions"), "the file; found: no field 'versions'"),
+        (lambda fields: fields.pop("versions"), "the file; found: field 'waivers'; expected: field 'versions' next"),
+        (lambda fields: fields.pop("waivers"), "the file; found: no field 'waivers'"),
         (lambda fields: fields.update(zzz=1), "the file; found: an unknown field 'zzz'"),
         (lambda fields: fields.update(id=fields.pop("id")), "found: field 'obstacles'; expected: field 'id' next"),
     ],
@@ -224,7 +237,7 @@ def test_a_name_that_is_no_text_is_no_field():
         (b"\xa2id\xad", b"\xd9\x02id\xad", "the file; found: a text in 4 bytes"),
         (b"\xa7package\xaa", b"\xa7package\xdb\0\0\0\x0a", "package; found: a text in 15 bytes"),
         (b"\xa9obstacles\x90", b"\xa9obstacles\xdc\0\0", "obstacles; found: the length of a list in 3 bytes"),
-        (b"\x01\x89\xa5edits", b"\x01\xde\0\x09\xa5edits", "the file; found: the length of a map in 3 bytes"),
+        (b"\x01\x8c\xafcompat", b"\x01\xde\0\x0c\xafcompat", "the file; found: the length of a map in 3 bytes"),
     ],
 )
 def test_every_value_has_one_spelling(old, new, told):

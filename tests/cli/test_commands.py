@@ -316,6 +316,7 @@ def test_check_says_that_the_sources_fit(fix, capsys):
         "patch CVE-2026-1234 for nodeclient ==2.1.0 fits these sources\n"
         "  changes nodeclient.mempool:Mempool.admit\n"
         "  changes nodeclient.mempool:MAX_SIZE\n"
+        "  next: check it in the process that is to take it\n"
     )
 
 

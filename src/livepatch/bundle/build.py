@@ -30,6 +30,7 @@ def build(
     versions: str | None = None,
     summary: str = "",
     flag: str | None = None,
+    compatible_with: str = "",
 ) -> Patch:
     """Make the smallest patch that turns a process that runs the tree `old` into one that runs `new`.
 
@@ -37,9 +38,9 @@ def build(
     pip downloads.  `package` is the name of the distribution; `versions` (a PEP 440 specifier; default: the very
     version of `old`) says which releases the patch is for.  `only` picks what is taken (``"module:qualname"``,
     ``"module"`` or a pattern of qualified names) along with what that uses and `old` lacks; else all that changed is
-    taken, apart from versions, tests and the like.  `id` (default: made of the package and both versions), `summary`
-    and `flag` are those of :class:`Patch`.  ``patch.plan`` says what became of each difference, ``patch.obstacles``
-    what cannot be done live.
+    taken, apart from versions, tests and the like.  `id` (default: made of the package and both versions), `summary`,
+    `flag` and `compatible_with` are those of :class:`Patch`.  ``patch.plan`` says what became of each difference,
+    ``patch.obstacles`` what cannot be done live.
 
     Reads the trees; imports and runs nothing of them.  The same trees give the same patch.
 
@@ -53,7 +54,7 @@ def build(
     before, after = open_tree(old, package), open_tree(new, package)
     versions = _versions(versions, before, old)
     name = id if id is not None else _identity(package, before.version, after.version)
-    patch = Patch(name, package=package, versions=versions, summary=summary, flag=flag)
+    patch = Patch(name, package=package, versions=versions, summary=summary, flag=flag, compatible_with=compatible_with)
     with _without_collection(), _within_bounds():
         plan = Plan(before, after, None if only is None else tuple(only))
         patch.edits = edits_of(plan)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import msgpack
 
 from livepatch.bundle.reading import LIMITS, Limits, Reader
+from livepatch.claims import RoundTrip, Waiver, check_path, check_reason, check_target
 from livepatch.edits import (
     AttributeDefault,
     Captured,
@@ -54,6 +55,9 @@ class Contents:
     edits: tuple[ModuleEdit, ...]
     obstacles: tuple[Obstacle, ...]
     plan: tuple[PlanEntry, ...]
+    compatible_with: str = ""
+    waivers: tuple[Waiver, ...] = ()
+    round_trips: tuple[RoundTrip, ...] = ()
 
 
 def digest(data: bytes) -> str:
@@ -116,6 +120,7 @@ def _read(reader: Reader) -> Contents:
 def _contents(reader: Reader) -> Contents:
     field, items = reader.field, reader.items
     contents = Contents(
+        compatible_with=field("compatible_with", reader.name, _check_claim),
         edits=field("edits", items, reader.record, lambda: _module(reader)),
         flag=field("flag", reader.name, lambda text: check_name("flag", text)),
         id=field("id", reader.name, lambda text: check_name("id", text)),
@@ -123,11 +128,14 @@ def _contents(reader: Reader) -> Contents:
         package=field("package", reader.name, check_distribution),
         plan=field("plan", items, reader.record, lambda: _entry(reader)),
         requires=field("requires", items, reader.name, lambda text: check_name("requires", text)),
+        round_trips=field("round_trips", items, reader.record, lambda: _round_trip(reader)),
         summary=field("summary", reader.free),
         versions=field("versions", reader.name, _check_versions),
+        waivers=field("waivers", items, reader.record, lambda: _waiver(reader)),
     )
     _check_once(reader, "edits", [edit.module for edit in contents.edits])
     _check_once(reader, "requires", list(contents.requires))
+    _check_once(reader, "waivers", [waiver.target for waiver in contents.waivers])
     if contents.id in contents.requires:
         reader.fail(found=f"a patch {contents.id} that requires itself", expected="ids of other patches")
     return contents
@@ -247,6 +255,21 @@ def _obstacle(reader: Reader) -> Obstacle:
     )
 
 
+def _waiver(reader: Reader) -> Waiver:
+    return Waiver(
+        reason=reader.field("reason", reader.name, check_reason),
+        target=reader.field("target", reader.name, check_target),
+    )
+
+
+def _round_trip(reader: Reader) -> RoundTrip:
+    return RoundTrip(
+        decode=reader.field("decode", reader.name, lambda text: check_path("decode", text)),
+        encode=reader.field("encode", reader.name, lambda text: check_path("encode", text)),
+        values=reader.field("values", reader.name, lambda text: check_path("values", text)),
+    )
+
+
 def _entry(reader: Reader) -> PlanEntry:
     field = reader.field
     return PlanEntry(
@@ -307,6 +330,11 @@ def _check_path(value: str) -> None:
     plain = "\\" not in value and not any(unicodedata.category(character) == "Cc" for character in value)
     inside = not any(part in ("", ".", "..") for part in parts)
     _refuse_unless(plain and inside, value, "a path inside the tree, with / between its parts")
+
+
+def _check_claim(value: str) -> None:
+    if value:
+        _check_versions(value)
 
 
 def _check_versions(value: str) -> None:

@@ -33,7 +33,9 @@ def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
         summary=contents.summary,
         flag=contents.flag,
         requires=contents.requires,
+        compatible_with=contents.compatible_with,
     )
     patch.edits, patch.obstacles, patch.plan = contents.edits, contents.obstacles, contents.plan
+    patch.waivers, patch.round_trips = contents.waivers, contents.round_trips
     patch.origin = Origin(path=os.fsdecode(path), digest=codec.digest(data), vouched=vouched)
     return patch

@@ -37,6 +37,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--versions", metavar="SPECIFIER", help="PEP 440; by default the very version of OLD")
     parser.add_argument("--summary", default="", metavar="TEXT", help="what the fix does, in a sentence")
     parser.add_argument("--flag", metavar="NAME", help="the switch of the patch; by default its id")
+    parser.add_argument(
+        "--compatible-with",
+        default="",
+        metavar="SPECIFIER",
+        help="the claim that a patched process still exchanges messages and data with these releases",
+    )
+    parser.add_argument(
+        "--waive",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("TARGET", "REASON"),
+        help="say that no protected code calls TARGET, and why; may be given again",
+    )
+    parser.add_argument(
+        "--round-trip",
+        nargs=3,
+        action="append",
+        default=[],
+        metavar=("ENCODE", "DECODE", "VALUES"),
+        help="names (module:name) of what is to show that either side decodes the other's; may be given again",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="the file to write; by default ID.lpatch")
     add_json(parser)
 
@@ -55,7 +77,12 @@ def run(given: argparse.Namespace) -> bool:
         versions=given.versions,
         summary=given.summary,
         flag=given.flag,
+        compatible_with=given.compatible_with,
     )
+    for target, reason in given.waive:
+        patch.waive(target, reason=reason)
+    for names in given.round_trip:
+        patch.round_trip(*names)
     if not patch.edits and not patch.obstacles:
         return _says_nothing(patch, given)
     path = given.output or f"{patch.id}.lpatch"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import Style, add_color, add_json, print_json, print_report
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the package: a source tree, or a folder that pip has installed into",
     )
+    add_color(parser)
     add_json(parser)
 
 
@@ -42,6 +43,5 @@ def run(given: argparse.Namespace) -> bool:
         where = {"file": given.file, "digest": patch.origin.digest, "package_dir": given.package_dir}
         print_json({**report.to_dict(), **where})
     else:
-        verdict, *rows = visible(str(report)).split("\n")
-        print_lines([verdict.replace("this process", "these sources"), *rows])
+        print_report(report, Style(given.color), "these sources")
     return report.ok

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -13,8 +14,20 @@ from typing import Any, Literal
 from livepatch.bundle import codec
 from livepatch.bundle.trust import targets
 from livepatch.patch import Patch
+from livepatch.report import Report
+from livepatch.screen import HEIGHT, WIDTH, Weight, screen
 
-__all__ = ["OutputGoneError", "Style", "add_json", "described", "print_json", "print_lines", "visible"]
+__all__ = [
+    "OutputGoneError",
+    "Style",
+    "add_color",
+    "add_json",
+    "described",
+    "print_json",
+    "print_lines",
+    "print_report",
+    "visible",
+]
 
 Ink = Literal["plain", "bold", "red", "green", "cyan", "yellow"]
 _INKS: dict[Ink, str] = {"plain": "", "bold": "1", "red": "31", "green": "32", "cyan": "36", "yellow": "33"}
@@ -63,6 +76,24 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
 
+def add_color(parser: argparse.ArgumentParser) -> None:
+    """Add ``--color``."""
+    parser.add_argument(
+        "--color", choices=("auto", "always", "never"), default="auto", help="auto: on a terminal only (the default)"
+    )
+
+
+_WEIGHTS: dict[Weight, Ink] = {"fits": "green", "refused": "red", "error": "red", "warning": "yellow", "next": "bold"}
+
+
+def print_report(report: Report, style: Style, place: str) -> None:
+    """Print a report on one screen: as large as the terminal, if it goes to one."""
+    size = shutil.get_terminal_size((WIDTH, HEIGHT)) if sys.stdout.isatty() else os.terminal_size((WIDTH, HEIGHT))
+    # The prompt that follows takes a line of its own.
+    lines = screen(report, width=size.columns, height=size.lines - sys.stdout.isatty(), place=place)
+    print_lines(style(_WEIGHTS.get(line.weight, "plain"), line.text) for line in lines)
+
+
 def described(patch: Patch, file: str, digest: str) -> dict[str, Any]:
     """All that a patch file holds, and what it is known by, as plain values."""
     return {
@@ -76,6 +107,9 @@ def described(patch: Patch, file: str, digest: str) -> dict[str, Any]:
         "summary": patch.summary,
         "flag": patch.flag,
         "requires": list(patch.requires),
+        "compatible_with": patch.compatible_with,
+        "waivers": [asdict(waiver) for waiver in patch.waivers],
+        "round_trips": [asdict(each) for each in patch.round_trips],
         "targets": list(targets(patch)),
         "edits": [asdict(edit) for edit in patch.edits],
         "obstacles": [asdict(obstacle) for obstacle in patch.obstacles],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from livepatch.cli.diff import differences
-from livepatch.cli.output import Style, add_json, described, print_json, print_lines
+from livepatch.cli.output import Style, add_color, add_json, described, print_json, print_lines
 from livepatch.edits import Obstacle
 from livepatch.errors import counted
 from livepatch.patch import Patch
@@ -26,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--diff", action=argparse.BooleanOptionalAction, default=True, help="print the diff as well (the default)"
     )
-    parser.add_argument(
-        "--color", choices=("auto", "always", "never"), default="auto", help="auto: on a terminal only (the default)"
-    )
+    add_color(parser)
     add_json(parser)
 
 
@@ -56,6 +54,7 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
         ("summary", patch.summary),
         ("flag", patch.flag),
         ("requires", ", ".join(patch.requires)),
+        ("claims", f"compatible with {patch.package} {patch.compatible_with}" if patch.compatible_with else ""),
         ("file", facts["file"]),
         ("digest", facts["digest"]),
         ("verified", "yes" if facts["verified"] else "no: nothing here proves who made it"),
@@ -70,6 +69,8 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
             why = f" ({entry.why})" if entry.why else ""
             ink = {"cannot": "red", "taken": "green", "needed": "green"}.get(entry.verdict, "plain")
             yield style(ink, f"  {entry.verdict + ':':<10}{entry.what} {entry.target}{why}")  # type: ignore[arg-type]  # inks
+    yield from _section("waived: no protected code calls it", _waived(patch), style)
+    yield from _section("round trips, proved before it goes live", _round_trips(patch), style)
     yield from _section("values, computed in the process", _values(patch), style)
     yield from _section("attributes that objects lack", _attributes(patch), style)
     yield from _section("cannot be done live", map(spelled_obstacle, patch.obstacles), style)
@@ -84,6 +85,17 @@ def _section(title: str, lines: Iterator[str], style: Style) -> Iterator[str]:
         yield ""
         yield style("bold", title)
         yield from shown
+
+
+def _waived(patch: Patch) -> Iterator[str]:
+    for waiver in patch.waivers:
+        yield f"{waiver.target}: {' '.join(waiver.reason.split())}"
+
+
+def _round_trips(patch: Patch) -> Iterator[str]:
+    for each in patch.round_trips:
+        if not each.in_code:
+            yield f"{each.encode} and {each.decode} with {each.values}"
 
 
 def _values(patch: Patch) -> Iterator[str]:

@@ -1,0 +1,275 @@
+"""Protected code: what must be alike in all processes that work together, and what a patch may do to it.
+
+A target is guarded if a rule names it, or if protected code calls it, directly or through others.  A guarded patch goes
+in only by the way that policy leaves open, and never silently: dormant until an activation height, with the author's
+claim of what it stays compatible with, and with the approvals that the rule asks for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from livepatch.claims import Waiver
+from livepatch.compat.patterns import Pattern
+from livepatch.compat.policy import Policy, Protected
+from livepatch.compat.reach import Graph, Reach, reach, spelled_way
+from livepatch.errors import counted
+from livepatch.report import Finding
+
+__all__ = ["Guarding", "ModeFacts", "Touched", "judge_protected", "starts_of", "unmatched", "way_to"]
+
+
+@dataclass(frozen=True, slots=True)
+class Touched:
+    """One place that a patch changes.
+
+    `functions` are those whose behaviour that changes, by their names in a call graph: the function itself, or, if it
+    is a value, those that read it, with ``True`` for each of which that is certain.
+    """
+
+    label: str
+    functions: tuple[tuple[str, bool], ...] = ()
+    is_value: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModeFacts:
+    """The mode in which a patch is to go in.  `reached`: whether the height is; ``None`` if its source cannot tell."""
+
+    kind: Literal["on", "off", "split", "at", "shadow"]
+    spelled: str
+    reached: bool | None = False
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarding:
+    """What came of it: the findings, whether the patch touches protected code, and what its author has waived."""
+
+    findings: tuple[Finding, ...] = ()
+    guarded: bool = False
+    waived: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """How a rule comes to be about a target."""
+
+    rule: Protected
+    told: str
+    certain: bool
+
+
+def judge_protected(
+    policy: Policy,
+    graph: Graph | None,
+    touched: Iterable[Touched],
+    mode: ModeFacts,
+    *,
+    compatible_with: str = "",
+    waivers: Iterable[Waiver] = (),
+) -> Guarding:
+    """Whether what a patch touches is guarded, and if so whether the way through is open.
+
+    Without a `graph`, what protected code calls is not known, and nothing goes in that no rule names.
+    """
+    if not policy.protected:
+        return Guarding(tuple(_unused(waivers, ())))
+    places = list(touched)
+    reached = _reached(policy, graph) if graph is not None else []
+    reasons = {waiver.target: waiver.reason for waiver in waivers}
+    findings: list[Finding] = []
+    guarding: list[_Way] = []
+    waived: list[str] = []
+    for place in places:
+        ways = [way for rule, reaches in reached or _without_graph(policy) if (way := _way(rule, reaches, place))]
+        if not ways:
+            continue
+        certain = any(way.certain for way in ways)
+        if not certain and place.label in reasons:
+            waived.append(place.label)
+            findings.append(_waived(place, ways[0], reasons[place.label]))
+            continue
+        guarding += ways
+        first = min(ways, key=lambda way: not way.certain)
+        findings.append(_guarded(place, first, mode, compatible_with))
+    if graph is None and places:
+        findings.append(_no_graph())
+    if guarding:
+        findings += _conditions(guarding, mode)
+    findings += _unused(waivers, waived)
+    return Guarding(tuple(findings), bool(guarding), tuple(waived))
+
+
+def starts_of(patterns: Iterable[Pattern], graph: Graph) -> list[str]:
+    """The functions that patterns name."""
+    several = list(patterns)
+    return [name for name in graph.functions if any(pattern.matches(name) for pattern in several)]
+
+
+def unmatched(policy: Policy, graph: Graph, modules: Collection[str]) -> tuple[Finding, ...]:
+    """A warning for each pattern that names nothing in the process: it may be misspelt."""
+    rules = [(rule.paths, rule.source) for rule in policy.protected]
+    rules += [(rule.paths, rule.source) for rule in policy.protocols]
+    return tuple(
+        Finding(
+            code="rule-matches-nothing",
+            severity="warning",
+            target=str(pattern),
+            found=f"a rule of {source} that names no module or function in this process",
+            expected="rules about code that is there",
+            action="correct the pattern, or see that the module is imported before patches are applied",
+        )
+        for paths, source in rules
+        for pattern in paths
+        if not any(map(pattern.matches, graph.functions)) and not any(map(pattern.matches, modules))
+    )
+
+
+def way_to(reaches: Reach, place: Touched) -> tuple[str, bool] | None:
+    """The shortest way from protected code to what a place changes, in words, and whether it is certain."""
+    found = []
+    for name, certain in place.functions:
+        way = reaches.way(name)
+        if way is None:
+            continue
+        told = spelled_way(way) if way else name
+        if place.is_value:
+            told += f", which {'reads' if certain else 'may read'} it"
+        elif not way:
+            continue  # a rule names the function itself
+        sure = certain and all(call.certain for call in way)
+        found.append((not sure, len(way), told))
+    if not found:
+        return None
+    perhaps, _, told = min(found)
+    return told, not perhaps
+
+
+def _reached(policy: Policy, graph: Graph) -> list[tuple[Protected, Reach]]:
+    return [(rule, reach(graph, starts_of(rule.paths, graph))) for rule in policy.protected]
+
+
+def _without_graph(policy: Policy) -> list[tuple[Protected, Reach]]:
+    return [(rule, Reach({}, {})) for rule in policy.protected]
+
+
+def _way(rule: Protected, reaches: Reach, place: Touched) -> _Way | None:
+    names = [place.label, *(name for name, _ in place.functions if not place.is_value)]
+    pattern = next((pattern for pattern in rule.paths if any(map(pattern.matches, names))), None)
+    if pattern is not None:
+        return _Way(rule, f"it is protected as {pattern}", certain=True)
+    way = way_to(reaches, place)
+    if way is None:
+        return None
+    told, certain = way
+    return _Way(rule, f"protected code {'calls' if certain else 'may call'} it: {told}", certain)
+
+
+def _because(rule: Protected) -> str:
+    return f" ({rule.reason}; {rule.source})" if rule.reason else f" ({rule.source})"
+
+
+def _guarded(place: Touched, way: _Way, mode: ModeFacts, compatible_with: str) -> Finding:
+    missing = []
+    if mode.kind in ("on", "split"):
+        missing.append("give it an activation height, mode=livepatch.at(height, source)")
+    if not compatible_with:
+        missing.append("declare in the patch what it stays compatible with, compatible_with=")
+    if not way.certain:
+        missing.append(f"or, if that call is never made, say so in the patch: waive({place.label!r}, reason=…)")
+    lacking = mode.kind in ("on", "split") or not compatible_with
+    return Finding(
+        code="protected-path",
+        severity="error" if lacking else "warning",
+        target=place.label,
+        found=way.told + _because(way.rule),
+        expected="code that no protected code calls"
+        if lacking
+        else f"an activation height and a claim; it has {mode.spelled} and {compatible_with}",
+        action="; ".join(missing) if lacking else "see that every process of the network gets it before that height",
+    )
+
+
+def _conditions(ways: list[_Way], mode: ModeFacts) -> list[Finding]:
+    """What holds for the patch as a whole, once it touches protected code."""
+    findings = []
+    if mode.kind == "split":
+        findings.append(
+            Finding(
+                code="protected-split",
+                severity="error",
+                target="",
+                found=f"{mode.spelled}, for a patch that touches protected code",
+                expected="one side for all: a network of which a part runs a change of its rules is the fault itself",
+                action="use mode=livepatch.at(height, source), so that every process changes at the same moment",
+            )
+        )
+    if mode.kind == "at" and mode.reached is not False:
+        findings.append(
+            Finding(
+                code="activation-passed",
+                severity="warning" if mode.reached else "error",
+                target="",
+                found=f"{mode.spelled}, which is reached already"
+                if mode.reached
+                else f"{mode.spelled}, whose source cannot tell whether it is reached: {mode.trouble}",
+                expected="an activation height that is still to come",
+                action="expect the new side at once, and see what was decided since by the old one"
+                if mode.reached
+                else "mend the source",
+            )
+        )
+    strictest = max((way.rule for way in ways), key=lambda rule: rule.approvals)
+    if strictest.approvals:
+        findings.append(
+            Finding(
+                code="approvals-missing",
+                severity="error",
+                target="",
+                found=f"a rule that needs {counted(strictest.approvals, 'approval')}{_because(strictest)}; "
+                "this version can verify none",
+                expected="approvals that are signed by keys which the process trusts",
+                action="have whoever governs the rule lower it to 0 for this patch, or restart with the fix",
+            )
+        )
+    return findings
+
+
+def _waived(place: Touched, way: _Way, reason: str) -> Finding:
+    return Finding(
+        code="protected-waived",
+        severity="warning",
+        target=place.label,
+        found=f"{way.told}{_because(way.rule)}; the patch waives it: {reason}",
+        expected="code that no protected code calls",
+        action="see for yourself that the call with the question mark is never made",
+    )
+
+
+def _unused(waivers: Iterable[Waiver], used: Collection[str]) -> list[Finding]:
+    return [
+        Finding(
+            code="waiver-unused",
+            severity="info",
+            target=waiver.target,
+            found="a waiver for what no protected code seems to call, or calls for certain, or what is not changed",
+            expected="waivers for possible calls only",
+            action="nothing; it lifts no refusal",
+        )
+        for waiver in waivers
+        if waiver.target not in used
+    ]
+
+
+def _no_graph() -> Finding:
+    return Finding(
+        code="call-graph-missing",
+        severity="error",
+        target="",
+        found="rules that protect code, and no call graph of this process",
+        expected="to know what protected code calls",
+        action="use a livepatch that builds one; until then no patch goes in where code is protected",
+    )

@@ -1,0 +1,116 @@
+"""What some functions can come to call: the shortest way to each, by certain calls and by possible ones that count.
+
+A possible call counts if something leads there: an object that may be of several classes, a function that is handed to
+somebody.  Where nothing but a name does (``peer.send(…)`` may be any ``send``), it counts if few functions have that
+name.  If many have, it is a common word, and says nothing: taken for calls, such names would connect everything with
+everything.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from livepatch.engine.pace import paced
+
+__all__ = ["FEW", "Call", "Graph", "Reach", "reach", "spelled_way"]
+
+FEW = 3
+"""A call by nothing but a name counts if so many functions at most may be what it calls."""
+
+_BY_NAME = "name"  # how a call is known to which nothing but the name leads
+
+
+class Call(Protocol):
+    """One edge of a call graph."""
+
+    @property
+    def caller(self) -> str:
+        """Who calls."""
+
+    @property
+    def callee(self) -> str:
+        """Who is called."""
+
+    @property
+    def certain(self) -> bool:
+        """Whether it is known that the call leads there."""
+
+    @property
+    def how(self) -> str:
+        """By what the call is known."""
+
+    @property
+    def file(self) -> str:
+        """The file in which the call stands."""
+
+    @property
+    def line(self) -> int:
+        """The line in which the call stands."""
+
+
+class Graph(Protocol):
+    """Who calls whom.  Functions are known by ``"module:qualified.name"``."""
+
+    @property
+    def functions(self) -> Collection[str]:
+        """The names of all functions."""
+
+    def callees(self, name: str) -> Sequence[Call]:
+        """What a function calls."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The last call of the shortest way to each function that is reached; ``None`` for those where the ways begin."""
+
+    by_certain: Mapping[str, Call | None]
+    by_any: Mapping[str, Call | None]
+
+    def way(self, name: str) -> tuple[Call, ...] | None:
+        """The shortest way to a function, the shortest certain one if there is any; ``None``: it is not reached."""
+        if name in self.by_certain:
+            return _back(self.by_certain, name)
+        return _back(self.by_any, name) if name in self.by_any else None
+
+
+def reach(graph: Graph, starts: Iterable[str]) -> Reach:
+    """Follow the calls of `starts`, and of what they call."""
+    first = sorted(set(starts))
+    return Reach(_spread(graph, first, certain=True), _spread(graph, first, certain=False))
+
+
+def _spread(graph: Graph, starts: Iterable[str], *, certain: bool) -> dict[str, Call | None]:
+    came: dict[str, Call | None] = dict.fromkeys(starts)
+    left = deque(came)
+    while left:
+        calls = graph.callees(left.popleft())
+        by_name = Counter(_place(call) for call in calls if call.how == _BY_NAME and not call.certain)
+        for call in paced(calls):
+            if call.callee in came or (certain and not call.certain):
+                continue
+            if call.certain or call.how != _BY_NAME or by_name[_place(call)] <= FEW:
+                came[call.callee] = call
+                left.append(call.callee)
+    return came
+
+
+def _place(call: Call) -> tuple[str, int, str]:
+    """Calls of one line and one name are the ways in which one call in the source may go."""
+    return call.file, call.line, call.callee.rpartition(":")[2].rpartition(".")[2]
+
+
+def _back(came: Mapping[str, Call | None], name: str) -> tuple[Call, ...]:
+    way: list[Call] = []
+    call = came[name]
+    while call is not None:
+        way.append(call)
+        call = came[call.caller]
+    return tuple(reversed(way))
+
+
+def spelled_way(way: Sequence[Call]) -> str:
+    """``a:f -> b:g ?-> c:h``: with a question mark where a call is possible only."""
+    return "".join([way[0].caller, *(f" {'' if call.certain else '?'}-> {call.callee}" for call in way)])

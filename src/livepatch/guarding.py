@@ -1,0 +1,197 @@
+"""What policy has to say to a patch in this process, and to each change of its mode afterwards.
+
+Facts are gathered here; :mod:`livepatch.compat` judges them.  The call graph of the process is built only if code is
+protected, or a protocol is declared.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from types import FunctionType, ModuleType
+
+from livepatch.claims import RoundTrip
+from livepatch.compat.contracts import judge_protocols, narrow_claim
+from livepatch.compat.policy import Policy
+from livepatch.compat.protected import Guarding, ModeFacts, Touched, judge_protected, unmatched
+from livepatch.compat.reach import Graph
+from livepatch.engine.facts import Survey
+from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
+from livepatch.engine.pace import breathe
+from livepatch.engine.readers import name_of, readers
+from livepatch.engine.stack import SIDE, Slot
+from livepatch.errors import PolicyError
+from livepatch.patch import Patch
+from livepatch.report import Finding, Report, by_weight
+
+__all__ = ["Governed", "check_change", "facts_of", "govern", "graph_of_process", "touched_by"]
+
+_ACCESSORS = (".fget", ".fset", ".fdel")
+_TOLD = ("__annotations__", "__annotate__", "__doc__")  # of a function: nothing runs otherwise for them
+
+
+@dataclass(frozen=True, slots=True)
+class Governed:
+    """A report with what policy adds to it, and what policy asks for before the patch goes live."""
+
+    report: Report
+    round_trips: tuple[RoundTrip, ...] = ()
+
+
+def govern(
+    patch: Patch,
+    policy: Policy,
+    mode: Mode,
+    report: Report,
+    survey: Survey,
+    installed: str | None,
+    build: Callable[[], Graph | None],
+) -> Governed:
+    """Judge a patch by the rules in force.  `build` gives the call graph of the process, if one is needed."""
+    claim = patch.compatible_with
+    graph: Graph | None = None
+    touched: list[Touched] = []
+    if policy:
+        breathe(now=True)
+        graph = build()
+        breathe(now=True)
+        touched = touched_by(survey, sys.modules)
+    asked = facts_of(mode) if policy.protected else ModeFacts("on", "on")  # else nobody asks a source of heights
+    guarding = judge_protected(policy, graph, touched, asked, compatible_with=claim, waivers=patch.waivers)
+    contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=patch.round_trips)
+    narrow = narrow_claim(patch.compatible_with, patch.package, installed) if contract.on_path else None
+    rows = [
+        *guarding.findings,
+        *contract.findings,
+        *([narrow] if narrow is not None else []),
+        *(unmatched(policy, graph, sys.modules.keys()) if graph is not None else ()),
+    ]
+    governed = _with(report, rows, guarding)
+    return Governed(governed, contract.round_trips)
+
+
+def _with(report: Report, rows: list[Finding], guarding: Guarding) -> Report:
+    # What policy refuses comes before what the code refuses: the one cannot be mended by whoever applies the patch.
+    return replace(
+        report,
+        findings=by_weight([*rows, *report.findings]),
+        protected=guarding.guarded,
+        waived=guarding.waived,
+    )
+
+
+def graph_of_process() -> Graph | None:
+    """The call graph of this process; ``None`` in a livepatch that cannot build one."""
+    from importlib import import_module
+
+    try:
+        module = import_module("livepatch.compat.callgraph")
+    except ModuleNotFoundError:
+        return None
+    graph: Graph = module.live_graph(sys.modules)
+    return graph
+
+
+def touched_by(survey: Survey, modules: dict[str, ModuleType]) -> list[Touched]:
+    """What a patch would change in this process, and whose behaviour that is."""
+    values = [slot for slot in survey.values if _is_value(slot)]
+    reading = readers(survey.originals, values, modules)
+    found: dict[str, Touched] = {}
+    for slot in survey.values:
+        if slot.kind == "function" and slot.name in _TOLD:
+            continue
+        place = Touched(str(slot), reading.get(slot, ()), is_value=True) if _is_value(slot) else _function(slot)
+        known = found.get(place.label)
+        names = tuple(dict.fromkeys((*known.functions, *place.functions))) if known is not None else place.functions
+        found[place.label] = replace(place, functions=names)
+    return list(found.values())
+
+
+def _is_value(slot: Slot) -> bool:
+    return slot.kind != "function"
+
+
+def _function(slot: Slot) -> Touched:
+    label = str(slot)
+    for part in SIDE:
+        label = label.removesuffix(f".{part}")
+    names = list(_names(label))
+    owner = slot.owner
+    if isinstance(owner, FunctionType):
+        names += _names(name_of(owner))
+        names += _names(f"{owner.__globals__.get('__name__')}:{owner.__code__.co_qualname}")
+    return Touched(label, tuple((name, True) for name in dict.fromkeys(names)))
+
+
+def _names(name: str) -> Iterator[str]:
+    """What a graph may know a function by; one inside another is made, and perhaps called, by that."""
+    for accessor in _ACCESSORS:
+        name = name.removesuffix(accessor)
+    yield name
+    while ".<locals>" in name:
+        name = name[: name.rindex(".<locals>")]
+        yield name
+
+
+# Modes
+
+
+def facts_of(mode: Mode) -> ModeFacts:
+    """A mode as the rules see it; the source of a height is asked."""
+    told = spelled_mode(mode)
+    if isinstance(mode, At):
+        try:
+            return ModeFacts("at", told, reached=mode.reached())
+        except Exception as error:  # noqa: BLE001  # a source of the program's may fail in any way
+            return ModeFacts("at", told, reached=None, trouble=f"{type(error).__qualname__}: {error}"[:200])
+    if isinstance(mode, Split):
+        return ModeFacts("split", told)
+    if as_shadow(mode) is not None:
+        return ModeFacts("shadow", told)
+    return ModeFacts("on", told) if mode == "on" else ModeFacts("off", told)
+
+
+def check_change(patch_id: str, old: Mode, new: Mode) -> None:
+    """Raise :class:`PolicyError` if a patch that touches protected code may not go from one mode to the other.
+
+    All processes of a network change at the same height.  So the new side begins there and nowhere else, and once it
+    has begun it is not switched off by a flag: that is a revert, which somebody has to mean.
+    """
+    now, then = facts_of(old), facts_of(new)
+    if then.kind == "split":
+        raise PolicyError(
+            f"patch {patch_id} touches protected code, and cannot be split",
+            found=f"mode {then.spelled}",
+            expected="one side for all: a network of which a part runs a change of its rules is the fault itself",
+            action="use livepatch.at(height, source)",
+        )
+    for facts in (now, then):
+        if facts.reached is None:
+            raise PolicyError(
+                f"patch {patch_id} touches protected code, and nobody can tell which side is live",
+                found=f"{facts.spelled}, whose source fails: {facts.trouble}",
+                expected="a source that gives the height",
+                action="mend the source; a revert needs none",
+            )
+    was, will = _is_live(now), _is_live(then)
+    if will and not was and then.kind == "on":
+        raise PolicyError(
+            f"patch {patch_id} touches protected code, and would go live before the others",
+            found=f"mode 'on' after {now.spelled}, whose height is not reached"
+            if now.kind == "at"
+            else f"mode 'on' after {now.spelled}",
+            expected="an activation height",
+            action="use livepatch.at(height, source), and 'on' once that is reached",
+        )
+    if was and not will:
+        raise PolicyError(
+            f"patch {patch_id} touches protected code, and is live",
+            found=f"mode {then.spelled} after {now.spelled}",
+            expected="that it stays live: this process would leave those that agree with it",
+            action="revert it if that is what you mean",
+        )
+
+
+def _is_live(facts: ModeFacts) -> bool:
+    return facts.kind == "on" or (facts.kind == "at" and bool(facts.reached))
