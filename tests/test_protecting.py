@@ -317,3 +317,32 @@ def test_a_source_that_fails_is_no_reason_to_guess(applied, height):
     forbidden(applied, "on", "nobody can tell")
     forbidden(applied, "off", "nobody can tell")
     applied.revert()
+
+
+# What may take its place
+
+
+def test_a_live_patch_of_protected_code_is_replaced_only_by_one_that_is_live_too(chain, applied, height, write_fix):
+    def another(name: str) -> livepatch.Patch:
+        made = write_fix(f"{chain.__name__}:{name}", f"def {name}(block): return 'newer'")
+        made.compatible_with = ">=1.0"
+        return made
+
+    height[0] = 12
+    for name, mode, why in [
+        ("handler", "on", "touches no protected code"),
+        ("fold", "off", "mode off after"),
+        ("fold", livepatch.at(20, lambda: height[0]), r"mode at\(20\) after"),
+    ]:
+        with pytest.raises(livepatch.PolicyError, match=why):
+            livepatch.apply(another(name), mode=mode, replaces=[applied.id])
+        assert chain.check(1) == "new"
+    newer = livepatch.apply(another("fold"), mode=livepatch.at(12, lambda: height[0]), replaces=[applied.id])
+    assert chain.check(1) == "newer"
+    assert [status.id for status in livepatch.status()] == [newer.id]
+
+
+def test_one_that_is_dormant_is_replaced_by_any(chain, applied, write_fix):
+    other = write_fix(f"{chain.__name__}:handler", "def handler(block): return 'new'")
+    assert livepatch.apply(other, replaces=[applied.id])
+    assert chain.check(1) == "old"

@@ -25,7 +25,7 @@ from livepatch.errors import PolicyError
 from livepatch.patch import Patch
 from livepatch.report import Finding, Report, by_weight
 
-__all__ = ["Governed", "check_change", "facts_of", "govern", "graph_of_process", "touched_by"]
+__all__ = ["Governed", "check_change", "check_replacing", "facts_of", "govern", "graph_of_process", "touched_by"]
 
 _ACCESSORS = (".fget", ".fset", ".fdel")
 _TOLD = ("__annotations__", "__annotate__", "__doc__")  # of a function: nothing runs otherwise for them
@@ -190,6 +190,25 @@ def check_change(patch_id: str, old: Mode, new: Mode) -> None:
             found=f"mode {then.spelled} after {now.spelled}",
             expected="that it stays live: this process would leave those that agree with it",
             action="revert it if that is what you mean",
+        )
+
+
+def check_replacing(patch_id: str, old: Mode, new: Mode, *, protected: bool) -> None:
+    """Raise :class:`PolicyError` if what takes the place of a live patch of protected code would not be live as well.
+
+    `protected`: whether the new one touches protected code.  If not, it does not do what the old one did there.
+    """
+    now, then = facts_of(old), facts_of(new)
+    if now.kind in ("off", "shadow") or (now.reached is False and now.kind == "at"):
+        return
+    if not protected or not _is_live(then):
+        raise PolicyError(
+            f"patch {patch_id} touches protected code, and may be live; it cannot be replaced by what is not",
+            found=f"mode {then.spelled} after {now.spelled}"
+            if protected
+            else "a patch that touches no protected code in its place",
+            expected="a patch of protected code that is live at once, at a height that is reached",
+            action="revert it first if that is what you mean",
         )
 
 

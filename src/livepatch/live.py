@@ -38,7 +38,7 @@ from livepatch.engine.transition import Transition
 from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
 from livepatch.fitting import check_fits, fitting, name_members, needed
-from livepatch.guarding import Governed, check_change, govern, graph_of_process
+from livepatch.guarding import Governed, check_change, check_replacing, govern, graph_of_process
 from livepatch.left_behind import on_the_other_side
 from livepatch.patch import Addition, Patch
 from livepatch.records import Moment, Record, call_back, may_apply
@@ -242,6 +242,12 @@ class Live:
         report = judge(facts, installed, observe(), found)
         return govern(patch, policy, mode, report, found, installed.installed, graph_of_process), found
 
+    def check_replacing(self, replaced: tuple[str, ...], mode: Mode, *, protected: bool) -> None:
+        """Raise :class:`PolicyError` if a replaced patch is live in protected code, and the new one would not be."""
+        for name in replaced:
+            if self.records[name].report.protected:
+                check_replacing(name, self._mode(self.records[name]), mode, protected=protected)
+
     def put_in(
         self,
         patch: Patch,
@@ -406,10 +412,11 @@ class Live:
         self.left = {**self.left, record.id: went.left}
         emit(
             "mode_changed",
-            level="warning" if went.foreign else "info",
+            level="warning" if went.foreign or record.report.protected else "info",
             patch=record.id,
             flag=record.flag,
             mode=spelled_mode(mode),
+            protected=record.report.protected,
             draining=self.state.open is not None,
             writes=went.writes,
             foreign=len(went.foreign),

@@ -162,6 +162,7 @@ def apply(
             report = prove(live, patch, governed, found, timeout)
             if not report.ok:
                 raise _refusal(report)
+        live.check_replacing(replaced, mode, protected=report.protected)
         request = Request(consistency, timeout)
         return Applied(
             live.put_in(patch, mode, replaced, request, report=report, found=found, begun=begun, on_stuck=on_stuck)

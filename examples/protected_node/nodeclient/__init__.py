@@ -1,0 +1,1 @@
+"""A small node client: it judges blocks, and tells peers its height."""
