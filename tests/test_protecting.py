@@ -93,6 +93,13 @@ def test_what_protected_code_calls_is_refused_and_the_way_is_shown(chain, rule, 
     assert chain.check(1) == "old"
 
 
+def test_a_patch_for_another_version_is_that_first_of_all(chain, rule, write_fix):
+    assert rule
+    fix = write_fix(f"{chain.__name__}:fold", "def fold(block): return 'new'")
+    fix.versions = ">=2"
+    assert codes(livepatch.check(fix)) == ["version-out-of-range", "protected-path"]
+
+
 def test_what_is_protected_itself_is_refused(chain, rule, write_fix):
     assert rule
     report = refused(write_fix(f"{chain.__name__}:check", "def check(block): return 'new'"))

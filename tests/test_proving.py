@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING
 
@@ -14,8 +18,6 @@ from tests.graphs import graph
 import livepatch
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.conftest import WriteFix, WriteModule
 
 _numbers = itertools.count(1)
@@ -55,8 +57,6 @@ def calls(wire: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
 
 def declare(wire: ModuleType, values: str = "EXAMPLES") -> None:
     """Let the operator's file say that this is a protocol, and with which examples."""
-    from pathlib import Path
-
     name = wire.__name__
     Path("livepatch.toml").write_text(
         f"[[protocol]]\npaths = ['{name}:dump', '{name}:load']\n"
@@ -266,6 +266,94 @@ def test_an_example_that_never_returns_is_given_up(wire, write_fix):
     over.set()
     after = picture(wire)
     assert [name for name in before if before[name] is not after[name]] == []
+
+
+def test_threads_that_call_all_the_time_never_meet_a_side_that_is_only_on_trial(wire, write_fix):
+    fixes = [fixed(write_fix, wire, "pack", "def pack(number): return number.to_bytes(4, 'little')") for _ in range(5)]
+    answers: set[bytes] = set()
+    over = threading.Event()
+
+    def hammer() -> None:
+        while not over.is_set():
+            answers.add(wire.pack(1))
+
+    threads = [threading.Thread(target=hammer) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for fix in fixes:
+            fix.round_trip(wire.dump, wire.load, range(50))
+            assert set(codes(refused(wire, fix))) == {"round-trip-differs"}
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert answers == {b"\0\0\0\1"}
+
+
+def test_a_patched_function_may_itself_apply(wire, write_fix):
+    fix = fixed(write_fix, wire, "pack", "def pack(number): return number.to_bytes(4, 'big') + b''")
+    fix.round_trip(wire.dump, wire.load, [1])
+    made: list[livepatch.Applied] = []
+
+    class Applies:
+        def to_bytes(self, *_: object) -> bytes:
+            made.append(livepatch.apply(fix, timeout=10))
+            return b"old"
+
+    assert wire.pack(Applies()) == b"old"
+    assert made[0].wait(5)
+    assert codes(made[0].report) == []
+
+
+UNDER_A_HOOK = """
+import sys
+sys.addaudithook(lambda *_: None)
+import {module} as wire
+import livepatch, fixes
+from pathlib import Path
+assert any(f.code == "audit-hook" for f in livepatch.check(fixes.good).findings)
+before = wire.pack.__code__, wire.unpack.__code__
+try:
+    livepatch.apply(fixes.bad)
+except livepatch.IncompatibleError as error:
+    assert {{f.code for f in error.report.errors}} == {{"round-trip-differs"}}
+assert (wire.pack.__code__, wire.unpack.__code__) == before
+assert wire.pack.__code__ is before[0] and wire.unpack.__code__ is before[1]
+applied = livepatch.apply(fixes.good)
+assert wire.load(wire.dump(7)) == 7
+applied.revert()
+assert wire.pack.__code__ is before[0]
+print("done")
+"""
+
+
+def test_under_an_audit_hook_too(wire, distribution, tmp_path):
+    name = wire.__name__
+    lines = ["import livepatch"]
+    for patch, order in (("good", "big"), ("bad", "little")):
+        lines += [
+            f"{patch} = livepatch.Patch('{patch}', package='specimen', versions='==1.0')",
+            f"{patch}.round_trip('{name}:dump', '{name}:load', '{name}:EXAMPLES')",
+            f"@{patch}.replace('{name}:pack')",
+            f"def pack(number): return number.to_bytes(4, '{order}')",
+            f"@{patch}.replace('{name}:unpack')",
+            f"def unpack(data): return int.from_bytes(data, '{order}') + 0",
+        ]
+    (distribution / "fixes.py").write_text("\n".join(lines) + "\n")
+    script = tmp_path / "under_a_hook.py"
+    script.write_text(UNDER_A_HOOK.format(module=name))
+    paths = os.pathsep.join([str(Path(livepatch.__file__).parents[1]), str(distribution)])
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": paths},
+        cwd=tmp_path,
+    )
+    assert done.stdout.endswith("done\n"), done.stdout + done.stderr
 
 
 def test_a_side_with_values_that_all_calls_share_cannot_be_tried(wire, write_fix):

@@ -27,6 +27,13 @@ from livepatch.report import Finding, Report, by_weight
 
 __all__ = ["Governed", "check_change", "check_replacing", "facts_of", "govern", "graph_of_process", "touched_by"]
 
+# A patch for something else comes first; then what policy says, which nobody can mend who applies the patch.
+_STANDING = frozenset(
+    {
+        "already-applied", "empty-patch", "flag-taken", "not-installed", "replaces-unknown", "requires-missing",
+        "version-disagrees", "version-out-of-range", "version-unreadable",
+    }
+)  # fmt: skip
 _ACCESSORS = (".fget", ".fset", ".fdel")
 _TOLD = ("__annotations__", "__annotate__", "__doc__")  # of a function: nothing runs otherwise for them
 
@@ -72,10 +79,11 @@ def govern(
 
 
 def _with(report: Report, rows: list[Finding], guarding: Guarding) -> Report:
-    # What policy refuses comes before what the code refuses: the one cannot be mended by whoever applies the patch.
+    standing = [finding for finding in report.findings if finding.code in _STANDING]
+    others = [finding for finding in report.findings if finding.code not in _STANDING]
     return replace(
         report,
-        findings=by_weight([*rows, *report.findings]),
+        findings=by_weight([*standing, *rows, *others]),
         protected=guarding.guarded,
         waived=guarding.waived,
     )
