@@ -15,6 +15,7 @@ import pytest
 import structlog
 from tests.bundle.patches import of_functions
 from tests.cli.trees import AFTER, BEFORE, tree
+from tests.graphs import graph
 
 import livepatch
 from livepatch.bundle import codec
@@ -318,6 +319,119 @@ def test_check_says_that_the_sources_fit(fix, capsys):
         "  changes nodeclient.mempool:MAX_SIZE\n"
         "  next: check it in the process that is to take it\n"
     )
+
+
+@pytest.fixture
+def ruled(fix, monkeypatch):
+    """A file of rules by which `fee` is protected; it calls `Mempool.admit`, as a call graph would say."""
+    made = graph("nodeclient.mempool:fee -> nodeclient.mempool:Mempool.admit")
+    monkeypatch.setattr("livepatch.bundle.governing.graph_of_sources", lambda _files: made)
+    Path("rules.toml").write_text("[[protected]]\npaths = ['nodeclient.mempool:fee']\n")
+    assert fix
+    return "rules.toml"
+
+
+def test_check_judges_by_rules_too(fix, ruled, capsys):
+    way = "protected code calls it: nodeclient.mempool:fee -> nodeclient.mempool:Mempool.admit (rules.toml)"
+    told = findings(capsys, fix, "--package-dir", "old", "--policy", ruled, status=1)
+    assert told == {
+        "protected-path nodeclient.mempool:Mempool.admit": way,
+    }
+    claimed = write_again(fix, compatible_with=">=2")
+    assert findings(capsys, claimed, "--package-dir", "old", "--policy", ruled, status=1) == told
+    arguments = [claimed, "--package-dir", "old", "--policy", ruled, "--at-height", "1200"]
+    assert findings(capsys, *arguments, status=0) == told
+    assert main(["check", *arguments]) == 0
+    out = capsys.readouterr().out
+    assert "fits these sources, and touches protected code (1 warning)" in " ".join(out.split())
+    *_, last = out.splitlines()
+    assert last == "  next: judge the 1 warning, then check it in the process that is to take it"
+
+
+def write_again(path: str, **changes) -> str:
+    contents = dataclasses.replace(codec.decode(Path(path).read_bytes()), **changes)
+    Path("again.lpatch").write_bytes(codec.encode(contents))
+    return "again.lpatch"
+
+
+def test_a_value_is_judged_by_the_functions_that_name_it(here, capsys, monkeypatch):
+    source = (
+        "LIMIT = 1\nclass C:\n    most = 1\n    def a(self): return self.most\ndef f(): return LIMIT\ndef g(): pass\n"
+    )
+    other = "from nodeclient import mempool\ndef h(): return mempool.LIMIT\n"
+    for name, text, version in [("old", source, "2.1.0"), ("new", source.replace("= 1", "= 2"), "2.1.1")]:
+        tree(here / name, text, version)
+        (here / name / "nodeclient" / "other.py").write_text(other)
+    livepatch.build("old", "new", package="nodeclient", id="A").save("fix.lpatch")
+    names = [f"nodeclient.mempool:{name}" for name in ("f", "g", "C.a")] + ["nodeclient.other:h"]
+    made = graph(*(f"{name} -> nowhere:else" for name in names))
+    monkeypatch.setattr("livepatch.bundle.governing.graph_of_sources", lambda _files: made)
+    for protected, status, touched in [
+        ("nodeclient.mempool:g", 0, []),
+        ("nodeclient.mempool:f", 1, ["nodeclient.mempool:LIMIT"]),
+        ("nodeclient.mempool:C.a", 1, ["nodeclient.mempool:C.most"]),
+        ("nodeclient.other", 1, ["nodeclient.mempool:LIMIT"]),
+    ]:
+        Path("rules.toml").write_text(f"[[protected]]\npaths = ['{protected}']\n")
+        told = findings(capsys, "fix.lpatch", "--package-dir", "old", "--policy", "rules.toml", status=status)
+        assert [name.split()[1] for name in told if name.startswith("protected-path")] == touched, protected
+
+
+@pytest.mark.parametrize(
+    ("rules", "told"),
+    [
+        ("[[protectd]]", "an unknown key"),
+        ("[[protected]]\npaths = ['*']", "protected[0].paths[0]"),
+        (None, "No such file"),
+    ],
+)
+def test_rules_that_cannot_be_read_are_status_2(fix, capsys, rules, told):
+    if rules is not None:
+        Path("rules.toml").write_text(rules)
+    capsys.readouterr()
+    assert main(["check", fix, "--package-dir", "old", "--policy", "rules.toml"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert told in said.err
+    assert said.err.count("\n") == 1
+
+
+def test_a_height_is_a_whole_number(fix, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(["check", fix, "--package-dir", "old", "--at-height", "-5"])
+    assert caught.value.code == 2
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize(("when", "coloured"), [("always", True), ("auto", False), ("never", False)])
+def test_a_report_is_coloured_on_terminals_only(fix, capsys, when, coloured):
+    capsys.readouterr()
+    assert main(["check", fix, "--package-dir", "new", "--color", when]) == 1
+    assert ("\x1b[31m" in capsys.readouterr().out) is coloured
+
+
+def test_claims_waivers_and_round_trips_are_built_and_shown(here, capsys):
+    tree(here / "old")
+    tree(here / "new", AFTER, "2.1.1")
+    command = ["build", "old", "new", "--package", "nodeclient", "--id", "A", "--compatible-with", ">=2"]
+    command += ["--waive", "nodeclient.mempool:Mempool.admit", "that admit is another's"]
+    command += ["--round-trip", "nodeclient.wire:dump", "nodeclient.wire:load", "nodeclient.wire:ALL"]
+    assert main(command) == 0
+    capsys.readouterr()
+    assert main(["show", "A.lpatch", "--no-diff"]) == 0
+    shown = capsys.readouterr().out
+    assert "  claims:   compatible with nodeclient >=2\n" in shown
+    assert "  nodeclient.mempool:Mempool.admit: that admit is another's\n" in shown
+    assert "  nodeclient.wire:dump and nodeclient.wire:load with nodeclient.wire:ALL\n" in shown
+    assert main(["show", "A.lpatch", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["compatible_with"] == ">=2"
+    assert facts["waivers"] == [{"target": "nodeclient.mempool:Mempool.admit", "reason": "that admit is another's"}]
+    assert facts["round_trips"] == [
+        {"encode": "nodeclient.wire:dump", "decode": "nodeclient.wire:load", "values": "nodeclient.wire:ALL"}
+    ]
+    for wrong in (["--compatible-with", "newest"], ["--waive", "admit", "why"], ["--round-trip", "a", "b", "c"]):
+        assert main([*command[:7], *wrong]) == 2
 
 
 def test_check_says_what_differs_and_where(fix, capsys):

@@ -11,7 +11,8 @@ __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 SUMMARY = "compare a patch file with the sources of a package"
 DESCRIPTION = """\
 Compare the before side of the patch in FILE with the sources in DIR, without a live
-process: nothing of either is imported, compiled or run.  Comments and layout do not count.
+process: nothing of either is imported or run.  Comments and layout do not count.
+If there are rules about protected code or protocols, the report says what they come to.
 
 That the sources agree says nothing about a process that runs other ones: the process
 compares again, with the code in its memory, before it takes the patch."""
@@ -26,18 +27,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the package: a source tree, or a folder that pip has installed into",
     )
+    parser.add_argument(
+        "--policy",
+        metavar="FILE",
+        help="rules in addition to those of $LIVEPATCH_POLICY, or livepatch.toml here, and of installed packages",
+    )
+    parser.add_argument(
+        "--at-height",
+        type=_height,
+        metavar="HEIGHT",
+        help="judge it as a patch that goes live at this height, and not at once",
+    )
     add_color(parser)
     add_json(parser)
+
+
+def _height(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no height: a whole number from 0")
+    return int(text)
 
 
 def run(given: argparse.Namespace) -> bool:
     """Compare.  Whether it fits."""
     from livepatch.bundle.comparing import compare
+    from livepatch.bundle.governing import govern_sources, graph_of_sources
     from livepatch.bundle.load import load
     from livepatch.bundle.trees import open_tree
+    from livepatch.compat.protected import ModeFacts
+    from livepatch.policies import policy_in_force
 
     patch = load(given.file)
-    report = compare(patch, open_tree(given.package_dir, patch.package))
+    tree = open_tree(given.package_dir, patch.package)
+    mode = ModeFacts("on", "on") if given.at_height is None else ModeFacts("at", f"at({given.at_height})")
+    rules = policy_in_force(given.policy)
+    report = govern_sources(patch, tree, compare(patch, tree), rules, mode, graph_of_sources)
     assert patch.origin is not None
     if given.json:
         where = {"file": given.file, "digest": patch.origin.digest, "package_dir": given.package_dir}

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from livepatch.cli import build, check, show
 from livepatch.cli.output import OutputGoneError, visible
-from livepatch.errors import BundleError, LivepatchError, PatchError
+from livepatch.errors import BundleError, LivepatchError, PatchError, PolicyError
 
 __all__ = ["main"]
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _events_apart():
             fits: bool = given.run(given)
         return FINE if fits else REFUSED
-    except (BundleError, PatchError) as error:
+    except (BundleError, PatchError, PolicyError) as error:
         return _failed(given.name, error, UNUSABLE)
     except LivepatchError as error:
         return _failed(given.name, error, REFUSED)

@@ -1,0 +1,126 @@
+"""What policy has to say to a patch file beside sources, without a process.
+
+What calls what is read from the sources, so callbacks that are entered while the program runs are not known here: the
+process judges again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from types import CodeType
+
+from livepatch.bundle.trees import Tree
+from livepatch.compat.contracts import judge_protocols, narrow_claim
+from livepatch.compat.policy import Policy
+from livepatch.compat.protected import ModeFacts, Touched, judge_protected, unmatched
+from livepatch.compat.reach import Graph
+from livepatch.edits import ModuleEdit
+from livepatch.engine.code import nested_codes
+from livepatch.patch import Patch
+from livepatch.report import Report, by_weight
+
+__all__ = ["govern_sources", "graph_of_sources"]
+
+
+def govern_sources(
+    patch: Patch,
+    tree: Tree,
+    report: Report,
+    policy: Policy,
+    mode: ModeFacts,
+    build: Callable[[Mapping[str, bytes]], Graph | None],
+) -> Report:
+    """The report with what the rules add to it.  `build` gives the call graph of sources, if there are any rules."""
+    files = _files(tree)
+    graph = build(files) if policy else None
+    touched = list(_touched(patch, files)) if policy else []
+    claim = patch.compatible_with
+    guarding = judge_protected(policy, graph, touched, mode, compatible_with=claim, waivers=patch.waivers)
+    contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=patch.round_trips)
+    narrow = narrow_claim(claim, patch.package, tree.version) if contract.on_path else None
+    rows = [
+        *report.findings,
+        *guarding.findings,
+        *contract.findings,
+        *([narrow] if narrow is not None else []),
+        *(unmatched(policy, graph, tree.modules.keys()) if graph is not None else ()),
+    ]
+    return replace(report, findings=by_weight(rows), protected=guarding.guarded, waived=guarding.waived)
+
+
+def graph_of_sources(files: Mapping[str, bytes]) -> Graph | None:
+    """The call graph of source files by path; ``None`` in a livepatch that cannot build one."""
+    from importlib import import_module
+
+    try:
+        module = import_module("livepatch.compat.callgraph")
+    except ModuleNotFoundError:
+        return None
+    graph: Graph = module.source_graph(files)
+    return graph
+
+
+def _files(tree: Tree) -> dict[str, bytes]:
+    """The sources under the paths that their modules' names give, wherever in the tree they lie."""
+    packages = {name.rpartition(".")[0] for name in tree.modules}
+    return {
+        name.replace(".", "/") + ("/__init__.py" if name in packages or _is_init(path) else ".py"): tree.sources[path]
+        for name, path in tree.modules.items()
+        if path in tree.sources
+    }
+
+
+def _is_init(path: str) -> bool:
+    return path.rpartition("/")[2] == "__init__.py"
+
+
+def _touched(patch: Patch, files: Mapping[str, bytes]) -> Iterator[Touched]:
+    named = {name.qualname.rpartition(".")[2] for edit in patch.edits for name in edit.names}
+    readers = _readers(files, named) if named else {}
+    for edit in patch.edits:
+        if edit.whole is not None:
+            yield Touched(edit.module)
+        for function in edit.functions:
+            name = f"{edit.module}:{function.qualname}"
+            accessor = f".{function.accessor}" if function.accessor else ""
+            yield Touched(name + accessor, ((name, True),))
+        for value in edit.names:
+            yield _value(edit, value.qualname, readers)
+
+
+def _value(edit: ModuleEdit, qualname: str, readers: Mapping[str, list[str]]) -> Touched:
+    """A value, and the functions that name it: of its own module or class for certain, of others possibly."""
+    owner, _, name = qualname.rpartition(".")
+    home = f"{edit.module}:{owner}." if owner else f"{edit.module}:"
+    reading = tuple((reader, reader.startswith(home)) for reader in readers.get(name, ()))
+    return Touched(f"{edit.module}:{qualname}", reading, is_value=True)
+
+
+def _readers(files: Mapping[str, bytes], names: set[str]) -> dict[str, list[str]]:
+    """By name, the functions whose code has it."""
+    found: dict[str, list[str]] = {name: [] for name in names}
+    for path, source in files.items():
+        module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
+        try:
+            top = compile(source, path, "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            continue  # told by the comparison, if the patch has to do with it
+        for code in _functions(top):
+            every = {name for each in (code, *nested_codes(code)) for name in each.co_names}
+            for name in names & every:
+                found[name].append(f"{module}:{code.co_qualname}")
+    return found
+
+
+def _functions(code: CodeType) -> Iterator[CodeType]:
+    """The functions of a module and of its classes; what they make belongs to them."""
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            if constant.co_flags & _OPTIMIZED:
+                yield constant
+            else:
+                yield from _functions(constant)
+
+
+_OPTIMIZED = 1  # CO_OPTIMIZED: functions have it, class bodies have not
