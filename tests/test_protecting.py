@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -163,6 +164,25 @@ def test_a_rule_holds_until_its_own_caller_lifts_it(chain, calls, fix):
     finally:
         two.lift()
     assert livepatch.check(fix).ok
+
+
+def test_where_no_graph_can_be_built_nothing_goes_in(chain, rule, write_fix, monkeypatch):
+    assert rule
+
+    def fails():
+        raise RecursionError("too deep")
+
+    monkeypatch.setattr("livepatch.live.graph_of_process", fails)
+    report = refused(write_fix(f"{chain.__name__}:handler", "def handler(block): return 'new'"))
+    assert codes(report) == ["call-graph-missing"]
+
+
+@pytest.mark.skipif(find_spec("livepatch.compat.callgraph") is None, reason="this livepatch builds no call graph")
+def test_the_graph_of_the_process_itself_is_asked(chain, fix, write_fix):
+    with livepatch.protect(f"{chain.__name__}:check"):
+        name = chain.__name__
+        assert f"{name}:check -> {name}:digest -> {name}:fold" in refused(fix).errors[0].found
+        assert livepatch.check(write_fix(f"{name}:handler", "def handler(block): return 'new'")).ok
 
 
 def test_without_rules_no_graph_is_built(fix, monkeypatch):

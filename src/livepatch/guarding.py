@@ -14,11 +14,10 @@ from types import FunctionType, ModuleType
 from livepatch.claims import RoundTrip
 from livepatch.compat.contracts import judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
-from livepatch.compat.protected import Guarding, ModeFacts, Touched, judge_protected, unmatched
+from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, unmatched
 from livepatch.compat.reach import Graph
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
-from livepatch.engine.pace import breathe
 from livepatch.engine.readers import name_of, readers
 from livepatch.engine.stack import SIDE, Slot
 from livepatch.errors import PolicyError
@@ -53,22 +52,18 @@ def govern(
     report: Report,
     survey: Survey,
     installed: str | None,
-    build: Callable[[], Graph | None],
+    build: Callable[[], Graph],
 ) -> Governed:
     """Judge a patch by the rules in force.  `build` gives the call graph of the process, if one is needed."""
     claim = patch.compatible_with
-    graph: Graph | None = None
-    touched: list[Touched] = []
-    if policy:
-        breathe(now=True)
-        graph = build()
-        breathe(now=True)
-        touched = touched_by(survey, sys.modules)
+    touched = touched_by(survey, sys.modules) if policy else []
+    graph, missing = built(build) if touched else (None, [])
     asked = facts_of(mode) if policy.protected else ModeFacts("on", "on")  # else nobody asks a source of heights
     guarding = judge_protected(policy, graph, touched, asked, compatible_with=claim, waivers=patch.waivers)
     contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=patch.round_trips)
     narrow = narrow_claim(patch.compatible_with, patch.package, installed) if contract.on_path else None
     rows = [
+        *missing,
         *guarding.findings,
         *contract.findings,
         *([narrow] if narrow is not None else []),
@@ -89,14 +84,11 @@ def _with(report: Report, rows: list[Finding], guarding: Guarding) -> Report:
     )
 
 
-def graph_of_process() -> Graph | None:
-    """The call graph of this process; ``None`` in a livepatch that cannot build one."""
+def graph_of_process() -> Graph:
+    """The call graph of this process.  Raises :class:`ImportError` in a livepatch that cannot build one."""
     from importlib import import_module
 
-    try:
-        module = import_module("livepatch.compat.callgraph")
-    except ModuleNotFoundError:
-        return None
+    module = import_module("livepatch.compat.callgraph")
     graph: Graph = module.live_graph(sys.modules)
     return graph
 

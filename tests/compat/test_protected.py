@@ -8,7 +8,7 @@ from tests.graphs import graph
 from livepatch.claims import Waiver
 from livepatch.compat.patterns import Pattern
 from livepatch.compat.policy import Policy, Protected
-from livepatch.compat.protected import Guarding, ModeFacts, Touched, judge_protected, unmatched
+from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, unmatched
 
 ON, OFF, SHADOW = (ModeFacts(kind, kind) for kind in ("on", "off", "shadow"))  # type: ignore[arg-type]  # modes
 AT, SPLIT = ModeFacts("at", "at(1200)"), ModeFacts("split", "split(5%)")
@@ -175,9 +175,19 @@ def test_the_strictest_of_several_rules_holds_and_the_certain_way_is_shown():
     assert "(two)" in guarding.findings[1].found
 
 
-def test_without_a_graph_nothing_goes_in_where_code_is_protected():
-    rows = judge_protected(policy(), None, [function("pkg.other:f")], AT, compatible_with=">=2").findings
+def test_a_graph_that_cannot_be_built_refuses_and_says_why():
+    def fails():
+        raise RecursionError("too deep")
+
+    made, rows = built(fails)
+    assert made is None
     assert [(row.severity, row.code) for row in rows] == [("error", "call-graph-missing")]
+    assert "RecursionError: too deep" in rows[0].found
+    assert built(lambda: CALLS) == (CALLS, [])
+    # What a rule names is known all the same.
+    named = [function("pkg.consensus.block:check"), function("pkg.hashing:fold")]
+    (row,) = judge_protected(policy(), None, named, ON).findings
+    assert row.target == "pkg.consensus.block:check"
 
 
 def test_a_pattern_that_names_nothing_is_told():

@@ -13,7 +13,7 @@ from types import CodeType
 from livepatch.bundle.trees import Tree
 from livepatch.compat.contracts import judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
-from livepatch.compat.protected import ModeFacts, Touched, judge_protected, unmatched
+from livepatch.compat.protected import ModeFacts, Touched, built, judge_protected, unmatched
 from livepatch.compat.reach import Graph
 from livepatch.edits import ModuleEdit
 from livepatch.engine.code import nested_codes
@@ -29,18 +29,19 @@ def govern_sources(
     report: Report,
     policy: Policy,
     mode: ModeFacts,
-    build: Callable[[Mapping[str, bytes]], Graph | None],
+    build: Callable[[Mapping[str, bytes]], Graph],
 ) -> Report:
     """The report with what the rules add to it.  `build` gives the call graph of sources, if there are any rules."""
     files = _files(tree)
-    graph = build(files) if policy else None
     touched = list(_touched(patch, files)) if policy else []
+    graph, missing = built(lambda: build(files)) if touched else (None, [])
     claim = patch.compatible_with
     guarding = judge_protected(policy, graph, touched, mode, compatible_with=claim, waivers=patch.waivers)
     contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=patch.round_trips)
     narrow = narrow_claim(claim, patch.package, tree.version) if contract.on_path else None
     rows = [
         *report.findings,
+        *missing,
         *guarding.findings,
         *contract.findings,
         *([narrow] if narrow is not None else []),
@@ -49,14 +50,11 @@ def govern_sources(
     return replace(report, findings=by_weight(rows), protected=guarding.guarded, waived=guarding.waived)
 
 
-def graph_of_sources(files: Mapping[str, bytes]) -> Graph | None:
-    """The call graph of source files by path; ``None`` in a livepatch that cannot build one."""
+def graph_of_sources(files: Mapping[str, bytes]) -> Graph:
+    """The call graph of source files by path.  Raises :class:`ImportError` in a livepatch that cannot build one."""
     from importlib import import_module
 
-    try:
-        module = import_module("livepatch.compat.callgraph")
-    except ModuleNotFoundError:
-        return None
+    module = import_module("livepatch.compat.callgraph")
     graph: Graph = module.source_graph(files)
     return graph
 

@@ -7,7 +7,7 @@ claim of what it stays compatible with, and with the approvals that the rule ask
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -15,10 +15,21 @@ from livepatch.claims import Waiver
 from livepatch.compat.patterns import Pattern
 from livepatch.compat.policy import Policy, Protected
 from livepatch.compat.reach import Graph, Reach, reach, spelled_way
+from livepatch.engine.pace import breathe
 from livepatch.errors import counted
 from livepatch.report import Finding
 
-__all__ = ["Guarding", "ModeFacts", "Touched", "judge_protected", "starts_of", "unmatched", "way_to"]
+__all__ = [
+    "Guarding",
+    "ModeFacts",
+    "Touched",
+    "built",
+    "judge_protected",
+    "no_graph",
+    "starts_of",
+    "unmatched",
+    "way_to",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +84,7 @@ def judge_protected(
 ) -> Guarding:
     """Whether what a patch touches is guarded, and if so whether the way through is open.
 
-    Without a `graph`, what protected code calls is not known, and nothing goes in that no rule names.
+    Without a `graph` only what a rule names is known to be guarded; see :func:`no_graph`.
     """
     if not policy.protected:
         return Guarding(tuple(_unused(waivers, ())))
@@ -95,12 +106,21 @@ def judge_protected(
         guarding += ways
         first = min(ways, key=lambda way: not way.certain)
         findings.append(_guarded(place, first, mode, compatible_with))
-    if graph is None and places:
-        findings.append(_no_graph())
     if guarding:
         findings += _conditions(guarding, mode)
     findings += _unused(waivers, waived)
     return Guarding(tuple(findings), bool(guarding), tuple(waived))
+
+
+def built(build: Callable[[], Graph]) -> tuple[Graph | None, list[Finding]]:
+    """A call graph, or the error that says why there is none: what is not known cannot be allowed."""
+    breathe(now=True)
+    try:
+        return build(), []
+    except Exception as error:  # noqa: BLE001  # it looks into objects of any kind
+        return None, [no_graph(f"{type(error).__qualname__}: {error}"[:200])]
+    finally:
+        breathe(now=True)
 
 
 def starts_of(patterns: Iterable[Pattern], graph: Graph) -> list[str]:
@@ -264,12 +284,13 @@ def _unused(waivers: Iterable[Waiver], used: Collection[str]) -> list[Finding]:
     ]
 
 
-def _no_graph() -> Finding:
+def no_graph(why: str) -> Finding:
+    """The error for rules about what code calls, where that is not known."""
     return Finding(
         code="call-graph-missing",
         severity="error",
         target="",
-        found="rules that protect code, and no call graph of this process",
-        expected="to know what protected code calls",
-        action="use a livepatch that builds one; until then no patch goes in where code is protected",
+        found=f"rules about protected code or protocols, and no call graph: {why}",
+        expected="to know what such code calls",
+        action="report this to whoever makes livepatch; until then no patch goes in where there are rules",
     )
