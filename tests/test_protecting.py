@@ -282,6 +282,20 @@ def test_a_possible_way_may_be_waived_and_the_waiver_shows(chain, rule, write_fi
     applied.mode = livepatch.split(5)  # a waived target is as any other
 
 
+def test_a_value_cannot_wait_for_a_height_and_check_says_so(chain, rule, new_patch):
+    assert rule
+    fix = new_patch()
+    fix.compatible_with = ">=1.0"
+    fix.set(f"{chain.__name__}:Store.most", 5)
+    mode = livepatch.at(12, lambda: 10)
+    report = livepatch.check(fix, mode=mode)
+    assert codes(report) == ["mode-unsuitable"]
+    assert "Store.most, which all calls share" in report.errors[0].found
+    with pytest.raises(livepatch.PatchError, match="which all calls share"):
+        livepatch.apply(fix, mode=mode)
+    assert livepatch.status() == ()
+
+
 # What the mode may become
 
 

@@ -10,9 +10,10 @@ from livepatch.engine.stack import ABSENT, SIDE, Layer, Slot, Stack
 from livepatch.errors import PatchError, TransitionError
 from livepatch.patch import Patch, Replacement
 from livepatch.records import Record
+from livepatch.report import Finding
 from livepatch.switching import Consistency
 
-__all__ = ["check_fits", "fitting", "name_members", "needed"]
+__all__ = ["check_fits", "fitting", "name_members", "needed", "unsuitable"]
 
 
 def fitting(layer: Layer, new: Stack) -> Consistency:
@@ -47,6 +48,23 @@ def check_fits(mode: Mode, layer: Layer, originals: Mapping[Slot, object], patch
                 expected="functions that may run twice because they change nothing",
                 action="declare them with replace(…, pure=True) if that is so",
             )
+
+
+def unsuitable(mode: Mode, found: Survey, stack: Stack, patch: Patch) -> Finding | None:
+    """The error if a mode cannot do for a patch what it says, which :func:`check_fits` raises when that goes in."""
+    layer = Layer(patch.id, mode, found.values, patch.flag)
+    try:
+        check_fits(mode, layer, {**found.originals, **stack.originals}, patch)
+    except PatchError as error:
+        return Finding(
+            code="mode-unsuitable",
+            severity="error",
+            target="",
+            found=f"mode {spelled_mode(mode)} for a patch with {error.found}",
+            expected=error.expected,
+            action=error.action,
+        )
+    return None
 
 
 def needed(record: Record, needing: list[str], what: str) -> TransitionError:

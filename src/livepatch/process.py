@@ -9,6 +9,7 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import CellType, FunctionType
 
 from livepatch import standing
@@ -28,12 +29,13 @@ from livepatch.engine.locate import find
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.refusal import Refusal
 from livepatch.errors import IncompatibleError, PatchError, ProtectedError
+from livepatch.fitting import unsuitable
 from livepatch.live import Request, live, unknown
 from livepatch.patch import Patch, Target
 from livepatch.policies import check_policy, policy_in_force
 from livepatch.proving import prove
 from livepatch.records import Record
-from livepatch.report import Report
+from livepatch.report import Report, by_weight
 from livepatch.standing import Status, Verification
 from livepatch.switching import Consistency
 
@@ -81,7 +83,11 @@ def check(
     def body() -> Report:
         rules = policy_in_force(policy)
         live.wait_for_settled(timeout)
-        return live.examine(patch, (), callers=True, policy=rules, mode=mode, max_pause=max_pause)[0].report
+        governed, found = live.examine(patch, (), callers=True, policy=rules, mode=mode, max_pause=max_pause)
+        wrong = unsuitable(mode, found, live.state.stack, patch)
+        if wrong is None:
+            return governed.report
+        return replace(governed.report, findings=by_weight([*governed.report.findings, wrong]))
 
     return live.transact(timeout, body)
 
