@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from types import ModuleType
@@ -12,6 +13,7 @@ import pytest
 from tests.graphs import HandMade, graph
 
 import livepatch
+from livepatch.guarding import graph_of_process
 
 if TYPE_CHECKING:
     from tests.conftest import WriteFix, WriteModule
@@ -44,7 +46,7 @@ def calls(chain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> HandMade:
         f"{name}:check -> {name}:digest", f"{name}:digest -> {name}:fold", f"{name}:check ?-> {name}:Store.get",
         f"{name}:check -> {name}:Store.room", f"{name}:handler -> {name}:check",
     )  # fmt: skip
-    monkeypatch.setattr("livepatch.live.graph_of_process", lambda: made)
+    monkeypatch.setattr("livepatch.live.graph_of_process", lambda *_: made)
     return made
 
 
@@ -119,7 +121,9 @@ def test_what_only_calls_protected_code_is_not(chain, rule, write_fix):
 def test_a_value_that_protected_code_reads_is_refused(chain, write_module, new_patch, monkeypatch):
     name = chain.__name__
     other = write_module(f"import {name}\nfrom {name} import LIMIT\ndef f(): return LIMIT\ndef g(): return 1")
-    monkeypatch.setattr("livepatch.live.graph_of_process", lambda: graph(f"{other.__name__}:f -> {other.__name__}:f"))
+    monkeypatch.setattr(
+        "livepatch.live.graph_of_process", lambda *_: graph(f"{other.__name__}:f -> {other.__name__}:f")
+    )
     with livepatch.protect(f"{other.__name__}:f"):
         fix = new_patch()
         fix.set(f"{name}:LIMIT", 5)
@@ -140,7 +144,7 @@ def test_an_attribute_that_a_method_reads_is_refused(chain, rule, new_patch):
 
 def test_a_name_that_hides_a_builtin_is_refused_where_protected_code_uses_that(write_module, new_patch, monkeypatch):
     m = write_module("def size(x): return len(x)\ndef other(): return 1")
-    monkeypatch.setattr("livepatch.live.graph_of_process", lambda: graph(f"{m.__name__}:size -> {m.__name__}:size"))
+    monkeypatch.setattr("livepatch.live.graph_of_process", lambda *_: graph(f"{m.__name__}:size -> {m.__name__}:size"))
     with livepatch.protect(f"{m.__name__}:size"):
         fix = new_patch()
         fix.add(m.__name__, len=lambda _: 0)
@@ -169,12 +173,33 @@ def test_a_rule_holds_until_its_own_caller_lifts_it(chain, calls, fix):
 def test_where_no_graph_can_be_built_nothing_goes_in(chain, rule, write_fix, monkeypatch):
     assert rule
 
-    def fails():
+    def fails(*_: object):
         raise RecursionError("too deep")
 
     monkeypatch.setattr("livepatch.live.graph_of_process", fails)
     report = refused(write_fix(f"{chain.__name__}:handler", "def handler(block): return 'new'"))
     assert codes(report) == ["call-graph-missing"]
+
+
+def test_of_other_packages_the_graph_holds_what_may_lead_to_a_target(chain, monkeypatch):
+    asked: list[frozenset[str]] = []
+
+    class Graphs(ModuleType):
+        @staticmethod
+        def live_graph(modules: dict[str, ModuleType]) -> HandMade:
+            asked.append(frozenset(name.partition(".")[0] for name in modules))
+            assert all(isinstance(module, ModuleType) for module in modules.values())
+            return graph("a:f -> a:g")
+
+    monkeypatch.setitem(sys.modules, "livepatch.compat.callgraph", Graphs("livepatch.compat.callgraph"))
+    name = chain.__name__
+    assert graph_of_process(frozenset({name}), frozenset({name})).functions == ("a:f", "a:g")
+    graph_of_process(frozenset({"structlog"}), frozenset({name}))
+    graph_of_process(frozenset({"structlog", "json"}), frozenset({name}))
+    assert asked[0] == {name}
+    assert {name, "structlog", "msgpack", "pytest"} <= asked[1]
+    assert not {"livepatch", "json", "asyncio"} & asked[1]
+    assert "json" in asked[2]
 
 
 @pytest.mark.skipif(find_spec("livepatch.compat.callgraph") is None, reason="this livepatch builds no call graph")
@@ -186,7 +211,7 @@ def test_the_graph_of_the_process_itself_is_asked(chain, fix, write_fix):
 
 
 def test_without_rules_no_graph_is_built(fix, monkeypatch):
-    monkeypatch.setattr("livepatch.live.graph_of_process", lambda: pytest.fail("a graph was built"))
+    monkeypatch.setattr("livepatch.live.graph_of_process", lambda *_: pytest.fail("a graph was built"))
     asked = []
     livepatch.apply(fix, mode=livepatch.at(5, lambda: asked.append(1) or 0))  # type: ignore[func-returns-value]  # 0
     assert asked == []  # and no source of heights is asked

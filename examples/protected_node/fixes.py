@@ -1,5 +1,7 @@
 """Four fixes: of what consensus calls, of the wire (wrongly and rightly), and of what concerns nobody else."""
 
+from nodeclient.rewards import reward
+
 import livepatch
 
 
@@ -15,7 +17,7 @@ rpc_fix = patch("rpc")
 
 
 @reward_fix.replace("nodeclient.rewards:reward")
-def reward(height: int) -> int:
+def falling_reward(height: int) -> int:
     """The reward of a block."""
     return 100 >> (height // 1000)
 

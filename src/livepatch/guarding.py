@@ -18,6 +18,8 @@ from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judg
 from livepatch.compat.reach import Graph
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
+from livepatch.engine.namespaces import is_module
+from livepatch.engine.pace import paced
 from livepatch.engine.readers import name_of, readers
 from livepatch.engine.stack import SIDE, Slot
 from livepatch.errors import PolicyError
@@ -52,12 +54,12 @@ def govern(
     report: Report,
     survey: Survey,
     installed: str | None,
-    build: Callable[[], Graph],
+    build: Callable[[frozenset[str], frozenset[str]], Graph],
 ) -> Governed:
     """Judge a patch by the rules in force.  `build` gives the call graph of the process, if one is needed."""
     claim = patch.compatible_with
     touched = touched_by(survey, sys.modules) if policy else []
-    graph, missing = built(build) if touched else (None, [])
+    graph, missing = built(lambda: build(policy.packages, _packages(touched))) if touched else (None, [])
     asked = facts_of(mode) if policy.protected else ModeFacts("on", "on")  # else nobody asks a source of heights
     guarding = judge_protected(policy, graph, touched, asked, compatible_with=claim, waivers=patch.waivers)
     contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=patch.round_trips)
@@ -84,13 +86,31 @@ def _with(report: Report, rows: list[Finding], guarding: Guarding) -> Report:
     )
 
 
-def graph_of_process() -> Graph:
-    """The call graph of this process.  Raises :class:`ImportError` in a livepatch that cannot build one."""
+def graph_of_process(rules: frozenset[str], targets: frozenset[str]) -> Graph:
+    """The call graph of this process, as far as rules and targets have to do with each other.
+
+    `rules` and `targets` are top-level packages.  What lies in other packages counts if a target is in none of those
+    that rules are about: then protected code may call it through any of them.  Raises :class:`ImportError` in a
+    livepatch that cannot build one.
+    """
     from importlib import import_module
 
-    module = import_module("livepatch.compat.callgraph")
-    graph: Graph = module.live_graph(sys.modules)
+    named = rules | targets
+    apart = sys.stdlib_module_names | {"livepatch"} if not targets <= rules else None
+    chosen = {}
+    for name, module in paced(list(sys.modules.items())):
+        top = name.partition(".")[0]
+        # Under some names in sys.modules there is no module.
+        if is_module(module) and (top in named or (apart is not None and top not in apart)):
+            chosen[name] = module
+    graph: Graph = import_module("livepatch.compat.callgraph").live_graph(chosen)
     return graph
+
+
+def _packages(touched: list[Touched]) -> frozenset[str]:
+    names = [place.label for place in touched] + [name for place in touched for name, _ in place.functions]
+    tops = {name.partition(":")[0].partition(".")[0] for name in names}
+    return frozenset(top for top in tops if top in sys.modules)
 
 
 def touched_by(survey: Survey, modules: dict[str, ModuleType]) -> list[Touched]:

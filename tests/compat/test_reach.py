@@ -36,21 +36,29 @@ def test_where_it_begins_is_reached_by_no_call():
 
 
 @pytest.mark.parametrize("count", [1, FEW, FEW + 1, 40])
-def test_a_call_by_nothing_but_a_name_counts_where_few_have_that_name(count):
-    edges = [f"a:f n-> m{number}:C.send @7" for number in range(count)]
+@pytest.mark.parametrize("how", ["?->", "n->"])
+def test_a_possible_call_counts_where_its_line_leads_to_few(count, how):
+    edges = [f"a:f {how} m{number}:C.send @7" for number in range(count)]
     assert (way(edges, "a:f", "m0:C.send") is not None) == (count <= FEW)
 
 
-def test_what_something_leads_to_counts_however_many_there_are():
-    edges = [f"a:f ?-> m{number}:C.send @7" for number in range(40)]
-    assert way(edges, "a:f", "m30:C.send") == "a:f ?-> m30:C.send"
-
-
-def test_each_place_and_each_name_counts_by_itself():
-    edges = [f"a:f n-> m{number}:C.send @{number + 1}" for number in range(20)]
-    edges += [f"a:f n-> m{number}:C.only{number} @99" for number in range(20)]
+def test_each_line_and_each_kind_of_call_counts_by_itself():
+    edges = [f"a:f ?-> m{number}:C.send @{number + 1}" for number in range(20)]
+    edges += [f"a:f ?-> m{number}:C.many @99" for number in range(20)]
     assert way(edges, "a:f", "m3:C.send") == "a:f ?-> m3:C.send"
-    assert way(edges, "a:f", "m3:C.only3") == "a:f ?-> m3:C.only3"
+    assert way(edges, "a:f", "m3:C.many") is None
+    assert way([*edges, "a:f n-> m3:C.many @99"], "a:f", "m3:C.many") == "a:f ?-> m3:C.many"
+
+
+def test_the_same_function_several_times_in_a_line_is_one():
+    assert way(["a:f ?-> a:g @7"] * 40, "a:f", "a:g") == "a:f ?-> a:g"
+
+
+def test_what_a_module_did_when_it_was_imported_it_does_not_do_again():
+    edges = ["a:<module> -> a:g", "a:f ?-> a:<module>", "a:f -> a:h"]
+    assert way(edges, "a:<module>", "a:g") is None
+    assert way(edges, "a:f", "a:g") is None
+    assert way(edges, "a:f", "a:h") == "a:f -> a:h"
 
 
 def test_a_certain_call_counts_among_however_many_possible_ones():

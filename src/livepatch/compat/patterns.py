@@ -55,6 +55,11 @@ class Pattern:
         object.__setattr__(self, "_module", tuple(parts))
         object.__setattr__(self, "_qualname", tuple(inner) if colon else ())
 
+    @property
+    def package(self) -> str:
+        """The top-level package or module that it is about."""
+        return self._module[0]
+
     def matches(self, name: str) -> bool:
         """Whether the pattern is about ``"module"`` or ``"module:qualified.name"``."""
         module, _, qualname = name.partition(":")

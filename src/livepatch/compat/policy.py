@@ -55,6 +55,12 @@ class Policy:
     def __bool__(self) -> bool:
         return bool(self.protected or self.protocols)
 
+    @property
+    def packages(self) -> frozenset[str]:
+        """The top-level packages that the rules are about."""
+        paths = [*(rule.paths for rule in self.protected), *(rule.paths for rule in self.protocols)]
+        return frozenset(pattern.package for each in paths for pattern in each)
+
 
 def merged(policies: Iterable[Policy]) -> Policy:
     """The rules of all of them: what one protects, no other can lay open."""

@@ -1,9 +1,8 @@
 """What some functions can come to call: the shortest way to each, by certain calls and by possible ones that count.
 
-A possible call counts if something leads there: an object that may be of several classes, a function that is handed to
-somebody.  Where nothing but a name does (``peer.send(…)`` may be any ``send``), it counts if few functions have that
-name.  If many have, it is a common word, and says nothing: taken for calls, such names would connect everything with
-everything.
+A possible call is one whose object may be several things, down to ``peer.send(…)`` on a peer that nobody knows, which
+may be any ``send``.  Where a line can lead to a few functions, each counts.  Where it can lead to many, that says
+nothing: taken for calls, such lines (an ``==``, a common name, a callback) would connect everything with everything.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ from livepatch.engine.pace import paced
 __all__ = ["FEW", "Call", "Graph", "Reach", "reach", "spelled_way"]
 
 FEW = 3
-"""A call by nothing but a name counts if so many functions at most may be what it calls."""
+"""A possible call counts if its line can lead, by expressions of its kind, to so many functions at most."""
 
-_BY_NAME = "name"  # how a call is known to which nothing but the name leads
+_BODY = ":<module>"  # the end of a module's own name: it has run, and what it called then it does not call again
 
 
 class Call(Protocol):
@@ -78,7 +77,7 @@ class Reach:
 
 def reach(graph: Graph, starts: Iterable[str]) -> Reach:
     """Follow the calls of `starts`, and of what they call."""
-    first = sorted(set(starts))
+    first = sorted(name for name in set(starts) if not name.endswith(_BODY))
     return Reach(_spread(graph, first, certain=True), _spread(graph, first, certain=False))
 
 
@@ -86,20 +85,20 @@ def _spread(graph: Graph, starts: Iterable[str], *, certain: bool) -> dict[str, 
     came: dict[str, Call | None] = dict.fromkeys(starts)
     left = deque(came)
     while left:
-        calls = graph.callees(left.popleft())
-        by_name = Counter(_place(call) for call in calls if call.how == _BY_NAME and not call.certain)
+        calls = [call for call in graph.callees(left.popleft()) if not call.callee.endswith(_BODY)]
+        # Twice the same function is one of the few.
+        others = Counter(place for place, _ in {(_place(call), call.callee) for call in calls if not call.certain})
         for call in paced(calls):
             if call.callee in came or (certain and not call.certain):
                 continue
-            if call.certain or call.how != _BY_NAME or by_name[_place(call)] <= FEW:
+            if call.certain or others[_place(call)] <= FEW:
                 came[call.callee] = call
                 left.append(call.callee)
     return came
 
 
 def _place(call: Call) -> tuple[str, int, str]:
-    """Calls of one line and one name are the ways in which one call in the source may go."""
-    return call.file, call.line, call.callee.rpartition(":")[2].rpartition(".")[2]
+    return call.file, call.line, call.how
 
 
 def _back(came: Mapping[str, Call | None], name: str) -> tuple[Call, ...]:
