@@ -103,8 +103,12 @@ def test_that_protected_code_is_touched_is_part_of_the_decision():
     assert first == Line("fits", "patch FIX for specimen >=1,<2 fits this process, and touches protected code")
 
 
-def test_the_ends_of_long_names_are_kept():
-    line = screen(report(callers=1), width=80)[-2]
-    assert line.text.startswith("  called by package.of.a.client")
-    assert line.text.endswith("b.py:0)")
-    assert "…" in line.text
+def test_of_a_caller_the_name_is_kept_and_of_its_file_what_there_is_room_for():
+    def line(width: int) -> str:
+        return screen(report(callers=1), width=width)[-2].text
+
+    assert line(250) == f"  called by {LONG}_0 ({'/a/' * 30}b.py:0)"
+    assert line(100) == f"  called by {LONG}_0 (b.py:0)"
+    assert line(60).startswith("  called by package.of.a")
+    assert line(60).endswith("_of_it_0 (b.py:0)")
+    assert "…" in line(60)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from livepatch.errors import counted
 
 if TYPE_CHECKING:
-    from livepatch.report import Finding, Report
+    from livepatch.report import Caller, Finding, Report
 
 __all__ = ["HEIGHT", "PROCESS", "WIDTH", "Line", "Weight", "screen"]
 
@@ -105,7 +105,16 @@ def _targets(report: Report, width: int) -> list[Line]:
 
 
 def _callers(report: Report, width: int) -> list[Line]:
-    return _listed("caller", "  called by ", [str(caller) for caller in report.callers], _MOST_CALLERS, width)
+    start = "  called by "
+    return _listed(
+        "caller", start, [_caller(each, width - len(start)) for each in report.callers], _MOST_CALLERS, width
+    )
+
+
+def _caller(caller: Caller, room: int) -> str:
+    """Who calls, and where; of a long path only the name of the file."""
+    text = str(caller)
+    return text if len(text) <= room else text.replace(caller.file, caller.file.rpartition("/")[2], 1)
 
 
 def _listed(weight: Weight, start: str, names: Iterable[str], most: int, width: int) -> list[Line]:

@@ -85,7 +85,7 @@ def _spread(graph: Graph, starts: Iterable[str], *, certain: bool) -> dict[str, 
     came: dict[str, Call | None] = dict.fromkeys(starts)
     left = deque(came)
     while left:
-        calls = [call for call in graph.callees(left.popleft()) if not call.callee.endswith(_BODY)]
+        calls = [call for call in paced(graph.callees(left.popleft())) if not call.callee.endswith(_BODY)]
         # Twice the same function is one of the few.
         others = Counter(place for place, _ in {(_place(call), call.callee) for call in calls if not call.certain})
         for call in paced(calls):
