@@ -357,6 +357,27 @@ def test_under_an_audit_hook_too(wire, distribution, tmp_path):
     assert done.stdout.endswith("done\n"), done.stdout + done.stderr
 
 
+def test_they_can_be_cancelled(wire, write_fix):
+    fix = fixed(write_fix, wire, "pack", "def pack(number): return number.to_bytes(4, 'big')")
+    over = threading.Event()
+
+    def decode(data: bytes) -> int:
+        livepatch.cancel(fix.id)
+        over.wait(20)
+        return wire.load(data)
+
+    fix.round_trip(wire.dump, decode, [1])
+    before = picture(wire)
+    begun = time.monotonic()
+    with pytest.raises(livepatch.TransitionError, match="cancelled while round trips"):
+        livepatch.apply(fix)
+    assert time.monotonic() - begun < 15
+    over.set()
+    after = picture(wire)
+    assert [name for name in before if before[name] is not after[name]] == []
+    assert livepatch.status() == ()
+
+
 def test_a_side_with_values_that_all_calls_share_cannot_be_tried(wire, write_fix):
     fix = fixed(write_fix, wire, "pack", "def pack(number): return number.to_bytes(4, 'big')")
     fix.set(f"{wire.__name__}:EXAMPLES", [1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -25,9 +26,11 @@ from livepatch.guarding import Governed
 from livepatch.live import Live
 from livepatch.patch import Patch
 from livepatch.report import Finding, Report, by_weight
+from livepatch.switching import Switching
 
 __all__ = ["prove"]
 
+_LOOK = 0.05  # seconds between two looks whether it was cancelled
 _MOST_ROWS = 3  # findings of one round trip: one example tells as much as a thousand
 
 
@@ -89,7 +92,7 @@ def prove(live: Live, patch: Patch, governed: Governed, found: Survey, timeout: 
             if not trial.asked:
                 missed.append(trip)
 
-    live.on_trial(layer, found.originals, lambda: _in_a_thread(run, timeout), timeout)
+    live.on_trial(layer, found.originals, lambda: _in_a_thread(run, timeout, live.switching), timeout)
     if missed:
         rows.append(unexercised(missed))
     return _with(governed.report, rows)
@@ -142,8 +145,11 @@ def _judged(trip: RoundTrip, what: str, gave: Outcome, expected: Outcome) -> Ite
         yield round_trip_differs(trip, what, told, spelled_outcome(expected))
 
 
-def _in_a_thread(run: Callable[[], None], timeout: float) -> None:
-    """Run it in a thread of its own: no function of the patch is on its stack, and no unit of work in its context."""
+def _in_a_thread(run: Callable[[], None], timeout: float, switching: Switching) -> None:
+    """Run it in a thread of its own: no function of the patch is on its stack, and no unit of work in its context.
+
+    Raises what it raises, and :class:`TransitionError` if it takes longer than `timeout` seconds, or is cancelled.
+    """
     failed: list[BaseException] = []
 
     def guarded() -> None:
@@ -154,7 +160,16 @@ def _in_a_thread(run: Callable[[], None], timeout: float) -> None:
 
     thread = threading.Thread(target=guarded, name="livepatch-round-trips", daemon=True)
     thread.start()
-    thread.join(timeout)
+    until = time.monotonic() + timeout
+    while thread.is_alive() and time.monotonic() < until and not switching.cancelled:
+        thread.join(min(_LOOK, max(until - time.monotonic(), 0)))
+    if switching.cancelled:
+        raise TransitionError(
+            "the switch was cancelled while round trips were made",
+            found="a call of cancel()",
+            expected="that either side decodes what the other encodes",
+            action="apply it again when it suits",
+        )
     if thread.is_alive():
         raise TransitionError(
             f"the round trips did not end within {timeout:g} s",
