@@ -18,6 +18,7 @@ __all__ = [
     "Memo",
     "ModuleEdit",
     "NameEdit",
+    "Needs",
     "Obstacle",
     "PlanEntry",
     "Side",
@@ -185,6 +186,19 @@ class Obstacle:
     found: str
     expected: str
     action: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Needs:
+    """What the two releases of a built patch ask for besides their own code, as their metadata say.
+
+    `python` is the specifier of the newer one; `before` and `after` are the requirements (PEP 508) of either, without
+    those of extras.
+    """
+
+    python: str = ""
+    before: tuple[str, ...] = ()
+    after: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

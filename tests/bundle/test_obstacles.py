@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.bundle.trees_of import built, codes, functions, names, verdicts
 
+from livepatch.bundle.metadata import Metadata
 from livepatch.bundle.obstacles import native_obstacles
 from livepatch.bundle.trees import Tree
 
@@ -89,18 +90,18 @@ def test_a_registering_decorator_of_the_package_is_another_value_of_the_registry
 
 
 def _tree(**natives):
-    return Tree("1", {}, {}, {name.replace("__", "/"): data for name, data in natives.items()})
+    return Tree(Metadata("1"), {}, {}, {name.replace("__", "/"): data for name, data in natives.items()})
 
 
 def test_a_native_part_counts_only_if_its_source_changed():
     old = {"app/_x.cpython-311-x86_64-linux-gnu.so": b"1", "app/_x.pyx": b"a", "app/_y.abi3.so": b"1"}
-    same = Tree("1", {}, {}, old)
+    same = Tree(Metadata("1"), {}, {}, old)
     assert native_obstacles(same, same) == []
-    rebuilt = Tree("2", {}, {}, {**old, "app/_x.cpython-311-x86_64-linux-gnu.so": b"2"})
+    rebuilt = Tree(Metadata("2"), {}, {}, {**old, "app/_x.cpython-311-x86_64-linux-gnu.so": b"2"})
     assert native_obstacles(same, rebuilt) == []
-    changed = Tree("2", {}, {}, {**old, "app/_x.cpython-311-x86_64-linux-gnu.so": b"2", "app/_x.pyx": b"b"})
+    changed = Tree(Metadata("2"), {}, {}, {**old, "app/_x.cpython-311-x86_64-linux-gnu.so": b"2", "app/_x.pyx": b"b"})
     assert [(o.code, o.target) for o in native_obstacles(same, changed)] == [("native-part-changed", "app._x")]
-    unknown = Tree("2", {}, {}, {**old, "app/_y.abi3.so": b"2"})
+    unknown = Tree(Metadata("2"), {}, {}, {**old, "app/_y.abi3.so": b"2"})
     assert [o.target for o in native_obstacles(same, unknown)] == ["app._y"]
 
 

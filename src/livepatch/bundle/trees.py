@@ -9,14 +9,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-import tomllib
 import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from email.parser import BytesParser
 from pathlib import Path, PurePosixPath
 from typing import IO
 
+from livepatch.bundle.metadata import Metadata, metadata_folder, normalised, read_metadata
 from livepatch.errors import BundleError
 
 __all__ = ["MAX_FILES", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "Tree", "open_tree"]
@@ -63,11 +62,16 @@ class Tree:
     tables, schemas.
     """
 
-    version: str | None
+    metadata: Metadata
     sources: Mapping[str, bytes]
     modules: Mapping[str, str]
     natives: Mapping[str, bytes] = field(default_factory=dict)
     data: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def version(self) -> str | None:
+        """The release, if the tree says."""
+        return self.metadata.version
 
 
 def open_tree(source: str | Path, package: str) -> Tree:
@@ -88,11 +92,6 @@ def open_tree(source: str | Path, package: str) -> Tree:
         expected="a directory, a wheel, an sdist, or name==version",
         action="correct the path",
     )
-
-
-def normalised(name: str) -> str:
-    """The name of a distribution as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 # Files
@@ -296,8 +295,7 @@ def _downloaded(requirement: str, package: str) -> Tree:
 
 
 def _tree(files: dict[str, bytes], data: dict[str, bytes], package: str, origin: str) -> Tree:
-    info = _metadata_folder(files, package)
-    version = _version(files, info)
+    info = metadata_folder(files, package)
     listed = _recorded(files, info) if info else None
     code = {name: data for name, data in files.items() if name.endswith((".py", *_NATIVE, *_NATIVE_SOURCE))}
     if listed is not None:
@@ -332,7 +330,7 @@ def _tree(files: dict[str, bytes], data: dict[str, bytes], package: str, origin:
     modules = {name: path for name, path in modules.items() if name}
     natives = {name: data for name, data in code.items() if not name.endswith(".py")}
     data = {name.removeprefix(roots[0]): digest for name, digest in data.items()}
-    return Tree(version, sources, dict(sorted(modules.items())), natives, data)
+    return Tree(read_metadata(files, info), sources, dict(sorted(modules.items())), natives, data)
 
 
 def _first(name: str) -> str:
@@ -344,36 +342,6 @@ def _module_name(path: str) -> str:
     if parts[-1] == "__init__":
         parts.pop()
     return ".".join(parts) if all(part.isidentifier() for part in parts) else ""
-
-
-def _metadata_folder(files: Iterable[str], package: str) -> str | None:
-    """The folder of the package's metadata, of all that are there."""
-    wanted = normalised(package)
-    for name in files:
-        folder, _, base = name.rpartition("/")
-        if base not in ("METADATA", "PKG-INFO") or not folder.endswith((".dist-info", ".egg-info")):
-            continue
-        stem = folder.rpartition("/")[2].rpartition(".")[0]
-        if normalised(stem) == wanted or normalised(stem.rpartition("-")[0]) == wanted:
-            return folder
-    return None
-
-
-def _version(files: Mapping[str, bytes], info: str | None) -> str | None:
-    places = [f"{info}/METADATA", f"{info}/PKG-INFO"] if info else []
-    for place in [*places, "PKG-INFO"]:
-        if place in files:
-            said = BytesParser().parsebytes(files[place], headersonly=True).get("Version")
-            if said:
-                return str(said).strip()
-    if "pyproject.toml" in files:
-        try:
-            project = tomllib.loads(files["pyproject.toml"].decode()).get("project", {})
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-            return None
-        said = project.get("version") if isinstance(project, dict) else None
-        return said if isinstance(said, str) else None
-    return None
 
 
 def _recorded(files: Mapping[str, bytes], info: str) -> set[str] | None:

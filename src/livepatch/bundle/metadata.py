@@ -1,0 +1,92 @@
+"""What a source tree says of itself: its release, and what that needs."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from email.parser import BytesParser
+from typing import Any
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+__all__ = ["Metadata", "metadata_folder", "normalised", "read_metadata"]
+
+
+@dataclass(frozen=True, slots=True)
+class Metadata:
+    """The release; the Pythons that it is for; the other distributions that it needs, apart from those of extras."""
+
+    version: str | None = None
+    requires_python: str = ""
+    requires: tuple[str, ...] = ()
+
+
+def normalised(name: str) -> str:
+    """The name of a distribution as PEP 503 compares it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def metadata_folder(files: Iterable[str], package: str) -> str | None:
+    """The folder of the package's metadata, of all that are there."""
+    wanted = normalised(package)
+    for name in files:
+        folder, _, base = name.rpartition("/")
+        if base not in ("METADATA", "PKG-INFO") or not folder.endswith((".dist-info", ".egg-info")):
+            continue
+        stem = folder.rpartition("/")[2].rpartition(".")[0]
+        if normalised(stem) == wanted or normalised(stem.rpartition("-")[0]) == wanted:
+            return folder
+    return None
+
+
+def read_metadata(files: Mapping[str, bytes], info: str | None) -> Metadata:
+    """What the metadata in the folder `info`, or else the project's own file, say.  What cannot be read is left out."""
+    places = [f"{info}/METADATA", f"{info}/PKG-INFO"] if info else []
+    for place in [*places, "PKG-INFO"]:
+        if place in files:
+            said = BytesParser().parsebytes(files[place], headersonly=True)
+            version = str(said.get("Version") or "").strip()
+            if version:
+                return Metadata(
+                    version,
+                    _specifier(said.get("Requires-Python")),
+                    _requirements(said.get_all("Requires-Dist") or ()),
+                )
+    if "pyproject.toml" in files:
+        try:
+            project: Any = tomllib.loads(files["pyproject.toml"].decode()).get("project", {})
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError):
+            return Metadata()
+        if isinstance(project, dict):
+            given, listed = project.get("version"), project.get("dependencies")
+            return Metadata(
+                given if isinstance(given, str) else None,
+                _specifier(project.get("requires-python")),
+                _requirements(listed if isinstance(listed, list) else ()),
+            )
+    return Metadata()
+
+
+def _specifier(said: object) -> str:
+    try:
+        return str(SpecifierSet(str(said).strip())) if said else ""
+    except InvalidSpecifier:
+        return ""
+
+
+def _requirements(said: Iterable[object]) -> tuple[str, ...]:
+    """Requirements that hold whatever extras are asked for, each in its one spelling, sorted."""
+    found = set()
+    for each in said:
+        try:
+            requirement = Requirement(each if isinstance(each, str) else "")
+        except InvalidRequirement:
+            continue
+        if requirement.url is None and "extra" not in str(requirement.marker or ""):
+            requirement.extras = set()
+            requirement.name = normalised(requirement.name)
+            found.add(str(requirement))
+    return tuple(sorted(found))
