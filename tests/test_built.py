@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import sys
 
 import pytest
@@ -829,3 +830,27 @@ def test_objects_that_keep_the_old_value_are_counted_and_said(releases):
     assert (finding.severity, finding.found[:9]) == ("warning", "2 objects")
     livepatch.apply(fix).revert()
     assert [each.most for each in held] == [300, 300]
+
+
+def test_a_process_with_other_dependencies_than_the_releases_ask_for_is_told(releases):
+    running = releases(mod("def f(): return 1\n"), mod("def f(): return 2\n"))
+    for release, wanted in ((running.old, "pytest>=1"), (running.new, "pytest>=10000")):
+        (info,) = release.root.glob("*.dist-info")
+        with (info / "METADATA").open("a") as metadata:
+            metadata.write(f"Requires-Python: >=3\nRequires-Dist: {wanted}\nRequires-Dist: surely-absent\n")
+    report = livepatch.check(running.build())
+    assert report.ok
+    told = [(f.target, f.found, f.expected) for f in report.findings if f.code == "dependency-differs"]
+    version = importlib.metadata.version("pytest")
+    assert told == [
+        (
+            "pytest",
+            f"pytest {version}, which the old release was content with",
+            "pytest >=10000, which the fixed release asks for",
+        ),
+        (
+            "surely-absent",
+            "no surely-absent in this process's environment",
+            "surely-absent of any version, which the fixed release asks for",
+        ),
+    ]

@@ -7,16 +7,23 @@ from importlib import metadata
 from types import ModuleType
 
 from livepatch.compat.versions import Distribution
+from livepatch.engine.pace import paced
 
 __all__ = ["look_up"]
 
 
-def look_up(package: str, targets: Iterable[str], modules: dict[str, ModuleType]) -> Distribution:
-    """Facts about `package`; `targets` are the names of the modules that the patch touches."""
+def look_up(
+    package: str, targets: Iterable[str], modules: dict[str, ModuleType], needed: Iterable[str] = ()
+) -> Distribution:
+    """Facts about `package`, and which versions of the `needed` distributions there are.
+
+    `targets` are the names of the modules that the patch touches.
+    """
     try:
         found = metadata.distribution(package)
     except metadata.PackageNotFoundError:
         return Distribution(installed=None)
+    versions_of = tuple((name, _installed(name)) for name in paced(sorted(needed)))
     tops = {name.partition(".")[0] for name in targets}
     owned = _top_levels(found)
     versions = []
@@ -27,8 +34,16 @@ def look_up(package: str, targets: Iterable[str], modules: dict[str, ModuleType]
     return Distribution(
         installed=_version(found),
         module_versions=tuple(versions),
+        needed=versions_of,
         foreign_modules=tuple(sorted(tops - (owned or {package.replace("-", "_"), package.lower().replace("-", "_")}))),
     )
+
+
+def _installed(name: str) -> str | None:
+    try:
+        return _version(metadata.distribution(name))
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _version(found: metadata.Distribution) -> str:

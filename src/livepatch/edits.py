@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 __all__ = [
+    "NOTHING_KNOWN",
     "AttributeDefault",
     "Captured",
     "FunctionEdit",
@@ -199,6 +200,9 @@ class Needs:
     python: str = ""
     before: tuple[str, ...] = ()
     after: tuple[str, ...] = ()
+
+
+NOTHING_KNOWN = Needs()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

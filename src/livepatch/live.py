@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from livepatch import distribution
 from livepatch.compat.checks import PatchFacts, judge, standing_findings
+from livepatch.compat.drift import names_of_needed
 from livepatch.compat.policy import Policy
 from livepatch.draining import Draining
 from livepatch.engine import source, units
@@ -220,10 +221,11 @@ class Live:
             replaces_unknown=tuple(sorted(gone - self.records.keys())),
             changes=len(patch.changes) + len(patch.edits) + len(patch.obstacles),
             requires_missing=tuple(name for name in patch.requires if name not in provided),
+            needs=patch.needs,
         )
         breathe()
         named = [*(place.module for place in places), *(e.module for e in patch.edits if e.module in sys.modules)]
-        installed = distribution.look_up(patch.package, named, sys.modules)
+        installed = distribution.look_up(patch.package, named, sys.modules, names_of_needed(patch.needs))
         breathe()
         # Statements of a patch are run only in the release that they were taken from.
         fits = all(finding.severity != "error" for finding in standing_findings(facts, installed))

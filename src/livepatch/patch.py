@@ -18,7 +18,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepatch.claims import RoundTrip, Waiver, check_reason, check_target, round_trip_of
-from livepatch.edits import ModuleEdit, Obstacle, PlanEntry
+from livepatch.edits import NOTHING_KNOWN, ModuleEdit, Obstacle, PlanEntry
 from livepatch.errors import BundleError, PatchError, spelled
 from livepatch.identity import check_distribution, check_ids, check_name, check_specifier
 from livepatch.written import check_source, check_wrapper, pins_of
@@ -193,6 +193,8 @@ class Patch:
 
         A process that has imported the module of one refuses the patch.
         """
+        self.needs = NOTHING_KNOWN
+        """The Python and the other distributions that the releases ask for, which a patch was built from."""
         self.plan: tuple[PlanEntry, ...] = ()
         """What became of each difference between the trees: taken, needed, left-out or cannot, and why.
 

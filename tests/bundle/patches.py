@@ -15,6 +15,7 @@ from livepatch.edits import (
     Memo,
     ModuleEdit,
     NameEdit,
+    Needs,
     Obstacle,
     PlanEntry,
     Side,
@@ -114,6 +115,12 @@ CONTENTS = st.builds(
         max_size=2,
         unique_by=lambda waiver: waiver.target,
     ).map(tuple),
+    needs=st.builds(
+        Needs,
+        python=st.sampled_from(["", ">=3.11"]),
+        before=few(st.sampled_from(["a", "b>=1"])),
+        after=few(st.sampled_from(["a", 'c<2,>=1; sys_platform == "linux"'])),
+    ),
     round_trips=few(st.builds(RoundTrip, encode=PATHS, decode=PATHS, values=PATHS)),
 )
 
@@ -144,6 +151,7 @@ def of_every_part() -> Contents:
         plan=(PlanEntry(target="a:f", what="function", verdict="taken"),),
         compatible_with=">=1",
         waivers=(Waiver(target="a:f", reason="nobody calls it"),),
+        needs=Needs(python=">=3.11", before=("b>=1",), after=('b>=2; python_version < "4"',)),
         round_trips=(RoundTrip(encode="a:dump", decode="a:load", values="a:EXAMPLES"),),
     )
 

@@ -45,8 +45,8 @@ def test_what_was_written_is_read_and_has_one_file_only(contents):
 def test_the_format_is_this_to_the_byte():
     contents = dataclasses.replace(PLAIN, edits=(), plan=(), requires=("A-1",), summary="ü")
     assert encode(contents) == (
-        b"\x93\xaflivepatch.patch\x01\x8c"
-        b"\xafcompatible_with\xa0\xa5edits\x90\xa4flag\xadCVE-2026-1234\xa2id\xadCVE-2026-1234\xa9obstacles\x90\xa7package\xaanodeclient"
+        b"\x93\xaflivepatch.patch\x01\x8d"
+        b"\xafcompatible_with\xa0\xa5edits\x90\xa4flag\xadCVE-2026-1234\xa2id\xadCVE-2026-1234\xa5needs\x83\xa5after\x90\xa6before\x90\xa6python\xa0\xa9obstacles\x90\xa7package\xaanodeclient"
         b"\xa4plan\x90\xa8requires\x91\xa3A-1\xabround_trips\x90\xa7summary\xa2\xc3\xbc"
         b"\xa8versions\xa7==2.1.*\xa7waivers\x90"
     )
@@ -69,6 +69,7 @@ def test_a_file_holds_every_field_of_every_part():
     assert set(edit["captured"][0]) == fields["Captured"]
     assert set(tree["obstacles"][0]) == fields["Obstacle"]
     assert set(tree["plan"][0]) == fields["PlanEntry"]
+    assert set(tree["needs"]) == fields["Needs"]
     assert set(tree["waivers"][0]) == {f.name for f in dataclasses.fields(Waiver)}
     assert set(tree["round_trips"][0]) == {f.name for f in dataclasses.fields(RoundTrip)}
 
@@ -131,6 +132,9 @@ SIDE: Paths = ("edits", 0, "before")
         (("waivers",), [{"reason": "r", "target": "m"}], "waivers[0].target", "package.module:Class.method"),
         (("waivers",), [{"reason": " ", "target": "m:f"}], "waivers[0].reason", "why no protected code"),
         (("waivers",), [{"reason": "r", "target": "m:f"}] * 2, "the file", "m:f twice in waivers"),
+        (("needs", "after"), ["a >= 1"], "needs.after[0]", "a requirement as PEP 508 writes it"),
+        (("needs", "before"), ["a>="], "needs.before[0]", "a requirement as PEP 508 writes it"),
+        (("needs", "python"), "3.11", "needs.python", "PEP 440"),
         (("round_trips",), [{"decode": "m:f", "encode": "m:g()", "values": "m:V"}], "round_trips[0].encode", "'m:g()'"),
         (("round_trips",), [{"decode": "m:f", "encode": "m:g", "values": [1]}], "round_trips[0].values", "a list"),
         (("edits",), {}, "edits", "found: a map; expected: a list"),
@@ -203,7 +207,7 @@ def test_a_module_has_one_edit():
         (lambda fields: fields.pop("versions"), "the file; found: field 'waivers'; expected: field 'versions' next"),
         (lambda fields: fields.pop("waivers"), "the file; found: no field 'waivers'"),
         (lambda fields: fields.update(zzz=1), "the file; found: an unknown field 'zzz'"),
-        (lambda fields: fields.update(id=fields.pop("id")), "found: field 'obstacles'; expected: field 'id' next"),
+        (lambda fields: fields.update(id=fields.pop("id")), "found: field 'needs'; expected: field 'id' next"),
     ],
 )
 def test_fields_are_all_there_and_sorted(change, told):
@@ -237,7 +241,7 @@ def test_a_name_that_is_no_text_is_no_field():
         (b"\xa2id\xad", b"\xd9\x02id\xad", "the file; found: a text in 4 bytes"),
         (b"\xa7package\xaa", b"\xa7package\xdb\0\0\0\x0a", "package; found: a text in 15 bytes"),
         (b"\xa9obstacles\x90", b"\xa9obstacles\xdc\0\0", "obstacles; found: the length of a list in 3 bytes"),
-        (b"\x01\x8c\xafcompat", b"\x01\xde\0\x0c\xafcompat", "the file; found: the length of a map in 3 bytes"),
+        (b"\x01\x8d\xafcompat", b"\x01\xde\0\x0c\xafcompat", "the file; found: the length of a map in 3 bytes"),
     ],
 )
 def test_every_value_has_one_spelling(old, new, told):

@@ -21,9 +21,10 @@ import pytest
 from tests.cycles import codes, cycle, refused
 
 import livepatch
-from livepatch.compat import checks, relatives, versions
+from livepatch.compat import checks, drift, relatives, versions
 from livepatch.compat.checks import PatchFacts, judge
 from livepatch.compat.versions import Distribution
+from livepatch.edits import Needs
 from livepatch.engine.code import Parameter
 from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts
@@ -132,6 +133,13 @@ FINDINGS: list[tuple[str, str, dict[str, Any], str]] = [
         "specimen.__version__ is 1.1, the installed metadata says 1.0",
     ),
     ("warning", "module-not-in-package", {"distribution": {"foreign_modules": ("other",)}}, "other does not belong"),
+    ("warning", "python-unsupported", {"patch": {"needs": Needs(python=">=3.13")}}, "Python 3.12.0"),
+    (
+        "warning",
+        "dependency-differs",
+        {"patch": {"needs": Needs(after=("dep>=2",))}, "distribution": {"needed": (("dep", "1.9"),)}},
+        "dep 1.9",
+    ),
     ("error", "free-threaded", {"environment": {"has_gil": False}}, "without its global lock"),
     ("info", "audit-hook", {"environment": {"audit_hooked": True}, "stores": BODIES}, "2 stores to functions"),
     ("info", "audit-hook", {"environment": {"audit_hooked": True}, "stores": DEFAULTS}, "3 stores to functions"),
@@ -202,7 +210,7 @@ def test_classes_around_that_agree_are_not_told(target: dict[str, Any]):
 
 
 def test_no_finding_is_missing_from_the_table():
-    trees = [ast.parse(inspect.getsource(module)) for module in (checks, relatives, versions)]
+    trees = [ast.parse(inspect.getsource(module)) for module in (checks, drift, relatives, versions)]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     made = {call.args[1].value for call in calls if getattr(call.func, "id", "") == "row" and _is_text(call)}
     assert len(made) > 20

@@ -13,6 +13,7 @@ from pathlib import Path
 from livepatch.bundle.edit import edits_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.trees import Tree, open_tree
+from livepatch.edits import Needs
 from livepatch.errors import BundleError
 from livepatch.events import emit
 from livepatch.patch import Patch
@@ -57,6 +58,11 @@ def build(
     patch = Patch(name, package=package, versions=versions, summary=summary, flag=flag, compatible_with=compatible_with)
     with _without_collection(), _within_bounds():
         plan = Plan(before, after, None if only is None else tuple(only))
+        patch.needs = Needs(
+            python=after.metadata.requires_python,
+            before=before.metadata.requires,
+            after=after.metadata.requires,
+        )
         patch.edits = edits_of(plan)
         patch.obstacles = plan.obstacles()
         patch.plan = plan.entries()

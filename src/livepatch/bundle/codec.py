@@ -17,12 +17,14 @@ import msgpack
 from livepatch.bundle.reading import LIMITS, Limits, Reader
 from livepatch.claims import RoundTrip, Waiver, check_path, check_reason, check_target
 from livepatch.edits import (
+    NOTHING_KNOWN,
     AttributeDefault,
     Captured,
     FunctionEdit,
     Memo,
     ModuleEdit,
     NameEdit,
+    Needs,
     Obstacle,
     PlanEntry,
     Side,
@@ -58,6 +60,7 @@ class Contents:
     compatible_with: str = ""
     waivers: tuple[Waiver, ...] = ()
     round_trips: tuple[RoundTrip, ...] = ()
+    needs: Needs = NOTHING_KNOWN
 
 
 def digest(data: bytes) -> str:
@@ -124,6 +127,7 @@ def _contents(reader: Reader) -> Contents:
         edits=field("edits", items, reader.record, lambda: _module(reader)),
         flag=field("flag", reader.name, lambda text: check_name("flag", text)),
         id=field("id", reader.name, lambda text: check_name("id", text)),
+        needs=field("needs", reader.record, lambda: _needs(reader)),
         obstacles=field("obstacles", items, reader.record, lambda: _obstacle(reader)),
         package=field("package", reader.name, check_distribution),
         plan=field("plan", items, reader.record, lambda: _entry(reader)),
@@ -255,6 +259,15 @@ def _obstacle(reader: Reader) -> Obstacle:
     )
 
 
+def _needs(reader: Reader) -> Needs:
+    field, items = reader.field, reader.items
+    return Needs(
+        after=field("after", items, reader.name, _check_requirement),
+        before=field("before", items, reader.name, _check_requirement),
+        python=field("python", reader.name, _check_claim),
+    )
+
+
 def _waiver(reader: Reader) -> Waiver:
     return Waiver(
         reason=reader.field("reason", reader.name, check_reason),
@@ -330,6 +343,16 @@ def _check_path(value: str) -> None:
     plain = "\\" not in value and not any(unicodedata.category(character) == "Cc" for character in value)
     inside = not any(part in ("", ".", "..") for part in parts)
     _refuse_unless(plain and inside, value, "a path inside the tree, with / between its parts")
+
+
+def _check_requirement(value: str) -> None:
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        written = str(Requirement(value))
+    except InvalidRequirement:
+        written = ""
+    _refuse_unless(written == value, value, "a requirement as PEP 508 writes it, such as 'name>=1'")
 
 
 def _check_claim(value: str) -> None:

@@ -36,6 +36,6 @@ def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
         compatible_with=contents.compatible_with,
     )
     patch.edits, patch.obstacles, patch.plan = contents.edits, contents.obstacles, contents.plan
-    patch.waivers, patch.round_trips = contents.waivers, contents.round_trips
+    patch.waivers, patch.round_trips, patch.needs = contents.waivers, contents.round_trips, contents.needs
     patch.origin = Origin(path=os.fsdecode(path), digest=codec.digest(data), vouched=vouched)
     return patch

@@ -108,6 +108,7 @@ def described(patch: Patch, file: str, digest: str) -> dict[str, Any]:
         "flag": patch.flag,
         "requires": list(patch.requires),
         "compatible_with": patch.compatible_with,
+        "needs": asdict(patch.needs),
         "waivers": [asdict(waiver) for waiver in patch.waivers],
         "round_trips": [asdict(each) for each in patch.round_trips],
         "targets": list(targets(patch)),

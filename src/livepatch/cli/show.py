@@ -54,6 +54,8 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
         ("summary", patch.summary),
         ("flag", patch.flag),
         ("requires", ", ".join(patch.requires)),
+        ("python", patch.needs.python),
+        ("needs", ", ".join(patch.needs.after)),
         ("claims", f"compatible with {patch.package} {patch.compatible_with}" if patch.compatible_with else ""),
         ("file", facts["file"]),
         ("digest", facts["digest"]),

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from livepatch.compat.drift import drift_findings
 from livepatch.compat.relatives import relative_findings
 from livepatch.compat.rows import row
 from livepatch.compat.signature import broken_calls
 from livepatch.compat.versions import Distribution, version_findings
+from livepatch.edits import NOTHING_KNOWN, Needs
 from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts
 from livepatch.engine.pace import paced
@@ -49,12 +51,14 @@ class PatchFacts:
     replaces_unknown: tuple[str, ...]
     changes: int
     requires_missing: tuple[str, ...] = ()
+    needs: Needs = NOTHING_KNOWN
 
 
 def judge(patch: PatchFacts, distribution: Distribution, environment: Environment, survey: Survey) -> Report:
     """All findings, the heaviest first."""
     findings = [
         *standing_findings(patch, distribution),
+        *drift_findings(patch.package, patch.needs, ".".join(map(str, environment.python)), dict(distribution.needed)),
         *_environment(environment, survey),
         *(_observed(target, refusal) for target, refusal in survey.observations),
     ]

@@ -49,7 +49,7 @@ def drift_findings(package: str, needs: Needs, python: str, installed: Mapping[s
             "dependency-differs",
             requirement.name,
             _found(requirement.name, version) + (", which the old release was content with" if met else ""),
-            f"{requirement.name} {requirement.specifier}, which the fixed release asks for",
+            f"{_asked(requirement)}, which the fixed release asks for",
             f"see whether the fix uses what {requirement.name} has only there",
         )
     for name, requirement in before.items():
@@ -60,7 +60,7 @@ def drift_findings(package: str, needs: Needs, python: str, installed: Mapping[s
                 "dependency-differs",
                 name,
                 _found(name, version),
-                f"{name} {requirement.specifier}, which the release that runs asks for",
+                f"{_asked(requirement)}, which the release that runs asks for",
                 "find out how this process came to be installed so, before it is patched",
             )
 
@@ -70,6 +70,10 @@ def _that_apply(listed: Iterable[str]) -> Iterator[Requirement]:
         requirement = Requirement(each)
         if requirement.marker is None or requirement.marker.evaluate():
             yield requirement
+
+
+def _asked(requirement: Requirement) -> str:
+    return f"{requirement.name} {requirement.specifier or 'of any version'}"
 
 
 def _found(name: str, version: str | None) -> str:

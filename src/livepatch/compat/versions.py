@@ -20,6 +20,8 @@ class Distribution:
     """(module, its ``__version__``) of the targets' top-level modules, as they are in memory."""
     foreign_modules: tuple[str, ...] = ()
     """Target modules whose files do not belong to the distribution."""
+    needed: tuple[tuple[str, str | None], ...] = ()
+    """(name, installed version or ``None``) of the distributions that the releases of the patch ask for."""
 
 
 def version_findings(package: str, versions: str, distribution: Distribution) -> Iterator[Finding]:
