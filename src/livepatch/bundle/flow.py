@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
 from livepatch.bundle.items import Item
 from livepatch.bundle.making import makers_of, read_by_decorator
-from livepatch.bundle.refs import EVERYTHING, NEVER, Ref
-from livepatch.bundle.transparent import gives_its_argument
+from livepatch.bundle.refs import EVERYTHING, NEVER, Ref, is_partial
+from livepatch.bundle.transparent import gives_its_argument, writes_to_its_argument
 from livepatch.bundle.world import Entity, Trace, World
 
 __all__ = ["Flow"]
@@ -104,16 +104,11 @@ class Flow:
             sum(NEVER + 1 - n for n in self.calls.values()),
         )
 
-    def _look(self, item: Item) -> None:  # noqa: C901  # one question after another, each with its answer
+    def _look(self, item: Item) -> None:
         own = item.module.name
         refs = self.world.refs(item)
         if item.kind == "import":
-            for bound in item.imports:
-                passed = self.world.bound(own, bound).passed
-                if any(e in self.values for e in passed):
-                    self.values.add((own, bound))
-                if not self._entries.isdisjoint(passed):
-                    self._entries.add((own, bound))
+            self._import(item)
         elif item.kind == "function":
             for bound in item.binds:
                 self._function((own, bound), item)
@@ -127,10 +122,13 @@ class Flow:
                 self.defaults.update((own, b) for b in item.binds)
             for bound in item.binds:
                 self._made_class((own, bound))
+        on_condition = any(self.reached(r, item) for r in refs.tests)
         if item.kind in ("import", "function", "class"):
+            if on_condition:
+                self.values.update((own, b) for b in item.binds)
             return
         self._run_again(item)
-        if any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
+        if on_condition or any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
             self.effects[item.module.name, item.line] = item
             self.values.update((own, b) for b in item.binds)
             self.values.update(self.world.effects(item))
@@ -145,16 +143,34 @@ class Flow:
             for setter in (told_its_name(self.world, (own, b)) for b in item.binds if item.scope):
                 self.values |= entered_by(self.world, setter) if setter is not None else frozenset()
 
+    def _import(self, item: Item) -> None:
+        own = item.module.name
+        for bound in item.imports:
+            passed = self.world.bound(own, bound).passed
+            if any(e in self.values for e in passed):
+                self.values.add((own, bound))
+            if not self._entries.isdisjoint(passed):
+                self._entries.add((own, bound))
+                if bound.rpartition(".")[2] not in {q.rpartition(".")[2] for _, q in passed[1:]}:
+                    self._carriers.add((own, bound))  # another name for it
+
     def _carries(self, item: Item) -> bool:
         """Whether a name stands for a function that a changed one gave, or for a lambda that uses what changes."""
         refs = self.world.refs(item)
+        value = getattr(item.node, "value", None)
         for ref in refs.decorators if item.kind == "function" else refs.header:
-            trace = self.world.follow(ref, item) if ref.call else None
-            if trace is not None and trace.kind == "function" and self.calls.get(trace.end, NEVER) < NEVER:
+            trace = self.world.follow(ref, item)
+            if (
+                trace.kind == "function"
+                and self.calls.get(trace.end, NEVER) < NEVER
+                and self.calls_of(ref, trace, item)
+            ):
                 return True
-        return isinstance(getattr(item.node, "value", None), ast.Lambda) and any(
-            self.reached(ref, item) for ref in refs.body
-        )
+        if isinstance(value, (ast.Name, ast.Attribute)):
+            return any(
+                not self._entries.isdisjoint(self.world.bound(item.module.name, b).passed[1:]) for b in item.binds
+            )
+        return isinstance(value, ast.Lambda) and any(self.reached(ref, item) for ref in refs.body)
 
     def _function(self, entity: Entity, item: Item) -> None:
         refs = self.world.refs(item)
@@ -173,7 +189,10 @@ class Flow:
         own = item.module.name
         self.values.update(self.world.effects(item))
         decorators: list[ast.expr] = getattr(item.node, "decorator_list", [])
-        if not all(gives_its_argument(self.world, item, d) for d in decorators):
+        stays = all(gives_its_argument(self.world, item, d) for d in decorators)
+        if not stays or (
+            item.kind == "function" and any(writes_to_its_argument(self.world, item, d) for d in decorators)
+        ):
             self.decorated.update((own, b) for b in item.binds)
             self.values |= self.decorated
 
@@ -250,11 +269,21 @@ class Flow:
             inner = self.world.refs(item).body if isinstance(value, ast.Lambda) else []
             makers = [ref for ref in self.world.refs(item).header if ref.call] if isinstance(value, ast.Call) else []
             given = any(self._call_reached(self.world.follow(ref, item), ref.call + calls) for ref in makers)
+            if isinstance(value, ast.Call) and is_partial(value):
+                given = given or any(
+                    self._call_reached(self.world.follow(ref, item), calls) for ref in self.world.refs(item).header
+                )
             if given or any(ref.level <= calls and self.reached(ref, item) for ref in inner):
                 self.results[trace.holder] = max(calls, self.results.get(trace.holder, 0))
                 self.values.add(trace.holder)
                 return True
         return False
+
+    def calls_of(self, ref: Ref, trace: Trace, item: Item) -> int:
+        """How many calls an item makes of what a chain of names gives, or has made when it is called itself."""
+        value = getattr(item.node, "value", None)
+        later = isinstance(value, ast.Call) and is_partial(value)
+        return ref.call or int(trace.kind == "function" and (later or self._is_property(trace.end)))
 
     def _is_property(self, entity: Entity) -> bool:
         return any(

@@ -82,7 +82,8 @@ class Item:
     """One definition or statement.
 
     `scope` is the qualified name of the class in whose body it stands.  `unit` is the statement of that body, or of the
-    module, that runs it: itself, or the outermost compound statement around it.  `guards` say on what conditions.
+    module, that runs it: itself, or the outermost compound statement around it.  `guards` say on what conditions;
+    `tests` are those of the ``if`` statements among them.
     """
 
     module: Module = field(repr=False)
@@ -94,6 +95,7 @@ class Item:
     binds: tuple[str, ...] = ()
     imports: dict[str, Import] = field(default_factory=dict)
     stores: tuple[Store, ...] = ()
+    tests: tuple[ast.expr, ...] = ()
 
     @property
     def text(self) -> Text:
@@ -127,8 +129,9 @@ class Item:
 
     @cached_property
     def words(self) -> frozenset[str]:
-        """Every identifier on its lines."""
-        return frozenset(re.findall(r"[^\W\d]\w*", self.raw.decode()))
+        """Every identifier on its lines, and in the conditions on which it runs."""
+        own = frozenset(re.findall(r"[^\W\d]\w*", self.raw.decode()))
+        return own.union(*(re.findall(r"[^\W\d]\w*", ast.unparse(test)) for test in self.tests))
 
     @property
     def accessor(self) -> Literal["", "fget", "fset", "fdel"]:

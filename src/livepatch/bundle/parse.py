@@ -40,6 +40,8 @@ def parse(name: str, path: str, source: bytes) -> Module:
 class _Reader:
     def __init__(self, module: Module) -> None:
         self.module = module
+        self._tests: list[ast.expr] = []
+        """The conditions of the ``if`` statements around."""
 
     def read(self) -> None:
         self._block(self.module.tree.body, "", None, ())
@@ -81,8 +83,10 @@ class _Reader:
                     self._block(node.body, scope, unit, guards, fields)
                     return
                 test = normal.normal(node.test)
+                self._tests.append(node.test)
                 self._block(node.body, scope, unit, (*guards, f"if {test}:"), fields)
                 self._block(node.orelse, scope, unit, (*guards, f"if not {test}:"), fields)
+                self._tests.pop()
             case ast.Try() | ast.TryStar():
                 self._block(node.body, scope, unit, (*guards, "try:"), fields)
                 for handler in node.handlers:
@@ -151,7 +155,8 @@ class _Reader:
         stores: Sequence[Store] = (),
     ) -> Item:
         named = tuple(dict.fromkeys(f"{scope}.{name}" if scope else name for name in binds))
-        item = Item(self.module, scope, kind, node, unit, guards, named, {}, tuple(dict.fromkeys(stores)))
+        stored, tests = tuple(dict.fromkeys(stores)), tuple(self._tests)
+        item = Item(self.module, scope, kind, node, unit, guards, named, {}, stored, tests)
         self.module.items.append(item)
         return item
 

@@ -42,10 +42,15 @@ class _Programs:
             if changes and owner not in self.support:
                 self._support_class(owner)
 
+    def defaults(self, item: Item) -> None:
+        """Take in what the defaults of a definition call, which is itself edited in place."""
+        for ref in self.world.refs(item).header:
+            self._ref(ref, item)
+
     def _calls(self, item: Item, *, whole: bool) -> None:
         """Take in what the item calls when it runs, where that is changed, too."""
         refs = self.world.refs(item)
-        for ref in [*refs.decorators, *refs.header] if whole else refs.decorators:
+        for ref in [*refs.decorators, *refs.header, *refs.tests] if whole else refs.decorators:
             self._ref(ref, item)
         if item.kind == "class":
             (bound,) = item.binds
@@ -54,11 +59,14 @@ class _Programs:
                     self._calls(inner, whole=True)
 
     def _ref(self, ref: Ref, item: Item) -> None:
-        if ref.call:
-            trace = self.world.follow(ref, item)
-            if trace.kind in ("function", "class"):
-                own = [(item.module.name, bound) for bound in item.binds]
-                self._support(trace.end, ref.call + max([self.flow.results.get(one, 0) for one in own], default=0))
+        trace = self.world.follow(ref, item)
+        calls = self.flow.calls_of(ref, trace, item)
+        if calls and trace.kind in ("function", "class"):
+            own = [(item.module.name, bound) for bound in item.binds]
+            self._support(trace.end, calls + max([self.flow.results.get(one, 0) for one in own], default=0))
+            if trace.kind == "function" and trace.holder is not None and trace.end in self.support:
+                for one in self.world.items(trace.holder):
+                    self.add(one)  # the object on which a method is called has it from its class
 
     def _support(self, entity: Entity, calls: int) -> None:
         if entity in self.support:
@@ -137,6 +145,10 @@ def items_to_run(world: World, flow: Flow, names: frozenset[Entity]) -> list[Ite
                 or (item.kind == "class" and _enters(world, (module.name, item.binds[0]), names))
             ):
                 work.add(item)
+    for entity in sorted(flow.defaults - names):
+        for item in world.items(entity):
+            if item.kind == "function":
+                work.defaults(item)
     work.imports()
     return list(work.items.values())
 

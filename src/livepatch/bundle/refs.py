@@ -11,7 +11,7 @@ from typing import Literal
 from livepatch.bundle.items import MUTATORS, Item, absolute_name
 from livepatch.bundle.normal import FunctionNode, block, is_type_checking
 
-__all__ = ["EVERYTHING", "Ref", "Refs", "refs_of"]
+__all__ = ["EVERYTHING", "NEVER", "Ref", "Refs", "is_partial", "refs_of"]
 
 EVERYTHING = "*"
 """The chain of what reads all names of the scope that it stands in: ``locals()``, ``eval(text)``."""
@@ -46,13 +46,15 @@ class Ref:
 class Refs:
     """What an item uses: in its decorators, in the defaults or bases of the definition, and when it is called.
 
-    For a statement `header` is what it uses when it runs, and `body` what the lambdas in it use later.
+    For a statement `header` is what it uses when it runs, and `body` what the lambdas in it use later.  `tests` is what
+    the conditions use on which it runs.
     """
 
     decorators: list[Ref] = field(default_factory=list)
     header: list[Ref] = field(default_factory=list)
     body: list[Ref] = field(default_factory=list)
     annotations: list[Ref] = field(default_factory=list)
+    tests: list[Ref] = field(default_factory=list)
 
 
 def refs_of(item: Item) -> Refs:
@@ -82,6 +84,8 @@ def refs_of(item: Item) -> Refs:
         reader.statements([node], top, found)
         refs.header = [r for r in found if not r.level]
         refs.body = [r for r in found if r.level]
+    for test in item.tests:
+        reader.expression(test, top, refs.tests)
     return refs
 
 
@@ -278,6 +282,8 @@ class _Reader:
         if isinstance(node, ast.Call):
             self._arguments(node, scope, out)
             self._called(node.func, scope, out, calls + 1)
+            if is_partial(node):
+                self._called(node.args[0], scope, out, calls)
         elif isinstance(node, (ast.Name, ast.Attribute)):
             self._chain(node, scope, out, call=calls)
         elif isinstance(node, ast.Lambda):
@@ -336,9 +342,25 @@ class _Reader:
             ):
                 out.append(Ref(tuple(names), call, "self", store, self.level))
             case _:
-                if names:
-                    out.append(Ref(tuple(names), call, "object", store, self.level))
+                out.append(Ref(tuple(names), call, "object", store, self.level))
+                if not store and isinstance(one, ast.Call):
+                    self._member_of_made(one, names, scope, out, call)
                 self.expression(one, scope, out)
+
+    def _member_of_made(self, made: ast.Call, names: list[str], scope: _Scope, out: list[Ref], call: int) -> None:
+        """Read a member of what a call gives: where a class is called, it is one of that class."""
+        member = made.func
+        if isinstance(member, (ast.Name, ast.Attribute)):
+            for name in names:
+                member = ast.Attribute(member, name, ast.Load())
+            assert isinstance(member, ast.Attribute)
+            self._chain(member, scope, out, call=call)
+
+
+def is_partial(node: ast.Call) -> bool:
+    """Whether a call gives what calls its first argument when it is called itself, as far as its name tells."""
+    name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+    return name == "partial" and bool(node.args)
 
 
 def _is_namespace(node: ast.AST, names: Collection[str]) -> bool:

@@ -129,7 +129,7 @@ class Selection:
                 items = [item]
         for one in items:
             refs = self.new.refs(one)
-            for ref in [*refs.decorators, *refs.header, *refs.body, *refs.annotations]:
+            for ref in [*refs.decorators, *refs.header, *refs.body, *refs.annotations, *refs.tests]:
                 found += self._reach(ref, one, why)
         return found
 

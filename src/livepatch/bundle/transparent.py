@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 
-from livepatch.bundle.items import Item, chain_of
+from livepatch.bundle.items import MUTATORS, Item, chain_of
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
 
-__all__ = ["gives_its_argument"]
+__all__ = ["gives_its_argument", "writes_to_its_argument"]
 
 
 def gives_its_argument(world: World, item: Item, decorator: ast.expr) -> bool:
@@ -29,6 +29,38 @@ def gives_its_argument(world: World, item: Item, decorator: ast.expr) -> bool:
         method = world.member(trace.end, "__call__")
         functions = _functions(world, method) if method else []
         return bool(functions) and all(_returns_first(f, 1) for f in functions)
+    return False
+
+
+def writes_to_its_argument(world: World, item: Item, decorator: ast.expr) -> bool:
+    """Whether a decorator that gives back what it decorates sets an attribute of it, or changes what lies in one."""
+    chain = chain_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
+    trace = world.follow(Ref(chain), item)
+    if trace.kind == "class":
+        method = world.member(trace.end, "__call__")
+        return any(_writes_to(f, 1) for f in _functions(world, method)) if method else False
+    functions = _functions(world, trace.end)
+    if isinstance(decorator, ast.Call):
+        return any(_writes_to(n, 0) for f in functions for n in f.body if isinstance(n, ast.FunctionDef))
+    return any(_writes_to(f, _bound(trace.end, world)) for f in functions)
+
+
+def _writes_to(node: FunctionNode, skip: int) -> bool:
+    name = next((a.arg for a in [*node.args.posonlyargs, *node.args.args][skip:]), "")
+    for one in ast.walk(node):
+        match one:
+            case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()):
+                target: ast.expr = one.value
+            case ast.Call(func=ast.Name(id="setattr" | "vars"), args=[target, *_]):
+                pass
+            case ast.Call(func=ast.Attribute(value=target, attr=attr)) if attr in MUTATORS:
+                pass
+            case _:
+                continue
+        while isinstance(target, (ast.Attribute, ast.Subscript)):
+            target = target.value
+        if isinstance(target, ast.Name) and target.id == name:
+            return True
     return False
 
 

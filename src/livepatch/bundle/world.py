@@ -160,6 +160,11 @@ class World:
             trace.kind = item.kind
         else:
             trace.kind, trace.holder = "value", entity
+            meant = self._meant_by(item, depth)
+            if meant is not None and meant.kind in ("function", "class", "module"):
+                trace.passed += meant.passed
+                trace.kind, trace.end, trace.holder = meant.kind, meant.end, meant.holder
+                return
             made = self._called_by(item, depth)
             if made is not None and made.kind == "class":
                 trace.kind, trace.end = "instance", made.end
@@ -178,7 +183,19 @@ class World:
         node = item.node
         if depth > _DEPTH or not isinstance(node, (ast.Assign, ast.AnnAssign)) or not isinstance(node.value, ast.Call):
             return None
-        chain = chain_of(node.value.func)
+        return self._led_to(item, chain_of(node.value.func), depth)
+
+    def _meant_by(self, item: Item, depth: int) -> Trace | None:
+        """Where that leads for which an assignment is another name."""
+        node = item.node
+        single = isinstance(node, (ast.Assign, ast.AnnAssign)) and len(item.binds) == 1
+        if depth > _DEPTH or not single or len(self.items((item.module.name, item.binds[0]))) > 1:
+            return None
+        value = node.value  # type: ignore[attr-defined]
+        return self._led_to(item, chain_of(value), depth) if isinstance(value, (ast.Name, ast.Attribute)) else None
+
+    def _led_to(self, item: Item, chain: tuple[str, ...], depth: int) -> Trace | None:
+        """Where a chain of names in an assignment leads."""
         if not chain or chain[0] in item.binds:
             return None
         inner = Trace()

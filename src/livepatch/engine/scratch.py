@@ -28,6 +28,9 @@ from livepatch.errors import spelled
 __all__ = ["Scratch", "ScratchError", "statement_filename", "told"]
 
 
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
 class ScratchError(Exception):
     """A statement of a side raised.  Nothing live has changed."""
 
@@ -58,6 +61,8 @@ class Scratch:
         self.modules: dict[str, ModuleType] = {}
         self._classes: dict[tuple[str, str], _Class] = {}
         self._defined: dict[tuple[str, Text], object] = {}
+        self._bound: dict[int, list[tuple[dict[str, Any], str]]] = {}
+        """Where the modules hold each callable, by its id."""
         self.classes: list[type] = []
         """The classes that statements of this side have made."""
         self._builtins = {
@@ -165,6 +170,30 @@ class Scratch:
         target = f"{module}:{statement.scope}" if statement.scope else module
         tree = parsed(statement.text, target)
         self._run(module, statement.scope, tree.body, side, target)
+        if not statement.scope and module in self._live:
+            self._bind_everywhere(module, tree.body)
+
+    def _bind_everywhere(self, module: str, body: list[ast.stmt]) -> None:
+        """Let names that stand for what the statements have defined anew, in whatever module, stand for that."""
+        names = [n.name for one in body for n in ast.walk(one) if isinstance(n, _DEFINITIONS)]
+        held = namespace_of(self._live[module])
+        for name in names:
+            old, new = held.get(name, ABSENT), self.namespace(module).get(name, ABSENT)
+            if old is new or ABSENT in (old, new) or not callable(old):
+                continue
+            for namespace, other in self._places_of(old):
+                if namespace.get(other) is old:
+                    namespace[other] = new
+
+    def _places_of(self, value: object) -> list[tuple[dict[str, Any], str]]:
+        if not self._bound:
+            for name, module in self.modules.items():
+                live = self._live.get(name)
+                for other, held in list(namespace_of(live).items()) if is_module(live) else ():
+                    if callable(held):
+                        self._bound.setdefault(id(held), []).append((vars(module), other))
+                breathe()
+        return self._bound.get(id(value), [])
 
     def evaluate(self, module: str, side: Side, expression: str, target: str) -> object:
         """The value of an expression among the names of this side of a module.  Raises :class:`ScratchError`."""
