@@ -1,5 +1,7 @@
 """What is computed from something that changes is computed anew, however it is written; a revert brings all back."""
 
+# ruff: noqa: E501  # the sources of small packages, each on a line of its own
+
 from __future__ import annotations
 
 import functools
@@ -108,3 +110,62 @@ def test_a_function_of_another_module(releases, imports):
     }
     running = releases(files, {"low.py": MOST.replace("100", "10")})
     follows(running, lambda r: (r["m"].A, r["m"].f()), (100, 100), (10, 10))
+
+
+# from low import *
+
+NUMBERS = "A = 100\nclass K:\n  a = A\ndef g(): return A\n"
+
+
+@pytest.mark.parametrize(
+    ("files", "see"),
+    [
+        ({"m.py": "from PKG.low import *\nB = A + 1\nC = B - 1\n"}, lambda r: (r["m"].A, r["m"].C)),
+        ({"m.py": "from .low import *\nclass C:\n  b = A\n  class D:\n    b = [K.a]\n"}, lambda r: (r["m"].C.b, r["m"].C.D.b[0])),
+        ({"m.py": "from PKG.low import *\ndef f(x=A, y=g()): return x, y\n"}, lambda r: r["m"].f()),
+        ({"__init__.py": "from .low import *\n", "m.py": "import PKG\nB = PKG.A\nfrom PKG import A as C\n"}, lambda r: (r["m"].B, r["m"].C)),
+        ({"mid.py": "from .low import *\n", "m.py": "from PKG.mid import *\nfrom PKG import mid\nB = mid.A\n"}, lambda r: (r["m"].A, r["m"].B)),
+        ({"mid.py": "from .low import *\n", "m.py": "import PKG.mid as x\nB = x.K.a\nC = x.g()\n"}, lambda r: (r["m"].B, r["m"].C)),
+    ],
+)  # fmt: skip
+def test_a_star_import_is_followed(releases, files, see):
+    running = releases({"low.py": NUMBERS, **files}, {"low.py": NUMBERS.replace("100", "10")})
+    follows(running, see, (100, 100), (10, 10))
+
+
+@pytest.mark.parametrize(
+    ("text", "see"),
+    [
+        ("try:\n  from .low import A\nexcept ImportError:\n  A = 5\nB = A\n", lambda m: (m.A, m.B)),
+        ("from . import low\nB = low.K.a\nC = [low.K().a for _ in '1']\n", lambda m: (m.B, m.C[0])),
+        ("from . import low\nB = low.ONE.a\nfrom .low import ONE as T\nC = T.a\n", lambda m: (m.B, m.C)),
+        ("from .low import ONE as T\nU = T\nB = U.a\ndef f(x=T.a): return x\n", lambda m: (m.B, m.f())),
+        ("from PKG.low import K as L\nclass M(L): pass\nB = M.a\nC = M().a\n", lambda m: (m.B, m.C)),
+    ],
+)
+def test_an_attribute_of_a_class_elsewhere(releases, text, see):
+    low = NUMBERS + "ONE = K()\n"
+    running = releases({"low.py": low, "m.py": text}, {"low.py": low.replace("100", "10")})
+    follows(running, lambda r: see(r["m"]), (100, 100), (10, 10))
+
+
+def test_a_function_that_a_module_between_passes_on(releases):
+    files = {**LOW, "mid.py": "from .low import most as other\n", "m.py": "import PKG.mid as x\nA = x.other()\n"}
+    running = releases(files, {"low.py": MOST.replace("100", "10")})
+    follows(running, lambda r: r["m"].A, 100, 10)
+
+
+def test_what_a_star_import_does_not_give_stays(releases):
+    low = "__all__ = ['A', 'B', 'C']\nA = 100\nB = 100\nC = 7\nD = 100\n"
+    files = {"low.py": low, "m.py": "from PKG.low import *\nB = 100\nD = 3\nE = A + B + D\n"}
+    running = releases(files, {"low.py": low.replace("100", "10")})
+    see = lambda r: tuple(getattr(r["m"], name) for name in "ABCDE")
+    follows(running, see, (100, 100, 7, 3, 203), (10, 100, 7, 3, 113))
+
+
+def test_new_names_come_through_a_star_import(releases):
+    files = {"low.py": "A = 1\n", "m.py": "from PKG.low import *\nE = A\n"}
+    new = {"low.py": "A = 1\nN = 5\ndef h(): return N\n", "m.py": "from PKG.low import *\nE = A + N + h()\n"}
+    running = releases(files, new)
+    follows(running, lambda r: r["m"].E, 1, 11)
+    assert not hasattr(running["m"], "N")

@@ -244,7 +244,7 @@ def test_derived_values_in_modules_that_did_not_change(tmp_path, importing):
     patch = built(tmp_path, {**files, "app/m.py": "A = 1"}, {**files, "app/m.py": "A = 2"})
     assert [e.module for e in patch.edits] == ["app.m", "app.other"]
     assert names(patch, "app.other")["B"] == "derived"
-    assert ("A" in names(patch, "app.other")) == ("import A" in importing)
+    assert ("A" in names(patch, "app.other")) == ("import A" in importing or "*" in importing)
     assert verdicts(patch)["app.other:B"] == "needed"
 
 

@@ -64,13 +64,13 @@ class _Edits:
 
     def _place(self, entity: Entity) -> tuple[int, int, str]:
         for world in (self.new, self.old):
-            items = world.items(entity)
+            items = world.items(entity) or world.starred(entity)
             if items:
                 return (0, items[0].line, entity[1])
         return (1, 0, entity[1])
 
     def _name_edit(self, entity: Entity) -> NameEdit:
-        old, new = self.old.items(entity), self.new.items(entity)
+        old, new = (world.items(entity) or world.starred(entity) for world in (self.old, self.new))
         if not old or not new:
             return NameEdit(qualname=entity[1], kind="added" if new else "removed")
         changed = any((d.module, d.qualname) == entity and d.form == "name" for d in self.taken)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
-from livepatch.bundle.items import Item
+from livepatch.bundle.items import Item, Module
 from livepatch.bundle.making import makers_of, read_by_decorator
 from livepatch.bundle.refs import EVERYTHING, NEVER, Ref, is_partial
 from livepatch.bundle.transparent import gives_its_argument, writes_to_its_argument
@@ -45,6 +45,8 @@ class Flow:
     """Names of functions that calls of changed functions gave: what calls them is to be looked at."""
     _entries: set[Entity] = field(default_factory=set)
     _asked: set[Entity] = field(default_factory=set)
+    _owners: set[Entity] = field(default_factory=set)
+    """Classes of which a member changes."""
 
     def seed_function(self, entity: Entity, level: int, *, defaults: bool) -> None:
         """Begin with a function that changes: at which call of what it gives, and whether its defaults do."""
@@ -64,7 +66,8 @@ class Flow:
             now = {**dict.fromkeys([*self.values, *self._carriers], -1), **self.calls}
             new = [entity for entity, level in now.items() if seen.get(entity) != level]
             seen = now
-            heirs = self.world.heirs({(m, q.rpartition(".")[0]) for m, q in now if "." in q})
+            self._owners = {(m, q.rpartition(".")[0]) for m, q in now if "." in q}
+            heirs = self.world.heirs(self._owners)
             interesting = self._words(now, heirs)
             # Only what mentions something new can be reached newly, but for modules that nobody has looked at.
             fresh = self._words(new, self.world.heirs({(m, q.rpartition(".")[0]) for m, q in new if "." in q}))
@@ -79,6 +82,7 @@ class Flow:
             for module in self.world.parsed():
                 wanted = fresh if module.name in looked else interesting
                 looked.add(module.name)
+                self._stars(module)
                 if not module.words.isdisjoint(wanted):
                     for item in module.items:
                         if not item.words.isdisjoint(wanted):
@@ -154,8 +158,16 @@ class Flow:
                 if bound.rpartition(".")[2] not in {q.rpartition(".")[2] for _, q in passed[1:]}:
                     self._carriers.add((own, bound))  # another name for it
 
+    def _stars(self, module: Module) -> None:
+        """Take in the names that come from other modules with all that these have."""
+        for star in module.stars:
+            for found in (self.values, self._entries, self._carriers):
+                for name in [q for m, q in found if m == star and "." not in q and (module.name, q) not in found]:
+                    if self.world.starred((module.name, name)):
+                        found.add((module.name, name))
+
     def _carries(self, item: Item) -> bool:
-        """Whether a name stands for a function that a changed one gave, or for a lambda that uses what changes."""
+        """Whether a name stands for what has another name, or gives something else when it is called or looked into."""
         refs = self.world.refs(item)
         value = getattr(item.node, "value", None)
         for ref in refs.decorators if item.kind == "function" else refs.header:
@@ -170,6 +182,9 @@ class Flow:
             return any(
                 not self._entries.isdisjoint(self.world.bound(item.module.name, b).passed[1:]) for b in item.binds
             )
+        if isinstance(value, ast.Call) and item.binds:
+            made = self.world.bound(item.module.name, item.binds[0])
+            return made.kind == "instance" and not self._owners.isdisjoint(self.world.mro(made.end))
         return isinstance(value, ast.Lambda) and any(self.reached(ref, item) for ref in refs.body)
 
     def _function(self, entity: Entity, item: Item) -> None:

@@ -168,6 +168,8 @@ class Module:
         self.tree = tree
         self.items: list[Item] = []
         self.stars: list[str] = []
+        self.star_items: dict[str, list[Item]] = {}
+        """The statements that import all names of a module, by that module."""
         self.by_name: dict[str, list[Item]] = {}
         self.implied: set[int] = set()
         """The ids of statements that are not in the file: the interpreter does what they say."""

@@ -15,6 +15,7 @@ from livepatch.bundle.world import Entity, World
 __all__ = ["Library"]
 
 _DOTS = re.compile(rb"from[ \t]+\.+[ \t]+import")
+_STAR = re.compile(rb"import[ \t]*\*")
 
 
 class Library:
@@ -92,6 +93,9 @@ class Library:
             for module, path in names.items():
                 source = tree.sources[path]
                 words = self.words(source)
+                if _STAR.search(source) and (_DOTS.search(source) or not words.isdisjoint(wanted)):
+                    found.append(module)
+                    continue
                 if words.isdisjoint(everything):
                     continue
                 # Who imports from a module names it, apart from `from . import name`.

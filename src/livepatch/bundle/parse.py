@@ -142,6 +142,8 @@ class _Reader:
                 else:
                     found[alias.asname or alias.name] = Import(origin, alias.name)
         item = self._add("import", node, scope, unit, guards, list(found))
+        if not found and isinstance(node, ast.ImportFrom):
+            self.module.star_items.setdefault(self.module.absolute(node), []).append(item)
         item.imports = {f"{scope}.{name}" if scope else name: what for name, what in found.items()}
 
     def _add(

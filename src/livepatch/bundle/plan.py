@@ -160,6 +160,7 @@ class Plan:
             found |= {(one.module, one.qualname), (one.module, one.qualname.rpartition(".")[0])}
             edited.discard((one.module, one.qualname))
         self._passing = {e for e in found if all(is_passing(w, e) for w in worlds if w.items(e))}
+        self._passing -= {e for e in found if any(w.starred(e) for w in worlds)}
         found -= self._passing
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self.inside_new(e))
 
@@ -214,7 +215,7 @@ class Plan:
             if not all(items and all(i.kind == "class" for i in items) for items in sides):
                 return True
             owner = owner.rpartition(".")[0]
-        return not any(world.items(entity) for world in (self.old, self.new))
+        return not any(world.items(entity) or world.starred(entity) for world in (self.old, self.new))
 
     @cached_property
     def _data(self) -> tuple[list[Obstacle], list[PlanEntry]]:

@@ -8,7 +8,7 @@ from livepatch.bundle.flow import Flow
 from livepatch.bundle.hooks import entered_by, hooks_of
 from livepatch.bundle.items import Item
 from livepatch.bundle.refs import NEVER, Ref
-from livepatch.bundle.world import Entity, World
+from livepatch.bundle.world import Entity, Trace, World
 from livepatch.edits import Statement
 
 __all__ = ["items_to_run", "statements_of"]
@@ -64,9 +64,15 @@ class _Programs:
         if calls and trace.kind in ("function", "class"):
             own = [(item.module.name, bound) for bound in item.binds]
             self._support(trace.end, calls + max([self.flow.results.get(one, 0) for one in own], default=0))
-            if trace.kind == "function" and trace.holder is not None and trace.end in self.support:
-                for one in self.world.items(trace.holder):
-                    self.add(one)  # the object on which a method is called has it from its class
+        self._holder(trace)
+
+    def _holder(self, trace: Trace) -> None:
+        """Take in the object whose class gives another method or attribute: it is to be made of that class."""
+        owners = [e for e in trace.passed[1:] if "." in e[1] and (e in self.support or e in self.names)]
+        for one in trace.passed if owners else ():
+            if one not in owners and (made := self.world.bound(*one) if self.world.items(one) else None):
+                for item in self.world.items(one) if made.kind == "instance" else ():
+                    self.add(item)
 
     def _support(self, entity: Entity, calls: int) -> None:
         if entity in self.support:
@@ -75,7 +81,9 @@ class _Programs:
         if not items:
             return
         if items[-1].kind == "class":
-            if not self.flow.makes_other_objects(entity) and entity not in self.names:
+            changed = {(m, q.rpartition(".")[0]) for m, q in self.names if "." in q}
+            others = self.flow.makes_other_objects(entity) or not changed.isdisjoint(self.world.mro(entity))
+            if not others and entity not in self.names:
                 return
         elif self.flow.calls.get(entity, NEVER) >= calls:
             return
@@ -145,6 +153,9 @@ def items_to_run(world: World, flow: Flow, names: frozenset[Entity]) -> list[Ite
                 or (item.kind == "class" and _enters(world, (module.name, item.binds[0]), names))
             ):
                 work.add(item)
+    for entity in sorted(names):
+        for item in world.starred(entity):
+            work.add(item)
     for entity in sorted(flow.defaults - names):
         for item in world.items(entity):
             if item.kind == "function":

@@ -153,7 +153,13 @@ class World:
         entity = (module, qualname)
         trace.passed.append(entity)
         trace.end = entity
-        item = self.items(entity)[-1]
+        *others, item = self.items(entity)
+        for other in others:
+            # It may be what another definition gives: of `try: from fast import f` and its `except`, either.
+            if qualname in other.imports and depth < _DEPTH:
+                attempt = Trace()
+                self._imported(attempt, other.imports[qualname], depth + 1)
+                trace.passed += attempt.passed
         if qualname in item.imports and depth < _DEPTH:
             self._imported(trace, item.imports[qualname], depth + 1)
         elif item.kind in ("class", "function"):
@@ -161,7 +167,7 @@ class World:
         else:
             trace.kind, trace.holder = "value", entity
             meant = self._meant_by(item, depth)
-            if meant is not None and meant.kind in ("function", "class", "module"):
+            if meant is not None and meant.kind in ("function", "class", "module", "instance"):
                 trace.passed += meant.passed
                 trace.kind, trace.end, trace.holder = meant.kind, meant.end, meant.holder
                 return
@@ -212,6 +218,20 @@ class World:
         trace = Trace()
         self._bound(trace, module, qualname)
         return trace
+
+    def starred(self, entity: Entity) -> list[Item]:
+        """The statements that may give a name to a module which does not bind it itself: ``from … import *``."""
+        module = self.module(entity[0])
+        if module is None or not module.stars or "." in entity[1] or entity[1] in module.by_name:
+            return []
+        given = Trace()
+        self._global(given, *entity)
+        return [
+            item
+            for star, items in module.star_items.items()
+            if given.kind and any(passed == (star, entity[1]) for passed in given.passed[1:])
+            for item in items
+        ]
 
     # Classes
 

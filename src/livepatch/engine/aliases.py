@@ -94,8 +94,10 @@ def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bo
     for node in _imports(text):
         if isinstance(node, ast.ImportFrom) and _absolute(node.level, node.module or "", importer) == module:
             given = [(item.name, item.asname or item.name) for item in node.names]
-            if (name, alias) in given or (name == alias and ("*", "*") in given):
+            if (name, alias) in given:
                 return True
+            if name == alias and ("*", "*") in given and _given(text, importer, name) is None:
+                return True  # unless its own assignment comes after
     return False
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
@@ -37,6 +38,8 @@ from livepatch.engine.wrapping import unwritable
 from livepatch.patch import Target
 
 __all__ = ["Computed", "Sourced"]
+
+_STAR = re.compile(r"\bimport\s*\*")
 
 
 @dataclass(slots=True)
@@ -236,8 +239,8 @@ class Computed:
         live = place.value if isinstance(place, Place) and place.owner is not None else ABSENT
         if new is ABSENT:
             # Statements may bind it under a condition that does not hold here; but some statement must speak of it.
-            program = (*edit.before.program, *edit.after.program)
-            if old is live is ABSENT and not any(last in each.text.source for each in program):
+            texts = [each.text.source for each in (*edit.before.program, *edit.after.program)]
+            if old is live is ABSENT and not any(last in text or _STAR.search(text) for text in texts):
                 self.out.note(target, _gone(target))
             return
         if live is ABSENT:

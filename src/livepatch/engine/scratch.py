@@ -61,8 +61,10 @@ class Scratch:
         self.modules: dict[str, ModuleType] = {}
         self._classes: dict[tuple[str, str], _Class] = {}
         self._defined: dict[tuple[str, Text], object] = {}
-        self._bound: dict[int, list[tuple[dict[str, Any], str]]] = {}
-        """Where the modules hold each callable, by its id."""
+        self._wanted: dict[str, set[str]] = {}
+        """The names of each module that are to be computed."""
+        self._bound: dict[int, list[tuple[str, str]]] = {}
+        """The names under which modules hold each callable, by its id."""
         self.classes: list[type] = []
         """The classes that statements of this side have made."""
         self._builtins = {
@@ -71,12 +73,17 @@ class Scratch:
             "__build_class__": self._build_class,
             "open": _open,
         }
+        edits = list(edits)
+        self._tops = {edit.module.partition(".")[0] for edit in edits}
         for edit in edits:
-            if edit.module in modules:
-                self._copy(edit.module)
-        for name in list(self.modules):
+            self._wanted[edit.module] = {name.qualname for name in edit.names}
+        self._copy_all(edit.module for edit in edits if edit.module in modules)
+
+    def _copy_all(self, names: Iterable[str]) -> None:
+        for name in names:
+            self._copy(name)
             parent = name.rpartition(".")[0]
-            while parent in modules:  # so that `package.module.NAME` leads to the copy
+            while parent in self._live:  # so that `package.module.NAME` leads to the copy
                 self._copy(parent)
                 parent = parent.rpartition(".")[0]
         self._lead_to_copies()
@@ -181,17 +188,22 @@ class Scratch:
             old, new = held.get(name, ABSENT), self.namespace(module).get(name, ABSENT)
             if old is new or ABSENT in (old, new) or not callable(old):
                 continue
-            for namespace, other in self._places_of(old):
-                if namespace.get(other) is old:
-                    namespace[other] = new
+            places = self._places_of(old)
+            missing = [each for each, _ in places if each not in self.modules]
+            if missing:
+                self._copy_all(missing)
+            for each, other in places:
+                if self.namespace(each).get(other) is old:
+                    self.namespace(each)[other] = new
 
-    def _places_of(self, value: object) -> list[tuple[dict[str, Any], str]]:
+    def _places_of(self, value: object) -> list[tuple[str, str]]:
         if not self._bound:
-            for name, module in self.modules.items():
-                live = self._live.get(name)
-                for other, held in list(namespace_of(live).items()) if is_module(live) else ():
+            for name, live in list(self._live.items()):
+                if name.partition(".")[0] not in self._tops or not is_module(live):
+                    continue
+                for other, held in list(namespace_of(live).items()):
                     if callable(held):
-                        self._bound.setdefault(id(held), []).append((vars(module), other))
+                        self._bound.setdefault(id(held), []).append((name, other))
                 breathe()
         return self._bound.get(id(value), [])
 
@@ -245,6 +257,8 @@ class Scratch:
     def _run(self, module: str, scope: str, body: list[ast.stmt], side: Side, target: str) -> None:
         filename = statement_filename(self._patch_id, module)
         members = _Members(self.namespace(module), self._classes.values())
+        if module in self._wanted and not scope:
+            body = [_Stars(self.namespace(module), self.modules, self._wanted[module]).visit(each) for each in body]
         body = [members.visit(statement) for statement in body]
         self.namespace(module).update(members.values)
         try:
@@ -286,10 +300,7 @@ class Scratch:
         level: int = 0,
     ) -> object:
         """What ``import`` statements call: copies in the place of the modules that the patch changes."""
-        absolute = name
-        if level:
-            package = str((globals or {}).get("__package__") or "").split(".")
-            absolute = ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
+        absolute = _absolute(name, globals or {}, level)
         if absolute not in self.modules:
             found = builtins.__import__(name, globals, locals, fromlist, level)
         else:
@@ -305,11 +316,38 @@ class Scratch:
         return wanted
 
 
+def _absolute(name: str, namespace: Mapping[str, object], level: int) -> str:
+    """The full name of a module that an import in a namespace names."""
+    if not level:
+        return name
+    package = str(namespace.get("__package__") or "").split(".")
+    return ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
+
+
 def _open(file: Any, mode: Any = "r", *rest: Any, **more: Any) -> Any:
     """``open``, for reading: another mode would be felt outside."""
     if not isinstance(mode, str) or set(mode) - set("rbtU"):
         raise PermissionError(f"a statement of the patch opens {spelled(file)} with mode {spelled(mode)}")
     return builtins.open(file, mode, *rest, **more)  # noqa: PTH123  # it stands for the very same
+
+
+class _Stars(ast.NodeTransformer):
+    """Lets ``from module import *`` bind just the names that are to be computed; the others are there already."""
+
+    def __init__(self, namespace: Mapping[str, object], modules: Mapping[str, ModuleType], wanted: set[str]) -> None:
+        self._namespace, self._modules, self._wanted = namespace, modules, wanted
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        if node.names[0].name != "*":
+            return node
+        origin = self._modules.get(_absolute(node.module or "", self._namespace, node.level))
+        given = namespace_of(origin) if origin is not None else {}
+        every = given.get("__all__", [name for name in given if not name.startswith("_")])
+        names = sorted({name for name in every if name in self._wanted and name in given})
+        if not names:
+            return ast.copy_location(ast.Pass(), node)
+        explicit = ast.ImportFrom(node.module, [ast.alias(name) for name in names], node.level)
+        return ast.fix_missing_locations(ast.copy_location(explicit, node))
 
 
 class _Members(ast.NodeTransformer):
@@ -324,16 +362,23 @@ class _Members(ast.NodeTransformer):
         self.values: dict[str, object] = {}
 
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        self.generic_visit(node)
-        if not isinstance(node.ctx, ast.Load) or not isinstance(node.value, ast.Name):
-            return node
-        known = self._classes.get(id(self._namespace.get(node.value.id)))
+        known = self._classes.get(id(self._meant(node.value))) if isinstance(node.ctx, ast.Load) else None
         name = _mangled(node.attr, known.live.__name__) if known else ""
         if known is None or known.names.get(name, ABSENT) is namespace_of(known.live).get(name, ABSENT):
+            self.generic_visit(node)
             return node
         stand_in = f"__livepatch_member_{len(self.values)}__"
         self.values[stand_in] = known.names[name]
         return ast.copy_location(ast.Name(stand_in, ast.Load()), node)
+
+    def _meant(self, node: ast.expr) -> object:
+        """The module or class for which a chain of names stands; ``None`` if it is anything else."""
+        if isinstance(node, ast.Name):
+            return self._namespace.get(node.id)
+        owner = self._meant(node.value) if isinstance(node, ast.Attribute) else None
+        if not isinstance(node, ast.Attribute) or not (is_module(owner) or is_class(owner)):
+            return None
+        return namespace_of(owner).get(_mangled(node.attr, owner.__name__) if is_class(owner) else node.attr)
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
         return self._around(node)

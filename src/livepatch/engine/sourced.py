@@ -206,9 +206,10 @@ class _Edits:
                 else:
                     after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
             live = {**self.modules, **brought}
+            was = {**{name: self.modules[name] for name in after.modules if name in self.modules}, **before.modules}
             sides = Sides(
                 [
-                    ModuleSides(name, vars(live[name]), vars(before.modules.get(name, module)), vars(module))
+                    ModuleSides(name, vars(live[name]), vars(was.get(name, module)), vars(module))
                     for name, module in after.modules.items()
                 ],
                 names=[f"{edit.module}:{name.qualname}" for edit in edits for name in edit.names],
