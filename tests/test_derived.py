@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 
 import pytest
@@ -169,3 +170,76 @@ def test_new_names_come_through_a_star_import(releases):
     running = releases(files, new)
     follows(running, lambda r: r["m"].E, 1, 11)
     assert not hasattr(running["m"], "N")
+
+
+# Data classes
+
+DATA = """
+import dataclasses
+LIMIT = 100
+@dataclasses.dataclass
+class C:
+  a: int = 5
+  limit: int = LIMIT
+  b: int = 6
+"""
+MORE = """
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class K:
+  limit: int = LIMIT * 2
+class Outer:
+  @dataclasses.dataclass
+  class Inner:
+    limit: int = LIMIT
+    other: int = LIMIT + 1
+@dataclasses.dataclass
+class D(C):
+  z: int = 3
+@dataclasses.dataclass
+class E(C):
+  limit: int = 100
+class F(C):
+  def __init__(self, limit=100): self.limit = limit
+"""
+
+
+def default_of(cls):
+    return next(field.default for field in dataclasses.fields(cls) if field.name == "limit")
+
+
+def test_a_default_of_a_data_class(releases):
+    text = DATA + MORE
+    running = releases({"m.py": text}, {"m.py": text.replace("LIMIT = 100", "LIMIT = 10")})
+
+    def see(r):
+        m = r["m"]
+        made = [m.C(), m.K(), m.Outer.Inner(), m.D(), m.E(), m.F()]
+        fields = [default_of(cls) for cls in (m.C, m.K, m.Outer.Inner, m.D, m.E)]
+        return [each.limit for each in made], fields, m.Outer.Inner().other, m.C.limit, m.D(1).a
+
+    was = [100, 200, 100, 100, 100, 100]
+    now = [10, 20, 10, 10, 100, 100]
+    follows(running, see, (was, was[:5], 101, 100, 1), (now, now[:5], 11, 10, 1))
+
+
+def test_objects_of_a_data_class_keep_what_they_took_and_it_is_said(releases):
+    running = releases({"m.py": DATA}, {"m.py": DATA.replace("100", "10")})
+    held = running["m"].C()
+    fix = running.build()
+    said = [f.target for f in livepatch.check(fix).findings if f.code == "objects-keep-old"]
+    assert said == [f"{running.name}.m:C.limit"]
+    assert held.limit == 100
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        (lambda m: m.C.__init__.__setattr__("__defaults__", (5, 7, 6)), "value-differs-from-before"),
+        (lambda m: m.C.__dataclass_fields__["limit"].__setattr__("default", 7), "value-differs-from-before"),
+        (lambda m: setattr(m.C, "__init__", lambda self, *args: None), "fields-changed"),
+    ],
+)
+def test_a_data_class_that_others_have_changed_is_refused(releases, change, code):
+    running = releases({"m.py": DATA}, {"m.py": DATA.replace("100", "10")})
+    change(running["m"])
+    assert code in [finding.code for finding in livepatch.check(running.build()).errors]

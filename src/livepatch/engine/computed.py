@@ -17,6 +17,7 @@ from livepatch.engine.default_values import is_plain, plainly_same
 from livepatch.engine.defaults import InitialValue, attribute_default
 from livepatch.engine.expand import NewAttribute, NewBody
 from livepatch.engine.functions import Held, defaults_of, own
+from livepatch.engine.generated import Generated
 from livepatch.engine.graph import Comparison
 from livepatch.engine.instances import Maker, mended
 from livepatch.engine.keepers import from_keeper, kept_objects
@@ -83,6 +84,7 @@ class Computed:
         self.beneath = beneath
         self.before, self.after = scratch
         self.reconciler = Reconciler(sides)
+        self.generated = Generated()
 
     def take(self, edit: ModuleEdit, found: Iterable[tuple[FunctionEdit, Found]]) -> None:
         """Compute all that an edit changes; `found` are its functions of which the before side was proved."""
@@ -105,6 +107,15 @@ class Computed:
         for memo in edit.memos:
             self._memo(edit, memo)
         self._kept(edit)
+
+    def finish(self) -> None:
+        """Take in what depends on all edits together."""
+        self.out.writes += self.generated.writes()
+        counts = instances(cls for cls, _ in self.generated.classes)
+        for cls, name in self.generated.classes:
+            if counts.get(cls):
+                label = f"{cls.__module__}:{cls.__qualname__}"
+                self.out.note(f"{label}.{name}", objects_keep(counts[cls], name, f"the class attribute of {label}"))
 
     def module(self, name: str, module: ModuleType) -> None:
         """A module that the process does not have: what its source gave, as if it had been imported."""
@@ -270,7 +281,15 @@ class Computed:
             self.out.note(target, outcome.refusal)
         self.out.writes += outcome.writes
         self.out.caches += outcome.caches
-        self.out.replaced += [(place, made) for slot, made in outcome.writes if slot == root and made is not ABSENT]
+        given = [made for slot, made in outcome.writes if slot == root and made is not ABSENT]
+        self.out.replaced += [(place, made) for made in given]
+        for made in given:
+            self._generated(place.owner, root.name, (live, made), target)
+
+    def _generated(self, owner: ModuleType | type, name: str, values: tuple[object, object], target: Target) -> None:
+        refusal = self.generated.follow(owner, name, *values) if is_class(owner) else None
+        if refusal is not None:
+            self.out.note(target, refusal)
 
     def _carried(self, value: object, label: str) -> object:
         """A value of the after side for the live process; ``ABSENT``, and a note, if it cannot be carried over."""

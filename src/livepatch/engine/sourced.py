@@ -225,6 +225,7 @@ class _Edits:
                     made.module(edit.module, brought[edit.module])
             for edit in edits:
                 made.take(edit, self.found.get(edit.module, ()))
+            made.finish()
         finally:
             spaces = [vars(module) for side in (before, after) for module in side.modules.values()]
             left = registries.clean(spaces, [*before.classes, *after.classes]) if registries else []
