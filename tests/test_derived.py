@@ -243,3 +243,62 @@ def test_a_data_class_that_others_have_changed_is_refused(releases, change, code
     running = releases({"m.py": DATA}, {"m.py": DATA.replace("100", "10")})
     change(running["m"])
     assert code in [finding.code for finding in livepatch.check(running.build()).errors]
+
+
+# Caches
+
+CACHES = """
+import functools
+def g(x): return x + 100
+def mid(x): return g(x)
+@functools.lru_cache
+def direct(x): return mid(x)
+class C:
+  @functools.lru_cache(maxsize=None)
+  def method(self, x): return self.inner(x)
+  def inner(self, x): return mid(x)
+  @functools.cached_property
+  def answer(self): return self.inner(0)
+  @functools.cached_property
+  def other(self):
+    g(1)
+    return object()
+  @staticmethod
+  @functools.cache
+  def static(x): return mid(x)
+class D:
+  def __init__(self): self.v = g(0)
+@functools.cache
+def made(): return D().v
+bound = functools.lru_cache(mid)
+sized = functools.lru_cache(maxsize=3)(g)
+@functools.cache
+def untouched(): return object()
+ONE = C()
+"""
+
+
+def test_caches_of_what_calls_a_changed_function(releases):
+    files = {
+        "m.py": CACHES,
+        "n.py": "import functools\nfrom PKG import m\n@functools.cache\ndef far(): return m.mid(0)\n",
+    }
+    running = releases(files, {"m.py": CACHES.replace("x + 100", "x + 10")})
+    m, n = running["m"], running["n"]
+
+    def answers(_):
+        one = m.ONE
+        return {
+            m.direct(0),
+            one.method(0),
+            one.answer,
+            m.C.static(0),
+            m.made(),
+            m.bound(0),
+            m.sized(0),
+            n.far(),
+        }
+
+    kept = m.ONE.other, m.untouched()
+    follows(running, answers, {100}, {10})
+    assert kept == (m.ONE.other, m.untouched())

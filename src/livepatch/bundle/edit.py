@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from livepatch.bundle.attributes import attribute_defaults
+from livepatch.bundle.cached import caches_of_callers
 from livepatch.bundle.items import Item, Module, decoded
 from livepatch.bundle.memos import kept_from
 from livepatch.bundle.normal import defaults_of
@@ -35,6 +36,8 @@ class _Edits:
         functions = self._functions()
         attributes = attribute_defaults(self.old, self.new, self.taken, self.plan.selection.whole)
         kept = kept_from(self.old, names, self.flows[0].defaults, names)
+        for name, caches in self._caches().items():
+            kept.caches[name] = list(dict.fromkeys([*kept.caches.get(name, ()), *caches]))
         tables = tables_of(self.old, names, self.plan.before.modules, self.plan.before.sources)
         modules = {m for m, _ in names} | set(tables) | set(kept.memos) | set(kept.captured) | set(kept.caches)
         modules |= set(functions) | set(runs[0]) | set(runs[1]) | set(attributes)
@@ -61,6 +64,11 @@ class _Edits:
             path = self.plan.after.modules[name]
             edits[name] = ModuleEdit(module=name, path=path, whole=decoded(self.plan.after.sources[path]))
         return tuple(edits[name] for name in self._ordered(edits))
+
+    def _caches(self) -> dict[str, list[str]]:
+        calls = self.flows[0].calls
+        changed = {(d.module, d.qualname) for d in self.taken if d.form == "function"}
+        return caches_of_callers(self.old, [e for e, level in calls.items() if level == 0], changed, self.names)
 
     def _place(self, entity: Entity) -> tuple[int, int, str]:
         for world in (self.new, self.old):

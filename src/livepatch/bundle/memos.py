@@ -17,10 +17,10 @@ from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, Trace, World
 from livepatch.edits import Captured, Memo
 
-__all__ = ["Kept", "kept_from"]
+__all__ = ["CACHES", "Kept", "Search", "cache_names", "kept_from"]
 
 _MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
-_CACHES = frozenset({"lru_cache", "cache", "cached_property"})
+CACHES = frozenset({"lru_cache", "cache", "cached_property"})
 _UNCHANGING = frozenset({"frozenset", "tuple", "str", "bytes", "int", "float", "compile", "Decimal", "timedelta"})
 _PLAIN = (ast.Dict, ast.List, ast.Set, ast.DictComp, ast.ListComp, ast.SetComp)
 
@@ -39,10 +39,19 @@ def kept_from(world: World, values: frozenset[Entity], defaults: set[Entity], na
 
     `defaults` are the functions whose default values change with them, `names` all that is computed anew.
     """
-    return _Search(world, values, defaults, names).run()
+    return Search(world, values, defaults, names).run()
 
 
-class _Search:
+def cache_names(item: Item) -> set[str]:
+    """The decorators on a function that keep its answers."""
+    decorators = getattr(item.node, "decorator_list", ())
+    chains = [chain_of(d.func if isinstance(d, ast.Call) else d) for d in decorators]
+    return {chain[-1] for chain in chains if chain} & CACHES
+
+
+class Search:
+    """What is kept of values that change."""
+
     def __init__(
         self, world: World, values: frozenset[Entity], defaults: set[Entity], names: frozenset[Entity]
     ) -> None:
@@ -61,14 +70,15 @@ class _Search:
         self.out = Kept()
 
     def run(self) -> Kept:
+        """Search for all of it."""
         if not self.values:
             return self.out
         functions = [i for m in self.world.parsed() for i in m.items if i.kind == "function" and i.binds]
         self._find_readers(functions)
         readers = [i for i in functions if (i.module.name, i.binds[0]) in self.readers]
-        self._find_giving(readers)
+        self.find_giving(readers)
         for item in readers:
-            self._cache(item)
+            self.cache(item)
             self._memos(item)
         for module in self.world.parsed():
             for name in module.class_names:
@@ -97,7 +107,8 @@ class _Search:
     def _heirs(self, item: Item) -> set[Entity]:
         return self.world.heirs({(item.module.name, item.scope)})
 
-    def _find_giving(self, readers: list[Item]) -> None:
+    def find_giving(self, readers: list[Item]) -> None:
+        """Find the functions of which what they give is made from a value."""
         count = -1
         while count != len(self.giving):
             count = len(self.giving)
@@ -177,15 +188,13 @@ class _Search:
 
     # Caches
 
-    def _cache(self, item: Item) -> None:
-        for decorator in getattr(item.node, "decorator_list", ()):
-            chain = chain_of(decorator.func if isinstance(decorator, ast.Call) else decorator)
-            entity = (item.module.name, item.binds[0])
-            if not chain or chain[-1] not in _CACHES or entity in self.names:
-                continue
-            # What lies in an object may be more than an answer: it goes only if it is made from the value.
-            if chain[-1] != "cached_property" or entity in self.giving:
-                _once(self.out.caches.setdefault(item.module.name, []), item.binds[0])
+    def cache(self, item: Item) -> None:
+        """Take in the cache of a function that uses the value."""
+        entity = (item.module.name, item.binds[0])
+        kinds = cache_names(item) if entity not in self.names else set()
+        # What lies in an object may be more than an answer: it goes only if it is made from the value.
+        if kinds - {"cached_property"} or (kinds and entity in self.giving):
+            _once(self.out.caches.setdefault(item.module.name, []), item.binds[0])
 
     # Tables
 
@@ -301,7 +310,7 @@ def _once(names: list[str], name: str) -> None:
 class _Within:
     """What goes where within one function: which variables hold something made from a value that changes."""
 
-    def __init__(self, search: _Search, item: Item, node: FunctionNode) -> None:
+    def __init__(self, search: Search, item: Item, node: FunctionNode) -> None:
         self.search, self.item, self.node = search, item, node
         a = node.args
         arguments = [*a.posonlyargs, *a.args]

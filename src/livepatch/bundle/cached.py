@@ -1,0 +1,50 @@
+"""Caches whose answers a changed function has a part in, though what they stand around does not change itself."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable
+
+from livepatch.bundle.items import Item, chain_of
+from livepatch.bundle.memos import CACHES, Search, cache_names
+from livepatch.bundle.refs import Ref
+from livepatch.bundle.world import Entity, World
+
+__all__ = ["caches_of_callers"]
+
+
+def caches_of_callers(
+    world: World, calling: Iterable[Entity], changed: set[Entity], names: frozenset[Entity]
+) -> dict[str, list[str]]:
+    """The caches of functions that call ones that change, or are put around one by a name: by module, as in `Kept`.
+
+    `calling` are the functions that do something else when they are called, `changed` those of them whose own text
+    differs, and `names` is all that is computed anew.
+    """
+    search = Search(world, frozenset(), set(), names)
+    items = [i for e in sorted(calling) for i in world.items(e) if i.kind == "function"]
+    cached = [i for i in items if (i.module.name, i.binds[0]) not in changed and cache_names(i)]
+    if any("cached_property" in cache_names(i) for i in cached):
+        search.giving.update((e, e) for e in changed)
+        search.find_giving(items)
+    for item in cached:
+        search.cache(item)
+    callers = set(calling)
+    for module in world.parsed():
+        for item in module.items:
+            if item.kind == "assign" and not item.words.isdisjoint(CACHES) and _wraps(world, item, callers):
+                for bound in item.binds:
+                    search.out.caches.setdefault(module.name, []).append(bound)
+    return search.out.caches
+
+
+def _wraps(world: World, item: Item, callers: set[Entity]) -> bool:
+    """Whether an assignment puts a cache around one of the functions: ``lru_cache(f)``, ``lru_cache(maxsize=9)(f)``."""
+    value = getattr(item.node, "value", None)
+    if not isinstance(value, ast.Call) or len(value.args) != 1:
+        return False
+    chain = chain_of(value.func.func if isinstance(value.func, ast.Call) else value.func)
+    given = chain_of(value.args[0])
+    if chain[-1:] == () or chain[-1] not in CACHES or not given:
+        return False
+    return world.follow(Ref(given, base="scope" if item.scope else ""), item).end in callers
