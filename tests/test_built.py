@@ -667,7 +667,8 @@ def test_a_statement_that_writes_a_file_is_not_run(releases, tmp_path):
 
 
 def test_an_object_that_keeps_the_old_value_refuses_the_patch(releases):
-    text = "RULE = '(a+)+b'\nclass Scanner:\n  def __init__(self): self.rules = [[1, RULE]]\ndef f(): return RULE"
+    init = "def __init__(self, rule=None): self.rules = [[1, rule or RULE]]"
+    text = f"RULE = '(a+)+b'\nclass Scanner:\n  {init}\ndef f(): return RULE"
     running = releases(mod(text), mod(text.replace("(a+)+b", "a+b")))
     fix = running.build()
     held = running["m"].Scanner()

@@ -302,3 +302,134 @@ def test_caches_of_what_calls_a_changed_function(releases):
     kept = m.ONE.other, m.untouched()
     follows(running, answers, {100}, {10})
     assert kept == (m.ONE.other, m.untouched())
+
+
+# What objects took when they were made
+
+TOOK = """
+import re
+LIMIT = 1000
+RULES = ['a', 'b']
+class C:
+  def __init__(self, given=None):
+    self.limit = LIMIT
+    self.rules = list(RULES)
+    self.both = [LIMIT, {'x': LIMIT}]
+    self.verify = False
+    self.given = given or LIMIT
+class D(C):
+  def __init__(self):
+    super().__init__()
+    self.more = 1
+class E(C):
+  def __init__(self):
+    super().__init__()
+    self.limit = 1000
+class F(C):
+  def __init__(self): self.limit, self.verify, self.rules, self.both, self.given = 1000, False, 0, 0, 0
+class S:
+  __slots__ = ('limit',)
+  def __init__(self): self.limit = LIMIT
+class P:
+  def __init__(self): self.limit = LIMIT
+  @property
+  def limit(self): return self._limit
+  @limit.setter
+  def limit(self, value): self._limit = value
+"""
+
+
+def took(text=TOOK):
+    new = (
+        text.replace("LIMIT = 1000", "LIMIT = 10").replace("'a', 'b'", "'a'").replace("verify = False", "verify = True")
+    )
+    return {"m.py": text}, {"m.py": new}
+
+
+def test_objects_get_what_new_ones_take(releases):
+    running = releases(*took())
+    m = running["m"]
+    held = [m.C(), m.D(), m.S()]
+
+    def see(_):
+        return [(o.limit, *(getattr(o, name, None) for name in ("rules", "both", "verify", "given"))) for o in held]
+
+    was = (1000, ["a", "b"], [1000, {"x": 1000}], False, 1000)
+    now = (10, ["a"], [10, {"x": 10}], True, 1000)
+    rules = held[0].rules
+    follows(running, see, [was, was, (1000, None, None, None, None)], [now, now, (10, None, None, None, None)])
+    assert held[0].rules is rules
+    livepatch.apply(running.build())
+    assert held[0].rules is not held[1].rules
+    assert held[0].both[1] is not held[1].both[1]
+
+
+def test_objects_that_have_it_from_elsewhere_keep_it(releases):
+    running = releases(*took())
+    m = running["m"]
+    held = [m.C(), m.E(), m.F(), m.P()]
+    held[0].limit = 7
+    held[0].verify = True
+    fix = running.build()
+    said = {
+        f.target.rpartition(":")[2]: int(f.found.split()[0])
+        for f in livepatch.check(fix).findings
+        if f.code == "objects-keep-old"
+    }
+    assert said == {"C.limit": 3, "C.rules": 1, "C.both": 1, "C.verify": 2, "C.given": 3, "P.limit": 1}
+    livepatch.apply(fix)
+    assert [each.limit for each in held] == [7, 1000, 1000, 1000]
+    assert [each.verify for each in held[:3]] == [True, True, False]
+
+
+def test_what_the_program_stores_meanwhile_stays(releases):
+    running = releases(*took())
+    one = running["m"].C()
+    applied = livepatch.apply(running.build())
+    one.limit = 5
+    assert livepatch.verify().ok
+    applied.mode = "off"
+    applied.mode = "on"
+    assert (one.limit, one.verify) == (5, True)
+    applied.revert()
+    assert (one.limit, one.verify) == (5, False)
+
+
+def test_an_object_may_go_while_the_patch_is_applied(releases):
+    running = releases(*took())
+    held = [running["m"].C() for _ in range(100)]
+    applied = livepatch.apply(running.build())
+    assert {each.limit for each in held} == {10}
+    del held[1:]
+    applied.revert()
+    assert held[0].limit == 1000
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("self.x = connect()", "self.x = connect(1)"),
+        ("self.x = x", "self.x = x or 5"),
+        ("self.x = x\n    if x: self.x = 1", "self.x = x\n    if x: self.x = 2"),
+        ("y = x\n    self.x = y", "y = x\n    self.x = y * 2"),
+        ("self.x = 1\n    self.x = x", "self.x = 2\n    self.x = x"),
+    ],
+)
+def test_what_is_computed_from_arguments_or_calls_is_said(releases, was, now):
+    text = f"def connect(n=0): return [n]\nclass C:\n  def __init__(self, x=3):\n    {was}\n"
+    running = releases({"m.py": text}, {"m.py": text.replace(was, now)})
+    fix = running.build()
+    assert "objects-keep-old" not in [f.code for f in livepatch.check(fix).findings]
+    one = running["m"].C()
+    before = one.x
+    assert [f.severity for f in livepatch.check(fix).findings if f.code == "objects-keep-old"] == ["warning"]
+    livepatch.apply(fix)
+    assert one.x is before
+
+
+def test_another_default_of_a_parameter_that_objects_keep_is_said(releases):
+    text = "class C:\n  def __init__(self, verify=False): self.verify = verify\n"
+    running = releases({"m.py": text}, {"m.py": text.replace("False", "True")})
+    one = running["m"].C()
+    assert "objects-keep-old" in [f.code for f in livepatch.check(running.build()).findings]
+    assert one.verify is False

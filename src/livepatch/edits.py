@@ -141,12 +141,17 @@ class Memo:
 class Captured:
     """An attribute that each object of a class takes, when it is made, from a value that changes (`of`, as in `Memo`).
 
-    Objects that exist keep what they took.
+    With `before` and `after`, each side's expression among the names of the module, objects that exist get the new
+    value if they still hold the old one; of the classes `but_for` (``"module:Class"``), which set it themselves, and
+    where the source does not tell, they keep what they took.
     """
 
     class_qualname: str
     name: str
     of: str
+    before: str = ""
+    after: str = ""
+    but_for: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

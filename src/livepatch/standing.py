@@ -161,7 +161,7 @@ def _compare(state: State, modules: dict[str, ModuleType], moving: frozenset[int
     findings = []
     held = held_now(state)
     for slot, value in held.items():
-        if slot.owner is None or slot.kept:
+        if slot.owner is None or slot.kept or slot.yields:
             continue
         found = value_of(slot)
         if found is not value and id(found) not in moving:
@@ -229,6 +229,7 @@ def _foreign(state: State, patch_id: str, modules: dict[str, ModuleType], moving
         for slot in layer.values
         if slot.owner is not None
         and not slot.kept
+        and not slot.yields
         and (now := value_of(slot)) is not held[slot]
         and id(now) not in moving
     ]

@@ -73,7 +73,17 @@ EDITED = st.builds(
         )
     ),
     memos=few(st.builds(Memo, target=DOTTED, of=st.just("a:b.c"), initial=st.just("") | SOURCES)),
-    captured=few(st.builds(Captured, class_qualname=DOTTED, name=NAMES, of=st.just("a:b"))),
+    captured=few(
+        st.builds(
+            Captured,
+            class_qualname=DOTTED,
+            name=NAMES,
+            of=st.just("a:b"),
+            before=st.just("") | SOURCES,
+            after=st.just("") | SOURCES,
+            but_for=few(st.just("a:B.C")),
+        )
+    ),
     caches=few(DOTTED),
 )
 NEW = st.builds(ModuleEdit, module=DOTTED, path=st.just("new.py"), whole=st.just("") | SOURCES)

@@ -16,7 +16,7 @@ from livepatch.bundle.normal import FunctionNode, normal
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import AttributeDefault
 
-__all__ = ["attribute_defaults", "made_by"]
+__all__ = ["Setting", "attribute_defaults", "defaults_of", "made_by", "outside", "settings_of"]
 
 _MAKERS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 _PER_OBJECT = (
@@ -33,7 +33,7 @@ _PER_OBJECT = (
 
 
 @dataclass(frozen=True)
-class _Setting:
+class Setting:
     """An assignment of an attribute in a method: its value, and whether it is made in every case."""
 
     method: Entity
@@ -50,7 +50,7 @@ def attribute_defaults(
     readers = _readers(new, taken, whole)
     found: dict[str, list[AttributeDefault]] = {}
     for entity, name in _candidates(old, new, taken):
-        settings = _settings(new, entity, name)
+        settings = settings_of(new, entity, name)
         if not settings or not _read(new, entity, name, readers, settings):
             continue
         expression, shared, of, reason = _default(old, entity, name, settings)
@@ -81,7 +81,7 @@ def _set_later(
 ) -> Iterator[tuple[Entity, str, str]]:
     """Attributes that no constructor sets, but another method for the methods that come after it."""
     for entity, name in _candidates(old, new, taken):
-        if _settings(new, entity, name):
+        if settings_of(new, entity, name):
             continue
         setters = [
             item
@@ -216,7 +216,7 @@ def made_by(world: World, entity: Entity) -> list[Entity]:
     return found
 
 
-def _settings(world: World, entity: Entity, name: str) -> list[_Setting]:
+def settings_of(world: World, entity: Entity, name: str) -> list[Setting]:
     """Where the new side sets the attribute while an object is made."""
     found = []
     for method in made_by(world, entity):
@@ -226,7 +226,7 @@ def _settings(world: World, entity: Entity, name: str) -> list[_Setting]:
                 own = [*node.args.posonlyargs, *node.args.args][:1]
                 if own:
                     found += [
-                        _Setting(method, item, value, always)
+                        Setting(method, item, value, always)
                         for value, always in _assigned(node.body, own[0].arg, name, always=True)
                     ]
     return found
@@ -280,7 +280,7 @@ def _readers(new: World, taken: list[Difference], whole: Iterable[str]) -> list[
     return list(found.values())
 
 
-def _read(new: World, entity: Entity, name: str, readers: list[Item], settings: list[_Setting]) -> bool:
+def _read(new: World, entity: Entity, name: str, readers: list[Item], settings: list[Setting]) -> bool:
     makers = {s.method for s in settings if s.method[1].rpartition(".")[2] in _MAKERS}
     for item in readers:
         refs = new.refs(item)
@@ -316,7 +316,7 @@ def _guarded(node: ast.AST, name: str) -> bool:
 # The value
 
 
-def _default(old: World, entity: Entity, name: str, settings: list[_Setting]) -> tuple[str, bool, str, str]:
+def _default(old: World, entity: Entity, name: str, settings: list[Setting]) -> tuple[str, bool, str, str]:
     """The expression, whether one value serves all, the name under which it reads the object, and else the reason."""
     texts = {normal(s.value) if s.value is not None else "" for s in settings}
     if len(texts) > 1 or "" in texts:
@@ -327,7 +327,7 @@ def _default(old: World, entity: Entity, name: str, settings: list[_Setting]) ->
     if len(settings) == 1 and not setting.always and not isinstance(setting.value, ast.Constant):
         return "", True, "", f"{setting.method[1]} sets {name} only on a condition"
     of = _read_of_itself(old, entity, setting)
-    value, reason = _outside(old, setting, of)
+    value, reason = outside(old, setting, of)
     if value is None:
         return "", True, "", reason
     try:
@@ -337,7 +337,7 @@ def _default(old: World, entity: Entity, name: str, settings: list[_Setting]) ->
     return text, not of and _is_shared(value), of, ""
 
 
-def _of_its_keeper(old: World, new: World, entity: Entity, settings: list[_Setting]) -> tuple[str, str, str]:
+def _of_its_keeper(old: World, new: World, entity: Entity, settings: list[Setting]) -> tuple[str, str, str]:
     """What every place that makes such an object passes of its own, and where it keeps what it made."""
     setting = settings[0]
     node, value = setting.item.node, setting.value
@@ -351,12 +351,12 @@ def _of_its_keeper(old: World, new: World, entity: Entity, settings: list[_Setti
     if len(places) != 1:
         return "", "", ""
     owner, passed, kept = places.pop()
-    if not passed or not kept or not any(each.always for each in _settings(old, owner, passed)):
+    if not passed or not kept or not any(each.always for each in settings_of(old, owner, passed)):
         return "", "", ""
     return f"self.{passed}", "self", f"{owner[0]}:{owner[1]}.{kept}"
 
 
-def _read_of_itself(old: World, entity: Entity, setting: _Setting) -> str:
+def _read_of_itself(old: World, entity: Entity, setting: Setting) -> str:
     """The name of the object in its own method, if the value reads it: only attributes that every old object has."""
     node = setting.item.node
     assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
@@ -371,11 +371,11 @@ def _read_of_itself(old: World, entity: Entity, setting: _Setting) -> str:
     ]
     if not uses or uses != len(read):
         return ""
-    had = all(any(each.always for each in _settings(old, entity, attribute)) for attribute in read)
+    had = all(any(each.always for each in settings_of(old, entity, attribute)) for attribute in read)
     return name if had else ""
 
 
-def _outside(old: World, setting: _Setting, of: str) -> tuple[ast.expr | None, str]:
+def outside(old: World, setting: Setting, of: str) -> tuple[ast.expr | None, str]:
     """The value as an expression of the module, with the defaults of new parameters in their places.
 
     With `of`, it may read the object itself under that name.
@@ -396,7 +396,7 @@ def _outside(old: World, setting: _Setting, of: str) -> tuple[ast.expr | None, s
 class _Outside(ast.NodeTransformer):
     """Puts the defaults of new parameters in their places; `reason` tells of names that have no such meaning."""
 
-    def __init__(self, old: World, setting: _Setting, of: str) -> None:
+    def __init__(self, old: World, setting: Setting, of: str) -> None:
         node = setting.item.node
         assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         assert setting.value is not None
@@ -406,7 +406,7 @@ class _Outside(ast.NodeTransformer):
         self.module = setting.item.module
         self.first = next(a.arg for a in [*node.args.posonlyargs, *node.args.args])
         self.parameters = _parameters(node)
-        self.defaults = _defaults(node)
+        self.defaults = defaults_of(node)
         self.before = {
             p for i in old.items(setting.method) if isinstance(i.node, ast.FunctionDef) for p in _parameters(i.node)
         }
@@ -447,7 +447,8 @@ def _parameters(node: FunctionNode) -> set[str]:
     return {x.arg for x in [*a.posonlyargs, *a.args, *a.kwonlyargs, *(y for y in (a.vararg, a.kwarg) if y)]}
 
 
-def _defaults(node: FunctionNode) -> dict[str, ast.expr]:
+def defaults_of(node: FunctionNode) -> dict[str, ast.expr]:
+    """The default of each parameter that has one."""
     a = node.args
     positional = [*a.posonlyargs, *a.args]
     found = dict(zip([x.arg for x in positional[len(positional) - len(a.defaults) :]], a.defaults, strict=True))

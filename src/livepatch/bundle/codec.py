@@ -242,6 +242,9 @@ def _memo(reader: Reader) -> Memo:
 
 def _captured(reader: Reader) -> Captured:
     return Captured(
+        after=reader.field("after", reader.source, least=0),
+        before=reader.field("before", reader.source, least=0),
+        but_for=reader.field("but_for", reader.items, reader.name, _check_target_or_nothing),
         class_qualname=reader.field("class_qualname", reader.name, _check_dotted),
         name=reader.field("name", reader.name, _check_identifier),
         of=reader.field("of", reader.name, _check_not_empty),

@@ -9,6 +9,7 @@ from livepatch.bundle.memos import kept_from
 from livepatch.bundle.normal import defaults_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.program import statements_of
+from livepatch.bundle.retaken import captured_by_objects
 from livepatch.bundle.tables import tables_of
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import FunctionEdit, ModuleEdit, NameEdit, Side, Statement
@@ -39,7 +40,8 @@ class _Edits:
         for name, caches in self._caches().items():
             kept.caches[name] = list(dict.fromkeys([*kept.caches.get(name, ()), *caches]))
         tables = tables_of(self.old, names, self.plan.before.modules, self.plan.before.sources)
-        modules = {m for m, _ in names} | set(tables) | set(kept.memos) | set(kept.captured) | set(kept.caches)
+        captured = captured_by_objects(self.old, self.new, kept.captured, self.taken, attributes)
+        modules = {m for m, _ in names} | set(tables) | set(kept.memos) | set(captured) | set(kept.caches)
         modules |= set(functions) | set(runs[0]) | set(runs[1]) | set(attributes)
         for name in sorted(modules):
             if name not in self.old.names or name not in self.new.names:
@@ -56,7 +58,7 @@ class _Edits:
                 names=tuple(self._name_edit(e) for e in sorted(names, key=self._place) if e[0] == name),
                 attributes=tuple(attributes.get(name, ())),
                 memos=tuple(kept.memos.get(name, ())),
-                captured=tuple(kept.captured.get(name, ())),
+                captured=tuple(captured.get(name, ())),
                 caches=tuple(kept.caches.get(name, ())),
                 tables=tuple(tables.get(name, ())),
             )

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from livepatch.edits import AttributeDefault, FunctionEdit, Memo, ModuleEdit, NameEdit, Text
+from livepatch.edits import AttributeDefault, Captured, FunctionEdit, Memo, ModuleEdit, NameEdit, Text
 from livepatch.engine.caches import Cache
 from livepatch.engine.code import nested_codes
 from livepatch.engine.default_values import is_plain, plainly_same
@@ -20,7 +20,7 @@ from livepatch.engine.functions import Held, defaults_of, own
 from livepatch.engine.generated import Generated
 from livepatch.engine.graph import Comparison
 from livepatch.engine.instances import Maker, mended
-from livepatch.engine.keepers import from_keeper, kept_objects
+from livepatch.engine.keepers import from_keeper, kept_objects, objects_by_class
 from livepatch.engine.leaving import covering
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
@@ -31,6 +31,7 @@ from livepatch.engine.places import slot_of
 from livepatch.engine.reconcile import Reconciler, Sides
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.relink import CannotFollow
+from livepatch.engine.retaken import Retaken
 from livepatch.engine.scratch import Scratch, ScratchError, parsed
 from livepatch.engine.sides import NewSide, other_return
 from livepatch.engine.source import patch_filename
@@ -40,6 +41,7 @@ from livepatch.patch import Target
 
 __all__ = ["Computed", "Sourced"]
 
+_UNCHANGING = (type(None), bool, int, float, complex, str, bytes, frozenset, re.Pattern)
 _STAR = re.compile(r"\bimport\s*\*")
 
 
@@ -368,12 +370,35 @@ class Computed:
             place = resolve(Target(edit.module, each.class_qualname), self.modules)
             if isinstance(place, Place) and is_class(place.value):
                 owners[each.class_qualname] = place.value
-        counts = instances(owners.values())
+        objects = objects_by_class(owners.values())
         for each in edit.captured:
-            count = counts.get(owners[each.class_qualname], 0) if each.class_qualname in owners else 0
-            if count:
-                target = Target(edit.module, f"{each.class_qualname}.{each.name}")
-                self.out.note(target, objects_keep(count, each.name, each.of))
+            cls = owners.get(each.class_qualname)
+            target = Target(edit.module, f"{each.class_qualname}.{each.name}")
+            left = self._retaken(edit, each, cls, objects[cls], target) if cls is not None and objects[cls] else 0
+            if left:
+                self.out.note(target, objects_keep(left, each.name, each.of))
+
+    def _retaken(self, edit: ModuleEdit, taken: Captured, cls: type, objects: list[Any], target: Target) -> int:
+        """Let objects have what new ones get where that can be computed; how many keep what they took."""
+        if not taken.before or not taken.after:
+            return len(objects)
+        label, tops = f"an object's {target}", {name.partition(".")[0] for name in self.sides.modules}
+
+        def make() -> object:
+            value = self.after.evaluate(edit.module, edit.after, taken.after, str(target))
+            return self.reconciler.carried(value, label)
+
+        work = Retaken(cls, taken.name, taken.but_for, tops)
+        try:
+            old = self.before.evaluate(edit.module, edit.before, taken.before, str(target))
+            new = make()
+            if Comparison(self.sides, live=False).holds(old, new):
+                return 0
+            alike = (lambda: new) if type(new) in _UNCHANGING else make
+            self.out.writes += work.writes(objects, old, self.sides, alike, label)
+        except (ScratchError, CannotFollow):
+            return len(objects)
+        return work.left
 
     # Attributes of objects that exist
 
@@ -433,7 +458,8 @@ class Computed:
                 reason = f"reading it from what keeps them raised {type(error).__name__}"
                 self.out.note(target, _no_initial_value(replace(attribute, reason=reason), 1))
                 return
-            self.out.writes.append((slot_of(each, name, f"an object's {target}"), value))
+            slot = replace(slot_of(each, name, f"an object's {target}"), yields=True)
+            self.out.writes.append((slot, value))
         make = from_keeper(keeper, mangled(held, keeper.__name__), attribute.name, read)
         self.out.attributes.append(NewAttribute(target, cls, name, InitialValue(name, make)))
 

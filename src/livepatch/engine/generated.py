@@ -12,8 +12,7 @@ from types import FunctionType
 
 from livepatch.engine.default_values import plainly_same
 from livepatch.engine.functions import defaults_of
-from livepatch.engine.memos import with_subclasses
-from livepatch.engine.namespaces import is_function, namespace_of
+from livepatch.engine.namespaces import is_function, namespace_of, with_subclasses
 from livepatch.engine.places import slot_of
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Slot

@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from livepatch.engine.heap import referrers
 from livepatch.engine.namespaces import namespace_of, with_subclasses
 from livepatch.engine.pace import paced
+from livepatch.engine.stack import ABSENT
 
-__all__ = ["from_keeper", "kept_objects"]
+__all__ = ["from_keeper", "held_of", "kept_objects", "objects_by_class"]
+
+
+def objects_by_class(classes: Iterable[type]) -> dict[type, list[Any]]:
+    """The live objects of each class and of those derived from it.  Walks the heap once."""
+    families = {cls: with_subclasses(cls) for cls in classes}
+    found: dict[int, list[Any]] = {id(each): [] for family in families.values() for each in family}
+    if not found:
+        return {}
+    for item in paced(referrers(*{id(each): each for family in families.values() for each in family}.values())):
+        if id(type(item)) in found:
+            found[id(type(item))].append(item)
+    return {cls: [item for each in family for item in found[id(each)]] for cls, family in families.items()}
 
 
 def _objects(cls: type) -> list[Any]:
-    """All live objects of a class and of those derived from it.  Walks the heap."""
-    classes = with_subclasses(cls)
-    kinds = {id(each) for each in classes}
-    return [item for item in paced(referrers(*classes)) if id(type(item)) in kinds]
+    return objects_by_class([cls])[cls]
 
 
-def _own(value: object, name: str) -> object:
-    """What an object itself holds under a name; no code of its class is run."""
+def held_of(value: object, name: str) -> object:
+    """What an object itself holds under a name, or ``ABSENT``; no code of its class is run."""
     try:
         names: dict[str, object] = object.__getattribute__(value, "__dict__")
         if name in names:
@@ -31,10 +41,11 @@ def _own(value: object, name: str) -> object:
         slot = namespace_of(base).get(name)
         if type(slot).__name__ == "member_descriptor":
             try:
-                return slot.__get__(value)  # type: ignore[union-attr]  # a slot's descriptor
+                held: object = slot.__get__(value)  # type: ignore[union-attr]  # a slot's descriptor
             except AttributeError:
-                return None
-    return None
+                return ABSENT
+            return held
+    return ABSENT
 
 
 def kept_objects(cls: type, keeper: type, attribute: str) -> tuple[list[tuple[Any, Any]], int]:
@@ -45,8 +56,8 @@ def kept_objects(cls: type, keeper: type, attribute: str) -> tuple[list[tuple[An
     objects = _objects(cls)
     by_kept: dict[int, Any] = {}
     for each in paced(_objects(keeper)):
-        held = _own(each, attribute)
-        if held is not None:
+        held = held_of(each, attribute)
+        if held is not ABSENT and held is not None:
             by_kept[id(held)] = each
     pairs = [(each, by_kept[id(each)]) for each in objects if id(each) in by_kept]
     return pairs, len(objects) - len(pairs)
@@ -59,7 +70,7 @@ def from_keeper(
 
     def make(instance: object) -> object:
         for each in _objects(keeper):
-            if _own(each, attribute) is instance:
+            if held_of(each, attribute) is instance:
                 return read(each)
         raise AttributeError(f"{type(instance).__name__!r} object has no attribute {name!r}")
 

@@ -120,7 +120,7 @@ def _stores(
                 writes.append(Write(write.slot, before, after))
         elif write.slot.kept:
             writes.append(Write(write.slot, value_of(write.slot), after))
-        elif value_of(write.slot) is not after:
+        elif value_of(write.slot) is not after and not write.slot.yields:
             foreign.append(Foreign(write.slot, before, value_of(write.slot)))
     return writes, foreign, choices
 

@@ -300,4 +300,4 @@ def _with_new_functions(edit: ModuleEdit) -> Side:
 
 
 def _needs_scratch(edit: ModuleEdit) -> bool:
-    return bool(edit.names or edit.attributes or edit.functions or edit.memos)
+    return bool(edit.names or edit.attributes or edit.functions or edit.memos or edit.captured)

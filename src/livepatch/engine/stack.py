@@ -70,6 +70,7 @@ class Slot:
     go while a patch is applied to it.  What cannot be referred to weakly (a dict, a list, a cell) is held.
     `key` is what an item or member is found by; `name` then only tells it apart, and is no attribute.
     A `kept` one holds what the program has computed and keeps: whatever that is by now, a switch puts its own in place.
+    One that `yields` is an object's own affair: what the program has stored there meanwhile stays, and is no fault.
     """
 
     reference: Callable[[], object | None]
@@ -79,6 +80,7 @@ class Slot:
     label: str = field(default="")
     key: object = None
     kept: bool = False
+    yields: bool = False
 
     @property
     def owner(self) -> object | None:
