@@ -433,3 +433,41 @@ def test_another_default_of_a_parameter_that_objects_keep_is_said(releases):
     one = running["m"].C()
     assert "objects-keep-old" in [f.code for f in livepatch.check(running.build()).findings]
     assert one.verify is False
+
+
+# Names that are texts
+
+BY_TEXT = {
+    "getattr": "import PKG.low\nB = getattr(PKG.low, 'A')\nC = getattr(PKG.low.K, 'a', 3)",
+    "getattr that is called": "from PKG import low\nB = getattr(low, 'g')()\ndef f(x=getattr(low, 'A')): return x\nC = f()",
+    "a name that is computed": "import PKG.low as x\nn = 'A'\nB = getattr(x, n)\nC = [getattr(x, n) for n in ('A',)][0]",
+    "vars": "from PKG import low\nB = vars(low)['A']\nC = {k: v for k, v in vars(low).items()}['A']",
+    "__dict__": "from PKG import low\nB = low.__dict__['A']\nC = low.__dict__.get('A')",
+    "attributes of a class": "from PKG.low import K\nn = 'a'\nB = getattr(K, n)\nC = dict(vars(K))['a']",
+    "import_module": "import importlib\nlow = importlib.import_module('PKG.low')\nB = low.A\nC = low.g()",
+    "import_module by another name": "from importlib import import_module as im\nB = im('PKG.low').A\nlow = im('.low', __package__)\nC = low.K.a",
+    "import_module in a function": "def load():\n  import importlib\n  return importlib.import_module('PKG.low').A\nB = load()\nC = B",
+    "__import__": "low = __import__('PKG.low', fromlist=['A'])\nB = low.A\nC = __import__('PKG').low.A",
+    "sys.modules": "import sys\nimport PKG.low\nB = sys.modules['PKG.low'].A\nlow = sys.modules['PKG.low']\nC = low.A",
+}
+
+
+@pytest.mark.parametrize("name", BY_TEXT)
+def test_a_name_that_is_a_text_is_followed(releases, name):
+    running = releases({"low.py": NUMBERS, "m.py": BY_TEXT[name]}, {"low.py": NUMBERS.replace("100", "10")})
+    follows(running, lambda r: (r["m"].B, r["m"].C), (100, 100), (10, 10))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "globals().update({k: v for k, v in vars(low).items() if k.isupper()})",
+        "globals().update(low.__dict__)",
+        "for n in dir(low):\n  if n.isupper(): globals()[n] = getattr(low, n)",
+    ],
+)
+def test_names_that_nobody_can_follow_refuse_the_patch(releases, text):
+    running = releases(
+        {"low.py": NUMBERS, "m.py": f"from PKG import low\n{text}\n"}, {"low.py": NUMBERS.replace("100", "10")}
+    )
+    assert "module-effect-changed" in [finding.code for finding in livepatch.check(running.build()).errors]

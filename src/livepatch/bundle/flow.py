@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
 from livepatch.bundle.items import Item, Module
@@ -17,6 +17,7 @@ __all__ = ["Flow"]
 
 _MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 _NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
+_LOOKING = frozenset({"getattr", "dir", "__dict__", "getmembers"})
 
 
 @dataclass
@@ -83,9 +84,11 @@ class Flow:
                 wanted = fresh if module.name in looked else interesting
                 looked.add(module.name)
                 self._stars(module)
-                if not module.words.isdisjoint(wanted):
+                if not module.words.isdisjoint(wanted | _LOOKING):
                     for item in module.items:
-                        if not item.words.isdisjoint(wanted):
+                        # What looks at a module as a whole need not name what it finds there.
+                        looks = item.kind != "function" and not item.words.isdisjoint(_LOOKING)
+                        if looks or not item.words.isdisjoint(wanted):
                             self._look(item)
                             if item.kind in ("assign", "function") and self._carries(item):
                                 self._carriers.update((module.name, b) for b in item.binds)
@@ -231,9 +234,19 @@ class Flow:
             return False
         if ref.chain == (EVERYTHING,):
             return self._any_above(item, item.scope if ref.base else "")
+        if ref.chain[-1:] == (EVERYTHING,):
+            return self._any_of(self.world.follow(replace(ref, chain=ref.chain[:-1]), item), ref.call)
         trace = self.world.follow(ref, item)
         # The call comes first: it notes what has to be made again, even where another reason is enough.
         return self._call_reached(trace, ref.call) or any(e in self.values for e in trace.passed)
+
+    def _any_of(self, trace: Trace, calls: int) -> bool:
+        """Whether a name of a module or class may have another value, or a function of it do something else."""
+        if trace.kind not in ("module", "class"):
+            return False
+        module, owner = trace.end
+        found = [*self.values, *(e for e, level in self.calls.items() if level < calls)]
+        return any(m == module and q.rpartition(".")[0] == owner for m, q in found)
 
     def _any_above(self, item: Item, scope: str) -> bool:
         """Whether a name of the module, or of a class, that is bound above an item may have another value."""

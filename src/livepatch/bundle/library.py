@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from livepatch.bundle.dynamic import spaces_in
 from livepatch.bundle.items import Module, decoded
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.parse import parse
@@ -24,6 +25,7 @@ class Library:
     def __init__(self) -> None:
         self._parsed: dict[tuple[str, str, bytes], Module | SyntaxError | ValueError] = {}
         self._words: dict[bytes, frozenset[str]] = {}
+        self._spaces: dict[bytes, frozenset[str]] = {}
         self._refs: dict[int, Refs] = {}
         """What items use, by id: it is the same in both trees for a file that is the same, and the items stay here."""
 
@@ -66,6 +68,13 @@ class Library:
             self._words[source] = found
         return found
 
+    def spaces(self, source: bytes) -> frozenset[str]:
+        """What a file looks at as a whole."""
+        found = self._spaces.get(source)
+        if found is None:
+            found = self._spaces[source] = spaces_in(source)
+        return found
+
     def parsed(self, tree: Tree, name: str) -> Module | SyntaxError | ValueError:
         """A module of a tree, or why it cannot be read."""
         path = tree.modules[name]
@@ -94,6 +103,9 @@ class Library:
                 source = tree.sources[path]
                 words = self.words(source)
                 if _STAR.search(source) and (_DOTS.search(source) or not words.isdisjoint(wanted)):
+                    found.append(module)
+                    continue
+                if not self.spaces(source).isdisjoint(wanted):
                     found.append(module)
                     continue
                 if words.isdisjoint(everything):

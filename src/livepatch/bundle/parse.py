@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from livepatch.bundle import normal
+from livepatch.bundle.dynamic import module_named
 from livepatch.bundle.items import (
     MUTATORS,
     Import,
@@ -101,6 +102,9 @@ class _Reader:
             case ast.AnnAssign(value=None):
                 if fields and isinstance(node.target, ast.Name):
                     self._add("field", node, scope, unit, guards, [node.target.id])
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if found := self._module_named(value):
+                item = self._add("import", node, scope, unit, guards, [name])
+                item.imports = {f"{scope}.{name}" if scope else name: Import(found)}
             case _:
                 binds, stores = _written([node])
                 self._add("assign" if binds else "effect", node, scope, unit, guards, binds, stores)
@@ -115,6 +119,15 @@ class _Reader:
         ast.increment_lineno(node, equal[0].line - 1)
         self.module.implied.add(id(node))
         self._add("assign", node, scope, node, (), ["__hash__"])
+
+    def _module_named(self, value: ast.expr) -> str:
+        """The module that an expression gets by its name as a text."""
+        names: dict[str, list[Item]] = {}
+        for item in self.module.items if isinstance(value, ast.Call) else ():
+            for bound in item.imports:
+                names.setdefault(bound, []).append(item)
+        name = self.module.name
+        return module_named(value, names, name if self.module.is_package else name.rpartition(".")[0])
 
     def _loop(self, node: ast.stmt, scope: str, unit: ast.stmt, guards: tuple[str, ...]) -> None:
         inside = list(outside_functions([node]))

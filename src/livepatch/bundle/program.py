@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 
 from livepatch.bundle.flow import Flow
 from livepatch.bundle.hooks import entered_by, hooks_of
 from livepatch.bundle.items import Item
-from livepatch.bundle.refs import NEVER, Ref
+from livepatch.bundle.refs import EVERYTHING, NEVER, Ref
 from livepatch.bundle.world import Entity, Trace, World
 from livepatch.edits import Statement
 
@@ -59,6 +60,11 @@ class _Programs:
                     self._calls(inner, whole=True)
 
     def _ref(self, ref: Ref, item: Item) -> None:
+        if ref.chain[-1:] == (EVERYTHING,) and len(ref.chain) > 1:
+            owner = self.world.follow(replace(ref, chain=ref.chain[:-1]), item)
+            if owner.kind == "class" and self.flow.reached(ref, item):
+                self._support_class(owner.end)  # what reads any attribute of a class is to find all as they are
+            return
         trace = self.world.follow(ref, item)
         calls = self.flow.calls_of(ref, trace, item)
         if calls and trace.kind in ("function", "class"):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from livepatch.bundle.items import MUTATORS, Item, absolute_name
+from livepatch.bundle.dynamic import looked_at_whole, module_named, written_out
+from livepatch.bundle.items import MUTATORS, Item, absolute_name, chain_of
 from livepatch.bundle.normal import FunctionNode, block, is_type_checking
 
 __all__ = ["EVERYTHING", "NEVER", "Ref", "Refs", "is_partial", "refs_of"]
@@ -107,7 +108,8 @@ class _Reader:
         self.base: Literal["", "scope"] = ""
         self.outside = True
         self.seen: set[int] = set()
-        self.names: Collection[str] = ()
+        self.package = module if is_package else module.rpartition(".")[0]
+        self.names: Mapping[str, Sequence[Item]] = {}
 
     def decorators(self, node: FunctionNode | ast.ClassDef, scope: _Scope, out: list[Ref]) -> None:
         for decorator in node.decorator_list:
@@ -213,6 +215,7 @@ class _Reader:
     def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # noqa: C901  # one branch for each kind of syntax
         if self.outside and isinstance(node, (ast.Call, ast.BinOp, ast.Subscript, ast.Compare)):
             self._whole_namespace(node, scope, out)
+        node = self._plain(node, scope, out)
         if isinstance(node, (ast.Name, ast.Attribute)):
             self._chain(node, scope, out)
         elif isinstance(node, ast.Call):
@@ -240,6 +243,24 @@ class _Reader:
                             self.expression(one, scope, out)
                 elif isinstance(value, ast.AST):
                     self.expression(value, scope, out)
+
+    def _plain(self, node: ast.AST, scope: _Scope, out: list[Ref], call: int = 0) -> ast.AST:
+        """What reads an attribute by its name as a text, as what names it; and note what may read any attribute."""
+        whole = looked_at_whole(node)
+        if whole is not None and (chain := chain_of(whole)) and self._is_outside(chain[0], scope):
+            base = scope.known[chain[0]] if chain[0] in scope.known else Ref((chain[0],), base=self.base)
+            out.append(Ref((*base.chain, *chain[1:], EVERYTHING), call, base.base, level=self.level))
+        given = written_out(node)
+        if given is None or not self._is_outside((chain_of(given) or ("",))[0], scope):
+            return node
+        for one in node.args[2:] if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else ():
+            self.expression(one, scope, out)
+        return given
+
+    def _is_outside(self, name: str, scope: _Scope) -> bool:
+        """Whether a name stands for something that no object or call has given."""
+        known = scope.known.get(name)
+        return bool(name) and (known.base == "abs" if known is not None else name not in scope.bound)
 
     def _whole_namespace(self, node: ast.expr, scope: _Scope, out: list[Ref]) -> None:
         """Read the names that an expression finds by their text in the namespace around it.
@@ -279,6 +300,7 @@ class _Reader:
             self._changed(node.func.value, scope, out)
 
     def _called(self, node: ast.AST, scope: _Scope, out: list[Ref], calls: int) -> None:
+        node = self._plain(node, scope, out, calls)
         if isinstance(node, ast.Call):
             self._arguments(node, scope, out)
             self._called(node.func, scope, out, calls + 1)
@@ -319,7 +341,7 @@ class _Reader:
         one: ast.AST = node
         while isinstance(one, ast.Attribute):
             names.append(one.attr)
-            one = one.value
+            one = self._plain(one.value, scope, out)
         names.reverse()
         if isinstance(node.ctx, (ast.Store, ast.Del)) and not store:
             store = "attr" if names else "item"
@@ -342,7 +364,9 @@ class _Reader:
             ):
                 out.append(Ref(tuple(names), call, "self", store, self.level))
             case _:
-                out.append(Ref(tuple(names), call, "object", store, self.level))
+                module = module_named(one, self.names, self.package)
+                chain = (module, *names) if module else tuple(names)
+                out.append(Ref(chain, call, "abs" if module else "object", store, self.level))
                 if not store and isinstance(one, ast.Call):
                     self._member_of_made(one, names, scope, out, call)
                 self.expression(one, scope, out)

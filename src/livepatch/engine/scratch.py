@@ -11,7 +11,10 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import importlib
+import importlib.util
 import sys
+from collections import ChainMap
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import CodeType, ModuleType
@@ -75,6 +78,10 @@ class Scratch:
         }
         edits = list(edits)
         self._tops = {edit.module.partition(".")[0] for edit in edits}
+        # What gives modules by their names gives the copies of this side.
+        self._stand_ins: dict[int, object] = {id(sys.modules): ChainMap(self.modules, sys.modules)}
+        self._importlib = ModuleType("importlib")
+        vars(self._importlib).update(vars(importlib), import_module=self._import_module)
         for edit in edits:
             self._wanted[edit.module] = {name.qualname for name in edit.names}
         self._copy_all(edit.module for edit in edits if edit.module in modules)
@@ -95,6 +102,9 @@ class Scratch:
         copy = ModuleType(name)
         vars(copy).update(namespace_of(live))
         vars(copy)["__builtins__"] = self._builtins
+        for bound, value in list(vars(copy).items()):
+            if value is importlib or value is importlib.import_module:
+                vars(copy)[bound] = self._importlib if value is importlib else self._import_module
         self.modules[name] = copy
         breathe()
 
@@ -256,7 +266,7 @@ class Scratch:
 
     def _run(self, module: str, scope: str, body: list[ast.stmt], side: Side, target: str) -> None:
         filename = statement_filename(self._patch_id, module)
-        members = _Members(self.namespace(module), self._classes.values())
+        members = _Members(self.namespace(module), self._classes.values(), self._stand_ins)
         if module in self._wanted and not scope:
             body = [_Stars(self.namespace(module), self.modules, self._wanted[module]).visit(each) for each in body]
         body = [members.visit(statement) for statement in body]
@@ -291,6 +301,11 @@ class Scratch:
             self.classes.append(made)
         return made
 
+    def _import_module(self, name: str, package: str | None = None) -> object:
+        """What ``importlib.import_module`` stands for."""
+        found = self.modules.get(importlib.util.resolve_name(name, package) if name.startswith(".") else name)
+        return importlib.import_module(name, package) if found is None else found
+
     def _import(
         self,
         name: str,
@@ -303,6 +318,7 @@ class Scratch:
         absolute = _absolute(name, globals or {}, level)
         if absolute not in self.modules:
             found = builtins.__import__(name, globals, locals, fromlist, level)
+            found = self._importlib if found is importlib else found
         else:
             found = self.modules[absolute]
         wanted = self.modules.get(absolute, found) if fromlist else self.modules.get(absolute.partition(".")[0], found)
@@ -351,25 +367,52 @@ class _Stars(ast.NodeTransformer):
 
 
 class _Members(ast.NodeTransformer):
-    """Lets what is evaluated read `Class.name` as the statements of this side have left it.
+    """Lets what is evaluated read `Class.name` as the statements of this side have left it, and find its modules.
 
     The bodies of functions keep their text: they run later, on the live class.
     """
 
-    def __init__(self, namespace: Mapping[str, object], classes: Iterable[_Class]) -> None:
+    def __init__(
+        self, namespace: Mapping[str, object], classes: Iterable[_Class], others: Mapping[int, object]
+    ) -> None:
         self._namespace = namespace
+        self._others = others
         self._classes = {id(each.live): each for each in classes}
         self.values: dict[str, object] = {}
 
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return self._other(node) or node
+
+    def _other(self, node: ast.Name | ast.Attribute) -> ast.AST | None:
+        meant = self._meant(node) if isinstance(node.ctx, ast.Load) else None
+        if meant is None or id(meant) not in self._others:
+            return None
+        return self._stand_in(node, self._others[id(meant)])
+
+    def _stand_in(self, node: ast.AST, value: object) -> ast.AST:
+        name = f"__livepatch_member_{len(self.values)}__"
+        self.values[name] = value
+        return ast.copy_location(ast.Name(name, ast.Load()), node)
+
     def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        other = self._other(node)
+        if other is not None:
+            return other
         known = self._classes.get(id(self._meant(node.value))) if isinstance(node.ctx, ast.Load) else None
         name = _mangled(node.attr, known.live.__name__) if known else ""
         if known is None or known.names.get(name, ABSENT) is namespace_of(known.live).get(name, ABSENT):
             self.generic_visit(node)
             return node
-        stand_in = f"__livepatch_member_{len(self.values)}__"
-        self.values[stand_in] = known.names[name]
-        return ast.copy_location(ast.Name(stand_in, ast.Load()), node)
+        return self._stand_in(node, known.names[name])
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        match node:
+            case ast.Call(func=ast.Name(id="getattr"), args=[owner, ast.Constant(value=str(name)), *_]):
+                read = self.visit_Attribute(ast.copy_location(ast.Attribute(owner, name, ast.Load()), node))
+                if isinstance(read, ast.Name):
+                    return read
+        self.generic_visit(node)
+        return node
 
     def _meant(self, node: ast.expr) -> object:
         """The module or class for which a chain of names stands; ``None`` if it is anything else."""
