@@ -16,7 +16,6 @@ import importlib.util
 import sys
 from collections import ChainMap
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Any
 
@@ -25,6 +24,7 @@ from livepatch.engine.compiling import preamble
 from livepatch.engine.namespaces import is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
+from livepatch.engine.rewriting import BodyNames, Members, Stars, full_name, mangled_in
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import spelled
 
@@ -47,14 +47,6 @@ def statement_filename(patch_id: str, module: str) -> str:
     return f"<livepatch {patch_id} {module}>"
 
 
-@dataclass(frozen=True, slots=True)
-class _Class:
-    """The namespace of a class body that is run again in part, and the class that it stands for."""
-
-    live: type
-    names: dict[str, Any]
-
-
 class Scratch:
     """One side of all modules of a patch."""
 
@@ -62,7 +54,7 @@ class Scratch:
         self._patch_id = patch_id
         self._live = modules
         self.modules: dict[str, ModuleType] = {}
-        self._classes: dict[tuple[str, str], _Class] = {}
+        self._classes: dict[tuple[str, str], BodyNames] = {}
         self._defined: dict[tuple[str, Text], object] = {}
         self._wanted: dict[str, set[str]] = {}
         """The names of each module that are to be computed."""
@@ -227,7 +219,7 @@ class Scratch:
     def define(self, module: str, scope: str, side: Side, body: list[ast.stmt], name: str, target: str) -> object:
         """What a definition gives, without binding its name for others.  Raises :class:`ScratchError`."""
         namespace = self.class_names(module, scope, target).names if scope else self.namespace(module)
-        attribute = _mangled(name, scope)
+        attribute = mangled_in(name, scope)
         before = namespace.get(attribute, ABSENT)
         try:
             self._run(module, scope, body, side, target)
@@ -241,16 +233,16 @@ class Scratch:
     def member(self, module: str, scope: str, name: str) -> object:
         """What the statements run for the body of a class left under a name; ``ABSENT`` if none was run."""
         known = self._classes.get((module, scope))
-        return ABSENT if known is None else known.names.get(_mangled(name, scope), ABSENT)
+        return ABSENT if known is None else known.names.get(mangled_in(name, scope), ABSENT)
 
-    def class_names(self, module: str, scope: str, target: str) -> _Class:
+    def class_names(self, module: str, scope: str, target: str) -> BodyNames:
         """The namespace of a class body, which begins as what the live class holds."""
         known = self._classes.get((module, scope))
         if known is None:
             value: object = self.modules[module]
             for segment in scope.split("."):
                 namespace = namespace_of(value) if is_module(value) or is_class(value) else {}
-                value = namespace.get(_mangled(segment, value.__name__ if is_class(value) else ""), None)
+                value = namespace.get(mangled_in(segment, value.__name__ if is_class(value) else ""), None)
             if not is_class(value):
                 raise ScratchError(
                     target,
@@ -261,14 +253,14 @@ class Scratch:
                         "use the patch that was made for the code in this process",
                     ),
                 )
-            known = self._classes[module, scope] = _Class(value, dict(namespace_of(value)))
+            known = self._classes[module, scope] = BodyNames(value, dict(namespace_of(value)))
         return known
 
     def _run(self, module: str, scope: str, body: list[ast.stmt], side: Side, target: str) -> None:
         filename = statement_filename(self._patch_id, module)
-        members = _Members(self.namespace(module), self._classes.values(), self._stand_ins)
+        members = Members(self.namespace(module), self._classes.values(), self._stand_ins)
         if module in self._wanted and not scope:
-            body = [_Stars(self.namespace(module), self.modules, self._wanted[module]).visit(each) for each in body]
+            body = [Stars(self.namespace(module), self.modules, self._wanted[module]).visit(each) for each in body]
         body = [members.visit(statement) for statement in body]
         self.namespace(module).update(members.values)
         try:
@@ -315,7 +307,7 @@ class Scratch:
         level: int = 0,
     ) -> object:
         """What ``import`` statements call: copies in the place of the modules that the patch changes."""
-        absolute = _absolute(name, globals or {}, level)
+        absolute = full_name(name, globals or {}, level)
         if absolute not in self.modules:
             found = builtins.__import__(name, globals, locals, fromlist, level)
             found = self._importlib if found is importlib else found
@@ -332,111 +324,11 @@ class Scratch:
         return wanted
 
 
-def _absolute(name: str, namespace: Mapping[str, object], level: int) -> str:
-    """The full name of a module that an import in a namespace names."""
-    if not level:
-        return name
-    package = str(namespace.get("__package__") or "").split(".")
-    return ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
-
-
 def _open(file: Any, mode: Any = "r", *rest: Any, **more: Any) -> Any:
     """``open``, for reading: another mode would be felt outside."""
     if not isinstance(mode, str) or set(mode) - set("rbtU"):
         raise PermissionError(f"a statement of the patch opens {spelled(file)} with mode {spelled(mode)}")
     return builtins.open(file, mode, *rest, **more)  # noqa: PTH123  # it stands for the very same
-
-
-class _Stars(ast.NodeTransformer):
-    """Lets ``from module import *`` bind just the names that are to be computed; the others are there already."""
-
-    def __init__(self, namespace: Mapping[str, object], modules: Mapping[str, ModuleType], wanted: set[str]) -> None:
-        self._namespace, self._modules, self._wanted = namespace, modules, wanted
-
-    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
-        if node.names[0].name != "*":
-            return node
-        origin = self._modules.get(_absolute(node.module or "", self._namespace, node.level))
-        given = namespace_of(origin) if origin is not None else {}
-        every = given.get("__all__", [name for name in given if not name.startswith("_")])
-        names = sorted({name for name in every if name in self._wanted and name in given})
-        if not names:
-            return ast.copy_location(ast.Pass(), node)
-        explicit = ast.ImportFrom(node.module, [ast.alias(name) for name in names], node.level)
-        return ast.fix_missing_locations(ast.copy_location(explicit, node))
-
-
-class _Members(ast.NodeTransformer):
-    """Lets what is evaluated read `Class.name` as the statements of this side have left it, and find its modules.
-
-    The bodies of functions keep their text: they run later, on the live class.
-    """
-
-    def __init__(
-        self, namespace: Mapping[str, object], classes: Iterable[_Class], others: Mapping[int, object]
-    ) -> None:
-        self._namespace = namespace
-        self._others = others
-        self._classes = {id(each.live): each for each in classes}
-        self.values: dict[str, object] = {}
-
-    def visit_Name(self, node: ast.Name) -> ast.AST:
-        return self._other(node) or node
-
-    def _other(self, node: ast.Name | ast.Attribute) -> ast.AST | None:
-        meant = self._meant(node) if isinstance(node.ctx, ast.Load) else None
-        if meant is None or id(meant) not in self._others:
-            return None
-        return self._stand_in(node, self._others[id(meant)])
-
-    def _stand_in(self, node: ast.AST, value: object) -> ast.AST:
-        name = f"__livepatch_member_{len(self.values)}__"
-        self.values[name] = value
-        return ast.copy_location(ast.Name(name, ast.Load()), node)
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        other = self._other(node)
-        if other is not None:
-            return other
-        known = self._classes.get(id(self._meant(node.value))) if isinstance(node.ctx, ast.Load) else None
-        name = _mangled(node.attr, known.live.__name__) if known else ""
-        if known is None or known.names.get(name, ABSENT) is namespace_of(known.live).get(name, ABSENT):
-            self.generic_visit(node)
-            return node
-        return self._stand_in(node, known.names[name])
-
-    def visit_Call(self, node: ast.Call) -> ast.AST:
-        match node:
-            case ast.Call(func=ast.Name(id="getattr"), args=[owner, ast.Constant(value=str(name)), *_]):
-                read = self.visit_Attribute(ast.copy_location(ast.Attribute(owner, name, ast.Load()), node))
-                if isinstance(read, ast.Name):
-                    return read
-        self.generic_visit(node)
-        return node
-
-    def _meant(self, node: ast.expr) -> object:
-        """The module or class for which a chain of names stands; ``None`` if it is anything else."""
-        if isinstance(node, ast.Name):
-            return self._namespace.get(node.id)
-        owner = self._meant(node.value) if isinstance(node, ast.Attribute) else None
-        if not isinstance(node, ast.Attribute) or not (is_module(owner) or is_class(owner)):
-            return None
-        return namespace_of(owner).get(_mangled(node.attr, owner.__name__) if is_class(owner) else node.attr)
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        return self._around(node)
-
-    def visit_AsyncFunctionDef(self, node: ast.AsyncFunctionDef) -> ast.AST:
-        return self._around(node)
-
-    def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
-        node.args = self.visit(node.args)
-        return node
-
-    def _around(self, node: ast.FunctionDef | ast.AsyncFunctionDef) -> ast.AST:
-        node.decorator_list = [self.visit(each) for each in node.decorator_list]
-        node.args = self.visit(node.args)
-        return node
 
 
 def parsed(text: Text, target: str) -> ast.Module:
@@ -481,13 +373,6 @@ def _class_body(scope: str, body: list[ast.stmt], filename: str, side: Side) -> 
     for segment in scope.split("."):
         code = next(c for c in code.co_consts if isinstance(c, CodeType) and c.co_name == segment)
     return code
-
-
-def _mangled(name: str, scope: str) -> str:
-    stripped = scope.rpartition(".")[2].lstrip("_")
-    if name.startswith("__") and not name.endswith("__") and stripped:
-        return f"_{stripped}{name}"
-    return name
 
 
 def told(error: BaseException) -> str:
