@@ -286,7 +286,7 @@ class Computed:
         given = [made for slot, made in outcome.writes if slot == root and made is not ABSENT]
         self.out.replaced += [(place, made) for made in given]
         for made in given:
-            self._generated(place.owner, root.name, (live, made), target)
+            self._generated(place.owner, root.name, (place.value, made), target)
 
     def _generated(self, owner: ModuleType | type, name: str, values: tuple[object, object], target: Target) -> None:
         refusal = self.generated.follow(owner, name, *values) if is_class(owner) else None
