@@ -6,7 +6,7 @@ import dataclasses
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from tests.bundle.patches import CONTENTS, of_every_part, of_functions
 
 from livepatch import edits
@@ -34,6 +34,7 @@ def refused(data: bytes) -> str:
     return str(error.value)
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(CONTENTS)
 def test_what_was_written_is_read_and_has_one_file_only(contents):
     data = encode(contents)

@@ -11,11 +11,11 @@ from livepatch.engine.facts import Survey
 from livepatch.engine.locate import resolve
 from livepatch.engine.namespaces import is_class, is_module, owner_name
 from livepatch.engine.refusal import Place, Refusal
-from livepatch.engine.stack import Stack
+from livepatch.engine.stack import ABSENT, Stack
 from livepatch.engine.sweep import Swept
 from livepatch.engine.wrapping import unwritable, wrapped
 
-__all__ = ["assign", "follow_aliases", "wrap"]
+__all__ = ["assign", "follow_aliases", "values_followed", "wrap"]
 
 
 def assign(step: ValueFor, modules: dict[str, ModuleType], out: Survey) -> Place | None:
@@ -37,15 +37,23 @@ def assign(step: ValueFor, modules: dict[str, ModuleType], out: Survey) -> Place
     return place
 
 
+def values_followed(place: Place, stack: Stack) -> list[object]:
+    """What other names may have got from a place: what it holds, and what it held before any patch, if anything."""
+    assert place.owner is not None
+    original = stack.originals.get(slot_of(place.owner, place.name), place.value)
+    return [place.value] if original is place.value or original is ABSENT else [place.value, original]
+
+
 def follow_aliases(step: ValueFor, place: Place, stack: Stack, swept: Swept, out: Survey) -> None:
     """Follow the other names that got this very value from the target; note those that only may have."""
     assert place.owner is not None
-    slot = slot_of(place.owner, place.name)
     unproved = []
-    for value in {id(v): v for v in (place.value, stack.originals.get(slot, place.value))}.values():
+    for value in values_followed(place, stack):
         for owner, name in swept.aliases.get(id(value), ()):
             if (owner is place.owner and name == place.name) or slot_of(owner, name) in out.values:
                 continue
+            if owner_name(owner).partition(":")[0].partition(".")[0] == "livepatch":
+                continue  # what switches code keeps what it works with
             label = f"{owner_name(owner)}.{name}" if is_class(owner) else f"{owner_name(owner)}:{name}"
             if came_from(place, value, owner, name) and unwritable(owner, name) is None:
                 out.put(owner, name, step.value, label)

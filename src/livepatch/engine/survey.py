@@ -5,7 +5,7 @@ The survey collects facts and the values for a layer; whether they permit the pa
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -20,7 +20,7 @@ from livepatch.engine.places import item_of, slot_of
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.remnants import remnants
 from livepatch.engine.scratch import told
-from livepatch.engine.sourced import survey_edits
+from livepatch.engine.sourced import Sourced, survey_edits
 from livepatch.engine.stack import ABSENT, SIDE, Slot, Stack, settled
 from livepatch.engine.surveyor import Surveyor, too_long
 from livepatch.patch import Change
@@ -65,7 +65,17 @@ def _half_of_a_container(patch_id: str) -> Refusal:
         "container-shared",
         f"patch {patch_id} changes entries of the same container, and one of the two its order",
         "two patches that can be taken out in any order",
-        f"revert {patch_id} first, or name it in replaces=",
+        f"revert {patch_id} first",
+    )
+
+
+def _replaced_values(patch_id: str, labels: list[str]) -> Refusal:
+    more = f", and {len(labels) - 3} more" if len(labels) > 3 else ""
+    return Refusal(
+        "values-replaced",
+        f"patch {patch_id}, which this one is to replace, has changed {', '.join(labels[:3])}{more}",
+        "a replaced patch that changes only functions and adds names: what values were before it cannot be compared",
+        f"build one from what runs with {patch_id} and apply it over that, with requires=; or revert {patch_id} first",
     )
 
 
@@ -91,8 +101,17 @@ class Built(Surveyor):
 
     def before_the_sweep(self) -> None:
         """Prove the before side, compute the after side, and bring in what that comes to."""
+        replaced = list(self._replaced_values())
+        for patch_id, labels in replaced:
+            self.out.note("", _replaced_values(patch_id, labels))
+        made = self._made() if not replaced else None
+        if made is not None:
+            self._bring_in(made)
+
+    def _made(self) -> Sourced | None:
+        """What the edits come to; ``None``, and a note, if that cannot be found out."""
         try:
-            made = survey_edits(
+            return survey_edits(
                 self.patch_id,
                 self.edits,
                 self.obstacles,
@@ -102,10 +121,11 @@ class Built(Surveyor):
             )
         except PauseTooLongError as error:
             self.out.note("", too_long(error))
-            return
         except Exception as error:  # noqa: BLE001  # objects of any kind are looked into here: what fails is no proof
             self.out.note("", _not_surveyed(error))
-            return
+        return None
+
+    def _bring_in(self, made: Sourced) -> None:
         for target, refusal in made.notes:
             self.out.note(target, refusal)
         self.out.sources.update(made.sources)
@@ -130,6 +150,22 @@ class Built(Surveyor):
         ]
         for place, value in made.replaced:
             self.assignments.append((ValueFor(place.target, value), place))
+
+    def _replaced_values(self) -> Iterator[tuple[str, list[str]]]:
+        """The values of the program that layers change which this patch takes the place of."""
+        staying = {layer.patch_id for layer in self.under.layers}
+        wanted, beneath = self.stack.wanted(), self.under.wanted()
+        for layer in self.stack.layers:
+            if layer.patch_id in staying:
+                continue
+            labels = []
+            for slot in layer.values:
+                original = self.stack.originals.get(slot, ABSENT)
+                is_value = slot.kind != "function" and original is not ABSENT
+                if is_value and wanted.get(slot) is not beneath.get(slot, original):
+                    labels.append(str(slot))
+            if labels:
+                yield layer.patch_id, sorted(labels)
 
     def _put(self, slot: Slot, value: object) -> None:
         """Take a write; the entries of a container and its whole contents cannot be two patches' affairs."""

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 from livepatch.engine import closures, sides
 from livepatch.engine.abstract import abstract_methods
-from livepatch.engine.attributes import assign, follow_aliases, wrap
+from livepatch.engine.attributes import assign, follow_aliases, values_followed, wrap
 from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint, kind_of, parameters_of
@@ -67,7 +67,7 @@ def _abstract_already(patch_id: str) -> Refusal:
         "abstract-methods-shared",
         f"patch {patch_id} changes which methods of the class are abstract, too",
         "two patches that can be taken out in any order",
-        f"revert {patch_id} first, or name it in replaces=",
+        f"revert {patch_id} first",
     )
 
 
@@ -206,9 +206,7 @@ class Surveyor:
         functions = [found.function for _, found in self.bodies if found.function is not None]
         values: list[object] = []
         for _, place in self.assignments:
-            assert place.owner is not None
-            slot = slot_of(place.owner, place.name)
-            values += [place.value, self.stack.originals.get(slot, place.value)]
+            values += values_followed(place, self.stack)
         held: dict[int, int] = {}
         for value in (
             *self.stack.originals.values(),
