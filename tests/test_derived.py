@@ -6,11 +6,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import time
 
 import pytest
 from tests.built import Running
 
 import livepatch
+from livepatch.bundle.dynamic import spaces_in
 
 
 @pytest.fixture
@@ -471,3 +473,10 @@ def test_names_that_nobody_can_follow_refuse_the_patch(releases, text):
         {"low.py": NUMBERS, "m.py": f"from PKG import low\n{text}\n"}, {"low.py": NUMBERS.replace("100", "10")}
     )
     assert "module-effect-changed" in [finding.code for finding in livepatch.check(running.build()).errors]
+
+
+def test_a_source_with_a_very_long_word_is_searched_in_time():
+    source = b"from a import low as x\nA = vars(x)\nB = other.__dict__\nC = '" + b"0a" * 500_000 + b"'\n"
+    began = time.perf_counter()
+    assert spaces_in(source) == {"x", "low", "other"}
+    assert time.perf_counter() - began < 10  # seconds; going through it again from each digit takes hours

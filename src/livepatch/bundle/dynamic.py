@@ -10,8 +10,9 @@ from livepatch.bundle.items import Item, chain_of
 
 __all__ = ["looked_at_whole", "module_named", "spaces_in", "written_out"]
 
-_LOOK = re.compile(rb"\b(?:vars|dir|getmembers|getattr)\(\s*([\w.]+)\s*[,)]|([\w.]+)\.__dict__")
-_ALIAS = re.compile(rb"(\w+)[ \t]+as[ \t]+(\w+)")
+# Words begin at their boundaries: a source may hold a word of a hundred thousand digits.
+_LOOK = re.compile(rb"\b(?:vars|dir|getmembers|getattr)\(\s*([\w.]+)\s*[,)]|\b(\w+)\.__dict__")
+_ALIAS = re.compile(rb"\b(\w+)[ \t]+as[ \t]+(\w+)")
 
 
 def spaces_in(source: bytes) -> frozenset[str]:
