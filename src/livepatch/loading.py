@@ -20,13 +20,13 @@ _ENGINE = """
 namespaces modes stack places commit functions stacks heap tasks frozen endless frames code dispatch comparing lane
 shadowing units gauge standins choosing refusal sweep closures aliases locate wrapping latecomers plan environment
 caches facts holders transition outline source sides expand attributes disk names compiling differing default_values
-matching ondisk anatomy graph relink bases following reconcile scratch effects defaults instances remnants computed
-sourced surveyor survey readers
+matching ondisk anatomy graph relink bases following reconcile scratch effects defaults instances remnants memos keepers
+leaving computed sourced surveyor survey readers
 """
 _ABOVE = """
-screen report standing arguments compat.signature compat.checks compat.patterns compat.policy compat.reach
-compat.protected compat.contracts policies distribution events switching draining records fitting guarding
-left_behind live proving process
+screen report standing arguments compat.rows compat.versions compat.relatives compat.signature compat.checks
+compat.patterns compat.policy compat.reach compat.protected compat.contracts policies distribution events switching
+draining records fitting guarding left_behind live proving process
 """
 _BENEATH = "errors edits claims identity written patch engine.pace engine.refusal"
 _PARTS = (
