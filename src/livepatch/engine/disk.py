@@ -9,15 +9,17 @@ from __future__ import annotations
 
 from importlib.abc import SourceLoader
 from importlib.machinery import SourceFileLoader
-from types import CodeType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.engine.code import nested_codes, same_code
+from livepatch.engine.functions import code_of
+from livepatch.engine.namespaces import namespace_of
 from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.source import lines_of
 
-__all__ = ["Disk", "code_on_disk"]
+__all__ = ["Disk", "body_of", "code_on_disk"]
 
 
 class Disk:
@@ -85,6 +87,26 @@ def code_on_disk(module: ModuleType) -> dict[str, list[CodeType]] | None:
     Compiles the module's source if there is no valid ``.pyc``, and other threads stand still meanwhile.
     """
     return _by_name(_load(module, _Reader))
+
+
+def body_of(module: ModuleType) -> CodeType | None:
+    """The code of the module's own body, if the file still gives the functions that are loaded; else ``None``.
+
+    Compiles the module's source if there is no valid ``.pyc``, and other threads stand still meanwhile.
+    """
+    top = _load(module, _Reader)
+    if top is None:
+        return None
+    space = namespace_of(module)
+    for code in top.co_consts:
+        if isinstance(code, CodeType):
+            live = space.get(code.co_qualname)
+            if type(live) is FunctionType and live.__module__ == module.__name__:
+                mine = code_of(live)
+                there = [one for one in top.co_consts if isinstance(one, CodeType) and one == mine]
+                if mine.co_qualname == code.co_qualname and mine.co_filename == code.co_filename and not there:
+                    return None
+    return top
 
 
 def _load(module: ModuleType, reader: type[_Reader]) -> CodeType | None:

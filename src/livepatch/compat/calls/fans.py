@@ -1,0 +1,204 @@
+"""Where nothing but a name is known: one fan for each name, whoever asks, and whatever has it.
+
+So many callers and so many candidates take as much room as both together, and not as their product.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from livepatch.compat.calls.binding import Binding
+from livepatch.compat.calls.objects import Descriptor, Function, Outside
+from livepatch.compat.calls.uses import FALLBACKS, NONE, Arguments, Call, Lookup, MethodCall, Site, Special, Use
+from livepatch.compat.calls.world import UNKNOWN, WEAK, Obj
+
+if TYPE_CHECKING:
+    from livepatch.compat.calls.classes import Class
+
+__all__ = ["Fan", "Fans"]
+
+_MOST_FOLLOWED = 20
+"""Candidates up to which arguments and values are followed through a name."""
+_POSITIONS = 6
+
+
+class Fan(MethodCall):
+    """All that has a name, as if it were called from one place."""
+
+    __slots__ = ("candidates", "followed", "keywords", "linked")
+
+    candidates: int
+    followed: bool
+    keywords: dict[str, int]
+    linked: set[Site]
+
+
+class _Candidate(Use):
+    """What is stored under the name."""
+
+    __slots__ = ("fan", "kind")
+
+    def __init__(self, fan: Fan, kind: Class | None) -> None:
+        self.fan = fan
+        self.kind = kind
+
+    def meet(self, obj: Obj) -> None:
+        fan, kind = self.fan, self.kind
+        if isinstance(obj, Outside) or obj is UNKNOWN or obj is WEAK:
+            return
+        if fan.how == "call" or fan.how == "operator":
+            if isinstance(obj, Function) or not isinstance(obj, Descriptor):
+                if isinstance(obj, Function) and kind is not None and not obj.static:
+                    obj.call(fan, kind.instance())
+                elif obj.callable:
+                    obj.call(fan)
+            elif kind is not None:
+                fan.program.bind(fan, obj, kind.instance(), kind)
+        elif kind is not None:
+            fan.program.bind(fan, obj, kind.instance(), kind)
+        elif obj.callable:
+            fan.program.flow.add(fan.dest, obj)
+
+
+class _Escape(Use):
+    """What is handed to somebody who is not looked into may be called by him."""
+
+    __slots__ = ("call", "deep")
+
+    def __init__(self, call: Call, *, deep: bool) -> None:
+        self.call = call
+        self.deep = deep
+
+    def meet(self, obj: Obj) -> None:
+        if isinstance(obj, Outside) or obj is UNKNOWN or obj is WEAK:
+            return
+        if obj.callable:
+            obj.call(self.call)
+            return
+        box = obj.contents()
+        if box is not None and self.deep:
+            box.program.flow.attach(box.every(), _Escape(self.call, deep=False))
+
+
+class Fans(Binding):
+    """Possible edges."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fans: dict[tuple[str, str], Fan] = {}
+        self._opened: list[Site] = []
+        self._escaped: dict[Site, Call] = {}
+
+    def weaken(self, target: Obj) -> None:
+        """What it gets as arguments is not all certain."""
+        if isinstance(target, Function):
+            target.weaken()
+
+    def opened(self, site: Site) -> None:
+        """Nobody knows what the site calls."""
+        self._opened.append(site)
+
+    def escape(self, call: Call, nodes: list[int] | None = None) -> None:
+        """What a call passes may be called by somebody who is not looked into."""
+        site = call.root
+        made = self._escaped.get(site)
+        if made is None:
+            nodes = call.args.all_nodes() if nodes is None else nodes
+            nodes = [node for node in nodes if node not in self.plain]
+            for spread in (call.args.star, call.args.double):
+                if spread >= 0:
+                    nodes.append(spread)
+            if not nodes:
+                return
+            made = call.beside(NONE, how="argument", doubt=True)
+            made.args = Arguments((self.unknown,) * _POSITIONS)
+            self._escaped[site] = made
+            for node in nodes:
+                self.flow.attach(node, _Escape(made, deep=True))
+
+    # Fans
+
+    def open_fans(self) -> bool:
+        """Link the sites of which only the name is known to all that has it.  Whether there were any."""
+        for node, site in self.pending:
+            if not self.flow.values[node] and not site.open:
+                site.leads_nowhere()
+        opened, self._opened = self._opened, []
+        for site in opened:
+            if isinstance(site, (MethodCall, Lookup)):
+                self._link(site, self._fan_for(site))
+            else:
+                if isinstance(site, Call):
+                    self.escape(site)
+                self.flow.add(site.dest, UNKNOWN)
+        return bool(opened)
+
+    def _fan_for(self, site: MethodCall | Lookup) -> Fan:
+        how = "property" if isinstance(site, Lookup) else "operator" if isinstance(site, Special) else "call"
+        key = site.name, how
+        fan = self.fans.get(key)
+        if fan is None:
+            nodes = tuple(self.flow.node() for _ in range(_POSITIONS))
+            fan = Fan(self.whole(), site.unit, -1, self.flow.node(), Arguments(nodes), site.name)
+            self.sites.pop()
+            fan.how, fan.doubt, fan.open = how, True, True
+            fan.keywords, fan.linked = {}, set()
+            self.fans[key] = fan
+            self._fill(fan)
+        return fan
+
+    def _fill(self, fan: Fan) -> None:
+        names = (fan.name, *FALLBACKS.get(fan.name, ())) if fan.how == "operator" else (fan.name,)
+        fields = [] if fan.how == "operator" else self.fields.by_name.get(fan.name, [])
+        globals_ = [] if fan.how == "operator" else self.globals_named(fan.name)
+        definers = [(kind, name) for name in names for kind in self.definers.get(name, ())]
+        fan.candidates = len(definers) + len(fields) + len(globals_)
+        fan.followed = fan.candidates <= _MOST_FOLLOWED
+        if not fan.followed:
+            fan.args = Arguments((self.unknown,) * _POSITIONS)
+        for kind, name in definers:
+            place = kind.names.get(name)
+            if isinstance(place, int):
+                self.flow.attach(place, _Candidate(fan, kind))
+            elif place is not None:
+                _Candidate(fan, kind).meet(place)
+        for node in (*fields, *globals_):
+            self.flow.attach(node, _Candidate(fan, None))
+
+    def globals_named(self, name: str) -> list[int]:
+        """The nodes of functions of modules that have the name."""
+        raise NotImplementedError
+
+    def _link(self, site: MethodCall | Lookup, fan: Fan) -> None:
+        site.fan = fan
+        if site in fan.linked:
+            return
+        fan.linked.add(site)
+        if not fan.followed or not fan.candidates:
+            if isinstance(site, MethodCall) and not isinstance(site, Special):
+                self.escape(site)
+            self.flow.add(site.dest, UNKNOWN)
+            return
+        self.flow.copy(fan.dest, site.dest)
+        self.flow.add(site.dest, UNKNOWN)
+        if isinstance(site, MethodCall):
+            for node, target in zip(site.args.positional, fan.args.positional, strict=False):
+                self.flow.copy(node, target)
+            for name, node in site.args.keywords:
+                self.flow.copy(node, self._keyword(fan, name))
+            for spread in (site.args.star, site.args.double):
+                if spread >= 0:
+                    self.escape(site)
+
+    def _keyword(self, fan: Fan, name: str) -> int:
+        node = fan.keywords.get(name, -1)
+        if node < 0:
+            node = fan.keywords[name] = self.flow.node()
+            for target in list(fan.targets):
+                parameter = target.parameter_named(name) if isinstance(target, Function) else -1
+                if parameter >= 0:
+                    self.flow.copy(node, parameter)
+            fan.args = Arguments(fan.args.positional, (*fan.args.keywords, (name, node)))
+        return node
+
+

@@ -1,0 +1,218 @@
+"""An abstract machine: one pass over the instructions of a code object, with nodes on the stack in place of values.
+
+The machine only notes what may happen.  It follows each branch once, in the order of the code; where branches meet with
+different values on the stack, both may be there.  An instruction that it does not know takes off the stack and puts on
+it what `dis.stack_effect` says, with unknown values.
+"""
+
+from __future__ import annotations
+
+import dis
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from livepatch.compat.calls.opcodes import REACH, protected
+from livepatch.compat.calls.world import UNKNOWN
+
+if TYPE_CHECKING:
+    from livepatch.compat.calls.containers import Container
+    from livepatch.compat.calls.objects import Function
+    from livepatch.compat.calls.program import Program
+
+__all__ = ["NULL", "Handler", "Machine", "Method", "Slot", "register"]
+
+NULL = -1
+"""What lies in the empty slot of a call."""
+
+
+class Method:
+    """An attribute that is about to be called."""
+
+    __slots__ = ("name", "receiver", "special")
+
+    def __init__(self, receiver: int, name: str, *, special: bool = False) -> None:
+        self.receiver = receiver
+        self.name = name
+        self.special = special
+
+
+Slot = int | Method
+"""What lies on the stack: a node, a constant of the code as ``-2 - index``, `NULL`, or a method."""
+
+Handler = Callable[["Machine", int], None]
+_handlers: list[Handler | None] = [None] * 256
+
+
+def register(code: int, handler: Handler) -> None:
+    """Let the handler see to an instruction."""
+    _handlers[code] = handler
+
+
+class Machine:
+    """Reads one code object."""
+
+    def __init__(self, program: Program, unit: Function) -> None:
+        self.program = program
+        self.flow = program.flow
+        self.unit = unit
+        self.code = unit.code
+        self.names = self.code.co_names
+        self.constants = self.code.co_consts
+        self.raw = self.code.co_code  # each look at the attribute makes new bytes
+        self.base = unit.base
+        self.stack: list[Slot] = []
+        self.offset = 0
+        self.following = 0
+        """The offset of the next instruction."""
+        self.ended = False
+        """Whether the instruction goes nowhere but where it jumps."""
+        self.keywords: tuple[str, ...] = ()
+        self.displays: dict[int, Container] = {}
+        """The containers that were built here, by their nodes."""
+        self.made: dict[int, Function] = {}
+        """The functions that were made here, by their nodes."""
+        self.caught = -1
+        """The node of the error that is handled."""
+        self._entry: dict[int, list[Slot]] = {}
+        self._visited: set[int] = set()
+        self._left: list[int] = []
+        self._protected: dict[int, list[tuple[int, int, bool]]] = {}
+        self._marks: set[int] = set()
+
+    # The stack
+
+    def node(self, slot: Slot) -> int:
+        """The node of what lies on the stack."""
+        if isinstance(slot, Method):
+            return self.method_node(slot)
+        if slot >= 0:
+            return slot
+        if slot == NULL:
+            return self.program.silent
+        return self.program.constant(self.constants[-2 - slot])
+
+    def method_node(self, method: Method) -> int:
+        """An attribute that is not called after all."""
+        return self.program.lookup(self.unit, self.offset, method.receiver, method.name)
+
+    def pop(self) -> int:
+        """Take the topmost value off."""
+        return self.node(self.stack.pop()) if self.stack else self.program.silent
+
+    def pop_slot(self) -> Slot:
+        """Take the topmost slot off as it is."""
+        return self.stack.pop() if self.stack else self.program.silent
+
+    def pop_many(self, count: int) -> list[int]:
+        """Take so many values off; the topmost last."""
+        return [self.node(slot) for slot in self.pop_slots(count)]
+
+    def pop_slots(self, count: int) -> list[Slot]:
+        """Take so many slots off as they are; the topmost last."""
+        if not count:
+            return []
+        taken = self.stack[-count:]
+        del self.stack[-count:]
+        return [*([self.program.silent] * (count - len(taken))), *taken]
+
+    def push_new(self) -> int:
+        """Put a new node on."""
+        made = self.flow.node()
+        self.stack.append(made)
+        return made
+
+    def constant_of(self, slot: Slot) -> object:
+        """The value of a slot that holds a constant, else ``None``."""
+        if isinstance(slot, int) and slot < NULL:
+            return self.constants[-2 - slot]
+        return None
+
+    # Where the code goes
+
+    def jump(self, target: int, stack: list[Slot] | None = None) -> None:
+        """Note that the code may go on there, with that stack."""
+        stack = self.stack if stack is None else stack
+        if target in self._visited:
+            return
+        there = self._entry.get(target)
+        if there is None:
+            self._entry[target] = list(stack)
+            self._left.append(target)
+            self._marks.add(target)
+        elif there != stack:
+            self._entry[target] = self._merged(there, stack)
+
+    def _merged(self, one: list[Slot], other: list[Slot]) -> list[Slot]:
+        merged: list[Slot] = []
+        for a, b in zip(one, other, strict=False):
+            if a == b or isinstance(a, Method) or isinstance(b, Method) or NULL in {a, b}:
+                merged.append(a)
+                continue
+            both = self.flow.node()
+            self.flow.copy(self.node(a), both)
+            self.flow.copy(self.node(b), both)
+            merged.append(both)
+        return merged
+
+    def run(self) -> None:
+        """Read it all."""
+        if self.code.co_exceptiontable:
+            for start, target, depth, place in protected(self.code):
+                self._protected.setdefault(start, []).append((target, depth, place))
+                self._marks.add(start)
+        self.jump(0)
+        while self._left:
+            self._left.sort(reverse=True)
+            start = self._left.pop()
+            if start not in self._visited:
+                self.stack = self._entry.pop(start)
+                self._straight_on(start)
+
+    def _straight_on(self, offset: int) -> None:
+        """Read on until the code ends, or has been read."""
+        raw, marks, visited, extended = self.raw, self._marks, self._visited, 0
+        size = len(raw)
+        self.ended = False
+        while offset < size:
+            if offset in marks and not self._arrive(offset):
+                return
+            op = raw[offset]
+            argument = extended | raw[offset + 1]
+            following = offset + REACH[op]
+            handler = _handlers[op]
+            extended = 0
+            if handler is None:
+                if dis.opname[op] == "EXTENDED_ARG":
+                    extended = argument << 8
+                else:
+                    self._unknown(op, argument)
+            else:
+                self.offset, self.following = offset, following
+                handler(self, argument)
+                if self.ended:
+                    return
+            visited.add(offset)
+            offset = following
+
+    def _arrive(self, offset: int) -> bool:
+        """Come to where branches meet or a protected part begins.  Whether to read on."""
+        if offset in self._visited:
+            return False
+        there = self._entry.pop(offset, None)
+        if there is not None and there != self.stack:
+            self.stack = self._merged(there, self.stack)
+        for target, depth, place in self._protected.get(offset, ()):
+            error = self.flow.holding(UNKNOWN)
+            self.jump(target, [*self.stack[:depth], *([self.program.silent] if place else []), error])
+        return True
+
+    def _unknown(self, op: int, argument: int) -> None:
+        effect = dis.stack_effect(op, argument if op >= dis.HAVE_ARGUMENT else None, jump=False)
+        for _ in range(-effect):
+            self.pop_slot()
+        for _ in range(effect):
+            self.stack.append(self.flow.holding(UNKNOWN))
+
+    def next_code(self) -> int:
+        """The code of the next instruction."""
+        return self.raw[self.following] if self.following < len(self.raw) else 0

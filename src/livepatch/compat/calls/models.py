@@ -1,0 +1,296 @@
+"""What is not looked into, but known: builtins, and the parts of the standard library that hand functions on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from livepatch.compat.calls.classes import AnyOf, Class, Instance
+from livepatch.compat.calls.containers import Const, Container, Running
+from livepatch.compat.calls.moves import Extending, Item, Next
+from livepatch.compat.calls.objects import Descriptor, Function, Module, Outside, Partial
+from livepatch.compat.calls.uses import NONE, Arguments, Call, Lookup, MethodCall, Special
+from livepatch.compat.calls.world import UNKNOWN, Obj
+
+if TYPE_CHECKING:
+    from livepatch.compat.calls.program import Program
+
+__all__ = ["MODELS", "Model", "Models", "model"]
+
+Model = Callable[["Models", Call, Obj | None], None]
+MODELS: dict[str, Model] = {}
+"""By the name of what is called: ``module:qualified.name``."""
+
+
+def model(*names: str) -> Callable[[Model], Model]:
+    """Let the function say what calls of these do."""
+
+    def register(function: Model) -> Model:
+        for name in names:
+            MODELS[name] = function
+        return function
+
+    return register
+
+
+class Models:
+    """Known behaviour."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.flow = program.flow
+
+    # Calls
+
+    def outside(self, outside: Outside, call: Call, receiver: Obj | None) -> None:
+        """Something that is not looked into is called."""
+        if not call.hit(outside) and receiver is None:
+            return
+        known = MODELS.get(outside.name)
+        if known is not None:
+            known(self, call, receiver)
+            return
+        self.program.escape(call)
+        self.flow.add(call.dest, UNKNOWN)
+
+    def builtin_class(self, kind: Class, call: Call) -> bool:
+        """A class that is not looked into is called.  Whether it is one."""
+        if kind.in_graph:
+            return False
+        name = f"{kind.module}:{kind.qualname}"
+        known = MODELS.get(name)
+        new = call.hit(self.program.outside(name))
+        if known is not None:
+            if new:
+                known(self, call, None)
+            return True
+        if new:
+            self.program.escape(call)
+        self.flow.add(call.dest, kind.exactly())
+        return True
+
+    def construct(self, kind: Class, call: Call, made: Instance) -> None:
+        """A class without a known ``__init__`` is called: what the arguments are may be the attributes it declares."""
+        call.hit(kind)
+        fields = self.program.fields
+        declared = [name for one in reversed(kind.order) for name in one.declared]
+        for name, node in zip(declared, call.args.positional, strict=False):
+            fields.store(kind, name, node)
+        for name, node in call.args.keywords:
+            self.program.stored_names.add(name)
+            fields.store(kind, name, node)
+        after = kind.find("__post_init__")
+        if after and declared:
+            self.program.give(call.beside(NONE), after, made, kind)
+        if not declared or kind.outside:
+            self.program.escape(call)
+
+    def callback(self, call: Call, function: int, args: tuple[int, ...], dest: int = -1, how: str = "argument") -> None:
+        """Something that was passed is called."""
+        if function < 0 or function == self.program.silent:
+            return
+        made = call.beside(Arguments(args), None if dest < 0 else dest, how)
+        made.parent = call.root
+        self.flow.attach(function, made)
+
+    def box(self, call: Call, kind: str) -> Container:
+        """A new container as the value of a call."""
+        made = Container(self.program, kind)
+        self.flow.add(call.dest, made)
+        return made
+
+    def pour(self, values: int, box: Container) -> None:
+        """All of some values go into a container."""
+        if values >= 0:
+            self.flow.attach(self.flow.holding(box), Extending(self.program, values))
+            self.element(values, box.rest(), only_classes=True)
+
+    def element(self, values: int, dest: int, *, only_classes: bool = False) -> None:
+        """One of some values."""
+        if values >= 0:
+            self.flow.attach(values, _Elements(self.program, dest, only_classes=only_classes))
+
+    def special(self, call: Call, node: int, name: str, args: tuple[int, ...] = (), dest: int = -1) -> None:
+        """A builtin asks the type of what it was given."""
+        if node >= 0 and call.root.offset >= 0:
+            self.program.special(call.unit, call.offset, node, name, args, dest)
+
+    # Attributes of what is no instance of a class of the program
+
+    def container_method(self, box: Container, site: Lookup | MethodCall) -> None:
+        """A method of a list, dict, set or tuple."""
+        if isinstance(site, MethodCall):
+            known = MODELS.get(f"{box.kind}.{site.name}") or MODELS.get(f"container.{site.name}")
+            if known is not None:
+                known(self, site, box)
+            elif site.name not in _QUIET:
+                self.flow.add(site.dest, UNKNOWN)
+        else:
+            self.flow.add(site.dest, self.program.bound(self.program.outside(f"container.{site.name}"), box))
+
+    def container_operation(self, box: Container, site: Special) -> None:
+        """An operation on a list, dict, set or tuple: their types are native."""
+
+    def running_method(self, running: Running, site: Lookup | MethodCall) -> None:
+        """A method of a generator or coroutine."""
+        if isinstance(site, MethodCall) and site.name in {"send", "__next__", "asend", "__anext__", "throw", "athrow"}:
+            self.flow.copy(running.function.yields, site.dest)
+
+    def running_operation(self, running: Running, site: Special) -> None:
+        """An operation on a generator: it may be entered, where a decorator makes a context of it."""
+        if site.name in {"__enter__", "__aenter__"}:
+            self.flow.copy(running.function.yields, site.dest)
+
+    def function_attribute(self, function: Function, site: Lookup | MethodCall) -> None:
+        """An attribute of a function."""
+        if site.name in {"__func__", "__wrapped__"} and not self.program.has_attribute(function, site.name):
+            site.take(function)
+        elif site.name == "__call__":
+            site.take(function)
+        elif site.name == "__get__" and isinstance(site, MethodCall):
+            self.flow.copy(self.flow.holding(function), site.dest)
+        else:
+            site.take_node(self.program.attribute_of(function, site.name))
+
+    def call_descriptor(self, descriptor: Descriptor, call: Call) -> None:
+        """A descriptor itself is called, as a static method or a single dispatch function may be."""
+        if descriptor.kind in {"static", "dispatch"}:
+            self.flow.attach(descriptor.part("func"), call.behalf(call.args))
+
+    def descriptor_attribute(self, descriptor: Descriptor, site: Lookup | MethodCall) -> None:
+        """``setter`` and the like, as decorators; ``register`` of a single dispatch function."""
+        if site.name in _ACCESSORS and isinstance(site, MethodCall):
+            given = site.args.get(0)
+            if given >= 0:
+                self.flow.copy(given, descriptor.part(_ACCESSORS[site.name]))
+            self.flow.add(site.dest, descriptor)
+        elif site.name in {"fget", "fset", "fdel", "func", "__func__", "__wrapped__"}:
+            site.take_node(descriptor.part("func" if site.name.startswith("__") else site.name))
+        elif site.name == "register" and isinstance(site, MethodCall):
+            self._register(descriptor, site)
+        elif site.name not in _QUIET:
+            site.missing()
+
+    def _register(self, descriptor: Descriptor, site: MethodCall) -> None:
+        """``@dispatcher.register`` or ``@dispatcher.register(kind)``."""
+        for node in site.args.positional:
+            self.flow.copy(node, descriptor.part("func"))
+        through = self.program.outside("livepatch:register", is_module=False)
+        if len(site.args.positional) == 1:
+            self.flow.copy(site.args.positional[0], site.dest)
+            self.flow.add(site.dest, self.program.bound(through, descriptor))
+
+    def call_partial(self, partial: Partial, call: Call) -> None:
+        """A ``functools.partial`` is called."""
+        args = partial.args
+        assert isinstance(args, Arguments)
+        mine = call.args.after(args.positional, args.keywords)
+        if args.star >= 0 and mine.star < 0:
+            mine.star = args.star
+        if args.double >= 0 and mine.double < 0:
+            mine.double = args.double
+        self.flow.attach(partial.function, call.behalf(mine))
+
+    # Attributes that classes do not have
+
+    def object_method(self, site: Lookup | MethodCall, receiver: Obj) -> None:
+        """``super()`` finds nothing but what `object` has."""
+        if isinstance(site, MethodCall) and site.name == "__new__":
+            kind = receiver.kind.instance() if isinstance(receiver, (AnyOf, Instance)) else None
+            kind = receiver.instance() if isinstance(receiver, Class) else kind
+            if kind is not None:
+                self.flow.add(site.dest, kind)
+
+    def instance_attribute(self, instance: Instance, site: Lookup | MethodCall, *, stored: bool) -> None:
+        """An attribute that no class of the instance defines."""
+        kind, name = instance.kind, site.name
+        if name == "__class__":
+            site.take(kind.or_below() if instance.below else kind)
+            return
+        for hook in ("__getattr__", "__getattribute__"):
+            found = kind.find(hook)
+            if found.objects or found.nodes:
+                made = site.beside(Arguments((self.program.constant(name),)), how="property", doubt=stored)
+                self.program.give(made, found, instance, kind)
+                site.take_node(made.dest)
+                stored = True
+        if not stored and name not in _QUIET and name not in _OF_OBJECT:
+            site.missing()
+
+    def class_attribute(self, kind: Class, site: Lookup | MethodCall, receiver: Obj, *, stored: bool) -> None:
+        """An attribute that the class does not have."""
+        if site.name in {"__class__"}:
+            return
+        if isinstance(site, MethodCall) and site.name == "__new__":
+            self.flow.add(site.dest, kind.instance())
+        elif site.name == "__subclasses__":
+            for one in kind.subclasses:
+                self.flow.add(self.box(site, "list").rest() if isinstance(site, Call) else site.dest, one)
+        elif site.name in {"mro", "__mro__", "__bases__"}:
+            for one in kind.order:
+                self.flow.add(self.box(site, "list").rest() if isinstance(site, Call) else site.dest, one)
+        elif site.name == "__call__":
+            site.take(receiver)
+        elif not stored and site.name not in _QUIET and site.name not in _OF_OBJECT:
+            site.missing()
+
+    def class_item(self, kind: Class, site: Special) -> None:
+        """``kind[key]`` without a metaclass: seen to where it is evaluated."""
+
+    def namespace_item(self, step: Item, obj: Obj) -> bool:
+        """``globals()[name]``."""
+        if not isinstance(obj, Module):
+            return False
+        for node in self.named_globals(obj, step.key, step.key_node):
+            self.flow.copy(node, step.dest)
+        return True
+
+    def named_globals(self, module: Module, key: object, key_node: int) -> list[int]:
+        """The nodes of the globals that a key may stand for."""
+        names = [key] if type(key) is str else self.texts(key_node)
+        if names is None:
+            return self.program.functions_of(module.name)
+        found = []
+        for name in names:
+            if name.endswith("*"):
+                found += self.program.functions_of(module.name, name[:-1])
+            else:
+                found.append(self.program.global_node(module.name, name))
+        return found
+
+    def texts(self, node: int) -> list[str] | None:
+        """The texts that a node holds; ``None`` if others may be there."""
+        held = self.flow.values[node] if node >= 0 else None
+        if not held or not all(isinstance(obj, Const) for obj in held):
+            return None
+        return [obj.value for obj in held if isinstance(obj, Const)]
+
+
+class _Elements(Next):
+    """One of some values, whatever gives them."""
+
+    __slots__ = ("only_classes",)
+
+    def __init__(self, program: Program, dest: int, *, only_classes: bool) -> None:
+        super().__init__(program, program.nowhere, -1, dest, "__next__")
+        self.only_classes = only_classes
+
+    def meet(self, obj: Obj) -> None:
+        if isinstance(obj, Instance) or self.only_classes:
+            return
+        if obj.contents() is not None:
+            box = obj.contents()
+            assert box is not None
+            if box.kind == "dict":
+                self.program.flow.copy(box.keys_node(), self.dest)
+                return
+        super().meet(obj)
+
+    def special(self, obj: Obj, name: str, args: Arguments = NONE, how: str = "operator", dest: int = -2) -> None:
+        del obj, name, args, how, dest
+
+
+_ACCESSORS = {"getter": "fget", "setter": "fset", "deleter": "fdel"}
+_OF_OBJECT = frozenset(dir(object)) | frozenset({"__dict__", "__name__", "__qualname__", "__module__", "__doc__"})
+_QUIET = frozenset({"cache_clear", "cache_info", "close", "__wrapped__", "__name__", "__doc__", "__isabstractmethod__"})
+

@@ -1,0 +1,114 @@
+"""One analysis from beginning to end."""
+
+from __future__ import annotations
+
+from livepatch.compat.calls import calling, library, loading, operating, reflection
+from livepatch.compat.calls.annotations import Annotations
+from livepatch.compat.calls.classes import AnyOf, Class
+from livepatch.compat.calls.containers import Container
+from livepatch.compat.calls.machine import Machine
+from livepatch.compat.calls.making import Making
+from livepatch.compat.calls.models import Models
+from livepatch.compat.calls.objects import Function, Outside
+from livepatch.compat.calls.uses import Call
+from livepatch.compat.calls.values import Values
+from livepatch.compat.calls.world import Obj
+from livepatch.engine.pace import breathe
+
+__all__ = ["Program"]
+
+_ROUNDS = 6
+_HANDLERS = (calling, loading, operating)  # imported for what they register
+_MODELS = (library, reflection)
+
+
+class Program(Making):
+    """What is analysed.  Subclasses say what is known from the start."""
+
+    def __init__(self, spaces: dict[int, str]) -> None:
+        super().__init__()
+        self.live_modules: dict[str, object] = {}
+        self.models = Models(self)
+        self.annotations = Annotations(self)
+        self.live = Values(self, spaces)
+        self.begin()
+        self.nowhere = Function(self, compile("", "<nowhere>", "exec"), "", None)
+
+    def whole(self) -> Program:
+        return self
+
+    def fill(self, box: Container, filler: object) -> None:
+        """Put in what a live container holds."""
+        self.live.fill(box, filler)
+
+    def read_all(self) -> None:
+        """Read the code of all functions that have been found."""
+        while self.unread:
+            breathe()
+            Machine(self, self.unread.popleft()).run()
+
+    def work_out(self) -> None:
+        """Where all values may go."""
+        self.read_all()
+        self.read_names()
+        self.run_imports()
+        self.flow.run()
+        self.settle_classes()
+        self.seed_methods()
+        self.run_statements()
+        self.catch_up()
+        self._run()
+        for _ in range(_ROUNDS):
+            if not self.open_fans():
+                break
+            self._run()
+
+    def _run(self) -> None:
+        self.flow.run()
+        while self.unread or self.live.left:
+            self.live.look_into_instances()
+            self.read_all()
+            self.flow.run()
+
+    def read_names(self) -> None:
+        """Note what can be known of names when all code has been read."""
+
+    def outside_part(self, outside: Outside, name: str) -> Obj:
+        """An attribute of something that is not looked into."""
+        return outside.part(name)
+
+    def attribute_quietly(self, obj: Obj, name: str) -> int:
+        """The node of an attribute of a module or class, or -1."""
+        if isinstance(obj, (Class, AnyOf)):
+            kind = obj if isinstance(obj, Class) else obj.kind
+            for one in kind.order:
+                place = one.names.get(name)
+                if isinstance(place, int):
+                    return place
+                if place is not None:
+                    return self.flow.holding(place)
+            return -1
+        found = getattr(obj, "name", None)
+        if found in self.modules:
+            return self.global_node(found, name)
+        if isinstance(obj, Outside) and obj.is_module:
+            return self.outside_global(obj, name)
+        return -1
+
+    def run_text(self, call: Call, text: str) -> bool:
+        """``eval`` or ``exec`` of a text that is known.  Whether it is code."""
+        if text.endswith("*") or call.root.offset < 0:
+            return False
+        try:
+            code = compile(text, "<text>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return False
+        made = self.functions[id(code)] = Function(self, code, call.unit.module, None)
+        made.home = call.unit.home
+        made.scope = call.unit
+        self.unread.append(made)
+        return True
+
+    def functions_of(self, module: str, prefix: str = "") -> list[int]:
+        """The nodes of a module's functions whose names begin so."""
+        raise NotImplementedError

@@ -1,0 +1,353 @@
+"""Builtins that look into objects, make descriptors and classes, or run text."""
+
+from __future__ import annotations
+
+from livepatch.compat.calls.classes import AnyOf, Class, Instance
+from livepatch.compat.calls.containers import Const
+from livepatch.compat.calls.models import Models, model
+from livepatch.compat.calls.objects import Descriptor, Function, Module, Partial
+from livepatch.compat.calls.uses import Arguments, Call, Lookup, Store, Use
+from livepatch.compat.calls.world import UNKNOWN, WEAK, Obj
+
+__all__: list[str] = []
+
+
+# Attributes by name
+
+
+@model("builtins:getattr")
+def _getattr(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    if len(call.args.positional) < 2:
+        models.flow.add(call.dest, UNKNOWN)
+        return
+    if call.root.offset >= 0:
+        models.flow.attach(call.args.positional[1], _Names(models, call))
+    if len(call.args.positional) > 2:
+        models.flow.copy(call.args.positional[2], call.dest)
+
+
+class _Names(Use):
+    """The name of an attribute that is asked for."""
+
+    __slots__ = ("call", "models")
+
+    def __init__(self, models: Models, call: Call) -> None:
+        self.models = models
+        self.call = call
+
+    def meet(self, obj: Obj) -> None:
+        call, models = self.call, self.models
+        receiver = call.args.positional[0]
+        if isinstance(obj, Const) and not obj.value.endswith("*"):
+            node = models.program.lookup(call.unit, call.offset, receiver, obj.value)
+            models.flow.copy(node, call.dest)
+        elif obj is not WEAK:
+            prefix = obj.value[:-1] if isinstance(obj, Const) else ""
+            models.flow.attach(receiver, _Prefixed(models, call, prefix))
+
+
+class _Prefixed(Use):
+    """Any attribute of an object whose name begins so."""
+
+    __slots__ = ("call", "models", "prefix")
+
+    def __init__(self, models: Models, call: Call, prefix: str) -> None:
+        self.models = models
+        self.call = call
+        self.prefix = prefix
+
+    def meet(self, obj: Obj) -> None:
+        program, call = self.models.program, self.call
+        program.flow.add(call.dest, UNKNOWN)
+        if isinstance(obj, Module):
+            for node in program.functions_of(obj.name, self.prefix):
+                program.flow.copy(node, call.dest)
+            return
+        kind = obj if isinstance(obj, Class) else obj.kind if isinstance(obj, (Instance, AnyOf)) else None
+        if kind is None or not kind.in_graph:
+            return
+        below = not isinstance(obj, (Class, Instance)) or (isinstance(obj, Instance) and obj.below)
+        for one in {kind, *kind.order, *(kind.below() if below else ())}:
+            for name in list(one.names):
+                if name.startswith(self.prefix) and one.in_graph and not name.startswith("__"):
+                    site = Lookup(program, call.unit, call.offset, call.dest, name)
+                    program.give(site, kind.find(name, below=below), obj, kind)
+
+
+@model("builtins:setattr")
+def _setattr(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    if len(call.args.positional) > 2:
+        target, name, value = call.args.positional[:3]
+        models.flow.attach(name, _Set(models, call, target, value))
+
+
+class _Set(Use):
+    __slots__ = ("call", "models", "target", "value")
+
+    def __init__(self, models: Models, call: Call, target: int, value: int) -> None:
+        self.models = models
+        self.call = call
+        self.target = target
+        self.value = value
+
+    def meet(self, obj: Obj) -> None:
+        call, program = self.call, self.models.program
+        if isinstance(obj, Const):
+            program.stored_names.add(obj.value)
+            program.flow.attach(self.target, Store((program, call.unit, call.offset), obj.value, self.value))
+        else:
+            program.escape(call)
+
+
+@model("builtins:super")
+def _super(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    program, args = models.program, call.args.positional
+    if len(args) == 2:
+        models.flow.copy(program.super_node(call.unit, call.offset, -1, args[0], args[1]), call.dest)
+    elif not args:
+        program.own_super(call.unit, call.dest)
+
+
+@model("builtins:type")
+def _type(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    if len(call.args.positional) == 1:
+        models.flow.attach(call.args.positional[0], _TypeOf(models, call.dest))
+    else:
+        models.program.escape(call)
+        models.flow.add(call.dest, UNKNOWN)
+
+
+class _TypeOf(Use):
+    __slots__ = ("dest", "models")
+
+    def __init__(self, models: Models, dest: int) -> None:
+        self.models = models
+        self.dest = dest
+
+    def meet(self, obj: Obj) -> None:
+        if isinstance(obj, Instance):
+            self.models.flow.add(self.dest, obj.kind.or_below() if obj.below else obj.kind)
+        elif obj is UNKNOWN or obj is WEAK:
+            self.models.flow.add(self.dest, obj)
+
+
+@model("builtins:globals", "builtins:vars")
+def _globals(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    found = models.program.modules.get(call.unit.module)
+    models.flow.add(call.dest, found if found is not None and not call.args.positional else UNKNOWN)
+
+
+@model("importlib:import_module", "builtins:__import__")
+def _import(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    texts = models.texts(call.args.get(0, "name"))
+    for text in texts or ():
+        name = text.rstrip("*")
+        if name.startswith("."):
+            name = models.program.absolute(call.unit.module, name.lstrip("."), len(name) - len(name.lstrip(".")))
+        models.flow.add(call.dest, models.program.module_named(name))
+    if not texts:
+        models.flow.add(call.dest, UNKNOWN)
+
+
+@model("builtins:eval", "builtins:exec")
+def _run_text(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    texts = models.texts(call.args.get(0))
+    ran = False
+    for text in texts or ():
+        ran = models.program.run_text(call, text) or ran
+    if not ran:
+        call.leads_nowhere()
+        models.flow.add(call.dest, UNKNOWN)
+
+
+# Types of their own accord
+
+
+@model(
+    "builtins:len",
+    "builtins:str",
+    "builtins:repr",
+    "builtins:bool",
+    "builtins:int",
+    "builtins:float",
+    "builtins:hash",
+    "builtins:abs",
+    "builtins:bytes",
+    "builtins:format",
+    "builtins:round",
+    "builtins:print",
+    "builtins:dir",
+    "builtins:complex",
+    "builtins:divmod",
+    "builtins:pow",
+    "builtins:sum",
+    "builtins:any",
+    "builtins:all",
+    "str.format",
+)
+def _asks_the_type(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    asked = _ASKED.get(_shown(call), ())
+    for node in call.args.positional:
+        for name in asked:
+            dest = models.flow.node()
+            models.special(call, node, name, (), dest)
+        if "sum" in asked:
+            models.element(node, call.dest)
+    result = _GIVEN.get(_shown(call))
+    models.flow.add(call.dest, models.program.plain_kind(result).exactly() if result else UNKNOWN)
+
+
+def _shown(call: Call) -> str:
+    name: str = getattr(next(reversed(call.targets), None), "name", "")
+    return name.partition(":")[2]
+
+
+_ASKED = {
+    "len": ("__len__",),
+    "str": ("__str__",),
+    "print": ("__str__",),
+    "repr": ("__repr__",),
+    "bool": ("__bool__",),
+    "int": ("__int__", "__index__"),
+    "float": ("__float__",),
+    "complex": ("__complex__",),
+    "hash": ("__hash__",),
+    "abs": ("__abs__",),
+    "bytes": ("__bytes__",),
+    "format": ("__format__",),
+    "round": ("__round__",),
+    "dir": ("__dir__",),
+    "divmod": ("__divmod__",),
+    "pow": ("__pow__",),
+    "sum": ("__iter__", "__add__", "__radd__"),
+    "any": ("__iter__",),
+    "all": ("__iter__",),
+}
+_GIVEN: dict[str, type] = {
+    "len": int,
+    "str": str,
+    "repr": str,
+    "bool": bool,
+    "int": int,
+    "float": float,
+    "hash": int,
+    "bytes": bytes,
+    "format": str,
+    "any": bool,
+    "all": bool,
+}
+
+
+# Descriptors and partials
+
+
+@model("builtins:property", "builtins:classmethod", "builtins:staticmethod", "functools:cached_property", "abc:abstractproperty")
+def _descriptor(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    program, shown = models.program, _shown(call)
+    if shown.endswith("property"):
+        kind = "cached" if "cached" in shown else "property"
+        names = ("func",) if kind == "cached" else ("fget", "fset", "fdel")
+        parts = {name: node for i, name in enumerate(names) if (node := call.args.get(i, name)) >= 0}
+        made = Descriptor(program, "cached" if kind == "cached" else "property", {})
+        for name, node in parts.items():
+            models.flow.copy(node, made.part(name))
+    else:
+        made = Descriptor(program, "class" if shown == "classmethod" else "static", {})
+        node = call.args.get(0)
+        if node >= 0:
+            models.flow.copy(node, made.part("func"))
+            models.flow.attach(node, _Binds(is_class=shown == "classmethod"))
+    models.flow.add(call.dest, made)
+
+
+class _Binds(Use):
+    """A function in a class body is made a class method or static method."""
+
+    __slots__ = ("is_class",)
+
+    def __init__(self, *, is_class: bool) -> None:
+        self.is_class = is_class
+
+    def meet(self, obj: Obj) -> None:
+        if isinstance(obj, Function):
+            obj.bind_otherwise(is_class=self.is_class)
+
+
+@model("functools:singledispatch", "functools:singledispatchmethod")
+def _dispatch(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    made = Descriptor(models.program, "dispatch", {})
+    node = call.args.get(0)
+    if node >= 0:
+        models.flow.copy(node, made.part("func"))
+    models.flow.add(call.dest, made)
+
+
+@model("livepatch:register")
+def _registers(models: Models, call: Call, receiver: Obj | None) -> None:
+    if isinstance(receiver, Descriptor):
+        for node in call.args.positional:
+            models.flow.copy(node, receiver.part("func"))
+            models.flow.copy(node, call.dest)
+
+
+@model("functools:partial", "functools:partialmethod", "_functools:partial")
+def _partial(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    args = call.args
+    if args.positional:
+        mine = Arguments(args.positional[1:], args.keywords, args.star, args.double)
+        models.flow.add(call.dest, Partial(models.program, args.positional[0], mine))
+    else:
+        models.program.escape(call)
+        models.flow.add(call.dest, UNKNOWN)
+
+
+@model("operator:methodcaller", "operator:attrgetter")
+def _by_name(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    for text in models.texts(call.args.get(0)) or ():
+        node = models.flow.holding(UNKNOWN)
+        models.program.lookup(call.unit, call.offset, node, text)
+    models.flow.add(call.dest, UNKNOWN)
+
+
+@model("builtins:object.__new__")
+def _new(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    node = call.args.get(0)
+    if node >= 0:
+        models.flow.attach(node, _Made(models, call.dest))
+
+
+class _Made(Use):
+    __slots__ = ("dest", "models")
+
+    def __init__(self, models: Models, dest: int) -> None:
+        self.models = models
+        self.dest = dest
+
+    def meet(self, obj: Obj) -> None:
+        if isinstance(obj, (Class, AnyOf)):
+            kind = obj if isinstance(obj, Class) else obj.kind
+            self.models.flow.add(self.dest, kind.instance())
+
+
+@model("contextlib:ExitStack.enter_context", "contextlib:AsyncExitStack.enter_async_context")
+def _enters(models: Models, call: Call, receiver: Obj | None) -> None:
+    del receiver
+    node = call.args.get(0)
+    if node >= 0:
+        models.special(call, node, "__enter__", (), call.dest)
+        models.special(call, node, "__aenter__", (), call.dest)
+
+

@@ -1,0 +1,398 @@
+"""What is done with a value: it is called, an attribute of it is read, it is iterated.  Each use meets each object.
+
+A use that may call something is a :class:`Site`: it remembers what it called.  Its line is worked out when somebody
+asks, from the offset of the instruction.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from livepatch.compat.calls.world import UNKNOWN, WEAK, Obj
+
+if TYPE_CHECKING:
+    from livepatch.compat.calls.objects import Function
+    from livepatch.compat.calls.program import Program
+
+__all__ = [
+    "FALLBACKS",
+    "NONE",
+    "Arguments",
+    "Call",
+    "Callee",
+    "Lookup",
+    "MethodCall",
+    "Site",
+    "Special",
+    "Spread",
+    "SpreadNames",
+    "Store",
+    "Use",
+]
+
+
+FALLBACKS = {
+    "__bool__": ("__len__",),
+    "__contains__": ("__iter__", "__getitem__"),
+    "__iter__": ("__getitem__",),
+    "__format__": ("__str__", "__repr__"),
+    "__str__": ("__repr__",),
+    "__ne__": ("__eq__",),
+    "__index__": ("__int__",),
+    **{
+        f"__i{name}__": (f"__{name}__",)
+        for name in "add and floordiv lshift matmul mul mod or pow rshift sub truediv xor".split()
+    },
+}
+"""The methods that an operation falls back to where the type lacks the first."""
+
+
+class Use:
+    """Something that is done with each object of a node."""
+
+    __slots__ = ()
+
+    def meet(self, obj: Obj) -> None:
+        """Do it with that object."""
+        raise NotImplementedError
+
+    def item(self, key: object, node: int) -> None:
+        """Learn that a container has an item of that key, which the node holds."""
+
+
+class Arguments:
+    """The nodes that a call passes."""
+
+    __slots__ = ("double", "keywords", "positional", "star")
+
+    def __init__(
+        self,
+        positional: tuple[int, ...] = (),
+        keywords: tuple[tuple[str, int], ...] = (),
+        star: int = -1,
+        double: int = -1,
+    ) -> None:
+        self.positional = positional
+        self.keywords = keywords
+        self.star = star
+        """The node of what follows the positional ones, or -1."""
+        self.double = double
+
+    def all_nodes(self) -> list[int]:
+        """Every node that is passed, as far as each is passed by itself."""
+        return [*self.positional, *(node for _, node in self.keywords)]
+
+    def after(self, first: tuple[int, ...], keywords: tuple[tuple[str, int], ...] = ()) -> Arguments:
+        """The same behind others, as ``functools.partial`` puts them."""
+        return Arguments((*first, *self.positional), (*keywords, *self.keywords), self.star, self.double)
+
+    def get(self, position: int, name: str = "") -> int:
+        """The node that is passed at that position or under that name, or -1."""
+        if position < len(self.positional):
+            return self.positional[position]
+        for keyword, node in self.keywords:
+            if keyword == name:
+                return node
+        return -1
+
+
+NONE = Arguments()
+
+
+class Site(Use):
+    """A place in a function, and what is called from it.
+
+    `root` is the site whose targets count: one that calls on behalf of another, as a ``partial`` does, has another root.
+    """
+
+    __slots__ = ("dest", "doubt", "fan", "how", "offset", "open", "parent", "program", "root", "targets", "unit")
+
+    def __init__(self, program: Program, unit: Function, offset: int, dest: int, how: str = "call") -> None:
+        self.program = program
+        self.unit = unit
+        self.offset = offset
+        self.dest = dest
+        self.how = how
+        self.root: Site = self
+        self.targets: dict[Obj, int] = {}
+        """What is called; by how many arguments more than the site shows."""
+        self.doubt = False
+        """Whether something else might be called as well."""
+        self.open = False
+        """Whether nobody knows what is called."""
+        self.parent: Site | None = None
+        """The site without which this one would not be, such as that which found a property."""
+        self.fan: Site | None = None
+        """All that have the name, where nothing but the name is known."""
+        program.sites.append(self)
+
+    def behalf(self, args: Arguments, dest: int | None = None) -> Call:
+        """A call with other arguments that counts as one from here."""
+        call = Call.__new__(Call)
+        call.program, call.unit, call.offset, call.how = self.program, self.unit, self.offset, self.how
+        call.dest = self.dest if dest is None else dest
+        call.root, call.targets, call.doubt, call.open, call.fan, call.parent = self.root, {}, False, False, None, None
+        call.args, call.used, call._seen = args, 0, None  # noqa: SLF001  # its own class
+        return call
+
+    def beside(self, args: Arguments, dest: int | None = None, how: str = "", *, doubt: bool = False) -> Call:
+        """Another call from the same place: a callback, or the dunder that an operation stands for."""
+        place = self.root
+        if place.offset < 0:  # all that has a name: it has no place
+            return self.behalf(args, dest)
+        made = Call(place.program, place.unit, place.offset, self.program.flow.node() if dest is None else dest, args)
+        made.how, made.doubt = how or self.how, doubt
+        return made
+
+    def hit(self, target: Obj, more: int = 0) -> bool:
+        """Note that it is called from here.  Whether that is new."""
+        if target in self.targets:
+            return False
+        self.targets[target] = more
+        root = self.root
+        if root is not self:
+            root.hit(target, more + root.fewer_than(self))
+        elif self.doubt:
+            self.program.weaken(target)
+        elif len(self.targets) > 1:
+            self.doubted()
+        return True
+
+    def fewer_than(self, other: Site) -> int:
+        """How many arguments another site passes more than this one."""
+        del other
+        return 0
+
+    def doubted(self) -> None:
+        """Something else may be called as well, so what gets arguments from here gets them perhaps."""
+        if not self.doubt:
+            self.doubt = True
+            for target in self.targets:
+                self.program.weaken(target)
+
+    def leads_nowhere(self) -> None:
+        """Nobody knows what is called."""
+        root = self.root
+        root.doubted()
+        if not root.open:
+            root.open = True
+            if root is self:
+                self.program.opened(self)
+
+    # What an attribute turns out to be.  By default the value goes to the destination.
+
+    def take(self, obj: Obj) -> None:
+        """It is this object."""
+        self.program.flow.add(self.dest, obj)
+
+    def take_node(self, node: int) -> None:
+        """It is what that node holds."""
+        self.program.flow.copy(node, self.dest)
+
+    def missing(self) -> None:
+        """There is no such attribute as far as is known."""
+        self.take(UNKNOWN)
+
+
+class Call(Site):
+    """A call of what a node holds."""
+
+    __slots__ = ("_seen", "args", "used")
+
+    def __init__(
+        self, program: Program, unit: Function, offset: int, dest: int, args: Arguments, used: int = 0
+    ) -> None:
+        super().__init__(program, unit, offset, dest)
+        self.args = args
+        self._seen: set[int] | None = None
+        self.used = used
+        """What becomes of the value, as a position among the ways of use."""
+
+    def meet(self, obj: Obj) -> None:
+        if obj is WEAK:
+            self.root.doubted()
+        elif obj is UNKNOWN:
+            self.program.flow.add(self.dest, UNKNOWN)
+            self.program.escape(self)
+            self.leads_nowhere()
+        else:
+            obj.call(self)
+
+    def fewer_than(self, other: Site) -> int:
+        return len(other.args.positional) - len(self.args.positional) if isinstance(other, Call) else 0
+
+    def take(self, obj: Obj) -> None:
+        Call.meet(self, obj)
+
+    def take_node(self, node: int) -> None:
+        if self._seen is None:
+            self._seen = set()
+        if node not in self._seen:
+            self._seen.add(node)
+            self.program.flow.attach(node, Callee(self))
+
+    def missing(self) -> None:
+        self.leads_nowhere()
+
+
+class Lookup(Site):
+    """An attribute is read.  A site, because a property may be behind it."""
+
+    __slots__ = ("_seen", "name")
+
+    def __init__(self, program: Program, unit: Function, offset: int, dest: int, name: str) -> None:
+        super().__init__(program, unit, offset, dest, "property")
+        self.name = name
+        self._seen: set[int] | None = None
+
+    def meet(self, obj: Obj) -> None:
+        _ask(self, obj)
+
+    def take_node(self, node: int) -> None:
+        if self._seen is None:
+            self._seen = set()
+        if node not in self._seen:
+            self._seen.add(node)
+            self.program.flow.copy(node, self.dest)
+
+    def missing(self) -> None:
+        self.leads_nowhere()
+
+
+class MethodCall(Call):
+    """An attribute is read and called at once."""
+
+    __slots__ = ("name",)
+
+    def __init__(
+        self, program: Program, unit: Function, offset: int, dest: int, args: Arguments, name: str, used: int = 0
+    ) -> None:
+        super().__init__(program, unit, offset, dest, args, used)
+        self.name = name
+
+    def meet(self, obj: Obj) -> None:
+        _ask(self, obj)
+
+
+def _ask(site: Lookup | MethodCall, obj: Obj) -> None:
+    if obj is WEAK:
+        site.root.doubted()
+        site.program.flow.add(site.dest, WEAK)
+    elif obj is UNKNOWN:
+        site.leads_nowhere()
+    else:
+        obj.load(site)
+
+
+class Callee(Use):
+    """What a node holds is called from a site that has found the node by itself."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def meet(self, obj: Obj) -> None:
+        Call.meet(self.call, obj)
+
+
+class Special(MethodCall):
+    """An operation that stands for a method of the type: only the class is asked, and most classes have none."""
+
+    __slots__ = ()
+
+    def __init__(
+        self, program: Program, unit: Function, offset: int, dest: int, args: Arguments, name: str, how: str = "operator"
+    ) -> None:
+        super().__init__(program, unit, offset, dest, args, name)
+        self.how = how
+
+    def meet(self, obj: Obj) -> None:
+        if obj is WEAK:
+            self.root.doubted()
+        elif obj is UNKNOWN:
+            self.leads_nowhere()
+        else:
+            obj.operate(self)
+
+    def missing(self) -> None:
+        """The type has its own ways."""
+
+
+class Store(Use):
+    """An attribute is assigned."""
+
+    __slots__ = ("name", "node", "site")
+
+    def __init__(self, site: tuple[Program, Function, int], name: str, node: int) -> None:
+        self.site = site
+        self.name = name
+        self.node = node
+
+    def meet(self, obj: Obj) -> None:
+        if obj is not UNKNOWN and obj is not WEAK:
+            obj.store(self)
+
+    def call(self, dest: int, args: Arguments, name: str, how: str) -> Special:
+        """The call that the assignment stands for."""
+        program, unit, offset = self.site
+        return Special(program, unit, offset, dest, args, name, how)
+
+
+class Spread(Use):
+    """``*values`` in a call: what each position holds goes to a parameter."""
+
+    __slots__ = ("first", "function")
+
+    def __init__(self, function: Function, first: int) -> None:
+        self.function = function
+        self.first = first
+
+    def meet(self, obj: Obj) -> None:
+        function, flow = self.function, self.function.program.flow
+        box = obj.contents()
+        if box is None:
+            for target in function.parameters_from(self.first):
+                flow.add(target, WEAK if obj is WEAK else UNKNOWN)
+            return
+        if box.ordered:
+            box.listen(self)
+        rest = box.rest() if box.ordered else box.every()
+        for target in function.parameters_from(self.first):
+            flow.copy(rest, target)
+
+    def item(self, key: object, node: int) -> None:
+        """A position of the values turns up."""
+        if type(key) is int:
+            target = self.function.parameter_at(self.first + key)
+            if target >= 0:
+                self.function.program.flow.copy(node, target)
+
+
+class SpreadNames(Use):
+    """``**values`` in a call: what each name holds goes to its parameter."""
+
+    __slots__ = ("function",)
+
+    def __init__(self, function: Function) -> None:
+        self.function = function
+
+    def meet(self, obj: Obj) -> None:
+        function = self.function
+        box = obj.contents()
+        flow = function.program.flow
+        if box is None:
+            for target in function.named_parameters():
+                flow.add(target, WEAK if obj is WEAK else UNKNOWN)
+            return
+        box.listen(self)
+        rest = box.rest()
+        for target in function.named_parameters():
+            flow.copy(rest, target)
+
+    def item(self, key: object, node: int) -> None:
+        """A name of the values turns up."""
+        if type(key) is str:
+            target = self.function.parameter_named(key)
+            if target >= 0:
+                self.function.program.flow.copy(node, target)

@@ -1,0 +1,177 @@
+"""Where values may go: nodes hold sets of abstract objects, which flow along edges until nothing new arrives.
+
+As in Andersen's analysis, without order: a node has all values that the variable ever holds.  Two markers are among
+the objects.  ``UNKNOWN`` says that other values may be there as well, ``WEAK`` that what is there came by way of a call
+that is only possible.  What a set with a marker leads to is never certain.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from livepatch.engine.pace import breathe
+
+if TYPE_CHECKING:
+    from livepatch.compat.calls.containers import Container
+    from livepatch.compat.calls.uses import Call, Lookup, MethodCall, Special, Store, Use
+
+__all__ = ["UNKNOWN", "WEAK", "Flow", "Obj"]
+
+MOST_OBJECTS = 40
+MOST_CALLABLES = 2_000
+_SLICE = 512
+
+
+class Obj:
+    """An abstract object.  Compared by identity: whoever makes one keeps it for the next time."""
+
+    __slots__ = ()
+    callable = False
+    """Whether sets of it are worth keeping when they grow large."""
+
+    def general(self) -> Obj:
+        """What stands for it where there are too many of its kind."""
+        return UNKNOWN
+
+    def call(self, call: Call) -> None:
+        """Be called."""
+        call.leads_nowhere()
+
+    def load(self, site: Lookup | MethodCall) -> None:
+        """Give the attribute that the site asks for."""
+        site.missing()
+
+    def operate(self, site: Special) -> None:
+        """Give the method of the type that the site asks for, if there is one."""
+
+    def store(self, store: Store) -> None:
+        """Take an attribute."""
+
+    def contents(self) -> Container | None:
+        """Itself as a container, if it is one."""
+        return None
+
+
+class _Marker(Obj):
+    __slots__ = ("text",)
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+UNKNOWN, WEAK = _Marker("unknown"), _Marker("weak")
+
+
+class Flow:
+    """The nodes, what they hold, and where it goes."""
+
+    def __init__(self) -> None:
+        self.values: list[set[Obj] | None] = []
+        self.next: list[list[int] | None] = []
+        self.uses: list[list[Use] | None] = []
+        self.strong: set[int] = set()
+        """Nodes whose type is declared, so that markers do not count there."""
+        self.running = False
+        self._queue: deque[tuple[int, Obj]] = deque()
+
+    def node(self) -> int:
+        """A new node."""
+        self.values.append(None)
+        self.next.append(None)
+        self.uses.append(None)
+        return len(self.values) - 1
+
+    def nodes(self, count: int) -> int:
+        """The first of so many new nodes."""
+        first = len(self.values)
+        more = [None] * count
+        self.values += more
+        self.next += more
+        self.uses += more
+        return first
+
+    def holding(self, obj: Obj) -> int:
+        """A new node that holds the object."""
+        made = self.node()
+        self.add(made, obj)
+        return made
+
+    def add(self, node: int, obj: Obj) -> None:
+        """Let a node hold an object."""
+        held = self.values[node]
+        if held is None:
+            if (obj is UNKNOWN or obj is WEAK) and node in self.strong:
+                return
+            self.values[node] = {obj}
+        else:
+            if obj in held:
+                return
+            if (obj is UNKNOWN or obj is WEAK) and node in self.strong:
+                return
+            if len(held) >= (MOST_CALLABLES if obj.callable else MOST_OBJECTS) and obj is not UNKNOWN and obj is not WEAK:
+                general = obj.general()
+                if general is not obj:
+                    self.add(node, general)
+                    return
+            held.add(obj)
+        self._queue.append((node, obj))
+
+    def copy(self, source: int, target: int) -> None:
+        """Let all that a node holds, or ever will, be in the other as well."""
+        if source == target:
+            return
+        goes = self.next[source]
+        if goes is None:
+            self.next[source] = [target]
+        else:
+            goes.append(target)
+        if self.running:
+            for obj in tuple(self.values[source] or ()):
+                self.add(target, obj)
+
+    def attach(self, node: int, use: Use) -> None:
+        """Let a use meet all that the node holds, or ever will."""
+        there = self.uses[node]
+        if there is None:
+            self.uses[node] = [use]
+        else:
+            there.append(use)
+        if self.running:
+            for obj in tuple(self.values[node] or ()):
+                use.meet(obj)
+
+    def run(self) -> None:
+        """Until nothing new arrives anywhere."""
+        self.running = True
+        queue, goes, uses, add = self._queue, self.next, self.uses, self.add
+        passed = 0
+        while queue:
+            node, obj = queue.popleft()
+            passed += 1
+            if not passed % _SLICE:
+                breathe()
+            targets = goes[node]
+            if targets is not None:
+                for target in targets:
+                    add(target, obj)
+            met = uses[node]
+            if met is not None:
+                for use in tuple(met):
+                    use.meet(obj)
+
+    def certain(self, node: int) -> bool:
+        """Whether a node holds something, and nothing can be missing."""
+        held = self.values[node]
+        return bool(held) and UNKNOWN not in held and WEAK not in held
+
+    def all_held(self, nodes: Iterable[int]) -> set[Obj]:
+        """What the nodes hold together."""
+        found: set[Obj] = set()
+        for node in nodes:
+            found |= self.values[node] or set()
+        return found
