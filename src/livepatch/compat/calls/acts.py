@@ -52,6 +52,11 @@ class Acts(Names):
         self._lookups: dict[tuple[Function, int, str], int] = {}
         self._supers: dict[tuple[Class, Obj], Super] = {}
 
+    def _use(self, node: int, use: Use) -> None:
+        """Let a use meet what a node holds, and what nobody knows if it holds nothing."""
+        self.flow.attach(node, use)
+        self.asked.append(node)
+
     # Attributes and operations
 
     def lookup(self, unit: Function, offset: int, receiver: int, name: str) -> int:
@@ -64,7 +69,7 @@ class Acts(Names):
             dest = self._lookups[key] = self.flow.node()
             site = Lookup(self.whole(), unit, offset, dest, name)
             self.flow.attach(receiver, site)
-            self.pending.append((receiver, site))
+            self.asked.append(receiver)
         return dest
 
     def special(
@@ -78,7 +83,7 @@ class Acts(Names):
         how: str = "operator",
     ) -> None:
         """An operation that stands for a method of the type."""
-        if name not in self.defined and not self.defined.intersection(FALLBACKS.get(name, ())):
+        if how != "context" and name not in self.defined and not self.defined.intersection(FALLBACKS.get(name, ())):
             if dest >= 0 and receiver not in self.plain:
                 self.flow.add(dest, UNKNOWN)
             return
@@ -88,7 +93,7 @@ class Acts(Names):
             self.whole(), unit, offset, self.flow.node() if dest < 0 else dest, Arguments(args), name, how
         )
         self.flow.attach(receiver, site)
-        self.pending.append((receiver, site))
+        self.asked.append(receiver)
 
     def operation(
         self, unit: Function, offset: int, left: int, right: int, dest: int, names: tuple[str, str, str]
@@ -96,7 +101,7 @@ class Acts(Names):
         """``left + right``."""
         own, method, reflected = names
         flow, program = self.flow, self.whole()
-        flow.attach(left, moves.Operation(program, unit, offset, dest, right, (own, method)))
+        self._use(left, moves.Operation(program, unit, offset, dest, right, (own, method)))
         if method == "__or__":
             flow.copy(right, dest)
         if reflected in self.defined and right not in self.plain:
@@ -104,14 +109,14 @@ class Acts(Names):
 
     def item(self, unit: Function, offset: int, box: int, key: object, key_node: int, dest: int) -> None:
         """``box[key]``."""
-        self.flow.attach(box, moves.Item(self.whole(), unit, offset, dest, key, key_node))
+        self._use(box, moves.Item(self.whole(), unit, offset, dest, key, key_node))
 
     def store_item(self, unit: Function, offset: int, box: int, key: object, key_node: int, value: int) -> None:
         """``box[key] = value``."""
-        if isinstance(unit.scope, Class) and box == self.class_spaces(unit).get("__annotations__", -2):
+        if isinstance(unit.scope, Class) and box == self.name_node(unit, "__annotations__"):
             self.annotations.of_field(unit.scope, key, value, unit)
             return
-        self.flow.attach(box, moves.PutItem(self.whole(), unit, offset, key, key_node, value))
+        self._use(box, moves.PutItem(self.whole(), unit, offset, key, key_node, value))
 
     def extend(self, unit: Function, offset: int, target: int, value: int) -> None:  # noqa: ARG002  # like the others
         """All of some values go into a container."""
@@ -125,7 +130,7 @@ class Acts(Names):
 
     def unpack(self, unit: Function, offset: int, source: int, nodes: list[int], rest: int) -> None:
         """``a, b = source``."""
-        self.flow.attach(source, moves.Unpacking(self.whole(), unit, offset, nodes, rest))
+        self._use(source, moves.Unpacking(self.whole(), unit, offset, nodes, rest))
 
     def caught(self, kinds: int, dest: int) -> None:
         """``except kinds as dest``."""
@@ -163,20 +168,20 @@ class Acts(Names):
 
     def iterated(self, unit: Function, offset: int, source: int, dest: int, name: str) -> None:
         """``iter(source)``."""
-        self.flow.attach(source, moves.Iterating(self.whole(), unit, offset, dest, name))
+        self._use(source, moves.Iterating(self.whole(), unit, offset, dest, name))
 
     def next_of(self, unit: Function, offset: int, source: int, dest: int, name: str) -> None:
         """``next(source)``."""
-        self.flow.attach(source, moves.Next(self.whole(), unit, offset, dest, name))
+        self._use(source, moves.Next(self.whole(), unit, offset, dest, name))
 
 
     def awaited(self, unit: Function, offset: int, source: int, dest: int) -> None:
         """``await source``."""
-        self.flow.attach(source, moves.Awaiting(self.whole(), unit, offset, dest))
+        self._use(source, moves.Awaiting(self.whole(), unit, offset, dest))
 
     def delegated(self, unit: Function, offset: int, source: int, dest: int) -> None:
         """``yield from source``."""
-        self.flow.attach(source, moves.Delegating(self.whole(), unit, offset, dest))
+        self._use(source, moves.Delegating(self.whole(), unit, offset, dest))
 
     def sent(self, unit: Function) -> int:
         """The node of what is sent into a generator."""

@@ -44,6 +44,21 @@ class _FirstArgument(Use):
             Call.meet(self.call, obj)
 
 
+class _Assigned(Use):
+    """What the body of a class has bound to the name of an attribute that is assigned."""
+
+    __slots__ = ("binding", "receiver", "store")
+
+    def __init__(self, binding: Binding, store: Store, receiver: Instance) -> None:
+        self.binding = binding
+        self.store = store
+        self.receiver = receiver
+
+    def meet(self, obj: Obj) -> None:
+        if not self.binding.assign(obj, self.store, self.receiver):
+            self.binding.fields.store(self.receiver.kind, self.store.name, self.store.node)
+
+
 class _TakenBound(Use):
     """What is behind a class method is given with the class."""
 
@@ -166,8 +181,15 @@ class Binding(Acts):
             site.take_node(dest)
             made.meet(obj)
 
-    def assign(self, obj: Obj, store: Store, receiver: Instance) -> None:
-        """An attribute is assigned that the class defines: the setter of a property, or of another descriptor."""
+    def assign_later(self, node: int, store: Store, receiver: Instance) -> None:
+        """The same for what the body of the class has bound."""
+        self.flow.attach(node, _Assigned(self, store, receiver))
+
+    def assign(self, obj: Obj, store: Store, receiver: Instance) -> bool:
+        """An attribute is assigned that the class defines.
+
+        Whether a descriptor takes the value: a property with its setter, or another with its ``__set__``.
+        """
         program, unit, offset = store.site
         if isinstance(obj, Descriptor) and obj.kind == "property":
             key = store, obj, "fset"
@@ -177,9 +199,12 @@ class Binding(Acts):
                 call.how = "property"
                 self._setters[key] = call
             self.flow.attach(obj.part("fset"), _FirstArgument(call, receiver))
-        elif isinstance(obj, Instance) and obj.kind.module != "builtins" and obj.kind.find("__set__"):
+            return True
+        if isinstance(obj, Instance) and obj.kind.module != "builtins" and obj.kind.find("__set__"):
             args = Arguments((self.flow.holding(receiver), store.node))
             store.call(self.flow.node(), args, "__set__", "property").meet(obj)
+            return True
+        return False
 
 
 
@@ -197,7 +222,7 @@ class Binding(Acts):
         elif kind.metaclass is not None and kind.metaclass.find(site.name):
             self.give(site, kind.metaclass.find(site.name), receiver, kind.metaclass)
         else:
-            self.models.class_attribute(kind, site, receiver, stored=self.fields.stored(node))
+            self.models.class_attribute(kind, site, receiver, node)
 
     def attribute_of(self, function: Function, name: str) -> int:
         """The node of an attribute of a function."""

@@ -102,13 +102,13 @@ def place_call(machine: Machine, target: Slot, args: Arguments, how: str = "call
         else:
             site = MethodCall(program, unit, machine.offset, dest, args, target.name, _way(machine))
         machine.flow.attach(receiver, site)
-        program.pending.append((receiver, site))
+        program.asked.append(receiver)
         return
     node = machine.node(target)
     site = Call(program, unit, machine.offset, dest, args, _way(machine))
     site.how = how
     machine.flow.attach(node, site)
-    program.pending.append((node, site))
+    program.asked.append(node)
 
 
 def _call_spread(machine: Machine, argument: int) -> None:
@@ -139,10 +139,10 @@ def _call_spread(machine: Machine, argument: int) -> None:
 
 def _make_function(machine: Machine, argument: int) -> None:
     code = machine.constant_of(machine.pop_slot())
-    parts: dict[int, int] = {}
+    parts: dict[int, Slot] = {}
     for flag in (8, 4, 2, 1):
         if VERSION < (3, 13) and argument & flag:
-            parts[flag] = machine.pop()
+            parts[flag] = machine.pop_slot()
     node = machine.push_new()
     if not isinstance(code, CodeType):
         return
@@ -154,15 +154,21 @@ def _make_function(machine: Machine, argument: int) -> None:
 
 def _set_function_attribute(machine: Machine, argument: int) -> None:
     slot = machine.pop_slot()
-    part = machine.pop()
+    part = machine.pop_slot()
     machine.stack.append(slot)
     function = machine.made.get(slot) if isinstance(slot, int) else None
     if function is not None:
         _equip(machine, function, argument, part)
 
 
-def _equip(machine: Machine, function: Function, flag: int, part: int) -> None:
+def _equip(machine: Machine, function: Function, flag: int, slot: Slot) -> None:
     """Give a function its defaults or annotations."""
+    texts = machine.constant_of(slot)
+    if flag == 4 and type(texts) is tuple:
+        for name, text in zip(texts[::2], texts[1::2], strict=False):
+            machine.program.annotations.named(function, name, machine.program.constant(text))
+        return
+    part = machine.node(slot)
     box = machine.displays.get(part)
     if flag == 1 and box is not None:
         values = [node for key, node in box.items.items() if type(key) is int]

@@ -196,7 +196,7 @@ class Class(Obj):
     # Being used
 
     def call(self, call: Call, *, below: bool = False) -> None:
-        if self.program.settled:
+        if self.program.settled or not self.in_graph:
             self.program.instantiate(self, call, below=below)
         else:
             self.program.later(lambda: self.program.instantiate(self, call, below=below))
@@ -263,10 +263,8 @@ class Instance(Obj):
         found = self.kind.find("__call__", below=self.below)
         if found:
             self.kind.program.give(call.behalf(call.args), found, self, self.kind)
-        elif self.kind.outside or self.kind.module == "builtins":
+        elif self.kind.module != "builtins":  # a number cannot be called
             call.program.escape(call)
-            call.leads_nowhere()
-        else:
             call.leads_nowhere()
 
     def load(self, site: Lookup | MethodCall) -> None:
@@ -283,7 +281,7 @@ class Instance(Obj):
         if kind.protocol:
             site.leads_nowhere()
         if not found:
-            program.models.instance_attribute(self, site, stored=program.fields.stored(node))
+            program.models.instance_attribute(self, site, node)
 
     def operate(self, site: Special) -> None:
         kind = self.kind
@@ -306,13 +304,15 @@ class Instance(Obj):
             program.later(lambda: self.store(store))
             return
         found = kind.find(store.name, below=self.below)
-        for obj in found.objects:
-            program.assign(obj, store, self)
+        held = [program.assign(obj, store, self) for obj in found.objects]
+        for node in found.nodes:
+            program.assign_later(node, store, self)
         hook = kind.find("__setattr__") if "__setattr__" in program.defined else None
         if hook is not None and any(not isinstance(obj, Outside) for obj in hook.objects):
             site = store.call(program.flow.node(), program.arguments(-1, store.node), "__setattr__", "operator")
             program.give(site, hook, self, kind)
-        program.fields.store(kind, store.name, store.node)
+        if not found or (not found.nodes and not all(held)):
+            program.fields.store(kind, store.name, store.node)
 
 
 class Fields:

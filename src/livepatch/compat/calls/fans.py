@@ -120,9 +120,19 @@ class Fans(Binding):
 
     def open_fans(self) -> bool:
         """Link the sites of which only the name is known to all that has it.  Whether there were any."""
-        for node, site in self.pending:
-            if not self.flow.values[node] and not site.open:
-                site.leads_nowhere()
+        waiting, self.waiting = self.waiting, []
+        for node, site in waiting:
+            if not self.fields.stored(node):
+                site.missing()
+        for function in self.functions.values():
+            if not function.called and function.scope is None and function.home is function:
+                function.called = True
+                function.weaken(UNKNOWN)
+        flow = self.flow
+        for node in self.asked:
+            if not flow.values[node] and node != self.silent:
+                flow.add(node, UNKNOWN)
+        flow.run()
         opened, self._opened = self._opened, []
         for site in opened:
             if isinstance(site, (MethodCall, Lookup)):

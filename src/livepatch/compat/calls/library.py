@@ -67,11 +67,11 @@ def _same(models: Models, call: Call, receiver: Obj | None) -> None:
 @model("functools:wraps", "functools:lru_cache")
 def _decorator(models: Models, call: Call, receiver: Obj | None) -> None:
     del receiver
-    models.flow.add(call.dest, models.program.outside("functools:wraps.<decorator>"))
-    if "lru_cache" in _name_of(call):
-        node = call.args.get(0)
-        if node >= 0:
-            models.flow.copy(node, call.dest)
+    node = call.args.get(0)
+    if "lru_cache" in _name_of(call) and node >= 0 and node not in models.program.plain:
+        models.flow.copy(node, call.dest)
+    else:
+        models.flow.add(call.dest, models.program.outside("functools:wraps.<decorator>"))
 
 
 def _name_of(call: Call) -> str:

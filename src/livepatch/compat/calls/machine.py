@@ -160,6 +160,8 @@ class Machine:
             for start, target, depth, place in protected(self.code):
                 self._protected.setdefault(start, []).append((target, depth, place))
                 self._marks.add(start)
+        if "setattr" in self.names:
+            self.program.stored_names.update(text for text in self.constants if type(text) is str)
         self.jump(0)
         while self._left:
             self._left.sort(reverse=True)
@@ -180,6 +182,7 @@ class Machine:
             argument = extended | raw[offset + 1]
             following = offset + REACH[op]
             handler = _handlers[op]
+            visited.add(offset)
             extended = 0
             if handler is None:
                 if dis.opname[op] == "EXTENDED_ARG":
@@ -191,7 +194,6 @@ class Machine:
                 handler(self, argument)
                 if self.ended:
                     return
-            visited.add(offset)
             offset = following
 
     def _arrive(self, offset: int) -> bool:

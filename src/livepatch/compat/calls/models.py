@@ -159,26 +159,12 @@ class Models:
 
     def descriptor_attribute(self, descriptor: Descriptor, site: Lookup | MethodCall) -> None:
         """``setter`` and the like, as decorators; ``register`` of a single dispatch function."""
-        if site.name in _ACCESSORS and isinstance(site, MethodCall):
-            given = site.args.get(0)
-            if given >= 0:
-                self.flow.copy(given, descriptor.part(_ACCESSORS[site.name]))
-            self.flow.add(site.dest, descriptor)
+        if site.name in _HELPERS:
+            site.take(self.program.bound(self.program.outside(f"livepatch:{site.name}"), descriptor))
         elif site.name in {"fget", "fset", "fdel", "func", "__func__", "__wrapped__"}:
             site.take_node(descriptor.part("func" if site.name.startswith("__") else site.name))
-        elif site.name == "register" and isinstance(site, MethodCall):
-            self._register(descriptor, site)
         elif site.name not in _QUIET:
             site.missing()
-
-    def _register(self, descriptor: Descriptor, site: MethodCall) -> None:
-        """``@dispatcher.register`` or ``@dispatcher.register(kind)``."""
-        for node in site.args.positional:
-            self.flow.copy(node, descriptor.part("func"))
-        through = self.program.outside("livepatch:register", is_module=False)
-        if len(site.args.positional) == 1:
-            self.flow.copy(site.args.positional[0], site.dest)
-            self.flow.add(site.dest, self.program.bound(through, descriptor))
 
     def call_partial(self, partial: Partial, call: Call) -> None:
         """A ``functools.partial`` is called."""
@@ -201,9 +187,10 @@ class Models:
             if kind is not None:
                 self.flow.add(site.dest, kind)
 
-    def instance_attribute(self, instance: Instance, site: Lookup | MethodCall, *, stored: bool) -> None:
+    def instance_attribute(self, instance: Instance, site: Lookup | MethodCall, reader: int) -> None:
         """An attribute that no class of the instance defines."""
         kind, name = instance.kind, site.name
+        stored = self.program.fields.stored(reader)
         if name == "__class__":
             site.take(kind.or_below() if instance.below else kind)
             return
@@ -215,9 +202,15 @@ class Models:
                 site.take_node(made.dest)
                 stored = True
         if not stored and name not in _QUIET and name not in _OF_OBJECT:
+            self._may_be_missing(site, reader)
+
+    def _may_be_missing(self, site: Lookup | MethodCall, reader: int) -> None:
+        if reader >= 0:
+            self.program.waiting.append((reader, site))
+        else:
             site.missing()
 
-    def class_attribute(self, kind: Class, site: Lookup | MethodCall, receiver: Obj, *, stored: bool) -> None:
+    def class_attribute(self, kind: Class, site: Lookup | MethodCall, receiver: Obj, reader: int) -> None:
         """An attribute that the class does not have."""
         if site.name in {"__class__"}:
             return
@@ -231,8 +224,8 @@ class Models:
                 self.flow.add(self.box(site, "list").rest() if isinstance(site, Call) else site.dest, one)
         elif site.name == "__call__":
             site.take(receiver)
-        elif not stored and site.name not in _QUIET and site.name not in _OF_OBJECT:
-            site.missing()
+        elif site.name not in _QUIET and site.name not in _OF_OBJECT and not self.program.fields.stored(reader):
+            self._may_be_missing(site, reader)
 
     def class_item(self, kind: Class, site: Special) -> None:
         """``kind[key]`` without a metaclass: seen to where it is evaluated."""
@@ -290,7 +283,7 @@ class _Elements(Next):
         del obj, name, args, how, dest
 
 
-_ACCESSORS = {"getter": "fget", "setter": "fset", "deleter": "fdel"}
+_HELPERS = frozenset({"getter", "setter", "deleter", "register"})
 _OF_OBJECT = frozenset(dir(object)) | frozenset({"__dict__", "__name__", "__qualname__", "__module__", "__doc__"})
 _QUIET = frozenset({"cache_clear", "cache_info", "close", "__wrapped__", "__name__", "__doc__", "__isabstractmethod__"})
 

@@ -319,7 +319,10 @@ class Operation(Step):
     def meet(self, obj: Obj) -> None:
         if isinstance(obj, Const):
             self.mark(obj.general())
-        elif obj.contents() is not None or isinstance(obj, (Class, Outside)):
+        elif obj.contents() is not None:
+            self.mark(obj)
+            self.program.flow.copy(self.right, self.dest)
+        elif isinstance(obj, (Class, Outside)):
             self.mark(obj)
         elif isinstance(obj, Instance) and obj.kind.module == "builtins":
             self.mark(obj)

@@ -5,24 +5,9 @@ from __future__ import annotations
 from livepatch.compat.calls.classes import Class
 from livepatch.compat.calls.objects import Function, Module, Outside
 from livepatch.compat.calls.state import State
-from livepatch.compat.calls.uses import Use
 from livepatch.compat.calls.world import Obj
 
 __all__ = ["Names"]
-
-
-class _Star(Use):
-    """``from module import *``."""
-
-    __slots__ = ("names", "unit")
-
-    def __init__(self, names: Names, unit: Function) -> None:
-        self.names = names
-        self.unit = unit
-
-    def meet(self, obj: Obj) -> None:
-        if isinstance(obj, Module):
-            self.names.take_all(self.unit.module, obj.name)
 
 
 class Names(State):
@@ -171,7 +156,9 @@ class Names(State):
 
     def import_star(self, unit: Function, source: int) -> None:
         """``from module import *``."""
-        self.flow.attach(source, _Star(self, unit))
+        for obj in self.flow.values[source] or ():
+            if isinstance(obj, Module):
+                self.take_all(unit.module, obj.name)
 
     def run_imports(self) -> None:
         """Note that imports run the bodies of modules."""

@@ -32,6 +32,7 @@ class Function(Obj):
         "_stored",
         "abstract",
         "base",
+        "called",
         "code",
         "gives",
         "home",
@@ -60,6 +61,7 @@ class Function(Obj):
         """The class in whose body it is defined."""
         self.static = False
         self.abstract = False
+        self.called = False
         self.gives: tuple[int, ...] = ()
         """Parameters that it returns as they came, so that each call gets its own back."""
         self.scope: object = None
@@ -169,6 +171,7 @@ class Function(Obj):
 
     def call(self, call: Call, receiver: Obj | None = None) -> None:
         flow = self.program.flow
+        self.called = True
         if receiver is None:
             first = 0
         else:

@@ -39,6 +39,8 @@ def _subscript(machine: Machine, box: int, key: Slot) -> None:
 def _key(machine: Machine, slot: Slot) -> object:
     """The value of a key that is known, else ``None``."""
     value = machine.constant_of(slot)
+    if slot == machine.program.part or type(value) is slice:
+        return slice
     if value is None and isinstance(slot, int):
         value = machine.program.number_of(slot)
     return value if type(value) in {str, int, bytes} else None
@@ -193,7 +195,7 @@ def _build_constant_map(machine: Machine, argument: int) -> None:
 
 def _build_slice(machine: Machine, argument: int) -> None:
     machine.pop_slots(argument)
-    machine.stack.append(machine.program.silent)
+    machine.stack.append(machine.program.part)
 
 
 def _at(machine: Machine, depth: int) -> int:

@@ -99,7 +99,7 @@ def record(program: Program) -> Record:
 
 
 def _is_nobody(target: Outside) -> bool:
-    return "<" in target.name or target.name.startswith(("container.", "livepatch:register"))
+    return "<" in target.name or target.name.startswith(("container.", "livepatch:"))
 
 
 def _is_certain(site: Site) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from livepatch.compat.calls.classes import AnyOf, Class, Instance
 from livepatch.compat.calls.containers import Const
+from livepatch.compat.calls.library import _name_of
 from livepatch.compat.calls.models import Models, model
 from livepatch.compat.calls.objects import Descriptor, Function, Module, Partial
 from livepatch.compat.calls.uses import Arguments, Call, Lookup, Store, Use
@@ -260,6 +261,8 @@ def _descriptor(models: Models, call: Call, receiver: Obj | None) -> None:
         made = Descriptor(program, "cached" if kind == "cached" else "property", {})
         for name, node in parts.items():
             models.flow.copy(node, made.part(name))
+            if name == "fget":
+                models.flow.attach(node, _Claims(models))
     else:
         made = Descriptor(program, "class" if shown == "classmethod" else "static", {})
         node = call.args.get(0)
@@ -267,6 +270,19 @@ def _descriptor(models: Models, call: Call, receiver: Obj | None) -> None:
             models.flow.copy(node, made.part("func"))
             models.flow.attach(node, _Binds(is_class=shown == "classmethod"))
     models.flow.add(call.dest, made)
+
+
+class _Claims(Use):
+    """The getter of a property has the best claim to its name."""
+
+    __slots__ = ("models",)
+
+    def __init__(self, models: Models) -> None:
+        self.models = models
+
+    def meet(self, obj: Obj) -> None:
+        if isinstance(obj, Function):
+            self.models.program.named.add(obj)
 
 
 class _Binds(Use):
@@ -298,6 +314,21 @@ def _registers(models: Models, call: Call, receiver: Obj | None) -> None:
         for node in call.args.positional:
             models.flow.copy(node, receiver.part("func"))
             models.flow.copy(node, call.dest)
+        if len(call.args.positional) == 1:  # a class alone gives a decorator
+            through = models.program.outside("livepatch:register")
+            models.flow.add(call.dest, models.program.bound(through, receiver))
+
+
+_ACCESSORS = {"getter": "fget", "setter": "fset", "deleter": "fdel"}
+
+
+@model("livepatch:getter", "livepatch:setter", "livepatch:deleter")
+def _accessor(models: Models, call: Call, receiver: Obj | None) -> None:
+    node = call.args.get(0)
+    if isinstance(receiver, Descriptor) and node >= 0:
+        for shown in _name_of(call).split():
+            models.flow.copy(node, receiver.part(_ACCESSORS.get(shown.partition(":")[2], "fget")))
+        models.flow.add(call.dest, receiver)
 
 
 @model("functools:partial", "functools:partialmethod", "_functools:partial")

@@ -44,8 +44,10 @@ class State:
     def __init__(self) -> None:
         self.flow = Flow()
         self.sites: list[Site] = []
-        self.pending: list[tuple[int, Site]] = []
-        """Sites, with the nodes of what they call or ask for an attribute."""
+        self.asked: list[int] = []
+        """Nodes of what is called, asked for an attribute, iterated: if they hold nothing, nobody knows what it is."""
+        self.waiting: list[tuple[int, Site]] = []
+        """Sites whose attribute may yet be assigned by somebody, with the node that it would be in."""
         self.functions: dict[int, Function] = {}
         """By the id of the code object, which the function keeps alive."""
         self.unread: deque[Function] = deque()
@@ -80,11 +82,12 @@ class State:
         flow = self.flow
         self.silent = flow.node()
         self.class_builder = flow.node()
+        self.part = flow.node()
         self.text = flow.holding(self.plain_kind(str).exactly())
         self.boolean = flow.holding(self.plain_kind(bool).exactly())
         self.number = flow.holding(self.plain_kind(int).exactly())
         self.unknown = flow.holding(UNKNOWN)
-        self.plain = {self.silent, self.text, self.boolean, self.number}
+        self.plain = {self.silent, self.part, self.text, self.boolean, self.number}
         self._common = self._common_constants()
 
     def plain_kind(self, kind: type) -> Class:

@@ -141,7 +141,7 @@ class Site(Use):
         if place.offset < 0:  # all that has a name: it has no place
             return self.behalf(args, dest)
         made = Call(place.program, place.unit, place.offset, self.program.flow.node() if dest is None else dest, args)
-        made.how, made.doubt = how or self.how, doubt
+        made.how, made.doubt, made.parent = how or self.how, doubt, place
         return made
 
     def hit(self, target: Obj, more: int = 0) -> bool:

@@ -121,7 +121,11 @@ class Values:
             return self._descriptor("static" if kind is staticmethod else "class", func=value.__func__)
         if issubclass(kind, property):
             parts = {name: part for name in ("fget", "fset", "fdel") if (part := _part(property, value, name)) is not None}
-            return self._descriptor("property", **parts)
+            made = self._descriptor("property", **parts)
+            self._program.named.update(
+                one for one in self._program.flow.values[made.part("fget")] or () if isinstance(one, Function)
+            )
+            return made
         if issubclass(kind, functools.cached_property):
             return self._descriptor("cached", func=(attributes_of(value)).get("func"))
         if issubclass(kind, functools.partial):
@@ -137,7 +141,7 @@ class Values:
             return self.obj_of(value.__wrapped__)
         return self._annotation(value, kind) or self._instance(value, kind)
 
-    def _descriptor(self, kind: Any, **parts: object) -> Obj:
+    def _descriptor(self, kind: Any, **parts: object) -> Descriptor:
         made = Descriptor(self._program, kind, {})
         for name, part in parts.items():
             if part is not None:
