@@ -40,7 +40,7 @@ class _SuperOf(Use):
             kind = obj if isinstance(obj, Class) else obj.kind
             if self.kind in kind.order or not isinstance(obj, Instance):
                 self.acts.flow.add(self.dest, self.acts.super_of(self.kind, obj))
-        elif obj is UNKNOWN or obj is WEAK:
+        elif obj.marks:
             self.acts.flow.add(self.dest, self.acts.super_of(self.kind, self.kind.instance()))
 
 

@@ -12,7 +12,7 @@ from livepatch.compat.calls.classes import AnyOf, Class, Instance
 from livepatch.compat.calls.containers import Const, Container
 from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.uses import Lookup, MethodCall, Use
-from livepatch.compat.calls.world import UNKNOWN, WEAK, Obj
+from livepatch.compat.calls.world import MOST_CALLABLES, UNKNOWN, WEAK, Obj
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.program import Program
@@ -37,6 +37,7 @@ class Alias(Obj):
 
     __slots__ = ("key", "origin")
     callable = True
+    most = MOST_CALLABLES
 
     def __init__(self, origin: Obj, key: int) -> None:
         self.origin = origin
@@ -259,7 +260,7 @@ class _Part(Use):
         self.name = name
 
     def meet(self, obj: Obj) -> None:
-        if obj is UNKNOWN or obj is WEAK or isinstance(obj, Instance):
+        if obj.marks or isinstance(obj, Instance):
             return
         node = self.program.attribute_quietly(obj, self.name)
         if node >= 0:

@@ -125,9 +125,9 @@ class Binding(Acts):
                 obj.call(site, receiver)
             else:
                 site.take(self.bound(obj, receiver))
-        elif obj is not UNKNOWN and obj is not WEAK:
+        elif not obj.marks:
             site.take(obj)
-        elif obj is UNKNOWN:
+        elif obj is not WEAK:
             site.missing()
 
     def _bind_descriptor(self, site: Site, obj: Descriptor, receiver: Obj, kind: Class) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.uses import FALLBACKS
-from livepatch.compat.calls.world import Obj
+from livepatch.compat.calls.world import MOST_CALLABLES, Obj
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.program import Program
@@ -57,6 +57,8 @@ class Class(Obj):
         "subclasses",
     )
     callable = True
+    is_class = True
+    most = MOST_CALLABLES
 
     def __init__(self, program: Program, module: str, qualname: str) -> None:
         self.program = program
@@ -88,6 +90,9 @@ class Class(Obj):
 
     def __repr__(self) -> str:
         return f"{self.module}:{self.qualname}"
+
+    def kind_of(self) -> Class:
+        return self
 
     # What stands for its instances and its subclasses
 
@@ -180,6 +185,9 @@ class Class(Obj):
     def load_after(self, site: Lookup | MethodCall, receiver: Obj) -> None:
         """Give what ``super()`` in a method of this class finds."""
         program = self.program
+        if not program.settled:
+            program.later(lambda: self.load_after(site, receiver))
+            return
         if isinstance(receiver, Instance):
             kind, below = receiver.kind, receiver.below
         elif isinstance(receiver, Class):
@@ -224,9 +232,14 @@ class AnyOf(Obj):
 
     __slots__ = ("kind",)
     callable = True
+    is_class = True
+    most = MOST_CALLABLES
 
     def __init__(self, kind: Class) -> None:
         self.kind = kind
+
+    def kind_of(self) -> Class:
+        return self.kind
 
     def call(self, call: Call) -> None:
         self.kind.call(call, below=True)
@@ -255,6 +268,9 @@ class Instance(Obj):
 
     def __repr__(self) -> str:
         return f"<{self.kind!r}{'+' * self.below}>"
+
+    def kind_of(self) -> Class:
+        return self.kind
 
     def call(self, call: Call) -> None:
         if not self.kind.program.settled:

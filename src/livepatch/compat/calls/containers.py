@@ -108,6 +108,7 @@ class Const(Obj):
     """A text whose value is known."""
 
     __slots__ = ("kind", "value")
+    most = 4
 
     def __init__(self, value: str, kind: Class) -> None:
         self.value = value

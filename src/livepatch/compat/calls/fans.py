@@ -44,7 +44,7 @@ class _Candidate(Use):
 
     def meet(self, obj: Obj) -> None:
         fan, kind = self.fan, self.kind
-        if isinstance(obj, Outside) or obj is UNKNOWN or obj is WEAK:
+        if isinstance(obj, Outside) or obj.marks:
             return
         if fan.how == "call" or fan.how == "operator":
             if isinstance(obj, Function) or not isinstance(obj, Descriptor):
@@ -70,7 +70,7 @@ class _Escape(Use):
         self.deep = deep
 
     def meet(self, obj: Obj) -> None:
-        if isinstance(obj, Outside) or obj is UNKNOWN or obj is WEAK:
+        if isinstance(obj, Outside) or obj.marks:
             return
         if obj.callable:
             obj.call(self.call)
@@ -140,8 +140,29 @@ class Fans(Binding):
             else:
                 if isinstance(site, Call):
                     self.escape(site)
+                    if site.overfull:
+                        site.fan = self.fan_of_all()
                 self.flow.add(site.dest, UNKNOWN)
         return bool(opened)
+
+    def fan_of_all(self) -> Fan:
+        """All that was too much for some node, as if it were called from one place."""
+        fan = self.fans.get(("", "dropped"))
+        if fan is None:
+            fan = Fan(self.whole(), self.whole().nowhere, -1, self.flow.node(), Arguments((self.unknown,) * _POSITIONS), "")
+            self.sites.pop()
+            fan.how, fan.doubt, fan.open = "call", True, True
+            fan.keywords, fan.linked, fan.candidates, fan.followed = {}, set(), 0, False
+            self.fans["", "dropped"] = fan
+        return fan
+
+    def fill_fan_of_all(self) -> None:
+        """Let it call what was dropped since."""
+        dropped, self.flow.dropped = self.flow.dropped, {}
+        if dropped:
+            fan = self.fan_of_all()
+            for obj in dropped:
+                obj.call(fan)
 
     def _fan_for(self, site: MethodCall | Lookup) -> Fan:
         how = "property" if isinstance(site, Lookup) else "operator" if isinstance(site, Special) else "call"

@@ -58,7 +58,7 @@ class Step(Use):
 
 
 def _is_marker(obj: Obj) -> bool:
-    return obj is UNKNOWN or obj is WEAK
+    return obj.marks
 
 
 class Iterating(Step):
@@ -76,7 +76,7 @@ class Iterating(Step):
             self.program.flow.add(self.dest, self.program.keys_of(box) if box.kind == "dict" else box)
         elif isinstance(obj, Running) or _is_marker(obj):
             self.mark(obj)
-            if obj is UNKNOWN:
+            if obj.marks and obj is not WEAK:
                 self.special(obj, self.name, how="iteration")
         elif isinstance(obj, Const):
             self.mark(obj.general())
@@ -106,7 +106,7 @@ class Next(Step):
             self.mark(obj if obj.kind.qualname in {"str", "bytes"} else UNKNOWN)
         elif _is_marker(obj):
             self.mark(obj)
-            if obj is UNKNOWN:
+            if obj.marks and obj is not WEAK:
                 self.special(obj, self.name, how="iteration", dest=flow.node())
         elif self.name == "__anext__" and self._site is None:
             given = flow.node()
@@ -188,7 +188,7 @@ class Item(Step):
         elif obj is WEAK:
             self.mark(obj)
         else:
-            if obj is UNKNOWN:
+            if obj.marks and obj is not WEAK:
                 self.mark(obj)
             if not self.program.namespace_item(self, obj):
                 self.special(obj, "__getitem__", Arguments((self.key_node,)))
@@ -329,7 +329,7 @@ class Operation(Step):
         elif obj is WEAK:
             self.mark(obj)
         else:
-            if obj is UNKNOWN:
+            if obj.marks and obj is not WEAK:
                 self.mark(obj)
             own, method = self.names
             self.special(obj, own if own in self.program.defined else method, Arguments((self.right,)))

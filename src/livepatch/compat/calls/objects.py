@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from livepatch.compat.calls.containers import Container, Running
 from livepatch.compat.calls.opcodes import stored_locals
 from livepatch.compat.calls.uses import Spread, SpreadNames
-from livepatch.compat.calls.world import WEAK, Obj
+from livepatch.compat.calls.world import MOST_CALLABLES, UNKNOWN, WEAK, Obj
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.classes import Class
@@ -20,6 +20,8 @@ __all__ = ["FOLDED", "RUNS", "Bound", "Descriptor", "Function", "Module", "Outsi
 
 _STARS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 RUNS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
+_MOST_PARTS = 2
+"""Attributes of attributes of what is not looked into, after which nothing is said of them."""
 FOLDED = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"})
 
 
@@ -49,6 +51,7 @@ class Function(Obj):
         "yields",
     )
     callable = True
+    most = MOST_CALLABLES
 
     def __init__(self, program: Program, code: CodeType, module: str, home: Function | None) -> None:
         self.program = program
@@ -176,9 +179,10 @@ class Function(Obj):
             first = 0
         else:
             first = 1
-            node = self.parameter_at(0)
-            if node >= 0:
-                flow.add(node, receiver)
+            if not self._expects(receiver):
+                node = self.parameter_at(0)
+                if node >= 0:
+                    flow.add(node, receiver)
         unbound = receiver is None and self.owner is not None and not self.static and call.args.positional
         if not call.hit(self, -1 if unbound else 0):
             return
@@ -198,6 +202,12 @@ class Function(Obj):
         if args.double >= 0:
             flow.attach(args.double, SpreadNames(self))
         self._answer(call, first)
+
+    def _expects(self, receiver: Obj) -> bool:
+        """Whether the first parameter has such an object without being told: any instance of its class, or class."""
+        owner = self.owner
+        kind = receiver.kind_of()
+        return owner is not None and kind is not None and owner in kind.order and receiver.is_class == self.static
 
     def _answer(self, call: Call, first: int) -> None:
         flow = self.program.flow
@@ -227,6 +237,7 @@ class Outside(Obj):
 
     __slots__ = ("_parts", "hidden", "is_module", "name", "program")
     callable = True
+    most = MOST_CALLABLES
 
     def __init__(self, program: Program, name: str, *, is_module: bool = False, hidden: bool = False) -> None:
         self.program = program
@@ -254,8 +265,10 @@ class Outside(Obj):
     def load(self, site: Lookup | MethodCall) -> None:
         if self.is_module:
             site.take_node(self.program.outside_global(self, site.name))
+        elif self.name.partition(":")[2].count(".") < _MOST_PARTS:
+            site.take(self.part(site.name))
         else:
-            site.take(self.program.outside_part(self, site.name))
+            site.take(UNKNOWN)
 
 
 class Bound(Obj):
@@ -263,6 +276,7 @@ class Bound(Obj):
 
     __slots__ = ("function", "receiver")
     callable = True
+    most = MOST_CALLABLES
 
     def __init__(self, function: Function | Outside, receiver: Obj) -> None:
         self.function = function
@@ -285,6 +299,7 @@ class Descriptor(Obj):
 
     __slots__ = ("kind", "parts", "program")
     callable = True
+    most = MOST_CALLABLES
 
     def __init__(
         self,
@@ -315,6 +330,7 @@ class Partial(Obj):
 
     __slots__ = ("args", "function", "program")
     callable = True
+    most = MOST_CALLABLES
 
     def __init__(self, program: Program, function: int, args: object) -> None:
         self.program = program

@@ -61,6 +61,7 @@ class Program(Making):
         for _ in range(_ROUNDS):
             if not self.open_fans():
                 break
+            self.fill_fan_of_all()
             self._run()
 
     def _run(self) -> None:
@@ -72,10 +73,6 @@ class Program(Making):
 
     def read_names(self) -> None:
         """Note what can be known of names when all code has been read."""
-
-    def outside_part(self, outside: Outside, name: str) -> Obj:
-        """An attribute of something that is not looked into."""
-        return outside.part(name)
 
     def attribute_quietly(self, obj: Obj, name: str) -> int:
         """The node of an attribute of a module or class, or -1."""

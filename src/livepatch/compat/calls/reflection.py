@@ -132,7 +132,7 @@ class _TypeOf(Use):
     def meet(self, obj: Obj) -> None:
         if isinstance(obj, Instance):
             self.models.flow.add(self.dest, obj.kind.or_below() if obj.below else obj.kind)
-        elif obj is UNKNOWN or obj is WEAK:
+        elif obj.marks:
             self.models.flow.add(self.dest, obj)
 
 

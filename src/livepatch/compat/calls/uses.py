@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livepatch.compat.calls.world import UNKNOWN, WEAK, Obj
+from livepatch.compat.calls.world import OVERFULL, UNKNOWN, WEAK, Obj
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.objects import Function
@@ -105,7 +105,7 @@ class Site(Use):
     `root` is the site whose targets count: one that calls on behalf of another, as a ``partial`` does, has another root.
     """
 
-    __slots__ = ("dest", "doubt", "fan", "how", "offset", "open", "parent", "program", "root", "targets", "unit")
+    __slots__ = ("dest", "doubt", "fan", "how", "offset", "open", "overfull", "parent", "program", "root", "targets", "unit")
 
     def __init__(self, program: Program, unit: Function, offset: int, dest: int, how: str = "call") -> None:
         self.program = program
@@ -122,6 +122,8 @@ class Site(Use):
         """Whether nobody knows what is called."""
         self.parent: Site | None = None
         """The site without which this one would not be, such as that which found a property."""
+        self.overfull = False
+        """Whether it may be any of those that were too many."""
         self.fan: Site | None = None
         """All that have the name, where nothing but the name is known."""
         program.sites.append(self)
@@ -131,7 +133,8 @@ class Site(Use):
         call = Call.__new__(Call)
         call.program, call.unit, call.offset, call.how = self.program, self.unit, self.offset, self.how
         call.dest = self.dest if dest is None else dest
-        call.root, call.targets, call.doubt, call.open, call.fan, call.parent = self.root, {}, False, False, None, None
+        call.root, call.targets, call.doubt, call.open = self.root, {}, False, False
+        call.fan, call.parent, call.overfull = None, None, False
         call.args, call.used, call._seen = args, 0, None  # noqa: SLF001  # its own class
         return call
 
@@ -211,9 +214,10 @@ class Call(Site):
     def meet(self, obj: Obj) -> None:
         if obj is WEAK:
             self.root.doubted()
-        elif obj is UNKNOWN:
+        elif obj.marks:
             self.program.flow.add(self.dest, UNKNOWN)
             self.program.escape(self)
+            self.root.overfull = self.root.overfull or obj is OVERFULL
             self.leads_nowhere()
         else:
             obj.call(self)
@@ -278,7 +282,7 @@ def _ask(site: Lookup | MethodCall, obj: Obj) -> None:
     if obj is WEAK:
         site.root.doubted()
         site.program.flow.add(site.dest, WEAK)
-    elif obj is UNKNOWN:
+    elif obj.marks:
         site.leads_nowhere()
     else:
         obj.load(site)
@@ -310,7 +314,7 @@ class Special(MethodCall):
     def meet(self, obj: Obj) -> None:
         if obj is WEAK:
             self.root.doubted()
-        elif obj is UNKNOWN:
+        elif obj.marks:
             self.leads_nowhere()
         else:
             obj.operate(self)
@@ -330,7 +334,7 @@ class Store(Use):
         self.node = node
 
     def meet(self, obj: Obj) -> None:
-        if obj is not UNKNOWN and obj is not WEAK:
+        if not obj.marks:
             obj.store(self)
 
     def call(self, dest: int, args: Arguments, name: str, how: str) -> Special:
@@ -353,7 +357,7 @@ class Spread(Use):
         box = obj.contents()
         if box is None:
             for target in function.parameters_from(self.first):
-                flow.add(target, WEAK if obj is WEAK else UNKNOWN)
+                flow.add(target, obj if obj.marks else UNKNOWN)
             return
         if box.ordered:
             box.listen(self)
@@ -383,7 +387,7 @@ class SpreadNames(Use):
         flow = function.program.flow
         if box is None:
             for target in function.named_parameters():
-                flow.add(target, WEAK if obj is WEAK else UNKNOWN)
+                flow.add(target, obj if obj.marks else UNKNOWN)
             return
         box.listen(self)
         rest = box.rest()

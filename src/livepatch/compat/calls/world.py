@@ -1,26 +1,27 @@
 """Where values may go: nodes hold sets of abstract objects, which flow along edges until nothing new arrives.
 
-As in Andersen's analysis, without order: a node has all values that the variable ever holds.  Two markers are among
-the objects.  ``UNKNOWN`` says that other values may be there as well, ``WEAK`` that what is there came by way of a call
-that is only possible.  What a set with a marker leads to is never certain.
+As in Andersen's analysis, without order: a node has all values that the variable ever holds.  Markers are among the
+objects.  ``UNKNOWN`` says that other values may be there as well, ``WEAK`` that what is there came by way of a call
+that is only possible, ``OVERFULL`` that there were too many to follow each: a call then leads to any of those that were
+dropped anywhere.  What a set with a marker leads to is never certain.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from livepatch.engine.pace import breathe
 
 if TYPE_CHECKING:
+    from livepatch.compat.calls.classes import Class
     from livepatch.compat.calls.containers import Container
     from livepatch.compat.calls.uses import Call, Lookup, MethodCall, Special, Store, Use
 
-__all__ = ["UNKNOWN", "WEAK", "Flow", "Obj"]
+__all__ = ["MOST_CALLABLES", "OVERFULL", "UNKNOWN", "WEAK", "Flow", "Obj"]
 
-MOST_OBJECTS = 40
-MOST_CALLABLES = 2_000
+MOST_OBJECTS = 10
+MOST_CALLABLES = 24
 _SLICE = 512
 
 
@@ -29,11 +30,22 @@ class Obj:
 
     __slots__ = ()
     callable = False
-    """Whether sets of it are worth keeping when they grow large."""
+    """Whether a call of it may lead to a function of the program."""
+    marks = False
+    """Whether it is no object, but says something of all that a node holds."""
+    most = MOST_OBJECTS
+    """A node that holds so many objects takes no more of its kind."""
 
     def general(self) -> Obj:
-        """What stands for it where there are too many of its kind."""
-        return UNKNOWN
+        """What stands for it where there are too many of its kind; by default nothing does."""
+        return self
+
+    is_class = False
+    """Whether it is a class."""
+
+    def kind_of(self) -> Class | None:
+        """The class of which it is an instance, or which it is."""
+        return None
 
     def call(self, call: Call) -> None:
         """Be called."""
@@ -56,6 +68,7 @@ class Obj:
 
 class _Marker(Obj):
     __slots__ = ("text",)
+    marks = True
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -64,7 +77,7 @@ class _Marker(Obj):
         return self.text
 
 
-UNKNOWN, WEAK = _Marker("unknown"), _Marker("weak")
+UNKNOWN, WEAK, OVERFULL = _Marker("unknown"), _Marker("weak"), _Marker("overfull")
 
 
 class Flow:
@@ -76,6 +89,8 @@ class Flow:
         self.uses: list[list[Use] | None] = []
         self.strong: set[int] = set()
         """Nodes whose type is declared, so that markers do not count there."""
+        self.dropped: dict[Obj, None] = {}
+        """What may be called, and did not go into some node that was full."""
         self.running = False
         self._queue: deque[tuple[int, Obj]] = deque()
 
@@ -105,21 +120,32 @@ class Flow:
         """Let a node hold an object."""
         held = self.values[node]
         if held is None:
-            if (obj is UNKNOWN or obj is WEAK) and node in self.strong:
+            if obj.marks and node in self.strong:
                 return
             self.values[node] = {obj}
         else:
             if obj in held:
                 return
-            if (obj is UNKNOWN or obj is WEAK) and node in self.strong:
-                return
-            if len(held) >= (MOST_CALLABLES if obj.callable else MOST_OBJECTS) and obj is not UNKNOWN and obj is not WEAK:
-                general = obj.general()
-                if general is not obj:
-                    self.add(node, general)
+            if obj.marks:
+                if node in self.strong:
                     return
+            elif len(held) >= obj.most:
+                self._too_many(node, held, obj)
+                return
             held.add(obj)
         self._queue.append((node, obj))
+
+    def _too_many(self, node: int, held: set[Obj], obj: Obj) -> None:
+        """Hold something more general in its place, or nothing but the note that there are more."""
+        general = obj.general()
+        if general is not obj and general not in held:
+            self.add(node, general)
+        if general is obj or general.marks or len(held) >= general.most:
+            if obj.callable:
+                self.dropped[obj] = None
+            if OVERFULL not in held:
+                held.add(OVERFULL)
+                self._queue.append((node, OVERFULL))
 
     def copy(self, source: int, target: int) -> None:
         """Let all that a node holds, or ever will, be in the other as well."""
@@ -163,15 +189,3 @@ class Flow:
             if met is not None:
                 for use in tuple(met):
                     use.meet(obj)
-
-    def certain(self, node: int) -> bool:
-        """Whether a node holds something, and nothing can be missing."""
-        held = self.values[node]
-        return bool(held) and UNKNOWN not in held and WEAK not in held
-
-    def all_held(self, nodes: Iterable[int]) -> set[Obj]:
-        """What the nodes hold together."""
-        found: set[Obj] = set()
-        for node in nodes:
-            found |= self.values[node] or set()
-        return found
