@@ -7,8 +7,10 @@ run, imported or changed.
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePosixPath
 from types import CodeType, ModuleType
 
@@ -16,6 +18,7 @@ from livepatch.compat.calls.answers import CallGraph, Reached
 from livepatch.compat.calls.freshness import Snapshot
 from livepatch.compat.calls.living import LiveProgram
 from livepatch.compat.calls.model import Edge, FunctionInfo, Shape, Unknown, Use
+from livepatch.compat.calls.program import Program
 from livepatch.compat.calls.record import record
 from livepatch.compat.calls.sources import SourceProgram
 from livepatch.engine.disk import body_of
@@ -60,11 +63,29 @@ def live_graph(modules: Mapping[str, ModuleType] | None = None, *, bodies: bool 
         if snapshot.still_holds(chosen, bodies=bodies):
             return graph
     snapshot = Snapshot(chosen, bodies=bodies)
-    program = LiveProgram(chosen, _bodies(chosen) if bodies else {})
-    program.work_out()
-    graph = CallGraph(record(program))
+    with _without_collector():
+        graph = _worked_out(LiveProgram(chosen, _bodies(chosen) if bodies else {}))
     _last[:] = [(snapshot, graph)]
     return graph
+
+
+def _worked_out(program: Program) -> CallGraph:
+    program.work_out()
+    graph = CallGraph(record(program))
+    program.forget()
+    return graph
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """The analysis makes objects by the hundred thousand, and drops them all by itself at its end."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
 
 
 def _bodies(modules: Mapping[str, ModuleType]) -> dict[str, CodeType]:
@@ -95,9 +116,8 @@ def source_graph(tree: Mapping[str, bytes | str], package: str = "") -> CallGrap
             continue
         if is_package:
             packages.add(name)
-    program = SourceProgram(codes, packages)
-    program.work_out()
-    return CallGraph(record(program))
+    with _without_collector():
+        return _worked_out(SourceProgram(codes, packages))
 
 
 def _module_name(path: str) -> tuple[str, bool]:

@@ -108,7 +108,7 @@ class Annotations:
 
     def of_parameter(self, function: Function, name_node: int, node: int) -> None:
         """A function is made with this annotation."""
-        for obj in self._program.flow.values[name_node] or ():
+        for obj in self._program.flow.values.get(name_node) or ():
             if isinstance(obj, Const):
                 self.named(function, obj.value, node)
 
@@ -168,7 +168,7 @@ class Annotations:
             flow.add(target, kind.instance())
         if not kind.protocol and not kind.outside:
             flow.strong.add(target)
-            held = flow.values[target]
+            held = flow.values.get(target)
             if held is not None:
                 held.discard(UNKNOWN)
                 held.discard(WEAK)
@@ -189,7 +189,7 @@ class Annotations:
 
     def _each(self, key: int, use: _Declared) -> None:
         flow = self._program.flow
-        for obj in tuple(flow.values[key] or ()):
+        for obj in tuple(flow.values.get(key) or ()):
             box = obj.contents()
             if box is not None:
                 for node in list(box.items.values()):

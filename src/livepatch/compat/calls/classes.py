@@ -39,6 +39,7 @@ class Class(Obj):
         "_any",
         "_any_instance",
         "_below",
+        "_mixed",
         "_exactly",
         "_found",
         "bases",
@@ -83,6 +84,7 @@ class Class(Obj):
         """Whether others are instances of it that do not derive from it."""
         self.subclasses: list[Class] = []
         self._below: tuple[Class, ...] | None = None
+        self._mixed: tuple[Class, ...] | None = None
         self._found: dict[tuple[str, bool], Found] = {}
         self._exactly: Instance | None = None
         self._any_instance: Instance | None = None
@@ -129,7 +131,7 @@ class Class(Obj):
 
     def settle(self) -> None:
         """Forget what was found, because bases have become known."""
-        self._below = None
+        self._below = self._mixed = None
         self._found.clear()
 
     # Looking attributes up
@@ -163,9 +165,9 @@ class Class(Obj):
         for one in definers:
             if one is not self and self in one.order:
                 yield one
-        for one in below:
-            if len(one.bases) > 1:
-                yield one
+        if self._mixed is None:
+            self._mixed = tuple(one for one in below if len(one.bases) > 1)
+        yield from self._mixed
 
     def find_after(self, name: str, after: Class, *, below: bool) -> Found:
         """What ``super()`` in a method of `after` finds for an instance of this class."""
@@ -336,7 +338,7 @@ class Fields:
 
     def __init__(self, program: Program) -> None:
         self._program = program
-        self._stored: dict[tuple[Class, str], int] = {}
+        self._stored: dict[str, dict[Class, int]] = {}
         self._readers: dict[tuple[Class, str, bool], int] = {}
         self._filled: set[int] = set()
         self.by_name: dict[str, list[int]] = {}
@@ -347,11 +349,11 @@ class Fields:
 
     def node(self, kind: Class, name: str) -> int:
         """The node of an attribute that is assigned on instances of the very class, as far as is known."""
-        key = kind, name
-        node = self._stored.get(key, -1)
+        holders = self._stored.setdefault(name, {})
+        node = holders.get(kind, -1)
         if node < 0:
             flow = self._program.flow
-            node = self._stored[key] = flow.node()
+            node = holders[kind] = flow.node()
             self.by_name.setdefault(name, []).append(node)
             for one in kind.order:
                 self._link(node, self._readers.get((one, name, True), -1))
@@ -362,7 +364,7 @@ class Fields:
         return node
 
     def _link(self, node: int, reader: int) -> None:
-        if reader >= 0:
+        if reader >= 0 and node >= 0:
             self._filled.add(reader)
             self._program.flow.copy(node, reader)
 
@@ -374,17 +376,18 @@ class Fields:
             if name not in self._program.stored_names:
                 return -1
             node = self._readers[key] = self._program.flow.node()
+            holders = self._stored.get(name, {})
             for one in kind.order:
-                self._take(one, name, node)
-            if below:
-                for one in kind.below():
-                    self._take(one, name, node)
+                self._link(holders.get(one, -1), node)
+            under = kind.below() if below and holders else ()
+            if len(holders) < len(under):
+                for one in list(holders):
+                    if one is not kind and kind in one.order:
+                        self._link(holders[one], node)
+            else:
+                for one in under:
+                    self._link(holders.get(one, -1), node)
         return node
-
-    def _take(self, kind: Class, name: str, reader: int) -> None:
-        node = self._stored.get((kind, name), -1)
-        if node >= 0:
-            self._link(node, reader)
 
     def stored(self, reader: int) -> bool:
         """Whether anything that is known assigns what the reader gives."""

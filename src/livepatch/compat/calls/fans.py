@@ -130,7 +130,7 @@ class Fans(Binding):
                 function.weaken(UNKNOWN)
         flow = self.flow
         for node in self.asked:
-            if not flow.values[node] and node != self.silent:
+            if not flow.values.get(node) and node != self.silent:
                 flow.add(node, UNKNOWN)
         flow.run()
         opened, self._opened = self._opened, []

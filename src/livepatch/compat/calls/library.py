@@ -125,7 +125,7 @@ _GIVE = "copy:copy"
 )
 def _harmless(models: Models, call: Call, receiver: Obj | None) -> None:
     del receiver
-    if not models.flow.values[call.dest]:
+    if not models.flow.values.get(call.dest):
         models.flow.add(call.dest, UNKNOWN)
 
 

@@ -74,7 +74,9 @@ class Machine:
         self.caught = -1
         """The node of the error that is handled."""
         self._entry: dict[int, list[Slot]] = {}
-        self._visited: set[int] = set()
+        self._read: list[tuple[int, int]] = []
+        """The parts that have been read, from where to before where."""
+        self._begun = 0
         self._left: list[int] = []
         self._protected: dict[int, list[tuple[int, int, bool]]] = {}
         self._marks: set[int] = set()
@@ -132,7 +134,7 @@ class Machine:
     def jump(self, target: int, stack: list[Slot] | None = None) -> None:
         """Note that the code may go on there, with that stack."""
         stack = self.stack if stack is None else stack
-        if target in self._visited:
+        if self._is_read(target):
             return
         there = self._entry.get(target)
         if there is None:
@@ -162,27 +164,28 @@ class Machine:
                 self._marks.add(start)
         if "setattr" in self.names:
             self.program.stored_names.update(text for text in self.constants if type(text) is str)
+        self._begun = len(self.raw)
         self.jump(0)
         while self._left:
             self._left.sort(reverse=True)
             start = self._left.pop()
-            if start not in self._visited:
+            if not self._is_read(start):
                 self.stack = self._entry.pop(start)
                 self._straight_on(start)
 
     def _straight_on(self, offset: int) -> None:
         """Read on until the code ends, or has been read."""
-        raw, marks, visited, extended = self.raw, self._marks, self._visited, 0
+        raw, marks, extended = self.raw, self._marks, 0
+        self._begun = offset
         size = len(raw)
         self.ended = False
         while offset < size:
             if offset in marks and not self._arrive(offset):
-                return
+                break
             op = raw[offset]
             argument = extended | raw[offset + 1]
             following = offset + REACH[op]
             handler = _handlers[op]
-            visited.add(offset)
             extended = 0
             if handler is None:
                 if dis.opname[op] == "EXTENDED_ARG":
@@ -193,12 +196,19 @@ class Machine:
                 self.offset, self.following = offset, following
                 handler(self, argument)
                 if self.ended:
-                    return
+                    offset = following
+                    break
             offset = following
+        self._read.append((self._begun, offset))
+        self._begun = size
+
+    def _is_read(self, offset: int) -> bool:
+        """Whether the code there has been read, or is being read."""
+        return self._begun <= offset <= self.offset or any(start <= offset < end for start, end in self._read)
 
     def _arrive(self, offset: int) -> bool:
         """Come to where branches meet or a protected part begins.  Whether to read on."""
-        if offset in self._visited:
+        if any(start <= offset < end for start, end in self._read):
             return False
         there = self._entry.pop(offset, None)
         if there is not None and there != self.stack:

@@ -194,7 +194,9 @@ class Models:
         if name == "__class__":
             site.take(kind.or_below() if instance.below else kind)
             return
-        for hook in ("__getattr__", "__getattribute__"):
+        for hook in ("__getattr__", "__getattribute__") if kind.in_graph else ():
+            if hook not in self.program.defined:
+                continue
             found = kind.find(hook)
             if found.objects or found.nodes:
                 made = site.beside(Arguments((self.program.constant(name),)), how="property", doubt=stored)
@@ -253,7 +255,7 @@ class Models:
 
     def texts(self, node: int) -> list[str] | None:
         """The texts that a node holds; ``None`` if others may be there."""
-        held = self.flow.values[node] if node >= 0 else None
+        held = self.flow.values.get(node) if node >= 0 else None
         if not held or not all(isinstance(obj, Const) for obj in held):
             return None
         return [obj.value for obj in held if isinstance(obj, Const)]

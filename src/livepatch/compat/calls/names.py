@@ -156,7 +156,7 @@ class Names(State):
 
     def import_star(self, unit: Function, source: int) -> None:
         """``from module import *``."""
-        for obj in self.flow.values[source] or ():
+        for obj in self.flow.values.get(source) or ():
             if isinstance(obj, Module):
                 self.take_all(unit.module, obj.name)
 

@@ -71,6 +71,23 @@ class Program(Making):
             self.read_all()
             self.flow.run()
 
+    def forget(self) -> None:
+        """Let go of everything, so that nothing waits for the collector."""
+        for held in (self.flow.values, self.flow.next, self.flow.uses, self.functions, self.globals, self.fans):
+            held.clear()
+        for site in self.sites:
+            site.targets = {}
+            site.fan = site.parent = None
+        self.sites.clear()
+        for kind in self.classes:
+            kind.settle()
+            kind.names.clear()
+            kind.subclasses.clear()
+            kind.bases.clear()
+            kind.order = ()
+        self.live.forget()
+        vars(self).clear()
+
     def read_names(self) -> None:
         """Note what can be known of names when all code has been read."""
 

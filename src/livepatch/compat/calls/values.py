@@ -123,7 +123,7 @@ class Values:
             parts = {name: part for name in ("fget", "fset", "fdel") if (part := _part(property, value, name)) is not None}
             made = self._descriptor("property", **parts)
             self._program.named.update(
-                one for one in self._program.flow.values[made.part("fget")] or () if isinstance(one, Function)
+                one for one in self._program.flow.values.get(made.part("fget")) or () if isinstance(one, Function)
             )
             return made
         if issubclass(kind, functools.cached_property):
@@ -287,7 +287,7 @@ class Values:
             obj.owner = obj.owner or made
         elif isinstance(obj, Descriptor):
             for node in list(obj.parts.values()):
-                for inner in self._program.flow.values[node] or ():
+                for inner in self._program.flow.values.get(node) or ():
                     if isinstance(inner, Function):
                         inner.owner = inner.owner or made
                         if obj.kind in {"class", "static"}:
@@ -300,6 +300,11 @@ class Values:
         made = Outside(self._program, str(namespace_of(module).get("__name__")), is_module=True)
         self._program.live_modules[made.name] = module
         return made
+
+    def forget(self) -> None:
+        """Let go of everything."""
+        self._known.clear()
+        self._held.clear()
 
     def imported(self, name: str) -> Obj | None:
         """A module that is loaded, and not looked into."""

@@ -84,9 +84,10 @@ class Flow:
     """The nodes, what they hold, and where it goes."""
 
     def __init__(self) -> None:
-        self.values: list[set[Obj] | None] = []
-        self.next: list[list[int] | None] = []
-        self.uses: list[list[Use] | None] = []
+        self.count = 0
+        self.values: dict[int, set[Obj]] = {}
+        self.next: dict[int, list[int]] = {}
+        self.uses: dict[int, list[Use]] = {}
         self.strong: set[int] = set()
         """Nodes whose type is declared, so that markers do not count there."""
         self.dropped: dict[Obj, None] = {}
@@ -96,18 +97,14 @@ class Flow:
 
     def node(self) -> int:
         """A new node."""
-        self.values.append(None)
-        self.next.append(None)
-        self.uses.append(None)
-        return len(self.values) - 1
+        made = self.count
+        self.count = made + 1
+        return made
 
     def nodes(self, count: int) -> int:
         """The first of so many new nodes."""
-        first = len(self.values)
-        more = [None] * count
-        self.values += more
-        self.next += more
-        self.uses += more
+        first = self.count
+        self.count = first + count
         return first
 
     def holding(self, obj: Obj) -> int:
@@ -118,7 +115,7 @@ class Flow:
 
     def add(self, node: int, obj: Obj) -> None:
         """Let a node hold an object."""
-        held = self.values[node]
+        held = self.values.get(node)
         if held is None:
             if obj.marks and node in self.strong:
                 return
@@ -151,41 +148,41 @@ class Flow:
         """Let all that a node holds, or ever will, be in the other as well."""
         if source == target:
             return
-        goes = self.next[source]
+        goes = self.next.get(source)
         if goes is None:
             self.next[source] = [target]
         else:
             goes.append(target)
         if self.running:
-            for obj in tuple(self.values[source] or ()):
+            for obj in tuple(self.values.get(source, ())):
                 self.add(target, obj)
 
     def attach(self, node: int, use: Use) -> None:
         """Let a use meet all that the node holds, or ever will."""
-        there = self.uses[node]
+        there = self.uses.get(node)
         if there is None:
             self.uses[node] = [use]
         else:
             there.append(use)
         if self.running:
-            for obj in tuple(self.values[node] or ()):
+            for obj in tuple(self.values.get(node, ())):
                 use.meet(obj)
 
     def run(self) -> None:
         """Until nothing new arrives anywhere."""
         self.running = True
-        queue, goes, uses, add = self._queue, self.next, self.uses, self.add
+        queue, goes, uses, add = self._queue, self.next.get, self.uses.get, self.add
         passed = 0
         while queue:
             node, obj = queue.popleft()
             passed += 1
             if not passed % _SLICE:
                 breathe()
-            targets = goes[node]
+            targets = goes(node)
             if targets is not None:
                 for target in targets:
                     add(target, obj)
-            met = uses[node]
+            met = uses(node)
             if met is not None:
                 for use in tuple(met):
                     use.meet(obj)
