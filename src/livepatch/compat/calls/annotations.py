@@ -12,7 +12,7 @@ from livepatch.compat.calls.classes import AnyOf, Class, Instance
 from livepatch.compat.calls.containers import Const, Container
 from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.uses import Lookup, MethodCall, Use
-from livepatch.compat.calls.world import MOST_CALLABLES, UNKNOWN, WEAK, Obj
+from livepatch.compat.calls.world import MOST_CALLABLES, Obj
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.program import Program
@@ -167,11 +167,7 @@ class Annotations:
         else:
             flow.add(target, kind.instance())
         if not kind.protocol and not kind.outside:
-            flow.strong.add(target)
-            held = flow.values.get(target)
-            if held is not None:
-                held.discard(UNKNOWN)
-                held.discard(WEAK)
+            flow.declare(target, kind)
 
     def _of_alias(self, alias: Alias, target: int, scope: str, *, kinds: bool) -> None:
         flow, origin = self._program.flow, alias.origin

@@ -133,6 +133,11 @@ class Fans(Binding):
             if not flow.values.get(node) and node != self.silent:
                 flow.add(node, UNKNOWN)
         flow.run()
+        for node in flow.narrowed:
+            for use in flow.uses.get(node, ()):
+                if isinstance(use, (MethodCall, Lookup)) and use.fan is None and not isinstance(use, Special):
+                    self._link_aside(use)
+        flow.narrowed.clear()
         opened, self._opened = self._opened, []
         for site in opened:
             if isinstance(site, (MethodCall, Lookup)):
@@ -220,6 +225,14 @@ class Fans(Binding):
             for spread in (site.args.star, site.args.double):
                 if spread >= 0:
                     self.escape(site)
+
+    def _link_aside(self, site: MethodCall | Lookup) -> None:
+        """What is declared is certain; what has the name is possible, because others are passed there, too."""
+        fan = self._fan_for(site)
+        if fan.followed:
+            self._link(site, fan)
+        else:
+            site.fan = fan
 
     def _keyword(self, fan: Fan, name: str) -> int:
         node = fan.keywords.get(name, -1)

@@ -146,7 +146,7 @@ class Function(Obj):
             self.static = True
             if is_class and self.owner is not None and self.code.co_argcount:
                 self.program.flow.add(self.base, self.owner.or_below())
-                self.program.flow.strong.add(self.base)
+                self.program.flow.declare(self.base, self.owner)
 
     def is_method_of(self, owner: Class) -> None:
         """It is an ordinary method: the first parameter takes an instance."""
@@ -159,7 +159,7 @@ class Function(Obj):
         else:
             flow.add(node, owner.instance())
         if self.code.co_argcount:
-            flow.strong.add(node)
+            flow.declare(node, owner)
 
     def weaken(self, marker: Obj = WEAK) -> None:
         """Note that it may get other arguments than those that are known."""

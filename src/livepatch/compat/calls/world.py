@@ -88,8 +88,10 @@ class Flow:
         self.values: dict[int, set[Obj]] = {}
         self.next: dict[int, list[int]] = {}
         self.uses: dict[int, list[Use]] = {}
-        self.strong: set[int] = set()
-        """Nodes whose type is declared, so that markers do not count there."""
+        self.declared: dict[int, set[Class]] = {}
+        """Nodes whose type is declared."""
+        self.narrowed: set[int] = set()
+        """Those of them that something of another type would go to."""
         self.dropped: dict[Obj, None] = {}
         """What may be called, and did not go into some node that was full."""
         self.running = False
@@ -115,22 +117,38 @@ class Flow:
 
     def add(self, node: int, obj: Obj) -> None:
         """Let a node hold an object."""
+        if node in self.declared and not self._fits(node, obj):
+            return
         held = self.values.get(node)
         if held is None:
-            if obj.marks and node in self.strong:
-                return
             self.values[node] = {obj}
         else:
             if obj in held:
                 return
-            if obj.marks:
-                if node in self.strong:
-                    return
-            elif len(held) >= obj.most:
+            if len(held) >= obj.most and not obj.marks:
                 self._too_many(node, held, obj)
                 return
             held.add(obj)
         self._queue.append((node, obj))
+
+    def declare(self, node: int, kind: Class) -> None:
+        """A node holds instances of the class, and markers do not count there any more."""
+        self.declared.setdefault(node, set()).add(kind)
+        held = self.values.get(node)
+        if held is not None:
+            held.difference_update([obj for obj in held if obj.marks])
+
+    def _fits(self, node: int, obj: Obj) -> bool:
+        """Whether a node whose type is declared can hold the object."""
+        if obj.marks:
+            return False
+        kind = obj.kind_of()
+        if kind is None:
+            return True
+        if any(one in kind.order or kind in one.order for one in self.declared[node]):
+            return True
+        self.narrowed.add(node)
+        return False
 
     def _too_many(self, node: int, held: set[Obj], obj: Obj) -> None:
         """Hold something more general in its place, or nothing but the note that there are more."""
