@@ -11,8 +11,10 @@ import contextlib
 import gc
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from os import PathLike
 from pathlib import PurePosixPath
 from types import CodeType, ModuleType
+from typing import Protocol
 
 from livepatch.compat.calls.answers import CallGraph, Reached
 from livepatch.compat.calls.freshness import Snapshot
@@ -21,7 +23,7 @@ from livepatch.compat.calls.model import Edge, FunctionInfo, Shape, Unknown, Use
 from livepatch.compat.calls.program import Program
 from livepatch.compat.calls.record import record
 from livepatch.compat.calls.sources import SourceProgram
-from livepatch.engine.disk import body_of
+from livepatch.engine.disk import body_of, sources_below
 from livepatch.engine.pace import breathe
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "FunctionInfo",
     "Reached",
     "Shape",
+    "SourceTree",
     "Unknown",
     "Use",
     "live_graph",
@@ -52,7 +55,7 @@ def within(modules: Mapping[str, ModuleType], packages: Iterable[str]) -> dict[s
 
 
 def live_graph(modules: Mapping[str, ModuleType] | None = None, *, bodies: bool = True) -> CallGraph:
-    """The call graph of live modules; by default of all in ``sys.modules``.
+    """The call graph of live modules; by default of all in ``sys.modules``.  Nothing of them is run or changed.
 
     What belongs to none of them is not looked into, and stands in the graph as ``outside``.  With `bodies` the calls
     that the modules themselves make are there too, where their files still give the code that is loaded.  The last
@@ -97,33 +100,51 @@ def _bodies(modules: Mapping[str, ModuleType]) -> dict[str, CodeType]:
     return found
 
 
-def source_graph(tree: Mapping[str, bytes | str], package: str = "") -> CallGraph:
-    """The call graph of source files: `tree` maps paths, such as ``package/module.py``, to what is in them.
+class SourceTree(Protocol):
+    """The files of a package: what is in each, and the module that each is."""
 
-    Of the files only those of `package` are taken, if it is given.  They are compiled by this interpreter, and nothing
-    is imported or run.  Files that do not compile are left out: see :func:`unreadable`.
+    @property
+    def sources(self) -> Mapping[str, bytes]:
+        """What is in the files, by path."""
+
+    @property
+    def modules(self) -> Mapping[str, str]:
+        """The paths of modules, by name."""
+
+
+def source_graph(tree: SourceTree | Mapping[str, bytes | str] | str | PathLike[str], package: str = "") -> CallGraph:
+    """The call graph of source files: nothing of them is imported or run, only compiled by this interpreter.
+
+    `tree` is a directory, or maps paths such as ``package/module.py`` to what is in them, or knows its modules.  Only
+    what is in `package` is taken, if there is anything.  What does not compile is in ``left_out``.
     """
+    files = _files(sources_below(tree) if isinstance(tree, (str, PathLike)) else tree)
+    inside = {name: file for name, file in files.items() if name == package or name.startswith(f"{package}.")}
     codes: dict[str, CodeType] = {}
-    packages = set()
-    for path, text in sorted(tree.items()):
+    left_out = []
+    for name, (path, text) in sorted((inside or files).items()):
         breathe()
-        name, is_package = _module_name(path)
-        if not name or (package and name != package and not name.startswith(f"{package}.")):
-            continue
         try:
             codes[name] = compile(text, path, "exec", dont_inherit=True)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
-            continue
-        if is_package:
-            packages.add(name)
+            left_out.append(path)
+    packages = [name for name in codes if files[name][0].endswith("__init__.py")]
     with _without_collector():
-        return _worked_out(SourceProgram(codes, packages))
+        graph = _worked_out(SourceProgram(codes, packages))
+    graph.left_out = tuple(left_out)
+    return graph
 
 
-def _module_name(path: str) -> tuple[str, bool]:
-    parts = list(PurePosixPath(path).with_suffix("").parts)
-    if PurePosixPath(path).suffix != ".py":
-        return "", False
-    if parts[-1] == "__init__":
-        return ".".join(parts[:-1]), True
-    return ".".join(parts), False
+def _files(tree: SourceTree | Mapping[str, bytes | str]) -> dict[str, tuple[str, bytes | str]]:
+    """The path and text of each module."""
+    if not isinstance(tree, Mapping):
+        return {name: (path, tree.sources[path]) for name, path in tree.modules.items()}
+    root = "src/" if any(path.startswith("src/") for path in tree) and "src/__init__.py" not in tree else ""
+    found = {}
+    for path, text in tree.items():
+        if path.endswith(".py") and path.startswith(root):
+            parts = list(PurePosixPath(path.removeprefix(root)).with_suffix("").parts)
+            name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+            if name:
+                found[name] = path, text
+    return found

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from importlib.abc import SourceLoader
 from importlib.machinery import SourceFileLoader
+from os import PathLike
+from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
@@ -19,7 +21,7 @@ from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.source import lines_of
 
-__all__ = ["Disk", "body_of", "code_on_disk"]
+__all__ = ["Disk", "body_of", "code_on_disk", "sources_below"]
 
 
 class Disk:
@@ -107,6 +109,20 @@ def body_of(module: ModuleType) -> CodeType | None:
                 if mine.co_qualname == code.co_qualname and mine.co_filename == code.co_filename and not there:
                     return None
     return top
+
+
+def sources_below(directory: str | PathLike[str]) -> dict[str, bytes]:
+    """The Python files below a directory, by their paths in it; hidden folders left out.
+
+    Raises :class:`OSError` if one cannot be read.
+    """
+    root = Path(directory)
+    found = {}
+    for path in paced(sorted(root.rglob("*.py"))):
+        inside = path.relative_to(root)
+        if not any(part.startswith(".") or part == "__pycache__" for part in inside.parts):
+            found[inside.as_posix()] = path.read_bytes()
+    return found
 
 
 def _load(module: ModuleType, reader: type[_Reader]) -> CodeType | None:

@@ -12,7 +12,7 @@ from livepatch.compat.calls.calling import WAYS
 from livepatch.compat.calls.model import Edge, FunctionInfo, Unknown
 from livepatch.compat.calls.record import Lines, Place, Record
 
-__all__ = ["CallGraph", "Reached"]
+__all__ = ["CallGraph", "Reached", "Sites"]
 
 
 class Reached(NamedTuple):
@@ -20,6 +20,14 @@ class Reached(NamedTuple):
 
     certain: bool
     distance: int
+
+
+class Sites(NamedTuple):
+    """Places that call, counted."""
+
+    certain: int
+    possible: int
+    unknown: int
 
 
 class CallGraph:
@@ -31,6 +39,8 @@ class CallGraph:
     def __init__(self, record: Record) -> None:
         self._infos, self._places, self._fans = record
         self._lines = Lines()
+        self.left_out: tuple[str, ...] = ()
+        """Source files that do not compile, and so are not in the graph."""
         self._numbers = {info.name: number for number, info in enumerate(self._infos)}
         self._from: dict[int, list[int]] = {}
         self._to: dict[int, list[int]] = {}
@@ -95,6 +105,12 @@ class CallGraph:
         """All edges, those by a name alone included."""
         for info in self._infos:
             yield from self.callees(info.name)
+
+    def sites(self) -> Sites:
+        """How many calls are certain, only possible, and lead nobody knows where."""
+        certain = sum(place.certain for place in self._places)
+        possible = sum(bool(place.callees or place.fan >= 0) and not place.certain for place in self._places)
+        return Sites(certain, possible, sum(bool(place.open) for place in self._places))
 
     def _edge(self, place: Place, callee: int, more: int, *, by_name: bool = False) -> Edge:
         shape = place.shape

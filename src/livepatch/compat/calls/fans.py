@@ -101,6 +101,8 @@ class Fans(Binding):
     def escape(self, call: Call, nodes: list[int] | None = None) -> None:
         """What a call passes may be called by somebody who is not looked into."""
         site = call.root
+        if site.how == "argument":  # it came this way itself
+            return
         made = self._escaped.get(site)
         if made is None:
             nodes = call.args.all_nodes() if nodes is None else nodes
@@ -133,11 +135,11 @@ class Fans(Binding):
             if not flow.values.get(node) and node != self.silent:
                 flow.add(node, UNKNOWN)
         flow.run()
-        for node in flow.narrowed:
+        narrowed, flow.narrowed = flow.narrowed, set()
+        for node in narrowed:
             for use in flow.uses.get(node, ()):
                 if isinstance(use, (MethodCall, Lookup)) and use.fan is None and not isinstance(use, Special):
                     self._link_aside(use)
-        flow.narrowed.clear()
         opened, self._opened = self._opened, []
         for site in opened:
             if isinstance(site, (MethodCall, Lookup)):

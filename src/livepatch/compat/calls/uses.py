@@ -47,6 +47,10 @@ FALLBACKS = {
 """The methods that an operation falls back to where the type lacks the first."""
 
 
+_DEEPEST = 6
+"""Calls that follow from calls, such as callbacks of callbacks, after which they count as one."""
+
+
 class Use:
     """Something that is done with each object of a node."""
 
@@ -105,7 +109,7 @@ class Site(Use):
     `root` is the site whose targets count: one that calls on behalf of another, as a ``partial`` does, has another root.
     """
 
-    __slots__ = ("dest", "doubt", "fan", "how", "offset", "open", "overfull", "parent", "program", "root", "targets", "unit")
+    __slots__ = ("depth", "dest", "doubt", "fan", "how", "offset", "open", "overfull", "parent", "program", "root", "targets", "unit")
 
     def __init__(self, program: Program, unit: Function, offset: int, dest: int, how: str = "call") -> None:
         self.program = program
@@ -122,6 +126,8 @@ class Site(Use):
         """Whether nobody knows what is called."""
         self.parent: Site | None = None
         """The site without which this one would not be, such as that which found a property."""
+        self.depth = 0
+        """How many others it is a consequence of."""
         self.overfull = False
         """Whether it may be any of those that were too many."""
         self.fan: Site | None = None
@@ -134,17 +140,17 @@ class Site(Use):
         call.program, call.unit, call.offset, call.how = self.program, self.unit, self.offset, self.how
         call.dest = self.dest if dest is None else dest
         call.root, call.targets, call.doubt, call.open = self.root, {}, False, False
-        call.fan, call.parent, call.overfull = None, None, False
+        call.fan, call.parent, call.overfull, call.depth = None, None, False, self.depth
         call.args, call.used, call._seen = args, 0, None  # noqa: SLF001  # its own class
         return call
 
     def beside(self, args: Arguments, dest: int | None = None, how: str = "", *, doubt: bool = False) -> Call:
         """Another call from the same place: a callback, or the dunder that an operation stands for."""
         place = self.root
-        if place.offset < 0:  # all that has a name: it has no place
+        if place.offset < 0 or place.depth >= _DEEPEST:  # all that has a name has no place
             return self.behalf(args, dest)
         made = Call(place.program, place.unit, place.offset, self.program.flow.node() if dest is None else dest, args)
-        made.how, made.doubt, made.parent = how or self.how, doubt, place
+        made.how, made.doubt, made.parent, made.depth = how or self.how, doubt, place, place.depth + 1
         return made
 
     def hit(self, target: Obj, more: int = 0) -> bool:

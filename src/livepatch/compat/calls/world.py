@@ -96,6 +96,7 @@ class Flow:
         """What may be called, and did not go into some node that was full."""
         self.running = False
         self._queue: deque[tuple[int, Obj]] = deque()
+        self._meetings: list[tuple[Use, Obj]] = []
 
     def node(self) -> int:
         """A new node."""
@@ -183,15 +184,19 @@ class Flow:
         else:
             there.append(use)
         if self.running:
-            for obj in tuple(self.values.get(node, ())):
-                use.meet(obj)
+            self._meetings += [(use, obj) for obj in self.values.get(node, ())]
 
     def run(self) -> None:
         """Until nothing new arrives anywhere."""
         self.running = True
         queue, goes, uses, add = self._queue, self.next.get, self.uses.get, self.add
         passed = 0
-        while queue:
+        meetings = self._meetings
+        while queue or meetings:
+            if meetings:
+                use, obj = meetings.pop()
+                use.meet(obj)
+                continue
             node, obj = queue.popleft()
             passed += 1
             if not passed % _SLICE:
