@@ -6,9 +6,9 @@ import importlib
 import sys
 
 import pytest
+from tests.compat.calls.cases import Case, all_cases
 
 from livepatch.compat.callgraph import CallGraph, live_graph, source_graph
-from tests.compat.calls.cases import Case, all_cases
 
 CASES = all_cases()
 

@@ -23,8 +23,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_source(parser)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--root", metavar="FUNCTION", help="what is called from there, directly or not")
-    what.add_argument("--path", nargs=2, metavar=("FROM", "TO"), help="a shortest path, of certain calls if there is one")
-    parser.add_argument("--depth", type=int, default=3, metavar="N", help="how deep the tree of --root is; by default 3")
+    what.add_argument(
+        "--path", nargs=2, metavar=("FROM", "TO"), help="a shortest path, of certain calls if there is one"
+    )
+    parser.add_argument(
+        "--depth", type=int, default=3, metavar="N", help="how deep the tree of --root is; by default 3"
+    )
     parser.add_argument("--dot", action="store_true", help="print a graph for Graphviz")
     add_json(parser)
 

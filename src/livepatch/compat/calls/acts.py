@@ -8,9 +8,10 @@ from livepatch.compat.calls.containers import Container
 from livepatch.compat.calls.names import Names
 from livepatch.compat.calls.objects import RUNS, Function, Super
 from livepatch.compat.calls.uses import FALLBACKS, NONE, Arguments, Call, Lookup, Special, Use
-from livepatch.compat.calls.world import UNKNOWN, WEAK, Obj
+from livepatch.compat.calls.world import UNKNOWN, Obj
 
 __all__ = ["Acts"]
+
 
 class _Super(Use):
     """``super(kind, receiver)``."""
@@ -89,9 +90,7 @@ class Acts(Names):
             return
         if receiver in self.plain:
             return
-        site = Special(
-            self.whole(), unit, offset, self.flow.node() if dest < 0 else dest, Arguments(args), name, how
-        )
+        site = Special(self.whole(), unit, offset, self.flow.node() if dest < 0 else dest, Arguments(args), name, how)
         self.flow.attach(receiver, site)
         self.asked.append(receiver)
 
@@ -173,7 +172,6 @@ class Acts(Names):
     def next_of(self, unit: Function, offset: int, source: int, dest: int, name: str) -> None:
         """``next(source)``."""
         self._use(source, moves.Next(self.whole(), unit, offset, dest, name))
-
 
     def awaited(self, unit: Function, offset: int, source: int, dest: int) -> None:
         """``await source``."""
@@ -273,5 +271,3 @@ class _Raising(Use):
         if isinstance(obj, (Class, AnyOf)):
             call = Call(self.acts.whole(), self.unit, self.offset, self.acts.silent, NONE)
             obj.call(call)
-
-

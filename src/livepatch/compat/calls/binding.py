@@ -6,7 +6,7 @@ from livepatch.compat.calls.acts import Acts
 from livepatch.compat.calls.classes import AnyOf, Class, Found, Instance
 from livepatch.compat.calls.objects import Descriptor, Function, Outside
 from livepatch.compat.calls.uses import NONE, Arguments, Call, Callee, Lookup, MethodCall, Site, Special, Store, Use
-from livepatch.compat.calls.world import UNKNOWN, WEAK, Obj
+from livepatch.compat.calls.world import WEAK, Obj
 
 __all__ = ["Binding"]
 
@@ -94,9 +94,11 @@ class Binding(Acts):
     def bind(self, site: Site, obj: Obj, receiver: Obj, kind: Class) -> None:
         """Give a site one such object, as the receiver has it."""
         if isinstance(obj, Function):
-            if isinstance(receiver, Instance) and not obj.static:
-                self.give_bound(site, obj, receiver)
-            elif obj.code.co_name in _IMPLICITLY_OF_THE_CLASS or (kind is not receiver and self._is_meta(receiver, kind)):
+            if (
+                (isinstance(receiver, Instance) and not obj.static)
+                or obj.code.co_name in _IMPLICITLY_OF_THE_CLASS
+                or (kind is not receiver and self._is_meta(receiver, kind))
+            ):
                 self.give_bound(site, obj, receiver)
             else:
                 site.take(obj)
@@ -206,8 +208,6 @@ class Binding(Acts):
             return True
         return False
 
-
-
     # Attributes of classes and functions
 
     def load_class_attribute(self, kind: Class, site: Lookup | MethodCall, *, below: bool) -> None:
@@ -269,5 +269,3 @@ class Binding(Acts):
 
 def _is_of_the_graph(found: Found) -> bool:
     return bool(found.nodes) or any(not isinstance(obj, Outside) for obj in found.objects)
-
-

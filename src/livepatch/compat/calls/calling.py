@@ -7,15 +7,16 @@ from types import CodeType
 from typing import TYPE_CHECKING
 
 from livepatch.compat.calls.machine import NULL, Machine, Method, Slot, register
+from livepatch.compat.calls.model import Use
 from livepatch.compat.calls.opcodes import CODES, LOADS_NULL_FIRST, VERSION
 from livepatch.compat.calls.uses import Arguments, Call, MethodCall, Special
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.objects import Function
 
-__all__ = ["WAYS"]
+__all__ = ["WAYS", "yield_from"]
 
-WAYS = ("other", "awaited", "iterated", "async-iterated", "entered", "async-entered")
+WAYS: tuple[Use, ...] = ("other", "awaited", "iterated", "async-iterated", "entered", "async-entered")
 """What becomes of a call's value, by the number that a site keeps."""
 
 _WAY_OF = {
@@ -191,7 +192,7 @@ def _equip(machine: Machine, function: Function, flag: int, slot: Slot) -> None:
 # Ends
 
 
-def _return(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _return(machine: Machine, argument: int) -> None:
     machine.ended = True
     slot = machine.pop_slot()
     if isinstance(slot, int) and slot < 0 and machine.constant_of(slot) is None:
@@ -205,7 +206,7 @@ def _return_constant(machine: Machine, argument: int) -> None:
     _return(machine, argument)
 
 
-def _end(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _end(machine: Machine, argument: int) -> None:
     machine.ended = True
 
 
@@ -219,7 +220,7 @@ def _raise(machine: Machine, argument: int) -> None:
 # Generators and coroutines
 
 
-def _yield(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _yield(machine: Machine, argument: int) -> None:
     slot = machine.pop_slot()
     unit = machine.unit
     if unit.code.co_flags & _IS_GENERATOR and slot != machine.program.silent:
@@ -227,12 +228,13 @@ def _yield(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handle
     machine.stack.append(unit.program.sent(unit))
 
 
-def _awaitable(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _awaitable(machine: Machine, argument: int) -> None:
     source = machine.pop()
     machine.program.awaited(machine.unit, machine.offset, source, machine.push_new())
 
 
-def _yield_from(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def yield_from(machine: Machine, argument: int) -> None:
+    """``yield from`` what is on the stack."""
     source = machine.pop()
     machine.program.delegated(machine.unit, machine.offset, source, machine.push_new())
 
@@ -252,13 +254,13 @@ def _send(machine: Machine, argument: int) -> None:
     stack.append(machine.program.silent)
 
 
-def _end_send(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _end_send(machine: Machine, argument: int) -> None:
     value = machine.pop_slot()
     machine.pop_slots(1 + _FURTHER)
     machine.stack.append(value)
 
 
-def _get_anext(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _get_anext(machine: Machine, argument: int) -> None:
     source = machine.node(machine.stack[-1]) if machine.stack else machine.program.silent
     machine.program.next_of(machine.unit, machine.offset, source, machine.push_new(), "__anext__")
 
@@ -276,7 +278,7 @@ _HANDLERS = {
     _raise: "RAISE_VARARGS",
     _yield: "YIELD_VALUE",
     _awaitable: "GET_AWAITABLE",
-    _yield_from: "GET_YIELD_FROM_ITER",
+    yield_from: "GET_YIELD_FROM_ITER",
     _send: "SEND",
     _end_send: "END_SEND",
     _get_anext: "GET_ANEXT",

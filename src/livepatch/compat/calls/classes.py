@@ -39,9 +39,9 @@ class Class(Obj):
         "_any",
         "_any_instance",
         "_below",
-        "_mixed",
         "_exactly",
         "_found",
+        "_mixed",
         "bases",
         "body",
         "declared",
@@ -400,5 +400,3 @@ def _found(places: dict[Obj | int, None], *, outside: bool) -> Found:
         real = tuple(obj for obj in objects if not (isinstance(obj, Function) and obj.abstract))
         objects = real or objects
     return Found(objects, tuple(place for place in places if isinstance(place, int)), outside)
-
-

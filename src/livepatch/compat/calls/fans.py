@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from livepatch.compat.calls.binding import Binding
 from livepatch.compat.calls.objects import Descriptor, Function, Outside
 from livepatch.compat.calls.uses import FALLBACKS, NONE, Arguments, Call, Lookup, MethodCall, Site, Special, Use
-from livepatch.compat.calls.world import UNKNOWN, WEAK, Obj
+from livepatch.compat.calls.world import UNKNOWN, Obj
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.classes import Class
@@ -46,7 +46,7 @@ class _Candidate(Use):
         fan, kind = self.fan, self.kind
         if isinstance(obj, Outside) or obj.marks:
             return
-        if fan.how == "call" or fan.how == "operator":
+        if fan.how in {"call", "operator"}:
             if isinstance(obj, Function) or not isinstance(obj, Descriptor):
                 if isinstance(obj, Function) and kind is not None and not obj.static:
                     obj.call(fan, kind.instance())
@@ -122,6 +122,22 @@ class Fans(Binding):
 
     def open_fans(self) -> bool:
         """Link the sites of which only the name is known to all that has it.  Whether there were any."""
+        self._nobody_knows()
+        self._declared_but_narrowed()
+        opened, self._opened = self._opened, []
+        for site in opened:
+            if isinstance(site, (MethodCall, Lookup)):
+                self._link(site, self._fan_for(site))
+            else:
+                if isinstance(site, Call):
+                    self.escape(site)
+                    if site.overfull:
+                        site.fan = self.fan_of_all()
+                self.flow.add(site.dest, UNKNOWN)
+        return bool(opened)
+
+    def _nobody_knows(self) -> None:
+        """Let unknown values be where nothing has arrived: there is no caller, or none that is known."""
         waiting, self.waiting = self.waiting, []
         for node, site in waiting:
             if not self.fields.stored(node):
@@ -135,28 +151,24 @@ class Fans(Binding):
             if not flow.values.get(node) and node != self.silent:
                 flow.add(node, UNKNOWN)
         flow.run()
+
+    def _declared_but_narrowed(self) -> None:
+        """Where something of another type than the declared one is passed, the name is possible, too."""
+        flow = self.flow
         narrowed, flow.narrowed = flow.narrowed, set()
         for node in narrowed:
             for use in flow.uses.get(node, ()):
                 if isinstance(use, (MethodCall, Lookup)) and use.fan is None and not isinstance(use, Special):
                     self._link_aside(use)
-        opened, self._opened = self._opened, []
-        for site in opened:
-            if isinstance(site, (MethodCall, Lookup)):
-                self._link(site, self._fan_for(site))
-            else:
-                if isinstance(site, Call):
-                    self.escape(site)
-                    if site.overfull:
-                        site.fan = self.fan_of_all()
-                self.flow.add(site.dest, UNKNOWN)
-        return bool(opened)
+        flow.run()
 
     def fan_of_all(self) -> Fan:
         """All that was too much for some node, as if it were called from one place."""
         fan = self.fans.get(("", "dropped"))
         if fan is None:
-            fan = Fan(self.whole(), self.whole().nowhere, -1, self.flow.node(), Arguments((self.unknown,) * _POSITIONS), "")
+            fan = Fan(
+                self.whole(), self.whole().nowhere, -1, self.flow.node(), Arguments((self.unknown,) * _POSITIONS), ""
+            )
             self.sites.pop()
             fan.how, fan.doubt, fan.open = "call", True, True
             fan.keywords, fan.linked, fan.candidates, fan.followed = {}, set(), 0, False
@@ -246,5 +258,3 @@ class Fans(Binding):
                     self.flow.copy(node, parameter)
             fan.args = Arguments(fan.args.positional, (*fan.args.keywords, (name, node)))
         return node
-
-

@@ -56,7 +56,6 @@ __all__: list[str] = []
     "atexit:register",
 )
 def _same(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     node = call.args.get(0)
     if node >= 0:
         models.flow.copy(node, call.dest)
@@ -66,7 +65,6 @@ def _same(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("functools:wraps", "functools:lru_cache")
 def _decorator(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     node = call.args.get(0)
     if "lru_cache" in _name_of(call) and node >= 0 and node not in models.program.plain:
         models.flow.copy(node, call.dest)
@@ -80,7 +78,6 @@ def _name_of(call: Call) -> str:
 
 @model("typing:cast")
 def _second(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     node = call.args.get(1, "val")
     if node >= 0:
         models.flow.copy(node, call.dest)
@@ -88,10 +85,11 @@ def _second(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("weakref:ref", "weakref:ReferenceType")
 def _reference(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     node = call.args.get(0)
     if node >= 0:
-        models.flow.add(call.dest, Partial(models.program, models.flow.holding(models.program.outside(_GIVE)), Arguments((node,))))
+        models.flow.add(
+            call.dest, Partial(models.program, models.flow.holding(models.program.outside(_GIVE)), Arguments((node,)))
+        )
 
 
 _GIVE = "copy:copy"
@@ -124,7 +122,6 @@ _GIVE = "copy:copy"
     "typing:NewType",
 )
 def _harmless(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     if not models.flow.values.get(call.dest):
         models.flow.add(call.dest, UNKNOWN)
 
@@ -134,7 +131,6 @@ def _harmless(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("builtins:map")
 def _map(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     box = models.box(call, "list")
     elements = []
     for values in call.args.positional[1:]:
@@ -146,7 +142,6 @@ def _map(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("builtins:filter", "itertools:filterfalse", "itertools:takewhile", "itertools:dropwhile")
 def _filter(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     box = models.box(call, "list")
     models.element(call.args.get(1), box.rest())
     models.callback(call, call.args.get(0), (box.rest(),))
@@ -166,7 +161,6 @@ def _sorted(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("builtins:min", "builtins:max")
 def _least(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     if len(call.args.positional) == 1:
         models.element(call.args.get(0), call.dest)
     for node in call.args.positional if len(call.args.positional) > 1 else ():
@@ -177,7 +171,6 @@ def _least(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("functools:reduce", "_functools:reduce")
 def _reduce(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     element = models.flow.node()
     models.element(call.args.get(1), element)
     models.flow.copy(element, call.dest)
@@ -196,7 +189,6 @@ def _reduce(models: Models, call: Call, receiver: Obj | None) -> None:
     "contextvars:Context.run",
 )
 def _starts(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     name = _name_of(call)
     if "to_thread" in name or "run" in name:
         mine = Arguments(call.args.positional[1:], call.args.keywords, call.args.star, call.args.double)
@@ -221,7 +213,6 @@ def _task(models: Models, dest: int) -> Container:
 
 @model("asyncio:gather", "asyncio.tasks:gather")
 def _gather(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     box = models.box(call, "list")
     for node in call.args.positional:
         models.program.awaited(call.unit, call.offset, node, box.rest())
@@ -244,7 +235,6 @@ def _gather(models: Models, call: Call, receiver: Obj | None) -> None:
     "itertools:chain.from_iterable",
 )
 def _list(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     name = _name_of(call)
     box = models.box(call, "set" if "set" in name else "list")
     for values in call.args.positional if "chain" in name else call.args.positional[:1]:
@@ -298,7 +288,6 @@ def _dict(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("builtins:next", "builtins:anext")
 def _next(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     values = call.args.get(0)
     if values >= 0 and call.root.offset >= 0:
         models.program.next_of(call.unit, call.offset, values, call.dest, "__next__")
@@ -308,7 +297,6 @@ def _next(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("builtins:enumerate", "builtins:zip", "itertools:product", "itertools:zip_longest")
 def _tuples(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     box = models.box(call, "list")
     row = Container(models.program, "tuple")
     models.flow.add(box.rest(), row)
@@ -326,7 +314,9 @@ def _put(models: Models, call: Call, receiver: Obj | None) -> None:
         models.flow.copy(call.args.positional[-1], receiver.rest())
 
 
-@model("list.extend", "set.update", "dict.update", "list.extendleft", "set.union", "container.extend", "container.update")
+@model(
+    "list.extend", "set.update", "dict.update", "list.extendleft", "set.union", "container.extend", "container.update"
+)
 def _put_all(models: Models, call: Call, receiver: Obj | None) -> None:
     if not isinstance(receiver, Container):
         return
@@ -340,12 +330,22 @@ def _put_all(models: Models, call: Call, receiver: Obj | None) -> None:
         models.pour(call.args.double, receiver)
 
 
-@model("dict.get", "dict.pop", "dict.setdefault", "dict.__getitem__", "list.pop", "list.popleft", "set.pop", "list.__getitem__")
+@model(
+    "dict.get",
+    "dict.pop",
+    "dict.setdefault",
+    "dict.__getitem__",
+    "list.pop",
+    "list.popleft",
+    "set.pop",
+    "list.__getitem__",
+)
 def _get(models: Models, call: Call, receiver: Obj | None) -> None:
     if not isinstance(receiver, Container):
         return
     key = models.texts(call.args.get(0)) if receiver.kind == "dict" else None
-    for one in key if key else [None]:
+    keys: list[str | None] = [*key] if key else [None]
+    for one in keys:
         for node in receiver.reading(None if one is None or one.endswith("*") else one):
             models.flow.copy(node, call.dest)
     other = call.args.get(1, "default")

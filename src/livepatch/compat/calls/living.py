@@ -57,8 +57,8 @@ class LiveProgram(Program):
                         self.live.obj_of(function)
                     self.live.obj_of(value)
         self.live.look_into_instances()
-        for function in list(self.functions.values()):
-            self._note(function.code, function.module)
+        for made in list(self.functions.values()):
+            self._note(made.code, made.module)
 
     def _note(self, code: CodeType, module: str) -> None:
         key = module, code.co_qualname, code.co_firstlineno
@@ -181,5 +181,3 @@ class LiveProgram(Program):
         space = self._spaces.get(module, {})
         names = [name for name, value in list(space.items()) if type(value) is FunctionType or is_class(value)]
         return [self.global_node(module, name) for name in names if name.startswith(prefix)]
-
-

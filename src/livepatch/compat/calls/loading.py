@@ -9,11 +9,11 @@ from livepatch.compat.calls.uses import Store
 __all__: list[str] = []
 
 
-def _nothing(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _nothing(machine: Machine, argument: int) -> None:
     pass
 
 
-def _pop(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _pop(machine: Machine, argument: int) -> None:
     machine.pop_slot()
 
 
@@ -29,11 +29,11 @@ def _swap(machine: Machine, argument: int) -> None:
         stack[-1], stack[-argument] = stack[-argument], stack[-1]
 
 
-def _push_null(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _push_null(machine: Machine, argument: int) -> None:
     machine.stack.append(NULL)
 
 
-def _silent(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _silent(machine: Machine, argument: int) -> None:
     machine.stack.append(machine.program.silent)
 
 
@@ -133,7 +133,7 @@ def _import_from(machine: Machine, argument: int) -> None:
     machine.stack.append(machine.program.lookup(machine.unit, machine.offset, source, machine.names[argument]))
 
 
-def _import_star(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _import_star(machine: Machine, argument: int) -> None:
     machine.program.import_star(machine.unit, machine.pop())
 
 
@@ -180,7 +180,7 @@ def _load_special(machine: Machine, argument: int) -> None:
     machine.stack += (Method(receiver, name, special=True), receiver)
 
 
-def _build_class(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _build_class(machine: Machine, argument: int) -> None:
     machine.stack.append(machine.program.class_builder)
 
 

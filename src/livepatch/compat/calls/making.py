@@ -105,16 +105,7 @@ class Making(Fans):
 
     def settle_classes(self) -> None:
         """Put the classes that were made by statements into their orders."""
-        for made in self._statements:
-            kind = made.kind
-            if kind.live is None:
-                kind.bases = []
-                for node in made.bases:
-                    self._add_bases(kind, node)
-                for name, node in made.keywords:
-                    metas = [obj for obj in self.flow.values.get(node) or () if isinstance(obj, Class)]
-                    if name == "metaclass" and metas:
-                        kind.metaclass = metas[0]
+        self._take_bases()
         for kind in self.classes:
             if kind.live is None:
                 for base in kind.bases:
@@ -128,6 +119,18 @@ class Making(Fans):
             if kind.live is None:
                 self._inherit(kind)
                 self.define_method(kind, (name for name in kind.names if name not in {"__module__", "__qualname__"}))
+
+    def _take_bases(self) -> None:
+        for made in self._statements:
+            kind = made.kind
+            if kind.live is None:
+                kind.bases = []
+                for node in made.bases:
+                    self._add_bases(kind, node)
+                for name, node in made.keywords:
+                    metas = [obj for obj in self.flow.values.get(node) or () if isinstance(obj, Class)]
+                    if name == "metaclass" and metas:
+                        kind.metaclass = metas[0]
 
     def _add_bases(self, kind: Class, node: int) -> None:
         for obj in self.flow.values.get(node) or (UNKNOWN,):

@@ -143,9 +143,9 @@ class Models:
 
     def function_attribute(self, function: Function, site: Lookup | MethodCall) -> None:
         """An attribute of a function."""
-        if site.name in {"__func__", "__wrapped__"} and not self.program.has_attribute(function, site.name):
-            site.take(function)
-        elif site.name == "__call__":
+        if (
+            site.name in {"__func__", "__wrapped__"} and not self.program.has_attribute(function, site.name)
+        ) or site.name == "__call__":
             site.take(function)
         elif site.name == "__get__" and isinstance(site, MethodCall):
             self.flow.copy(self.flow.holding(function), site.dest)
@@ -214,7 +214,7 @@ class Models:
 
     def class_attribute(self, kind: Class, site: Lookup | MethodCall, receiver: Obj, reader: int) -> None:
         """An attribute that the class does not have."""
-        if site.name in {"__class__"}:
+        if site.name == "__class__":
             return
         if isinstance(site, MethodCall) and site.name == "__new__":
             self.flow.add(site.dest, kind.instance())
@@ -288,4 +288,3 @@ class _Elements(Next):
 _HELPERS = frozenset({"getter", "setter", "deleter", "register"})
 _OF_OBJECT = frozenset(dir(object)) | frozenset({"__dict__", "__name__", "__qualname__", "__module__", "__doc__"})
 _QUIET = frozenset({"cache_clear", "cache_info", "close", "__wrapped__", "__name__", "__doc__", "__isabstractmethod__"})
-

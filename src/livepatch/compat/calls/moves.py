@@ -322,11 +322,11 @@ class Operation(Step):
         elif obj.contents() is not None:
             self.mark(obj)
             self.program.flow.copy(self.right, self.dest)
-        elif isinstance(obj, (Class, Outside)):
-            self.mark(obj)
-        elif isinstance(obj, Instance) and obj.kind.module == "builtins":
-            self.mark(obj)
-        elif obj is WEAK:
+        elif (
+            isinstance(obj, (Class, Outside))
+            or (isinstance(obj, Instance) and obj.kind.module == "builtins")
+            or obj is WEAK
+        ):
             self.mark(obj)
         else:
             if obj.marks and obj is not WEAK:

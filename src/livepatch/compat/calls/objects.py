@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Literal
 
 from livepatch.compat.calls.containers import Container, Running
 from livepatch.compat.calls.opcodes import stored_locals
-from livepatch.compat.calls.uses import Spread, SpreadNames
+from livepatch.compat.calls.spreading import Spread, SpreadNames
 from livepatch.compat.calls.world import MOST_CALLABLES, UNKNOWN, WEAK, Obj
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.classes import Class
     from livepatch.compat.calls.program import Program
-    from livepatch.compat.calls.uses import Call, Lookup, MethodCall, Special, Store
+    from livepatch.compat.calls.uses import Call, Lookup, MethodCall, Store
 
 __all__ = ["FOLDED", "RUNS", "Bound", "Descriptor", "Function", "Module", "Outside", "Partial", "Super"]
 
@@ -76,7 +76,10 @@ class Function(Obj):
         self.base = flow.nodes(len(self.locals) + 2)
         self.result = self.base + len(self.locals)
         self.yields = self.result + 1
-        self.rest = self.kwargs = None
+        self.rest: Container | None = None
+        """What ``*args`` takes."""
+        self.kwargs: Container | None = None
+        """What ``**kwargs`` takes."""
         self._names: dict[str, int] | None = None
         self._running: Running | None = None
         self._stored: frozenset[int] | None = None
@@ -86,8 +89,6 @@ class Function(Obj):
     def _stars(self, program: Program) -> None:
         code = self.code
         index = code.co_argcount + code.co_kwonlyargcount
-        self.rest: Container | None = None
-        self.kwargs: Container | None = None
         if code.co_flags & inspect.CO_VARARGS:
             self.rest = Container(program, "tuple")
             program.flow.add(self.base + index, self.rest)
@@ -381,5 +382,3 @@ class Module(Obj):
 
     def store(self, store: Store) -> None:
         self.program.store_global(self.name, store.name, store.node)
-
-

@@ -11,7 +11,17 @@ from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
-__all__ = ["CODES", "LOADS_NULL_FIRST", "OPERATORS", "REACH", "VERSION", "Protected", "protected", "stored_locals", "swapped_of"]
+__all__ = [
+    "CODES",
+    "LOADS_NULL_FIRST",
+    "OPERATORS",
+    "REACH",
+    "VERSION",
+    "Protected",
+    "protected",
+    "stored_locals",
+    "swapped_of",
+]
 
 VERSION = sys.version_info[:2]
 

@@ -1,13 +1,12 @@
-"""Instructions that stand for methods of types, build containers, iterate, and jump."""
+"""Instructions that stand for methods of types, and that build containers."""
 
 from __future__ import annotations
 
-from livepatch.compat.calls.calling import _yield_from  # 3.15 has one instruction for both
 from livepatch.compat.calls.containers import Container
-from livepatch.compat.calls.machine import NULL, Machine, Slot, register
+from livepatch.compat.calls.machine import Machine, Slot, register
 from livepatch.compat.calls.opcodes import CODES, OPERATORS, VERSION, swapped_of
 
-__all__: list[str] = []
+__all__ = ["display", "truth"]
 
 _COMPARISONS = ("__lt__", "__le__", "__eq__", "__ne__", "__gt__", "__ge__")
 _COMPARE_SHIFT = 5 if VERSION >= (3, 13) else 4 if VERSION >= (3, 12) else 0
@@ -27,7 +26,7 @@ def _binary(machine: Machine, argument: int) -> None:
     )
 
 
-def _binary_subscript(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _binary_subscript(machine: Machine, argument: int) -> None:
     key = machine.pop_slot()
     _subscript(machine, machine.pop(), key)
 
@@ -46,13 +45,13 @@ def _key(machine: Machine, slot: Slot) -> object:
     return value if type(value) in {str, int, bytes} else None
 
 
-def _slice(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _slice(machine: Machine, argument: int) -> None:
     machine.pop_slots(2)
     box = machine.pop()
     machine.program.item(machine.unit, machine.offset, box, slice, machine.program.silent, machine.push_new())
 
 
-def _store_subscript(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _store_subscript(machine: Machine, argument: int) -> None:
     key, box, value = machine.pop_slot(), machine.pop(), machine.pop()
     shown = _key(machine, key)
     if box in machine.displays and shown is not None:
@@ -61,13 +60,13 @@ def _store_subscript(machine: Machine, argument: int) -> None:  # noqa: ARG001  
     machine.program.store_item(machine.unit, machine.offset, box, shown, machine.node(key), value)
 
 
-def _store_slice(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _store_slice(machine: Machine, argument: int) -> None:
     machine.pop_slots(2)
     box, value = machine.pop(), machine.pop()
     machine.program.extend(machine.unit, machine.offset, box, value)
 
 
-def _delete_subscript(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _delete_subscript(machine: Machine, argument: int) -> None:
     key, box = machine.pop(), machine.pop()
     machine.program.special(machine.unit, machine.offset, box, "__delitem__", (key,))
 
@@ -86,19 +85,19 @@ def _compare(machine: Machine, argument: int) -> None:
     machine.stack.append(program.boolean)
 
 
-def _contains(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _contains(machine: Machine, argument: int) -> None:
     box, value = machine.pop(), machine.pop()
     machine.program.special(machine.unit, machine.offset, box, "__contains__", (value,))
     machine.stack.append(machine.program.boolean)
 
 
-def _is(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _is(machine: Machine, argument: int) -> None:
     machine.pop_slots(2)
     machine.stack.append(machine.program.boolean)
 
 
 def _unary(name: str) -> object:
-    def handler(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+    def handler(machine: Machine, argument: int) -> None:
         value = machine.pop()
         dest = machine.push_new()
         machine.program.special(machine.unit, machine.offset, value, name, (), dest)
@@ -106,13 +105,14 @@ def _unary(name: str) -> object:
     return handler
 
 
-def _truth(machine: Machine, value: int) -> None:
+def truth(machine: Machine, value: int) -> None:
+    """Note that a value is asked whether it is true."""
     if value not in machine.program.plain:
         machine.program.special(machine.unit, machine.offset, value, "__bool__", ())
 
 
-def _to_bool(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    _truth(machine, machine.pop())
+def _to_bool(machine: Machine, argument: int) -> None:
+    truth(machine, machine.pop())
     machine.stack.append(machine.program.boolean)
 
 
@@ -126,11 +126,11 @@ def _format(machine: Machine, argument: int) -> None:
     machine.stack.append(machine.program.text)
 
 
-def _format_simple(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _format_simple(machine: Machine, argument: int) -> None:
     _format(machine, 0)
 
 
-def _format_with(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _format_with(machine: Machine, argument: int) -> None:
     _format(machine, 4)
 
 
@@ -147,7 +147,8 @@ def _build_text(machine: Machine, argument: int) -> None:
 # Containers
 
 
-def _display(machine: Machine, kind: str, nodes: list[int]) -> Container:
+def display(machine: Machine, kind: str, nodes: list[int]) -> Container:
+    """Put a new container on the stack, with what is in it."""
     box = Container(machine.program, kind)
     node = machine.push_new()
     machine.flow.add(node, box)
@@ -158,20 +159,20 @@ def _display(machine: Machine, kind: str, nodes: list[int]) -> Container:
 
 
 def _build_tuple(machine: Machine, argument: int) -> None:
-    _display(machine, "tuple", machine.pop_many(argument))
+    display(machine, "tuple", machine.pop_many(argument))
 
 
 def _build_list(machine: Machine, argument: int) -> None:
-    _display(machine, "list", machine.pop_many(argument))
+    display(machine, "list", machine.pop_many(argument))
 
 
 def _build_set(machine: Machine, argument: int) -> None:
-    _display(machine, "set", machine.pop_many(argument))
+    display(machine, "set", machine.pop_many(argument))
 
 
 def _build_map(machine: Machine, argument: int) -> None:
     slots = machine.pop_slots(2 * argument)
-    box = _display(machine, "dict", [])
+    box = display(machine, "dict", [])
     for key, value in zip(slots[::2], slots[1::2], strict=True):
         _put(machine, box, key, machine.node(value))
 
@@ -188,7 +189,7 @@ def _put(machine: Machine, box: Container, key: Slot, value: int) -> None:
 def _build_constant_map(machine: Machine, argument: int) -> None:
     keys = machine.constant_of(machine.pop_slot())
     nodes = machine.pop_many(argument)
-    box = _display(machine, "dict", [])
+    box = display(machine, "dict", [])
     for key, node in zip(keys if type(keys) is tuple else (), nodes, strict=False):
         machine.flow.copy(node, box.item(key))
 
@@ -239,10 +240,10 @@ def _merge(machine: Machine, argument: int) -> None:
         machine.program.spreads.setdefault(box, []).append(value)
 
 
-def _list_to_tuple(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
+def _list_to_tuple(machine: Machine, argument: int) -> None:
     value = machine.pop()
     box = machine.displays.get(value)
-    made = _display(machine, "tuple", [])
+    made = display(machine, "tuple", [])
     if box is not None:
         made.items = box.items
         machine.flow.copy(box.rest(), made.rest())
@@ -285,128 +286,6 @@ def _intrinsic_two(machine: Machine, argument: int) -> None:
     machine.stack.append(lower if argument in {4, 5} else upper)
 
 
-# Iteration and jumps
-
-_PAIRED = 1 if VERSION >= (3, 15) else 0
-"""Slots that an iterator takes beside its own."""
-
-
-def _get_iter(machine: Machine, argument: int) -> None:
-    if _PAIRED and argument:
-        _yield_from(machine, argument)
-    else:
-        source = machine.pop()
-        machine.program.iterated(machine.unit, machine.offset, source, machine.push_new(), "__iter__")
-    if _PAIRED:
-        machine.stack.append(NULL)
-
-
-def _get_aiter(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    source = machine.pop()
-    machine.program.iterated(machine.unit, machine.offset, source, machine.push_new(), "__aiter__")
-
-
-def _for_iter(machine: Machine, argument: int) -> None:
-    stack, silent = machine.stack, machine.program.silent
-    target = machine.following + 2 * argument
-    if VERSION < (3, 12):
-        machine.jump(target, stack[:-1])
-    else:
-        machine.jump(target, [*stack, silent])
-    source = machine.node(stack[-1 - _PAIRED]) if len(stack) > _PAIRED else silent
-    machine.program.next_of(machine.unit, machine.offset, source, machine.push_new(), "__next__")
-
-
-def _end_for(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    machine.pop_slots(2 if VERSION < (3, 13) else 1)
-
-
-def _pop_iter(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    machine.pop_slots(1 + _PAIRED)
-
-
-def _jump_forward(machine: Machine, argument: int) -> None:
-    machine.jump(machine.following + 2 * argument)
-    machine.ended = True
-
-
-def _jump_backward(machine: Machine, argument: int) -> None:
-    machine.jump(machine.following - 2 * argument)
-    machine.ended = True
-
-
-def _branch(sign: int, *, truth: bool) -> object:
-    def handler(machine: Machine, argument: int) -> None:
-        slot = machine.pop_slot()
-        if truth:
-            _truth(machine, machine.node(slot))
-        machine.jump(machine.following + 2 * sign * argument)
-
-    return handler
-
-
-def _branch_or_pop(machine: Machine, argument: int) -> None:
-    if machine.stack:
-        _truth(machine, machine.node(machine.stack[-1]))
-    machine.jump(machine.following + 2 * argument)
-    machine.pop_slot()
-
-
-# Errors, contexts and patterns
-
-
-def _with(machine: Machine, enter: str, leave: str) -> None:
-    context = machine.pop()
-    program, unit, offset = machine.program, machine.unit, machine.offset
-    program.special(unit, offset, context, leave, (program.silent,) * 3, how="context")
-    machine.stack.append(program.silent)
-    program.special(unit, offset, context, enter, (), machine.push_new(), how="context")
-
-
-def _before_with(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    _with(machine, "__enter__", "__exit__")
-
-
-def _before_async_with(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    _with(machine, "__aenter__", "__aexit__")
-
-
-def _push_exception(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    error = machine.pop_slot()
-    machine.stack += (machine.program.silent, error)
-
-
-def _check_match(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    kind = machine.pop()
-    if machine.stack:
-        caught = machine.flow.node()
-        machine.program.caught(kind, caught)
-        machine.stack[-1] = caught
-    machine.stack.append(machine.program.boolean)
-
-
-def _leave_async_loop(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    machine.pop_slots(2)
-
-
-def _with_except(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    machine.stack.append(machine.program.boolean)
-
-
-def _match_flag(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    machine.stack.append(machine.program.boolean)
-
-
-def _match_class(machine: Machine, argument: int) -> None:  # noqa: ARG001  # a handler
-    names = machine.constant_of(machine.pop_slot())
-    machine.pop_slot()
-    subject = machine.pop()
-    program, unit, offset = machine.program, machine.unit, machine.offset
-    found = [program.lookup(unit, offset, subject, n) for n in (names if type(names) is tuple else ())]
-    box = _display(machine, "tuple", found)
-    program.unknown_rest(box)
-
-
 _HANDLERS: dict[object, str] = {
     _binary: "BINARY_OP",
     _binary_subscript: "BINARY_SUBSCR",
@@ -442,27 +321,6 @@ _HANDLERS: dict[object, str] = {
     _unpack_rest: "UNPACK_EX",
     _intrinsic: "CALL_INTRINSIC_1",
     _intrinsic_two: "CALL_INTRINSIC_2",
-    _get_iter: "GET_ITER",
-    _get_aiter: "GET_AITER",
-    _for_iter: "FOR_ITER",
-    _end_for: "END_FOR",
-    _pop_iter: "POP_ITER",
-    _jump_forward: "JUMP_FORWARD",
-    _jump_backward: "JUMP_BACKWARD JUMP_BACKWARD_NO_INTERRUPT",
-    _branch(1, truth=True): "POP_JUMP_IF_FALSE POP_JUMP_IF_TRUE POP_JUMP_FORWARD_IF_FALSE POP_JUMP_FORWARD_IF_TRUE",
-    _branch(-1, truth=True): "POP_JUMP_BACKWARD_IF_FALSE POP_JUMP_BACKWARD_IF_TRUE",
-    _branch(1, truth=False): "POP_JUMP_IF_NONE POP_JUMP_IF_NOT_NONE POP_JUMP_FORWARD_IF_NONE "
-    "POP_JUMP_FORWARD_IF_NOT_NONE",
-    _branch(-1, truth=False): "POP_JUMP_BACKWARD_IF_NONE POP_JUMP_BACKWARD_IF_NOT_NONE",
-    _branch_or_pop: "JUMP_IF_FALSE_OR_POP JUMP_IF_TRUE_OR_POP",
-    _before_with: "BEFORE_WITH",
-    _before_async_with: "BEFORE_ASYNC_WITH",
-    _push_exception: "PUSH_EXC_INFO",
-    _check_match: "CHECK_EXC_MATCH CHECK_EG_MATCH",
-    _leave_async_loop: "END_ASYNC_FOR",
-    _with_except: "WITH_EXCEPT_START",
-    _match_flag: "MATCH_MAPPING MATCH_SEQUENCE MATCH_KEYS GET_LEN",
-    _match_class: "MATCH_CLASS",
 }
 
 for _handler, _codes in _HANDLERS.items():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from livepatch.compat.calls import calling, library, loading, operating, reflection
+from types import ModuleType
+
+from livepatch.compat.calls import branching, calling, library, loading, operating, reflection
 from livepatch.compat.calls.annotations import Annotations
 from livepatch.compat.calls.classes import AnyOf, Class
 from livepatch.compat.calls.containers import Container
@@ -18,7 +20,7 @@ from livepatch.engine.pace import breathe
 __all__ = ["Program"]
 
 _ROUNDS = 6
-_HANDLERS = (calling, loading, operating)  # imported for what they register
+_HANDLERS = (branching, calling, loading, operating)  # imported for what they register
 _MODELS = (library, reflection)
 
 
@@ -27,7 +29,7 @@ class Program(Making):
 
     def __init__(self, spaces: dict[int, str]) -> None:
         super().__init__()
-        self.live_modules: dict[str, object] = {}
+        self.live_modules: dict[str, ModuleType] = {}
         self.models = Models(self)
         self.annotations = Annotations(self)
         self.live = Values(self, spaces)

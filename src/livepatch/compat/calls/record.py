@@ -92,9 +92,7 @@ def record(program: Program) -> Record:
             shape = _shape(site, shapes) if isinstance(site, Call) and site.how in _PLAIN else None
             way = site.used if isinstance(site, Call) else 0
             certain = _is_certain(site)
-            places.append(
-                Place(caller, site.unit.code, site.offset, site.how, certain, callees, fan, shape, way, what)
-            )
+            places.append(Place(caller, site.unit.code, site.offset, site.how, certain, callees, fan, shape, way, what))
     return Record(infos, places, fan_rows)
 
 
@@ -138,7 +136,7 @@ def _numbered(program: Program) -> tuple[dict[Function, int], list[FunctionInfo]
     infos: list[FunctionInfo] = []
     for name, functions in by_name.items():
         functions.sort(key=lambda function: (function in program.named, function.code.co_firstlineno))
-        taken = {}
+        taken: dict[str, int] = {}
         bare = None if "<lambda>" in name and len(functions) > 1 else functions[-1]
         for function in functions:
             line = function.code.co_firstlineno

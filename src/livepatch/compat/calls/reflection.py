@@ -18,7 +18,6 @@ __all__: list[str] = []
 
 @model("builtins:getattr")
 def _getattr(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     if len(call.args.positional) < 2:
         models.flow.add(call.dest, UNKNOWN)
         return
@@ -78,7 +77,6 @@ class _Prefixed(Use):
 
 @model("builtins:setattr")
 def _setattr(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     if len(call.args.positional) > 2:
         target, name, value = call.args.positional[:3]
         models.flow.attach(name, _Set(models, call, target, value))
@@ -104,7 +102,6 @@ class _Set(Use):
 
 @model("builtins:super")
 def _super(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     program, args = models.program, call.args.positional
     if len(args) == 2:
         models.flow.copy(program.super_node(call.unit, call.offset, -1, args[0], args[1]), call.dest)
@@ -114,7 +111,6 @@ def _super(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("builtins:type")
 def _type(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     if len(call.args.positional) == 1:
         models.flow.attach(call.args.positional[0], _TypeOf(models, call.dest))
     else:
@@ -138,14 +134,12 @@ class _TypeOf(Use):
 
 @model("builtins:globals", "builtins:vars")
 def _globals(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     found = models.program.modules.get(call.unit.module)
     models.flow.add(call.dest, found if found is not None and not call.args.positional else UNKNOWN)
 
 
 @model("importlib:import_module", "builtins:__import__")
 def _import(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     texts = models.texts(call.args.get(0, "name"))
     for text in texts or ():
         name = text.rstrip("*")
@@ -158,7 +152,6 @@ def _import(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("builtins:eval", "builtins:exec")
 def _run_text(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     texts = models.texts(call.args.get(0))
     ran = False
     for text in texts or ():
@@ -194,7 +187,6 @@ def _run_text(models: Models, call: Call, receiver: Obj | None) -> None:
     "str.format",
 )
 def _asks_the_type(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     asked = _ASKED.get(_shown(call), ())
     for node in call.args.positional:
         for name in asked:
@@ -250,9 +242,14 @@ _GIVEN: dict[str, type] = {
 # Descriptors and partials
 
 
-@model("builtins:property", "builtins:classmethod", "builtins:staticmethod", "functools:cached_property", "abc:abstractproperty")
+@model(
+    "builtins:property",
+    "builtins:classmethod",
+    "builtins:staticmethod",
+    "functools:cached_property",
+    "abc:abstractproperty",
+)
 def _descriptor(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     program, shown = models.program, _shown(call)
     if shown.endswith("property"):
         kind = "cached" if "cached" in shown else "property"
@@ -300,7 +297,6 @@ class _Binds(Use):
 
 @model("functools:singledispatch", "functools:singledispatchmethod")
 def _dispatch(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     made = Descriptor(models.program, "dispatch", {})
     node = call.args.get(0)
     if node >= 0:
@@ -333,7 +329,6 @@ def _accessor(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("functools:partial", "functools:partialmethod", "_functools:partial")
 def _partial(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     args = call.args
     if args.positional:
         mine = Arguments(args.positional[1:], args.keywords, args.star, args.double)
@@ -345,7 +340,6 @@ def _partial(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("operator:methodcaller", "operator:attrgetter")
 def _by_name(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     for text in models.texts(call.args.get(0)) or ():
         node = models.flow.holding(UNKNOWN)
         models.program.lookup(call.unit, call.offset, node, text)
@@ -354,7 +348,6 @@ def _by_name(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("builtins:object.__new__")
 def _new(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     node = call.args.get(0)
     if node >= 0:
         models.flow.attach(node, _Made(models, call.dest))
@@ -375,10 +368,7 @@ class _Made(Use):
 
 @model("contextlib:ExitStack.enter_context", "contextlib:AsyncExitStack.enter_async_context")
 def _enters(models: Models, call: Call, receiver: Obj | None) -> None:
-    del receiver
     node = call.args.get(0)
     if node >= 0:
         models.special(call, node, "__enter__", (), call.dest)
         models.special(call, node, "__aenter__", (), call.dest)
-
-

@@ -35,8 +35,7 @@ def text_tree(graph: CallGraph, name: str, *, callers: bool, depth: int, certain
             if left > 1 and not again:
                 below(other, f"{indent}{'   ' if last else '│  '}", left - 1)
         if not callers:
-            for unknown in graph.unknown(one):
-                lines.append(f"{indent}   ?? {unknown.what}, line {unknown.line}")
+            lines.extend(f"{indent}   ?? {unknown.what}, line {unknown.line}" for unknown in graph.unknown(one))
 
     below(name, "", depth)
     return "\n".join(lines)

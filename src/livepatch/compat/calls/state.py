@@ -121,19 +121,21 @@ class State:
         if value is None:
             return self.silent
         if kind is str:
-            key = kind, value
-            node = self._constants.get(key, -1)
-            if node < 0:
-                assert isinstance(value, str)
-                node = self._constants[key] = self.flow.holding(Const(value, self.plain_kind(str)))
-                self.plain.add(node)
-            return node
+            assert isinstance(value, str)
+            return self._text(value)
         key = kind, value if kind is int else None
         node = self._constants.get(key, -1)
         if node < 0:
             node = self._constants[key] = self.flow.holding(self.live.plain(value))
             if kind is int:
                 self._numbers[node] = value
+            self.plain.add(node)
+        return node
+
+    def _text(self, value: str) -> int:
+        node = self._constants.get((str, value), -1)
+        if node < 0:
+            node = self._constants[str, value] = self.flow.holding(Const(value, self.plain_kind(str)))
             self.plain.add(node)
         return node
 
@@ -195,5 +197,3 @@ class State:
         for name in names:
             self.definers.setdefault(name, []).append(kind)
         self.defined.update(names)
-
-

@@ -24,8 +24,6 @@ __all__ = [
     "MethodCall",
     "Site",
     "Special",
-    "Spread",
-    "SpreadNames",
     "Store",
     "Use",
 ]
@@ -41,7 +39,21 @@ FALLBACKS = {
     "__index__": ("__int__",),
     **{
         f"__i{name}__": (f"__{name}__",)
-        for name in "add and floordiv lshift matmul mul mod or pow rshift sub truediv xor".split()
+        for name in [
+            "add",
+            "and",
+            "floordiv",
+            "lshift",
+            "matmul",
+            "mul",
+            "mod",
+            "or",
+            "pow",
+            "rshift",
+            "sub",
+            "truediv",
+            "xor",
+        ]
     },
 }
 """The methods that an operation falls back to where the type lacks the first."""
@@ -106,10 +118,24 @@ NONE = Arguments()
 class Site(Use):
     """A place in a function, and what is called from it.
 
-    `root` is the site whose targets count: one that calls on behalf of another, as a ``partial`` does, has another root.
+    `root` is the site whose targets count: one that calls on behalf of another, as a ``partial`` does, has another.
     """
 
-    __slots__ = ("depth", "dest", "doubt", "fan", "how", "offset", "open", "overfull", "parent", "program", "root", "targets", "unit")
+    __slots__ = (
+        "depth",
+        "dest",
+        "doubt",
+        "fan",
+        "how",
+        "offset",
+        "open",
+        "overfull",
+        "parent",
+        "program",
+        "root",
+        "targets",
+        "unit",
+    )
 
     def __init__(self, program: Program, unit: Function, offset: int, dest: int, how: str = "call") -> None:
         self.program = program
@@ -312,7 +338,14 @@ class Special(MethodCall):
     __slots__ = ()
 
     def __init__(
-        self, program: Program, unit: Function, offset: int, dest: int, args: Arguments, name: str, how: str = "operator"
+        self,
+        program: Program,
+        unit: Function,
+        offset: int,
+        dest: int,
+        args: Arguments,
+        name: str,
+        how: str = "operator",
     ) -> None:
         super().__init__(program, unit, offset, dest, args, name)
         self.how = how
@@ -347,62 +380,3 @@ class Store(Use):
         """The call that the assignment stands for."""
         program, unit, offset = self.site
         return Special(program, unit, offset, dest, args, name, how)
-
-
-class Spread(Use):
-    """``*values`` in a call: what each position holds goes to a parameter."""
-
-    __slots__ = ("first", "function")
-
-    def __init__(self, function: Function, first: int) -> None:
-        self.function = function
-        self.first = first
-
-    def meet(self, obj: Obj) -> None:
-        function, flow = self.function, self.function.program.flow
-        box = obj.contents()
-        if box is None:
-            for target in function.parameters_from(self.first):
-                flow.add(target, obj if obj.marks else UNKNOWN)
-            return
-        if box.ordered:
-            box.listen(self)
-        rest = box.rest() if box.ordered else box.every()
-        for target in function.parameters_from(self.first):
-            flow.copy(rest, target)
-
-    def item(self, key: object, node: int) -> None:
-        """A position of the values turns up."""
-        if type(key) is int:
-            target = self.function.parameter_at(self.first + key)
-            if target >= 0:
-                self.function.program.flow.copy(node, target)
-
-
-class SpreadNames(Use):
-    """``**values`` in a call: what each name holds goes to its parameter."""
-
-    __slots__ = ("function",)
-
-    def __init__(self, function: Function) -> None:
-        self.function = function
-
-    def meet(self, obj: Obj) -> None:
-        function = self.function
-        box = obj.contents()
-        flow = function.program.flow
-        if box is None:
-            for target in function.named_parameters():
-                flow.add(target, obj if obj.marks else UNKNOWN)
-            return
-        box.listen(self)
-        rest = box.rest()
-        for target in function.named_parameters():
-            flow.copy(rest, target)
-
-    def item(self, key: object, node: int) -> None:
-        """A name of the values turns up."""
-        if type(key) is str:
-            target = self.function.parameter_named(key)
-            if target >= 0:
-                self.function.program.flow.copy(node, target)

@@ -44,7 +44,9 @@ _BOXES: dict[type, str] = {
 _NATIVE = frozenset(map(type, (len, str.join, int.__add__, vars(dict)["fromkeys"], [].append, "".__add__)))
 _DATA = frozenset({bool, int, float, complex, str, bytes, bytearray, range, type(Ellipsis)})
 _SLOTS = frozenset({types.GetSetDescriptorType, types.MemberDescriptorType})
-_SKIPPED = frozenset({"__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__slots__", "__annotations__"})
+_SKIPPED = frozenset(
+    {"__module__", "__qualname__", "__dict__", "__weakref__", "__doc__", "__slots__", "__annotations__"}
+)
 _bases: Any = vars(type)["__bases__"].__get__
 _order: Any = vars(type)["__mro__"].__get__
 _origin: Any = vars(types.GenericAlias)["__origin__"].__get__
@@ -120,7 +122,9 @@ class Values:
         if kind is staticmethod or kind is classmethod:
             return self._descriptor("static" if kind is staticmethod else "class", func=value.__func__)
         if issubclass(kind, property):
-            parts = {name: part for name in ("fget", "fset", "fdel") if (part := _part(property, value, name)) is not None}
+            parts = {
+                name: part for name in ("fget", "fset", "fdel") if (part := _part(property, value, name)) is not None
+            }
             made = self._descriptor("property", **parts)
             self._program.named.update(
                 one for one in self._program.flow.values.get(made.part("fget")) or () if isinstance(one, Function)
@@ -137,7 +141,7 @@ class Values:
         if kind is functools.partialmethod or kind is functools.singledispatchmethod:
             held = attributes_of(value)
             return self._descriptor("dispatch", func=held.get("func"), dispatcher=held.get("dispatcher"))
-        if kind is functools._lru_cache_wrapper:
+        if kind is functools._lru_cache_wrapper:  # noqa: SLF001  # its type has no public name
             return self.obj_of(value.__wrapped__)
         return self._annotation(value, kind) or self._instance(value, kind)
 
