@@ -35,7 +35,7 @@ LOADS_NULL_FIRST = VERSION < (3, 13)
 
 def _caches() -> dict[int, int]:
     found: Any = getattr(opcode, "_inline_cache_entries", {})
-    if isinstance(found, dict):
+    if hasattr(found, "items"):  # by name, since 3.13
         return {CODES[name]: count for name, count in found.items() if name in CODES}
     return dict(enumerate(found))
 

@@ -18,7 +18,7 @@ from livepatch.compat.calls.models import MODELS
 from livepatch.compat.calls.objects import Descriptor, Function, Outside, Partial
 from livepatch.compat.calls.uses import Arguments
 from livepatch.compat.calls.world import UNKNOWN, Obj
-from livepatch.engine.anatomy import attributes_of, cell_content
+from livepatch.engine.anatomy import cell_content
 from livepatch.engine.functions import code_of, is_own
 from livepatch.engine.namespaces import is_class, namespace_of
 from livepatch.engine.pace import breathe
@@ -49,6 +49,10 @@ _SKIPPED = frozenset(
 )
 _bases: Any = vars(type)["__bases__"].__get__
 _order: Any = vars(type)["__mro__"].__get__
+_flags: Any = vars(type)["__flags__"].__get__
+_HEAP = 1 << 9  # Py_TPFLAGS_HEAPTYPE: made by a class statement, or by native code that acts like one
+_module: Any = vars(type)["__module__"].__get__
+_qualname: Any = vars(type)["__qualname__"].__get__
 _origin: Any = vars(types.GenericAlias)["__origin__"].__get__
 _parameters: Any = vars(types.GenericAlias)["__args__"].__get__
 _either: Any = vars(types.UnionType)["__args__"].__get__
@@ -131,7 +135,7 @@ class Values:
             )
             return made
         if issubclass(kind, functools.cached_property):
-            return self._descriptor("cached", func=(attributes_of(value)).get("func"))
+            return self._descriptor("cached", func=(_attributes_of(value)).get("func"))
         if issubclass(kind, functools.partial):
             nodes = tuple(flow.holding(self.obj_of(arg)) for arg in _part(functools.partial, value, "args"))
             named = _part(functools.partial, value, "keywords") or {}
@@ -139,7 +143,7 @@ class Values:
             function = self.obj_of(_part(functools.partial, value, "func"))
             return Partial(program, flow.holding(function), Arguments(nodes, keywords))
         if kind is functools.partialmethod or kind is functools.singledispatchmethod:
-            held = attributes_of(value)
+            held = _attributes_of(value)
             return self._descriptor("dispatch", func=held.get("func"), dispatcher=held.get("dispatcher"))
         if kind is functools._lru_cache_wrapper:  # noqa: SLF001  # its type has no public name
             return self.obj_of(value.__wrapped__)
@@ -158,14 +162,14 @@ class Values:
             return self._alias(self.obj_of(_origin(value)), _parameters(value))
         if kind is types.UnionType:
             return self._alias(self._program.outside("typing:Union"), _either(value))
-        if kind.__module__ == "typing":
-            held = attributes_of(value)
+        if _module_of(kind) == "typing":
+            held = _attributes_of(value)
             if type(held.get("__args__")) is tuple:
                 origin: Any = held.get("__origin__")
-                named = getattr(origin, "_name", None) if type(origin).__module__ == "typing" else None
+                named = getattr(origin, "_name", None) if _module_of(type(origin)) == "typing" else None
                 whole = self._program.outside(f"typing:{named}") if named else self.obj_of(origin)
                 return self._alias(whole, held["__args__"])
-            return self._program.outside(f"typing:{held.get('_name') or kind.__name__}")
+            return self._program.outside(f"typing:{held.get('_name') or _qualname(kind)}")
         return None
 
     def _alias(self, origin: Obj, args: object) -> Alias:
@@ -189,7 +193,7 @@ class Values:
         while self.left:
             breathe()
             kind, value = self.left.popleft()
-            for name, held in attributes_of(value).items():
+            for name, held in _attributes_of(value).items():
                 if held is None or type(held) in _DATA or type(name) is not str:
                     continue
                 program.stored_names.add(name)
@@ -253,7 +257,7 @@ class Values:
 
     def _class(self, kind: type) -> Class:
         program = self._program
-        made = Class(program, kind.__module__ if type(kind.__module__) is str else "?", kind.__qualname__)
+        made = Class(program, _module_of(kind), _qualname(kind))
         made.live = kind
         self._known[id(kind)] = made
         made.in_graph = made.module in self._graph
@@ -351,7 +355,34 @@ def _part(kind: type, value: object, name: str) -> Any:
     return vars(kind)[name].__get__(value, kind)
 
 
+def _module_of(kind: type) -> str:
+    """The module of a class, whatever its metaclass says."""
+    found: object = namespace_of(kind).get("__module__")
+    if type(found) is str:
+        return found
+    return "?" if _flags(kind) & _HEAP else str(_module(kind))
+
+
+def _attributes_of(value: object) -> dict[str, object]:
+    """What an instance holds itself, in its namespace and in slots, whatever its class says of attributes."""
+    found: dict[str, object] = {}
+    for kind in _order(type(value)):
+        for name, descriptor in list(namespace_of(kind).items()):
+            if type(descriptor) is types.MemberDescriptorType:
+                try:
+                    found.setdefault(name, descriptor.__get__(value, kind))
+                except AttributeError:
+                    continue
+            elif name == "__dict__" and type(descriptor) is types.GetSetDescriptorType:
+                space = descriptor.__get__(value, kind)
+                if type(space) is dict:
+                    found.update(space)
+    return found
+
+
 def _native_name(value: Any) -> str:
+    if vars(builtins).get(value.__name__) is value:
+        return f"builtins:{value.__name__}"
     owner: Any = getattr(value, "__objclass__", None)
     if owner is None:
         receiver = getattr(value, "__self__", None)
