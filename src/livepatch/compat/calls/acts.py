@@ -196,7 +196,7 @@ class Acts(Names):
         if len(spreads) == 1:
             return spreads[0]
         rest = box.rest()
-        if not spreads and not self.flow.values.get(rest):
+        if not spreads and not self.flow.objects(rest):
             return -1
         others = Container(self.whole(), box.kind)
         self.flow.copy(rest, others.rest())

@@ -108,7 +108,7 @@ class Annotations:
 
     def of_parameter(self, function: Function, name_node: int, node: int) -> None:
         """A function is made with this annotation."""
-        for obj in self._program.flow.values.get(name_node) or ():
+        for obj in self._program.flow.objects(name_node):
             if isinstance(obj, Const):
                 self.named(function, obj.value, node)
 
@@ -185,7 +185,7 @@ class Annotations:
 
     def _each(self, key: int, use: _Declared) -> None:
         flow = self._program.flow
-        for obj in tuple(flow.values.get(key) or ()):
+        for obj in tuple(flow.objects(key)):
             box = obj.contents()
             if box is not None:
                 for node in list(box.items.values()):

@@ -148,7 +148,7 @@ class Fans(Binding):
                 function.weaken(UNKNOWN)
         flow = self.flow
         for node in self.asked:
-            if not flow.values.get(node) and node != self.silent:
+            if not flow.objects(node) and node != self.silent:
                 flow.add(node, UNKNOWN)
         flow.run()
 

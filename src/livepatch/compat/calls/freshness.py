@@ -20,7 +20,7 @@ class Snapshot:
 
     def __init__(self, modules: Mapping[str, ModuleType], *, bodies: bool) -> None:
         self._bodies = bodies
-        self._modules = {name: id(module) for name, module in modules.items()}
+        self._modules = dict(modules)
         self._spaces: list[tuple[Mapping[str, Any], int]] = []
         self._held: list[tuple[Mapping[str, Any], str, object]] = []
         self._functions: list[FunctionType] = []
@@ -46,7 +46,8 @@ class Snapshot:
         """Whether nothing of it has changed."""
         return (
             bodies == self._bodies
-            and {name: id(module) for name, module in modules.items()} == self._modules
+            and modules.keys() == self._modules.keys()
+            and all(modules[name] is module for name, module in self._modules.items())
             and all(map(_is_code, self._functions, self._codes))
             and all(map(_has_defaults, self._functions, self._defaults))
             and all(space.get(name) is value for space, name, value in self._held)

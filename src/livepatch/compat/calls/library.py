@@ -122,7 +122,7 @@ _GIVE = "copy:copy"
     "typing:NewType",
 )
 def _harmless(models: Models, call: Call, receiver: Obj | None) -> None:
-    if not models.flow.values.get(call.dest):
+    if not models.flow.objects(call.dest):
         models.flow.add(call.dest, UNKNOWN)
 
 

@@ -114,6 +114,10 @@ def _load_from_dict_or_cell(machine: Machine, argument: int) -> None:
     machine.stack.append(machine.program.class_name_or(machine.unit, machine.unit.locals[argument], node))
 
 
+_IMPORT_SHIFT = 2 if VERSION >= (3, 15) else 0
+"""Bits of the argument that say whether the import is lazy."""
+
+
 def _import_name(machine: Machine, argument: int) -> None:
     wanted, level = machine.constant_of(machine.stack[-1]), machine.constant_of(machine.stack[-2])
     smaller = machine.program.number_of(machine.stack[-2]) if level is None else level
@@ -121,7 +125,7 @@ def _import_name(machine: Machine, argument: int) -> None:
     node = machine.program.imported(
         machine.unit,
         machine.offset,
-        machine.names[argument],
+        machine.names[argument >> _IMPORT_SHIFT],
         smaller if type(smaller) is int else 0,
         wanted if type(wanted) is tuple else (),
     )

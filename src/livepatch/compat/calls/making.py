@@ -128,12 +128,12 @@ class Making(Fans):
                 for node in made.bases:
                     self._add_bases(kind, node)
                 for name, node in made.keywords:
-                    metas = [obj for obj in self.flow.values.get(node) or () if isinstance(obj, Class)]
+                    metas = [obj for obj in self.flow.objects(node) if isinstance(obj, Class)]
                     if name == "metaclass" and metas:
                         kind.metaclass = metas[0]
 
     def _add_bases(self, kind: Class, node: int) -> None:
-        for obj in self.flow.values.get(node) or (UNKNOWN,):
+        for obj in self.flow.objects(node) or (UNKNOWN,):
             base: Obj = obj.origin if isinstance(obj, Alias) else obj
             if isinstance(base, Class) and base is not kind:
                 kind.bases.append(base)

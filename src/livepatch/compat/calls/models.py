@@ -255,7 +255,7 @@ class Models:
 
     def texts(self, node: int) -> list[str] | None:
         """The texts that a node holds; ``None`` if others may be there."""
-        held = self.flow.values.get(node) if node >= 0 else None
+        held = self.flow.objects(node) if node >= 0 else None
         if not held or not all(isinstance(obj, Const) for obj in held):
             return None
         return [obj.value for obj in held if isinstance(obj, Const)]

@@ -108,6 +108,10 @@ class Names(State):
                 target = space[name] = self.flow.node()
             self.flow.copy(node, target)
             self.bind_member(scope, name, target)
+            if name == "__annotate_func__":  # since 3.14
+                for obj in self.flow.objects(node):
+                    if isinstance(obj, Function):
+                        self.annotations.later(scope, obj)
         elif isinstance(scope, Function):
             self.store_global(unit.module, name, node)
         else:
@@ -156,7 +160,7 @@ class Names(State):
 
     def import_star(self, unit: Function, source: int) -> None:
         """``from module import *``."""
-        for obj in self.flow.values.get(source) or ():
+        for obj in self.flow.objects(source):
             if isinstance(obj, Module):
                 self.take_all(unit.module, obj.name)
 

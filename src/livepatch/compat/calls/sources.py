@@ -47,7 +47,7 @@ class SourceProgram(Program):
     def read_names(self) -> None:
         stars = any(module.stars for module in self.modules.values())
         for name, node in self.unread_names:
-            if node not in self.bound_globals and not self.flow.values.get(node):
+            if node not in self.bound_globals and not self.flow.objects(node):
                 builtin = self.live.builtin(name)
                 if builtin is not None:
                     self.flow.add(node, builtin)

@@ -131,7 +131,7 @@ class Values:
             }
             made = self._descriptor("property", **parts)
             self._program.named.update(
-                one for one in self._program.flow.values.get(made.part("fget")) or () if isinstance(one, Function)
+                one for one in self._program.flow.objects(made.part("fget")) if isinstance(one, Function)
             )
             return made
         if issubclass(kind, functools.cached_property):
@@ -295,7 +295,7 @@ class Values:
             obj.owner = obj.owner or made
         elif isinstance(obj, Descriptor):
             for node in list(obj.parts.values()):
-                for inner in self._program.flow.values.get(node) or ():
+                for inner in self._program.flow.objects(node):
                     if isinstance(inner, Function):
                         inner.owner = inner.owner or made
                         if obj.kind in {"class", "static"}:

@@ -9,6 +9,7 @@ dropped anywhere.  What a set with a marker leads to is never certain.
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from livepatch.engine.pace import breathe
@@ -131,6 +132,10 @@ class Flow:
                 return
             held.add(obj)
         self._queue.append((node, obj))
+
+    def objects(self, node: int) -> Collection[Obj]:
+        """What a node holds."""
+        return self.values.get(node, ())
 
     def declare(self, node: int, kind: Class) -> None:
         """A node holds instances of the class, and markers do not count there any more."""
