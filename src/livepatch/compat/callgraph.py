@@ -24,6 +24,7 @@ from livepatch.compat.calls.program import Program
 from livepatch.compat.calls.record import record
 from livepatch.compat.calls.sources import SourceProgram
 from livepatch.engine.disk import body_of, sources_below
+from livepatch.engine.namespaces import is_module
 from livepatch.engine.pace import breathe
 
 __all__ = [
@@ -61,7 +62,8 @@ def live_graph(modules: Mapping[str, ModuleType] | None = None, *, bodies: bool 
     that the modules themselves make are there too, where their files still give the code that is loaded.  The last
     graph is kept, and given again while no namespace, class, function or registry of those modules has changed.
     """
-    chosen = dict(sys.modules if modules is None else modules)
+    given = sys.modules if modules is None else modules
+    chosen = {name: module for name, module in list(given.items()) if is_module(module)}
     for snapshot, graph in _last:
         if snapshot.still_holds(chosen, bodies=bodies):
             return graph

@@ -96,7 +96,7 @@ def body_of(module: ModuleType) -> CodeType | None:
 
     Compiles the module's source if there is no valid ``.pyc``, and other threads stand still meanwhile.
     """
-    top = _load(module, _Reader)
+    top = _load(module, _Reader) if type(module) is ModuleType else None  # others may load when they are asked
     if top is None:
         return None
     space = namespace_of(module)

@@ -147,7 +147,8 @@ class Fans(Binding):
                 function.called = True
                 function.weaken(UNKNOWN)
         flow = self.flow
-        for node in self.asked:
+        asked, self.asked = self.asked, []
+        for node in dict.fromkeys(asked):
             if not flow.objects(node) and node != self.silent:
                 flow.add(node, UNKNOWN)
         flow.run()

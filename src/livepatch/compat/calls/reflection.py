@@ -30,11 +30,12 @@ def _getattr(models: Models, call: Call, receiver: Obj | None) -> None:
 class _Names(Use):
     """The name of an attribute that is asked for."""
 
-    __slots__ = ("call", "models")
+    __slots__ = ("call", "models", "prefixes")
 
     def __init__(self, models: Models, call: Call) -> None:
         self.models = models
         self.call = call
+        self.prefixes: set[str] = set()
 
     def meet(self, obj: Obj) -> None:
         call, models = self.call, self.models
@@ -44,35 +45,54 @@ class _Names(Use):
             models.flow.copy(node, call.dest)
         elif obj is not WEAK:
             prefix = obj.value[:-1] if isinstance(obj, Const) else ""
-            models.flow.attach(receiver, _Prefixed(models, call, prefix))
+            if prefix not in self.prefixes:
+                self.prefixes.add(prefix)
+                models.flow.attach(receiver, _Prefixed(models, call, prefix))
 
 
 class _Prefixed(Use):
     """Any attribute of an object whose name begins so."""
 
-    __slots__ = ("call", "models", "prefix")
+    __slots__ = ("call", "models", "prefix", "seen", "site")
 
     def __init__(self, models: Models, call: Call, prefix: str) -> None:
         self.models = models
         self.call = call
         self.prefix = prefix
+        self.seen: set[Obj] = set()
+        self.site = Lookup(models.program, call.unit, call.offset, call.dest, prefix)
+        self.site.doubt = True
 
     def meet(self, obj: Obj) -> None:
         program, call = self.models.program, self.call
+        if obj in self.seen:
+            return
+        self.seen.add(obj)
         program.flow.add(call.dest, UNKNOWN)
         if isinstance(obj, Module):
             for node in program.functions_of(obj.name, self.prefix):
                 program.flow.copy(node, call.dest)
             return
-        kind = obj if isinstance(obj, Class) else obj.kind if isinstance(obj, (Instance, AnyOf)) else None
+        kind = obj.kind_of()
         if kind is None or not kind.in_graph:
             return
-        below = not isinstance(obj, (Class, Instance)) or (isinstance(obj, Instance) and obj.below)
-        for one in {kind, *kind.order, *(kind.below() if below else ())}:
-            for name in list(one.names):
-                if name.startswith(self.prefix) and one.in_graph and not name.startswith("__"):
-                    site = Lookup(program, call.unit, call.offset, call.dest, name)
-                    program.give(site, kind.find(name, below=below), obj, kind)
+        names = {name for one in self._classes(kind, obj) for name in one.names if name.startswith(self.prefix)}
+        if len(names) <= _MOST_NAMES:
+            for name in sorted(names):
+                if not name.startswith("__"):
+                    program.give(self.site, kind.find(name, below=self._is_open(obj)), obj, kind)
+
+    def _classes(self, kind: Class, obj: Obj) -> list[Class]:
+        classes = [*kind.order, *(kind.below() if self._is_open(obj) else ())]
+        return [one for one in classes[:_MOST_NAMES] if one.in_graph]
+
+    @staticmethod
+    def _is_open(obj: Obj) -> bool:
+        return isinstance(obj, AnyOf) or (isinstance(obj, Instance) and obj.below)
+
+
+_MOST_NAMES = 200
+"""Names that an attribute of an unknown name may have, above which none of them is taken for it."""
 
 
 @model("builtins:setattr")

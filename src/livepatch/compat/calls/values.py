@@ -381,12 +381,16 @@ def _attributes_of(value: object) -> dict[str, object]:
 
 
 def _native_name(value: Any) -> str:
-    if vars(builtins).get(value.__name__) is value:
-        return f"builtins:{value.__name__}"
+    """``module:qualified.name`` of a native callable; its type is native, so its attributes may be asked for."""
+    name: str = value.__name__
+    if vars(builtins).get(name) is value:
+        return f"builtins:{name}"
     owner: Any = getattr(value, "__objclass__", None)
     if owner is None:
-        receiver = getattr(value, "__self__", None)
+        receiver: Any = getattr(value, "__self__", None)
         if receiver is None or type(receiver) is ModuleType:
-            return f"{value.__module__ or 'builtins'}:{value.__name__}"
+            module = value.__module__
+            return f"{module if type(module) is str else 'builtins'}:{name}"
         owner = receiver if is_class(receiver) else type(receiver)
-    return f"{owner.__module__}:{owner.__qualname__}.{value.__name__}"
+    assert is_class(owner)
+    return f"{_module_of(owner)}:{_qualname(owner)}.{name}"
