@@ -95,6 +95,20 @@ def test_what_a_changed_function_gave(releases, name):
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "F = lambda n: F(n - 1) if n else most()\nA = F(2)\n",
+        "def make(): return lambda: most()\nF = make()\nF = F()\nA = F\n",
+        "import functools\nF = functools.partial(most)\nF = functools.partial(F)\nA = F()\n",
+        "F = lambda: most()\nA = F()\n",
+    ],
+)
+def test_what_is_made_of_itself(releases, text):
+    running = releases({"m.py": MOST + text}, {"m.py": (MOST + text).replace("100", "10")})
+    follows(running, lambda r: r["m"].A, 100, 10)
+
+
+@pytest.mark.parametrize(
     "imports",
     [
         "from PKG import low\nmost = low.most",

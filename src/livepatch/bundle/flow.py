@@ -46,6 +46,8 @@ class Flow:
     """Names of functions that calls of changed functions gave: what calls them is to be looked at."""
     _entries: set[Entity] = field(default_factory=set)
     _asked: set[Entity] = field(default_factory=set)
+    _asking: set[Entity] = field(default_factory=set)
+    """Names about which it is being found out whether they give something else when they are called."""
     _owners: set[Entity] = field(default_factory=set)
     """Classes of which a member changes."""
 
@@ -292,7 +294,16 @@ class Flow:
         It can be changed in place, but what it has given cannot: for that, it is made again.
         """
         assert trace.holder is not None
-        for item in self.world.items(trace.holder):
+        if trace.holder in self._asking:
+            return False  # it is made of itself: what else it is made of decides
+        self._asking.add(trace.holder)
+        try:
+            return self._gives_another(trace.holder, calls)
+        finally:
+            self._asking.discard(trace.holder)
+
+    def _gives_another(self, holder: Entity, calls: int) -> bool:
+        for item in self.world.items(holder):
             value = getattr(item.node, "value", None)
             inner = self.world.refs(item).body if isinstance(value, ast.Lambda) else []
             makers = [ref for ref in self.world.refs(item).header if ref.call] if isinstance(value, ast.Call) else []
@@ -302,8 +313,8 @@ class Flow:
                     self._call_reached(self.world.follow(ref, item), calls) for ref in self.world.refs(item).header
                 )
             if given or any(ref.level <= calls and self.reached(ref, item) for ref in inner):
-                self.results[trace.holder] = max(calls, self.results.get(trace.holder, 0))
-                self.values.add(trace.holder)
+                self.results[holder] = max(calls, self.results.get(holder, 0))
+                self.values.add(holder)
                 return True
         return False
 

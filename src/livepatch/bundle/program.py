@@ -53,6 +53,9 @@ class _Programs:
         refs = self.world.refs(item)
         for ref in [*refs.decorators, *refs.header, *refs.tests] if whole else refs.decorators:
             self._ref(ref, item)
+        if isinstance(getattr(item.node, "value", None), ast.Lambda):
+            for ref in refs.body:  # another statement may call it
+                self._ref(ref, item)
         if item.kind == "class":
             (bound,) = item.binds
             for inner in item.module.items:
