@@ -269,5 +269,5 @@ class _Raising(Use):
 
     def meet(self, obj: Obj) -> None:
         if isinstance(obj, (Class, AnyOf)):
-            call = Call(self.acts.whole(), self.unit, self.offset, self.acts.silent, NONE)
+            call = Call(self.acts.whole(), self.unit, self.offset, self.acts.flow.node(), NONE)
             obj.call(call)
