@@ -403,3 +403,32 @@ def test_modules_within_packages():
     found = within(sys.modules, ["functools"])
     assert found == {"functools": functools}
     assert all(name.partition(".")[0] == "livepatch" for name in within(sys.modules, ["livepatch"]))
+
+
+def test_what_is_part_of_itself_comes_to_an_end():
+    graph = source_graph(
+        {
+            "m.py": textwrap.dedent("""
+                from functools import partial
+                def f(*a): pass
+                class A:
+                    def __init__(self):
+                        self.g = f
+                    def __call__(self):
+                        self.g()
+                    def wrap(self):
+                        self.g = partial(self.g, 1)
+                        self.g()
+                    def odd(self):
+                        self.g = A()
+                        self.x = self.x.y
+                        self.z = [self.z]
+                        self.g()
+                a = A()
+                a.wrap()
+                a.odd()
+            """)
+        }
+    )
+    assert "m:f" in {edge.callee for edge in graph.callees("m:A.wrap")}
+    assert "m:A.__call__" in {edge.callee for edge in graph.callees("m:A.odd")}

@@ -280,7 +280,8 @@ class Instance(Obj):
             return
         found = self.kind.find("__call__", below=self.below)
         if found:
-            self.kind.program.give(call.behalf(call.args), found, self, self.kind)
+            if call.expands(self):
+                self.kind.program.give(call.behalf(call.args), found, self, self.kind)
         elif self.kind.module != "builtins":  # a number cannot be called
             call.program.escape(call)
             call.leads_nowhere()

@@ -154,7 +154,7 @@ class Models:
 
     def call_descriptor(self, descriptor: Descriptor, call: Call) -> None:
         """A descriptor itself is called, as a static method or a single dispatch function may be."""
-        if descriptor.kind in {"static", "dispatch"}:
+        if descriptor.kind in {"static", "dispatch"} and call.expands(descriptor):
             self.flow.attach(descriptor.part("func"), call.behalf(call.args))
 
     def descriptor_attribute(self, descriptor: Descriptor, site: Lookup | MethodCall) -> None:
@@ -168,6 +168,8 @@ class Models:
 
     def call_partial(self, partial: Partial, call: Call) -> None:
         """A ``functools.partial`` is called."""
+        if not call.expands(partial):
+            return
         args = partial.args
         assert isinstance(args, Arguments)
         mine = call.args.after(args.positional, args.keywords)

@@ -125,6 +125,7 @@ class Site(Use):
         "depth",
         "dest",
         "doubt",
+        "expanded",
         "fan",
         "how",
         "offset",
@@ -154,6 +155,8 @@ class Site(Use):
         """The site without which this one would not be, such as that which found a property."""
         self.depth = 0
         """How many others it is a consequence of."""
+        self.expanded: set[Obj] | None = None
+        """What it has been found to stand for, such as a ``partial``; one may be part of itself."""
         self.overfull = False
         """Whether it may be any of those that were too many."""
         self.fan: Site | None = None
@@ -166,7 +169,7 @@ class Site(Use):
         call.program, call.unit, call.offset, call.how = self.program, self.unit, self.offset, self.how
         call.dest = self.dest if dest is None else dest
         call.root, call.targets, call.doubt, call.open = self.root, {}, False, False
-        call.fan, call.parent, call.overfull, call.depth = None, None, False, self.depth
+        call.fan, call.parent, call.overfull, call.depth, call.expanded = None, None, False, self.depth, None
         call.args, call.used, call._seen = args, 0, None  # noqa: SLF001  # its own class
         return call
 
@@ -191,6 +194,16 @@ class Site(Use):
             self.program.weaken(target)
         elif len(self.targets) > 1:
             self.doubted()
+        return True
+
+    def expands(self, obj: Obj) -> bool:
+        """Whether it is new that something which is called from here stands for something else."""
+        root = self.root
+        if root.expanded is None:
+            root.expanded = set()
+        if obj in root.expanded:
+            return False
+        root.expanded.add(obj)
         return True
 
     def fewer_than(self, other: Site) -> int:
