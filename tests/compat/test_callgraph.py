@@ -424,6 +424,11 @@ def test_what_is_part_of_itself_comes_to_an_end():
                         self.x = self.x.y
                         self.z = [self.z]
                         self.g()
+                from typing import Optional, Union
+                Json = Union[None, "list[Json]", "dict[str, Json]", list["Json"]]
+                def walk(value: Json, deep: Optional["Json"] = None):
+                    for one in value:
+                        walk(one)
                 a = A()
                 a.wrap()
                 a.odd()

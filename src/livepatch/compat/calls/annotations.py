@@ -98,6 +98,7 @@ class Annotations:
         self._parsed: dict[str, ast.expr | None] = {}
         self._aliases: dict[tuple[Obj, int], Alias] = {}
         self._seen: set[tuple[Obj, int]] = set()
+        self._boxes: dict[object, Container] = {}
 
     def alias(self, origin: Obj, key: int) -> Alias:
         """``origin[key]``, always the same for the same two."""
@@ -177,11 +178,20 @@ class Annotations:
         elif name in _EITHER:
             self._each(alias.key, _Declared(self, target, scope, kinds=kinds))
         elif name in _MANY:
-            box = Container(self._program, _MANY[name])
+            box, is_new = self._box(alias, _MANY[name])
             flow.add(target, box)
-            self._each(alias.key, _Declared(self, box.rest(), scope))
+            if is_new:
+                self._each(alias.key, _Declared(self, box.rest(), scope))
         elif isinstance(origin, Class):
             self._of_class(origin, target, kinds=kinds)
+
+    def _box(self, key: object, kind: str) -> tuple[Container, bool]:
+        """The container that an annotation speaks of, and whether it is new: types may be made of themselves."""
+        found = self._boxes.get(key)
+        if found is not None:
+            return found, False
+        made = self._boxes[key] = Container(self._program, kind)
+        return made, True
 
     def _each(self, key: int, use: _Declared) -> None:
         flow = self._program.flow
@@ -226,8 +236,10 @@ class Annotations:
             for part in parts:
                 self._expression(part, target, scope, kinds=kinds or name in _KINDS)
         elif name in _MANY:
-            box = Container(self._program, _MANY[name])
+            box, is_new = self._box((id(key), scope), _MANY[name])
             self._program.flow.add(target, box)
+            if not is_new:
+                return
             for part in parts[1:] if _MANY[name] == "dict" else parts:
                 self._expression(part, box.rest(), scope, kinds=False)
         else:
