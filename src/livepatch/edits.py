@@ -8,6 +8,7 @@ what the before side gives, and finds what the after side would have given.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,6 +26,7 @@ __all__ = [
     "Side",
     "Statement",
     "Text",
+    "replaced_functions",
 ]
 
 
@@ -222,3 +224,14 @@ class PlanEntry:
     what: str
     verdict: Literal["taken", "needed", "left-out", "cannot"]
     why: str = ""
+
+
+def replaced_functions(edits: Iterable[ModuleEdit]) -> tuple[str, ...]:
+    """The functions that the edits give another side, as ``"module:qualname"``, an accessor of a property behind it."""
+    names = [
+        f"{edit.module}:{each.qualname}{'.' + each.accessor if each.accessor else ''}"
+        for edit in edits
+        for each in edit.functions
+        if each.before is not None and each.after is not None
+    ]
+    return tuple(dict.fromkeys(names))

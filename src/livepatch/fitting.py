@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from livepatch.edits import replaced_functions
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import Mode, as_shadow, spelled_mode
 from livepatch.engine.stack import ABSENT, SIDE, Layer, Slot, Stack
@@ -41,12 +42,13 @@ def check_fits(mode: Mode, layer: Layer, originals: Mapping[Slot, object], patch
         )
     if as_shadow(mode) is not None:
         impure = [str(c.target) for c in patch.changes if isinstance(c, Replacement) and not c.pure]
+        impure += [name for name in replaced_functions(patch.edits) if name not in patch.pure]
         if impure:
             raise PatchError(
                 f"mode {spelled_mode(mode)} does not suit patch {layer.patch_id}",
                 found=f"{', '.join(impure[:5])}, not declared pure",
                 expected="functions that may run twice because they change nothing",
-                action="declare them with replace(…, pure=True) if that is so",
+                action="if that is so, declare them: replace(…, pure=True), or build(…, pure=[…])",
             )
 
 

@@ -200,6 +200,11 @@ class Patch:
 
         For people to read: it has no effect on what the patch does.
         """
+        self.pure: tuple[str, ...] = ()
+        """The functions of a patch built from two trees that whoever built it declared pure, as ``"module:qualname"``.
+
+        Only they may run twice, in the mode ``"shadow"``; of a patch written in code, ``replace`` says it of each.
+        """
         self.origin: Origin | None = None
         """The file that the patch was loaded from: its path, its digest, and who answers for it.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from livepatch.edits import (
     Side,
     Statement,
     Text,
+    replaced_functions,
 )
 
 NAMES = st.sampled_from(["validate", "_private", "__dunder__", "Größe", "名前", "a", "x" * 300])
@@ -132,7 +134,7 @@ CONTENTS = st.builds(
         after=few(st.sampled_from(["a", 'c<2,>=1; sys_platform == "linux"'])),
     ),
     round_trips=few(st.builds(RoundTrip, encode=PATHS, decode=PATHS, values=PATHS)),
-)
+).map(lambda contents: dataclasses.replace(contents, pure=replaced_functions(contents.edits)))
 
 
 def of_every_part() -> Contents:
@@ -142,7 +144,14 @@ def of_every_part() -> Contents:
         path="a.py",
         before=Side(program=(Statement(text=Text(source="x = 1\n", line=1)),)),
         after=Side(futures=("annotations",), imports=("import os",)),
-        functions=(FunctionEdit(qualname="f", before=None, after=Text(source="def f(): pass\n", line=2)),),
+        functions=(
+            FunctionEdit(qualname="f", before=None, after=Text(source="def f(): pass\n", line=2)),
+            FunctionEdit(
+                qualname="g",
+                before=Text(source="def g(): pass\n", line=3),
+                after=Text(source="def g(): return\n", line=4),
+            ),
+        ),
         names=(NameEdit(qualname="x", kind="changed"),),
         attributes=(AttributeDefault(class_qualname="C", name="x", expression="1"),),
         memos=(Memo(target="C._table", of="a:x", initial="None"),),
@@ -163,6 +172,7 @@ def of_every_part() -> Contents:
         waivers=(Waiver(target="a:f", reason="nobody calls it"),),
         needs=Needs(python=">=3.11", before=("b>=1",), after=('b>=2; python_version < "4"',)),
         round_trips=(RoundTrip(encode="a:dump", decode="a:load", values="a:EXAMPLES"),),
+        pure=("a:g",),
     )
 
 

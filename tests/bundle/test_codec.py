@@ -46,16 +46,17 @@ def test_what_was_written_is_read_and_has_one_file_only(contents):
 def test_the_format_is_this_to_the_byte():
     contents = dataclasses.replace(PLAIN, edits=(), plan=(), requires=("A-1",), summary="ü")
     assert encode(contents) == (
-        b"\x93\xaflivepatch.patch\x01\x8d"
+        b"\x93\xaflivepatch.patch\x01\x8e"
         b"\xafcompatible_with\xa0\xa5edits\x90\xa4flag\xadCVE-2026-1234\xa2id\xadCVE-2026-1234\xa5needs\x83\xa5after\x90\xa6before\x90\xa6python\xa0\xa9obstacles\x90\xa7package\xaanodeclient"
-        b"\xa4plan\x90\xa8requires\x91\xa3A-1\xabround_trips\x90\xa7summary\xa2\xc3\xbc"
+        b"\xa4plan\x90\xa4pure\x90\xa8requires\x91\xa3A-1\xabround_trips\x90\xa7summary\xa2\xc3\xbc"
         b"\xa8versions\xa7==2.1.*\xa7waivers\x90"
     )
 
 
 def test_a_file_holds_every_field_of_every_part():
     """A new field in edits.py is a new format: it must be read as well."""
-    fields = {name: {f.name for f in dataclasses.fields(getattr(edits, name))} for name in edits.__all__}
+    records = [name for name in edits.__all__ if name[0].isupper()]
+    fields = {name: {f.name for f in dataclasses.fields(getattr(edits, name))} for name in records}
     tree = tree_of(of_every_part())[2]
     assert set(tree) == {f.name for f in dataclasses.fields(Contents)}
     (edit,) = tree["edits"]
@@ -138,6 +139,14 @@ SIDE: Paths = ("edits", 0, "before")
         (("needs", "python"), "3.11", "needs.python", "PEP 440"),
         (("round_trips",), [{"decode": "m:f", "encode": "m:g()", "values": "m:V"}], "round_trips[0].encode", "'m:g()'"),
         (("round_trips",), [{"decode": "m:f", "encode": "m:g", "values": [1]}], "round_trips[0].values", "a list"),
+        (
+            ("pure",),
+            ["nodeclient.m0:Pool.function_1"],
+            "the file",
+            "function_1, declared pure; expected: functions that",
+        ),
+        (("pure",), [""], "pure[0]", "a text"),
+        (("pure",), ["nodeclient.m0:Pool.function_0"] * 2, "the file", "function_0 twice in pure"),
         (("edits",), {}, "edits", "found: a map; expected: a list"),
         (("edits", 0), [], "edits[0]", "found: a list; expected: a map"),
         (("edits", 0, "module"), "a..b", "edits[0].module", "identifiers"),
@@ -242,7 +251,7 @@ def test_a_name_that_is_no_text_is_no_field():
         (b"\xa2id\xad", b"\xd9\x02id\xad", "the file; found: a text in 4 bytes"),
         (b"\xa7package\xaa", b"\xa7package\xdb\0\0\0\x0a", "package; found: a text in 15 bytes"),
         (b"\xa9obstacles\x90", b"\xa9obstacles\xdc\0\0", "obstacles; found: the length of a list in 3 bytes"),
-        (b"\x01\x8d\xafcompat", b"\x01\xde\0\x0c\xafcompat", "the file; found: the length of a map in 3 bytes"),
+        (b"\x01\x8e\xafcompat", b"\x01\xde\0\x0e\xafcompat", "the file; found: the length of a map in 3 bytes"),
     ],
 )
 def test_every_value_has_one_spelling(old, new, told):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from livepatch.bundle.edit import edits_of
 from livepatch.bundle.plan import Plan
+from livepatch.bundle.pure import declared_pure, texts_of
 from livepatch.bundle.trees import Tree, open_tree
 from livepatch.edits import Needs
 from livepatch.errors import BundleError
@@ -32,6 +33,7 @@ def build(
     summary: str = "",
     flag: str | None = None,
     compatible_with: str = "",
+    pure: Iterable[str] = (),
 ) -> Patch:
     """Make the smallest patch that turns a process that runs the tree `old` into one that runs `new`.
 
@@ -41,16 +43,19 @@ def build(
     ``"module"`` or a pattern of qualified names) along with what that uses and `old` lacks; else all that changed is
     taken, apart from versions, tests and the like.  `id` (default: made of the package and both versions), `summary`,
     `flag` and `compatible_with` are those of :class:`Patch`.  ``patch.plan`` says what became of each difference,
-    ``patch.obstacles`` what cannot be done live.
+    ``patch.obstacles`` what cannot be done live.  `pure` names functions (``"module:qualname"``) of which both sides
+    change nothing and depend on nothing but their arguments, so that the mode ``"shadow"`` may run them twice: no source
+    tells that for sure, and who has read both sides answers for it.
 
     Reads the trees; imports and runs nothing of them.  The same trees give the same patch.
 
-    Raises :class:`BundleError` if a tree cannot be used, :class:`PatchError` if the patch would have no right name or a
-    name in `only` picks nothing, and :class:`TypeError` for an `only` that is a string.  Whatever is raised, nothing in
-    the process has changed.
+    Raises :class:`BundleError` if a tree cannot be used, :class:`PatchError` if the patch would have no right name, a
+    name in `only` picks nothing or one in `pure` is no function that the patch replaces, and :class:`TypeError` for an
+    `only` or `pure` that is a string.  Whatever is raised, nothing in the process has changed.
     """
     if isinstance(only, str):
         raise TypeError("only must be a list of names, such as ['package.module:Class.method'], not a str")
+    declared = texts_of("pure", pure)
     begun = time.perf_counter()
     before, after = open_tree(old, package), open_tree(new, package)
     versions = _versions(versions, before, old)
@@ -68,6 +73,7 @@ def build(
         patch.plan = plan.entries()
         plan.library.forget()
         del plan
+    patch.pure = declared_pure(declared, patch.edits)
     verdicts = Counter(entry.verdict for entry in patch.plan)
     emit(
         "built",

@@ -30,6 +30,7 @@ from livepatch.edits import (
     Side,
     Statement,
     Text,
+    replaced_functions,
 )
 from livepatch.errors import BundleError, PatchError, spelled
 from livepatch.identity import check_distribution, check_name, check_specifier
@@ -61,6 +62,7 @@ class Contents:
     waivers: tuple[Waiver, ...] = ()
     round_trips: tuple[RoundTrip, ...] = ()
     needs: Needs = NOTHING_KNOWN
+    pure: tuple[str, ...] = ()
 
 
 def digest(data: bytes) -> str:
@@ -131,6 +133,7 @@ def _contents(reader: Reader) -> Contents:
         obstacles=field("obstacles", items, reader.record, lambda: _obstacle(reader)),
         package=field("package", reader.name, check_distribution),
         plan=field("plan", items, reader.record, lambda: _entry(reader)),
+        pure=field("pure", items, reader.name, _check_not_empty),
         requires=field("requires", items, reader.name, lambda text: check_name("requires", text)),
         round_trips=field("round_trips", items, reader.record, lambda: _round_trip(reader)),
         summary=field("summary", reader.free),
@@ -138,8 +141,13 @@ def _contents(reader: Reader) -> Contents:
         waivers=field("waivers", items, reader.record, lambda: _waiver(reader)),
     )
     _check_once(reader, "edits", [edit.module for edit in contents.edits])
+    _check_once(reader, "pure", list(contents.pure))
     _check_once(reader, "requires", list(contents.requires))
     _check_once(reader, "waivers", [waiver.target for waiver in contents.waivers])
+    replaced = frozenset(replaced_functions(contents.edits) if contents.pure else ())
+    for name in contents.pure:
+        if name not in replaced:
+            reader.fail(found=f"{name}, declared pure", expected="functions that the patch replaces")
     if contents.id in contents.requires:
         reader.fail(found=f"a patch {contents.id} that requires itself", expected="ids of other patches")
     return contents

@@ -37,5 +37,6 @@ def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
     )
     patch.edits, patch.obstacles, patch.plan = contents.edits, contents.obstacles, contents.plan
     patch.waivers, patch.round_trips, patch.needs = contents.waivers, contents.round_trips, contents.needs
+    patch.pure = contents.pure
     patch.origin = Origin(path=os.fsdecode(path), digest=codec.digest(data), vouched=vouched)
     return patch

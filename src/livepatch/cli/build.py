@@ -59,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("ENCODE", "DECODE", "VALUES"),
         help="names (module:name) of what is to show that either side decodes the other's; may be given again",
     )
+    parser.add_argument(
+        "--pure",
+        action="append",
+        default=[],
+        metavar="TARGET",
+        help="declare that both sides of this function change nothing, so that it may be shadowed; may be given again",
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="the file to write; by default ID.lpatch")
     add_json(parser)
 
@@ -78,6 +85,7 @@ def run(given: argparse.Namespace) -> bool:
         summary=given.summary,
         flag=given.flag,
         compatible_with=given.compatible_with,
+        pure=given.pure,
     )
     for target, reason in given.waive:
         patch.waive(target, reason=reason)

@@ -57,6 +57,7 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
         ("python", patch.needs.python),
         ("needs", ", ".join(patch.needs.after)),
         ("claims", f"compatible with {patch.package} {patch.compatible_with}" if patch.compatible_with else ""),
+        ("pure", ", ".join(patch.pure)),
         ("file", facts["file"]),
         ("digest", facts["digest"]),
         ("verified", "yes" if facts["verified"] else "no: nothing here proves who made it"),
