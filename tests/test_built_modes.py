@@ -94,3 +94,78 @@ def test_pure_is_a_list_of_names(releases, pure):
     there = releases(mod("def f(n): return n"), mod("def f(n): return n + 1"))
     with pytest.raises(TypeError, match="pure must"):
         there.build(pure=pure)
+
+
+# Objects outlive a call
+
+BUFFER = """
+class Reader:
+    def __init__(self):
+        self.left = {}
+    def more(self, n):
+        self.left += {}
+    def read(self):
+        return self.left + {}
+"""
+KIND = mod(BUFFER.format("0", "1", "1")), mod(BUFFER.format("b''", "b'x'", "b''"))
+EMPTY = """
+class Peer:
+    def __init__(self):
+        self.name = 'a'
+    def hit(self):
+        return 0
+"""
+GONE = (
+    mod(BUFFER.format("0", "1", "1")),
+    mod("class Reader:\n    def __init__(self): pass\n    def more(self, n): pass\n    def read(self): return 7"),
+)
+BY_CALL = (livepatch.split(50), livepatch.at(5, lambda: 9), EVERY)
+
+
+def every(there: Running) -> list[str]:
+    return [f"{there.name}.m:{name}" for name in ("Reader.__init__", "Reader.more", "Reader.read")]
+
+
+@pytest.mark.parametrize("mode", BY_CALL, ids=str)
+@pytest.mark.parametrize("sides", [KIND, KIND[::-1], GONE], ids=["another kind", "back", "gone"])
+def test_objects_that_one_side_cannot_use_refuse_what_decides_by_call(releases, mode, sides):
+    there = releases(*sides)
+    fix = there.build(pure=every(there))
+    with pytest.raises(
+        livepatch.PatchError, match=f"objects that are not the same on both sides: {there.name}.m:Reader.left"
+    ):
+        livepatch.apply(fix, mode=mode)
+    assert livepatch.status() == ()
+    applied = livepatch.apply(fix)
+    assert "use 'on' or 'off'" in refused(applied, mode)
+    applied.mode = "off"
+    refused(applied, mode)
+
+
+COUNTS = EMPTY.replace("'a'", "'a'\n        self.hits = 0").replace("return 0", "self.hits += 1; return self.hits")
+LIMITS = EMPTY.replace("'a'", "'a'\n        self.most = 5").replace("return 0", "return self.most")
+
+
+@pytest.mark.parametrize("mode", [BY_CALL[0], BY_CALL[2]], ids=str)
+def test_what_new_code_leaves_in_an_object_refuses_a_share_of_the_calls(releases, mode):
+    there = releases(mod(EMPTY), mod(COUNTS))
+    applied = livepatch.apply(there.build(pure=[f"{there.name}.m:Peer.{n}" for n in ("__init__", "hit")]))
+    assert "Peer.hits (only new code sets it)" in refused(applied, mode)
+
+
+def test_from_a_height_on_every_call_leaves_it(releases):
+    there = releases(mod(EMPTY), mod(COUNTS))
+    height, peer = [0], there["m"].Peer()
+    livepatch.apply(there.build(), mode=livepatch.at(5, lambda: height[0]))
+    assert peer.hit() == 0
+    height[0] = 5
+    assert [peer.hit(), peer.hit(), there["m"].Peer().hit()] == [1, 2, 1]
+
+
+def test_what_only_the_making_of_an_object_sets_is_there_for_calls_of_both_sides(releases):
+    there = releases(mod(EMPTY), mod(LIMITS))
+    peers = [there["m"].Peer()]
+    livepatch.apply(there.build(), mode=livepatch.split(50))
+    peers += [there["m"].Peer() for _ in range(100)]
+    answers = [peer.hit() for peer in peers for _ in range(5)]
+    assert set(answers) == {0, 5}

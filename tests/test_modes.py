@@ -8,6 +8,7 @@ import itertools
 import threading
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -202,6 +203,82 @@ def test_a_key_that_fails_gives_the_old_side(m: ModuleType, made: Made):
     applied.mode = "on"
     assert applied.status().troubles == 0
     assert m.leaf(1) == "new"
+
+
+def test_a_key_that_no_function_can_be_given_is_refused(m: ModuleType, made: Made):
+    fix = made("leaf", "C.method")
+    with pytest.raises(
+        livepatch.PatchError, match=r"parameter pear; found: .*:leaf\(peer\), .*:C.method\(self, peer\)"
+    ):
+        livepatch.apply(fix, mode=livepatch.split(50, key="pear"))
+    assert livepatch.status() == ()
+    applied = livepatch.apply(fix)
+    for percent in (0, 50, 100):
+        with pytest.raises(livepatch.PatchError, match="no function has a parameter pear"):
+            applied.mode = livepatch.split(percent, key="pear")
+        with pytest.raises(livepatch.PatchError, match="no function has a parameter pear"):
+            livepatch.flags[fix.flag] = livepatch.split(percent, key="pear")
+    assert (applied.mode, m.leaf(1)) == ("on", "new")
+    applied.mode = livepatch.split(100, key="self")  # one of the functions can be given it
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ("**k", "**k", "anything"),
+        ("a, *, peer=1", "a, *, peer=1", "peer"),
+        ("peer, /", "peer, /", "peer"),
+        ("a=1, peer=2", "a=1, peer=2, *more", "peer"),
+    ],
+)
+def test_a_key_that_a_call_can_give_is_taken(old, new, key, write_module, new_patch):
+    there, written = (write_module(f"def f({each}): return {word!r}") for each, word in ((old, "old"), (new, "new")))
+    applied = livepatch.apply(fixing(new_patch(), there, written, "f"), mode=livepatch.split(50, key=key))
+    applied.mode = livepatch.split(60, key=key)  # what is live now is a body that chooses
+    with nullcontext() if "**" in old else pytest.raises(livepatch.PatchError):
+        applied.mode = livepatch.split(70, key="other")
+
+
+@pytest.mark.parametrize("new", ["a, peer=4", "a, **more"])
+def test_a_key_that_only_the_new_side_takes_is_refused(new, write_module, new_patch):
+    there, written = write_module("def f(a): return 'old'"), write_module(f"def f({new}): return 'new'")
+    fix = fixing(new_patch(), there, written, "f")
+    with pytest.raises(livepatch.PatchError, match="no function has a parameter peer"):
+        livepatch.apply(fix, mode=livepatch.split(50, key="peer"))
+    livepatch.apply(fix)
+    above = fixing(new_patch(), there, write_module(f"def f({new}): return 'newest'"), "f")
+    livepatch.apply(above, mode=livepatch.split(50, key="peer"))  # the one beneath takes it
+    assert {there.f(1, peer=number) for number in range(60)} == {"new", "newest"}
+
+
+def test_the_share_is_changed_where_the_sides_have_other_parameters(write_module, new_patch):
+    there, written = write_module("def f(a, b=2): return 'old'"), write_module("def f(a, b=3, c=4): return 'new'")
+    before = picture(there)
+    applied = livepatch.apply(fixing(new_patch(), there, written, "f"), mode=livepatch.split(50, key="b"))
+    for percent in (40, 60, 60.5):
+        applied.mode = livepatch.split(percent, key="b")
+        for answers in ([there.f(1, n) for n in range(60)], [there.f(1, b=n) for n in range(60)]):
+            assert set(answers) == {"old", "new"}
+        assert applied.status().troubles == 0
+    applied.mode = livepatch.at(1, lambda: 1)
+    assert there.f(1) == "new"
+    applied.revert()
+    assert there.f(1) == "old"
+    assert differences(before) == []
+
+
+def test_a_reason_is_told_to_its_end(m: ModuleType, made: Made):
+    applied = livepatch.apply(made("leaf", "C.method"), mode=livepatch.split(50, key="self"))
+    assert m.leaf(1) == "old"
+    assert applied.status().trouble.endswith("a parameter that every call gives, or use a callable as key")
+
+    def failing(*_: object) -> object:
+        raise LookupError("x" * 10_000)
+
+    applied.mode = livepatch.split(50, key=failing)
+    assert m.leaf(1) == "old"
+    assert applied.status().trouble.endswith("xxx…")
+    assert len(applied.status().trouble) == 500
 
 
 # At

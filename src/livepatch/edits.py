@@ -26,6 +26,7 @@ __all__ = [
     "Side",
     "Statement",
     "Text",
+    "Unfit",
     "replaced_functions",
 ]
 
@@ -113,7 +114,11 @@ class AttributeDefault:
     With `kept_by` (``"module:Class.attribute"``), it is read under `of` from the object that keeps this one there.
 
     An empty `expression` says that the source does not tell, or that objects that exist hold what new code cannot use:
-    `reason` says why, and the patch does not go into a process that has such objects.
+    `reason` says why, and the patch does not go into a process that has such objects.  `kinds` are then the types of
+    what new code can use; without any, it can use whatever an object has there.
+
+    A `fixed` one is set by nothing but what makes an object, so that calls of either side may come to one object in
+    turn: no call relies on what another one has left there.
     """
 
     class_qualname: str
@@ -123,6 +128,21 @@ class AttributeDefault:
     of: str = ""
     kept_by: str = ""
     reason: str = ""
+    kinds: tuple[str, ...] = ()
+    fixed: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit:
+    """An attribute by which objects that the new side made are of no use to the old one, so that a revert leaves them.
+
+    They lack it, or hold in it what is of one of the types `kinds`; `reason` says which of the two.
+    """
+
+    class_qualname: str
+    name: str
+    reason: str
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -174,6 +194,7 @@ class ModuleEdit:
     functions: tuple[FunctionEdit, ...] = ()
     names: tuple[NameEdit, ...] = ()
     attributes: tuple[AttributeDefault, ...] = ()
+    unfit: tuple[Unfit, ...] = ()
     memos: tuple[Memo, ...] = ()
     captured: tuple[Captured, ...] = ()
     caches: tuple[str, ...] = ()

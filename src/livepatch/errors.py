@@ -25,6 +25,7 @@ __all__ = [
     "TrustError",
     "UnknownPatchError",
     "counted",
+    "shortened",
     "spelled",
 ]
 
@@ -45,6 +46,11 @@ def spelled(value: object) -> str:
 def counted(number: int, noun: str) -> str:
     """``1 call``, ``2 calls``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def shortened(text: str, most: int) -> str:
+    """A text of at most so many characters, with a mark where it was cut."""
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 class LivepatchError(Exception):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from types import CodeType
 
 from livepatch.edits import replaced_functions
 from livepatch.engine.facts import Survey
-from livepatch.engine.modes import Mode, as_shadow, spelled_mode
-from livepatch.engine.stack import ABSENT, SIDE, Layer, Slot, Stack
+from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
+from livepatch.engine.outliving import Outliving
+from livepatch.engine.stack import ABSENT, SIDE, Layer, Stack
 from livepatch.errors import PatchError, TransitionError
 from livepatch.patch import Patch, Replacement
 from livepatch.records import Record
@@ -24,10 +26,11 @@ def fitting(layer: Layer, new: Stack) -> Consistency:
     return "immediate" if single else "chain"
 
 
-def check_fits(mode: Mode, layer: Layer, originals: Mapping[Slot, object], patch: Patch) -> None:
-    """Raise :class:`PatchError` if a mode cannot do for a layer what it says."""
+def check_fits(mode: Mode, layer: Layer, stack: Stack, patch: Patch, outliving: Outliving) -> None:
+    """Raise :class:`PatchError` if a mode cannot do for a layer of a stack what it says."""
     if mode in ("on", "off"):
         return
+    originals = stack.originals
     values = [
         str(slot)
         for slot, value in layer.values.items()
@@ -50,13 +53,52 @@ def check_fits(mode: Mode, layer: Layer, originals: Mapping[Slot, object], patch
                 expected="functions that may run twice because they change nothing",
                 action="if that is so, declare them: replace(…, pure=True), or build(…, pure=[…])",
             )
+    _check_objects(mode, layer, outliving)
+    if isinstance(mode, Split) and isinstance(mode.key, str):
+        _check_key(mode, mode.key, layer, stack)
+
+
+def _check_objects(mode: Mode, layer: Layer, outliving: Outliving) -> None:
+    """Raise :class:`PatchError` if objects go from one side to the other and are of no use there."""
+    unlike = [f"{each.label} ({each.why})" for each in (*outliving.old, *outliving.new)]
+    # A height is reached once, and from then on every call leaves there what later ones look for.
+    unlike += [] if isinstance(mode, At) else [f"{name} (only new code sets it)" for name in outliving.changing]
+    if unlike:
+        raise PatchError(
+            f"mode {spelled_mode(mode)} does not suit patch {layer.patch_id}",
+            found=f"objects that are not the same on both sides: {', '.join(unlike[:5])}",
+            expected="objects that calls of either side can use in turn, for they outlive a call",
+            action="use 'on' or 'off'",
+        )
+
+
+def _check_key(mode: Split, key: str, layer: Layer, stack: Stack) -> None:
+    """Raise :class:`PatchError` if no function beneath the layer takes the key, so that no call can give it."""
+    parameters: dict[str, list[str]] = {}
+    beneath = [stack.originals, *(each.values for each in stack.layers if each.patch_id != layer.patch_id)]
+    for slot in layer.values:
+        if slot.kind != "function" or slot.name != SIDE[0]:
+            continue
+        codes = [code for values in beneath if isinstance(code := values.get(slot), CodeType)]
+        if any(code.co_flags & inspect.CO_VARKEYWORDS for code in codes):
+            return
+        named = [name for code in codes for name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]]
+        parameters[str(slot).removesuffix(f".{SIDE[0]}")] = list(dict.fromkeys(named))
+    if parameters and not any(key in names for names in parameters.values()):
+        told = [f"{target}({', '.join(names)})" for target, names in parameters.items()]
+        raise PatchError(
+            f"mode {spelled_mode(mode)} does not suit patch {layer.patch_id}: no function has a parameter {key}",
+            found=", ".join(told[:5]) + (f" and {len(told) - 5} more" if len(told) > 5 else ""),
+            expected="the name of a parameter of the patched functions, or a callable",
+            action="correct the key",
+        )
 
 
 def unsuitable(mode: Mode, found: Survey, stack: Stack, patch: Patch) -> Finding | None:
     """The error if a mode cannot do for a patch what it says, which :func:`check_fits` raises when that goes in."""
     layer = Layer(patch.id, mode, found.values, patch.flag)
     try:
-        check_fits(mode, layer, {**found.originals, **stack.originals}, patch)
+        check_fits(mode, layer, stack.push(layer, found.originals), patch, found.outliving)
     except PatchError as error:
         return Finding(
             code="mode-unsuitable",

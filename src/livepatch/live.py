@@ -265,11 +265,11 @@ class Live:
         """Add a layer for `patch` and take out those that it replaces, in one step."""
         layer = Layer(patch.id, mode, found.values, patch.flag)
         originals = found.originals
-        check_fits(mode, layer, {**originals, **self.state.stack.originals}, patch)
         alive = self.state.stack.only(lambda slot: slot.owner is not None)
         new = alive.without(replaced).push(
             layer, {slot: alive.originals.get(slot, originals[slot]) for slot in found.values}
         )
+        check_fits(mode, layer, new, patch, found.outliving)
         consistency = request.consistency or fitting(layer, new)
         name_members(found)
         self._shown = found.sources
@@ -308,6 +308,7 @@ class Live:
                 provides,
                 patch.callbacks,
                 on_stuck,
+                found.outliving,
             )
         except BaseException:
             call_back(patch.id, patch.callbacks, "post_revert")
@@ -398,7 +399,7 @@ class Live:
         assert layer is not None
         if layer.mode == mode:
             return
-        check_fits(mode, layer, self.state.stack.originals, record.patch)
+        check_fits(mode, layer, self.state.stack, record.patch, record.outliving)
         if record.report.protected:
             check_change(record.id, layer.mode, mode)
         if mode == "off":

@@ -71,7 +71,7 @@ def prove(live: Live, patch: Patch, governed: Governed, found: Survey, timeout: 
     # An id that no patch can have.
     layer = Layer(f"{patch.id} on trial", At(1, trial.height), dict(found.values), patch.flag)
     try:
-        check_fits(layer.mode, layer, {**found.originals, **live.state.stack.originals}, patch)
+        check_fits(layer.mode, layer, live.state.stack.push(layer, found.originals), patch, found.outliving)
     except PatchError as error:
         # What all calls share cannot differ between them.
         return _with(governed.report, [round_trip_failed(trips[0], "the new side cannot be tried", error.found)])

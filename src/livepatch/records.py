@@ -9,6 +9,7 @@ from typing import Literal
 from livepatch.engine.caches import Cache
 from livepatch.engine.frames import InFlight, Stuck
 from livepatch.engine.modes import Mode
+from livepatch.engine.outliving import Outliving
 from livepatch.errors import TransitionError
 from livepatch.events import emit
 from livepatch.patch import Patch
@@ -41,6 +42,7 @@ class Record:
     provides: frozenset[str] = frozenset()
     callbacks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     on_stuck: Callable[[Stuck], object] | None = None
+    outliving: Outliving = field(default_factory=Outliving)
 
     def gone(self, foreign: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Status:
         """How the patch stands once it is taken out."""

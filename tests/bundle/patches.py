@@ -22,6 +22,7 @@ from livepatch.edits import (
     Side,
     Statement,
     Text,
+    Unfit,
     replaced_functions,
 )
 
@@ -72,8 +73,11 @@ EDITED = st.builds(
             expression=st.just("") | SOURCES,
             shared=st.booleans(),
             reason=FREE,
+            kinds=few(st.sampled_from(["int", "None"])),
+            fixed=st.booleans(),
         )
     ),
+    unfit=few(st.builds(Unfit, class_qualname=DOTTED, name=NAMES, reason=FREE, kinds=few(st.just("bytes")))),
     memos=few(st.builds(Memo, target=DOTTED, of=st.just("a:b.c"), initial=st.just("") | SOURCES)),
     captured=few(
         st.builds(
@@ -154,6 +158,7 @@ def of_every_part() -> Contents:
         ),
         names=(NameEdit(qualname="x", kind="changed"),),
         attributes=(AttributeDefault(class_qualname="C", name="x", expression="1"),),
+        unfit=(Unfit(class_qualname="C", name="z", reason="they lack it"),),
         memos=(Memo(target="C._table", of="a:x", initial="None"),),
         captured=(Captured(class_qualname="C", name="y", of="a:x"),),
         caches=("f",),

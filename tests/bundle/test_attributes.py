@@ -187,3 +187,96 @@ def test_an_attribute_that_one_method_sets_for_another(tmp_path):
         ]
     ):
         assert reasons(tmp_path / f"x{number}", old, LATER.format(setting, use)) == {}, use
+
+
+# What calls of both sides can use in turn
+
+
+def fixed(tmp_path, setting, use="return self.n", parameters="a"):
+    return [each.fixed for each in edit_of(built(tmp_path, OLD, new(setting, parameters, use))).attributes]
+
+
+@pytest.mark.parametrize("setting", ["self.n = 0", "self.n = LIMIT", "self.n = ('x', None)"])
+def test_what_only_the_making_of_an_object_sets_is_fixed(tmp_path, setting):
+    assert fixed(tmp_path, setting) == [True]
+
+
+def test_a_parameter_that_has_a_default_is_fixed(tmp_path):
+    assert fixed(tmp_path, "self.n = n", parameters="a, n=4") == [True]
+
+
+@pytest.mark.parametrize(
+    ("setting", "use"),
+    [
+        ("self.n = 0", "self.n += 1"),
+        ("self.n = 0", "self.n = self.n + 1"),
+        ("self.n = 0", "other = self\n        other.n = self.n"),
+        ("self.n = 0", "setattr(self, 'n', self.n)"),
+        ("self.n = 0", "del self.n; return self.n"),
+        ("self.n = []", "return self.n"),  # it may be changed in place anywhere
+        ("self.n = self.a", "return self.n"),  # what it was computed from may be another thing by then
+        ("self.n = unknown(a)", "return self.n"),
+    ],
+)
+def test_what_a_call_may_leave_in_an_object_is_not_fixed(tmp_path, setting, use):
+    assert fixed(tmp_path, setting, use) == [False]
+
+
+# What a revert leaves
+
+
+def unfit(tmp_path, old, text, **options):
+    return [
+        (u.class_qualname, u.name, u.kinds, u.reason)
+        for e in built(tmp_path, old, text, **options).edits
+        for u in e.unfit
+    ]
+
+
+PAIR = """
+class C:
+    def __init__(self):
+        self.n = {}
+        self.m = 1
+    def use(self):
+        return {}
+    def other(self):
+        return self.m
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "text", "expected"),
+    [
+        (
+            ("0", "self.n + 1"),
+            ("b''", "self.n + b'x'"),
+            [("C", "n", ("bytes",), "they hold a bytes in it, old ones int")],
+        ),
+        (("[]", "self.n[0]"), ("None", "self.n"), [("C", "n", ("None",), "they hold nothing in it, old ones list")]),
+        (("[]", "len(self.n or ())"), ("None", "self.n"), []),  # the old code asks first
+        (("0", "self.n"), ("1.5", "self.n + 1"), []),
+        (("0", "1"), ("b''", "self.n"), []),  # the old code reads it nowhere
+    ],
+)
+def test_a_kind_that_the_old_code_cannot_use(tmp_path, old, text, expected):
+    assert unfit(tmp_path, PAIR.format(*old), PAIR.format(*text)) == expected
+
+
+def test_an_attribute_that_only_the_old_side_sets(tmp_path):
+    old = PAIR.format("0", "self.n")
+    text = old.replace("        self.n = 0\n", "").replace("return self.n", "return 5")
+    assert unfit(tmp_path, old, text) == [("C", "n", (), "they lack it")]
+    careful = old.replace("return self.n", "return self.n if hasattr(self, 'n') else 0")
+    assert unfit(tmp_path / "careful", careful, text) == []
+
+
+def test_an_attribute_that_another_old_method_sets(tmp_path):
+    old = "class C:\n    def open(self): self.s = 1\n    def read(self): return self.s\n"
+    text = "class C:\n    def open(self): self.t = 1\n    def read(self): return self.t\n"
+    assert unfit(tmp_path, old, text) == [("C", "s", (), "they lack it")]
+
+
+def test_nothing_is_left_where_the_old_side_makes_the_objects_still(tmp_path):
+    old, text = PAIR.format("0", "self.n + 1"), PAIR.format("b''", "self.n + b'x'")
+    assert unfit(tmp_path, old, text, only=["*.use"]) == []

@@ -67,6 +67,7 @@ def test_a_file_holds_every_field_of_every_part():
     assert set(edit["functions"][0]) == fields["FunctionEdit"]
     assert set(edit["names"][0]) == fields["NameEdit"]
     assert set(edit["attributes"][0]) == fields["AttributeDefault"]
+    assert set(edit["unfit"][0]) == fields["Unfit"]
     assert set(edit["memos"][0]) == fields["Memo"]
     assert set(edit["captured"][0]) == fields["Captured"]
     assert set(tree["obstacles"][0]) == fields["Obstacle"]

@@ -10,13 +10,27 @@ from dataclasses import dataclass
 
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
-from livepatch.bundle.kinds import held_otherwise, kind_of_value
 from livepatch.bundle.makers import makings
 from livepatch.bundle.normal import FunctionNode, normal
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import AttributeDefault
 
-__all__ = ["Setting", "attribute_defaults", "defaults_of", "made_by", "outside", "settings_of"]
+__all__ = [
+    "Setting",
+    "assigned",
+    "attribute_defaults",
+    "candidates",
+    "defaults_of",
+    "is_class",
+    "is_guarded",
+    "is_read",
+    "made_by",
+    "methods_of",
+    "outside",
+    "readers_of",
+    "related",
+    "settings_of",
+]
 
 _MAKERS = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 _PER_OBJECT = (
@@ -47,11 +61,11 @@ def attribute_defaults(
 ) -> dict[str, list[AttributeDefault]]:
     """The attributes of each module's classes that the new side sets and reads, and the old one knows nothing of."""
     taken = list(taken)
-    readers = _readers(new, taken, whole)
+    readers = readers_of(new, taken, whole)
     found: dict[str, list[AttributeDefault]] = {}
-    for entity, name in _candidates(old, new, taken):
+    for entity, name in candidates(old, new, taken):
         settings = settings_of(new, entity, name)
-        if not settings or not _read(new, entity, name, readers, settings):
+        if not settings or not is_read(new, entity, name, readers, settings):
             continue
         expression, shared, of, reason = _default(old, entity, name, settings)
         kept_by = ""
@@ -67,99 +81,25 @@ def attribute_defaults(
                 of=of,
                 kept_by=kept_by,
                 reason=reason,
+                fixed=bool(expression) and shared and not _changes_later(new, entity, name, readers),
             )
         )
-    for entity, name, reason in [*_set_later(old, new, taken, readers), *_of_another_kind(old, new, taken, readers)]:
-        known = found.setdefault(entity[0], [])
-        if all((each.class_qualname, each.name) != (entity[1], name) for each in known):
-            known.append(AttributeDefault(class_qualname=entity[1], name=name, expression="", reason=reason))
     return found
 
 
-def _set_later(
-    old: World, new: World, taken: list[Difference], readers: list[Item]
-) -> Iterator[tuple[Entity, str, str]]:
-    """Attributes that no constructor sets, but another method for the methods that come after it."""
-    for entity, name in _candidates(old, new, taken):
-        if settings_of(new, entity, name):
-            continue
-        setters = [
-            item
-            for item in _methods(new, entity)
-            if any(r.base == "self" and r.store == "attr" and r.chain == (name,) for r in new.refs(item).body)
-        ]
-        own = [i for i in readers if (i.module.name, i.scope) == entity and i not in setters]
-        if setters and any(_reads(new, i, name) and not _comes_after(new, entity, i, setters) for i in own):
-            yield entity, name, f"only {setters[0].binds[0]} sets it, which may have run already"
+def _changes_later(new: World, entity: Entity, name: str, readers: list[Item]) -> bool:
+    """Whether new code sets or deletes the attribute after an object is made, or may, because it knows it by a text."""
+    made = {id(item) for method in made_by(new, entity) for item in new.items(method)}
+    for item in readers:
+        refs = new.refs(item)
+        stored = any(r.store == "attr" and r.chain[-1:] == (name,) for r in [*refs.header, *refs.body])
+        told = any(isinstance(node, ast.Constant) and node.value == name for node in ast.walk(item.node))
+        if told or (stored and id(item) not in made):
+            return True
+    return False
 
 
-def _reads(new: World, item: Item, name: str) -> bool:
-    own = [r for r in new.refs(item).body if r.base == "self" and r.chain[:1] == (name,)]
-    return any(not r.store or len(r.chain) > 1 or r.store == "item" for r in own) and not _guarded(item.node, name)
-
-
-def _comes_after(new: World, entity: Entity, reader: Item, setters: list[Item]) -> bool:
-    """Whether a method only runs when the attribute is set: it calls a setter, or nobody but setters calls it."""
-    names = {item.binds[0].rpartition(".")[2] for item in setters}
-    if any(r.base == "self" and r.call and r.chain[0] in names for r in new.refs(reader).body):
-        return True
-    own = reader.binds[0].rpartition(".")[2]
-    callers = [
-        item
-        for item in _methods(new, entity)
-        if any(r.call and r.chain[-1:] == (own,) for r in new.refs(item).body) and item is not reader
-    ]
-    return own.startswith("_") and not own.endswith("__") and bool(callers) and all(item in setters for item in callers)
-
-
-def _of_another_kind(
-    old: World, new: World, taken: list[Difference], readers: list[Item]
-) -> Iterator[tuple[Entity, str, str]]:
-    """Attributes that both constructors set, to things that one code cannot both use."""
-    owners = {(d.module, i.scope) for d in taken for i in d.after if i.kind == "function" and i.scope}
-    for entity in sorted(owners):
-        if not _is_class(old, entity) or not _is_class(new, entity):
-            continue
-        was, now = _kinds(old, entity), _kinds(new, entity)
-        for name in sorted(was.keys() & now.keys()):
-            if was[name] == now[name] or old.member(entity, name) or new.member(entity, name):
-                continue
-            own = [
-                item
-                for item in readers
-                if item.scope and _related(new, entity, (item.module.name, item.scope)) and _reads(new, item, name)
-            ]
-            also = {kind_of_value(v) for i in _methods(new, entity) for v in _values(i, name)} - {""}
-            kind = held_otherwise(name, was[name], now[name], also, own) if own else ""
-            if kind:
-                article = "an" if kind[0] in "aeiou" else "a"
-                held = "nothing" if kind == "None" else f"{article} {kind}"
-                yield entity, name, f"objects that exist have {held} in it, new ones {' or '.join(sorted(now[name]))}"
-
-
-def _kinds(world: World, entity: Entity) -> dict[str, set[str]]:
-    """The kinds of what each attribute is set to while an object is made; an empty one for what is not plain."""
-    found: dict[str, set[str]] = {}
-    for method in made_by(world, entity):
-        for item in world.items(method):
-            for name in {
-                r.chain[0]
-                for r in world.refs(item).body
-                if r.base == "self" and r.store == "attr" and len(r.chain) == 1
-            }:
-                found.setdefault(name, set()).update(kind_of_value(v) for v in _values(item, name))
-    return {name: kinds for name, kinds in found.items() if kinds and "" not in kinds}
-
-
-def _values(item: Item, name: str) -> list[ast.expr | None]:
-    node = item.node
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-        return []
-    own = [*node.args.posonlyargs, *node.args.args][:1]
-    return [value for value, _ in _assigned(node.body, own[0].arg, name, always=True)] if own else []
-
-
-def _candidates(old: World, new: World, taken: list[Difference]) -> list[tuple[Entity, str]]:
+def candidates(old: World, new: World, taken: list[Difference]) -> list[tuple[Entity, str]]:
     """Each class on both sides, and each attribute that a taken method of it sets for the first time."""
     found: dict[tuple[Entity, str], None] = {}
     for one in taken:
@@ -167,7 +107,7 @@ def _candidates(old: World, new: World, taken: list[Difference]) -> list[tuple[E
             if item.kind != "function" or not item.scope:
                 continue
             owner = (one.module, item.scope)
-            if not _is_class(old, owner) or not _is_class(new, owner):
+            if not is_class(old, owner) or not is_class(new, owner):
                 continue
             for ref in new.refs(item).body:
                 if ref.base == "self" and ref.store == "attr" and len(ref.chain) == 1:
@@ -177,7 +117,8 @@ def _candidates(old: World, new: World, taken: list[Difference]) -> list[tuple[E
     return sorted(found)
 
 
-def _is_class(world: World, entity: Entity) -> bool:
+def is_class(world: World, entity: Entity) -> bool:
+    """Whether the name stands for nothing but classes."""
     items = world.items(entity)
     return bool(items) and all(i.kind == "class" for i in items)
 
@@ -187,13 +128,14 @@ def _known(world: World, entity: Entity, name: str) -> bool:
     if world.member(entity, name) is not None:
         return True
     for module, qualname in world.mro(entity):
-        for item in _methods(world, (module, qualname)):
+        for item in methods_of(world, (module, qualname)):
             if any(r.base == "self" and r.store and r.chain == (name,) for r in world.refs(item).body):
                 return True
     return False
 
 
-def _methods(world: World, entity: Entity) -> list[Item]:
+def methods_of(world: World, entity: Entity) -> list[Item]:
+    """The functions in the body of a class."""
     module = world.module(entity[0])
     return [i for i in module.items if i.scope == entity[1] and i.kind == "function"] if module else []
 
@@ -227,12 +169,13 @@ def settings_of(world: World, entity: Entity, name: str) -> list[Setting]:
                 if own:
                     found += [
                         Setting(method, item, value, always)
-                        for value, always in _assigned(node.body, own[0].arg, name, always=True)
+                        for value, always in assigned(node.body, own[0].arg, name, always=True)
                     ]
     return found
 
 
-def _assigned(body: list[ast.stmt], own: str, name: str, *, always: bool) -> Iterator[tuple[ast.expr | None, bool]]:
+def assigned(body: list[ast.stmt], own: str, name: str, *, always: bool) -> Iterator[tuple[ast.expr | None, bool]]:
+    """What a body assigns to an attribute of its object (``None``: part of something), and whether in every case."""
     for statement in body:
         targets: list[ast.expr] = []
         value: ast.expr | None = None
@@ -250,9 +193,9 @@ def _assigned(body: list[ast.stmt], own: str, name: str, *, always: bool) -> Ite
             continue
         straight = isinstance(statement, (ast.With, ast.AsyncWith))
         for part in ("body", "orelse", "finalbody"):
-            yield from _assigned(getattr(statement, part, []), own, name, always=always and straight)
+            yield from assigned(getattr(statement, part, []), own, name, always=always and straight)
         for handler in getattr(statement, "handlers", []):
-            yield from _assigned(handler.body, own, name, always=False)
+            yield from assigned(handler.body, own, name, always=False)
 
 
 def _is_attribute(node: ast.AST, own: str, name: str) -> bool:
@@ -265,7 +208,7 @@ def _is_attribute(node: ast.AST, own: str, name: str) -> bool:
 # Reading
 
 
-def _readers(new: World, taken: list[Difference], whole: Iterable[str]) -> list[Item]:
+def readers_of(new: World, taken: list[Difference], whole: Iterable[str]) -> list[Item]:
     """All that is new code."""
     found: dict[int, Item] = {}
     for one in taken:
@@ -280,7 +223,8 @@ def _readers(new: World, taken: list[Difference], whole: Iterable[str]) -> list[
     return list(found.values())
 
 
-def _read(new: World, entity: Entity, name: str, readers: list[Item], settings: list[Setting]) -> bool:
+def is_read(new: World, entity: Entity, name: str, readers: list[Item], settings: list[Setting]) -> bool:
+    """Whether a reader relies on the attribute, apart from what makes the objects."""
     makers = {s.method for s in settings if s.method[1].rpartition(".")[2] in _MAKERS}
     for item in readers:
         refs = new.refs(item)
@@ -293,18 +237,19 @@ def _read(new: World, entity: Entity, name: str, readers: list[Item], settings: 
             if ref.store == "attr" and ref.chain[-1] == name and ref.chain.count(name) == 1:
                 continue
             by_self = ref.base in ("self", "super") and ref.chain[0] == name
-            if by_self and (own in makers or not _related(new, entity, (item.module.name, item.scope))):
+            if by_self and (own in makers or not related(new, entity, (item.module.name, item.scope))):
                 continue
-            if not _guarded(item.node, name):
+            if not is_guarded(item.node, name):
                 return True
     return False
 
 
-def _related(world: World, entity: Entity, other: Entity) -> bool:
+def related(world: World, entity: Entity, other: Entity) -> bool:
+    """Whether one class derives from the other."""
     return entity in world.mro(other) or other in world.mro(entity)
 
 
-def _guarded(node: ast.AST, name: str) -> bool:
+def is_guarded(node: ast.AST, name: str) -> bool:
     """Whether the code first looks whether the attribute is there."""
     for one in ast.walk(node):
         match one:

@@ -30,6 +30,7 @@ from livepatch.edits import (
     Side,
     Statement,
     Text,
+    Unfit,
     replaced_functions,
 )
 from livepatch.errors import BundleError, PatchError, spelled
@@ -175,6 +176,7 @@ def _module(reader: Reader) -> ModuleEdit:
         names=field("names", items, record, lambda: _name(reader)),
         path=field("path", reader.name, _check_path),
         tables=field("tables", items, reader.name, _check_dotted),
+        unfit=field("unfit", items, record, lambda: _unfit(reader)),
         whole=field("whole", reader.optional, reader.source, least=0),
     )
     if edit.whole is not None and edit != ModuleEdit(module=edit.module, path=edit.path, whole=edit.whole):
@@ -232,11 +234,23 @@ def _attribute(reader: Reader) -> AttributeDefault:
     return AttributeDefault(
         class_qualname=field("class_qualname", reader.name, _check_dotted),
         expression=field("expression", reader.source, least=0),
+        fixed=field("fixed", reader.flag),
         kept_by=field("kept_by", reader.name, _check_target_or_nothing),
+        kinds=field("kinds", reader.items, reader.name, _check_identifier),
         name=field("name", reader.name, _check_identifier),
         of=field("of", reader.name, _check_identifier_or_nothing),
         reason=field("reason", reader.free),
         shared=field("shared", reader.flag),
+    )
+
+
+def _unfit(reader: Reader) -> Unfit:
+    field = reader.field
+    return Unfit(
+        class_qualname=field("class_qualname", reader.name, _check_dotted),
+        kinds=field("kinds", reader.items, reader.name, _check_identifier),
+        name=field("name", reader.name, _check_identifier),
+        reason=field("reason", reader.free),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from livepatch.bundle.attributes import attribute_defaults
 from livepatch.bundle.cached import caches_of_callers
 from livepatch.bundle.items import Item, Module, decoded
 from livepatch.bundle.memos import kept_from
@@ -11,6 +10,7 @@ from livepatch.bundle.plan import Plan
 from livepatch.bundle.program import statements_of
 from livepatch.bundle.retaken import captured_by_objects
 from livepatch.bundle.tables import tables_of
+from livepatch.bundle.unfit import attributes_of_objects, unfit_for_the_old
 from livepatch.bundle.world import Entity, World
 from livepatch.edits import FunctionEdit, ModuleEdit, NameEdit, Side, Statement
 
@@ -35,14 +35,15 @@ class _Edits:
         runs = [statements_of(items) for items in self.plan.runs]
         edits: dict[str, ModuleEdit] = {}
         functions = self._functions()
-        attributes = attribute_defaults(self.old, self.new, self.taken, self.plan.selection.whole)
+        attributes = attributes_of_objects(self.old, self.new, self.taken, self.plan.selection.whole)
+        unfit = unfit_for_the_old(self.old, self.new, self.taken)
         kept = kept_from(self.old, names, self.flows[0].defaults, names)
         for name, caches in self._caches().items():
             kept.caches[name] = list(dict.fromkeys([*kept.caches.get(name, ()), *caches]))
         tables = tables_of(self.old, names, self.plan.before.modules, self.plan.before.sources)
         captured = captured_by_objects(self.old, self.new, kept.captured, self.taken, attributes)
         modules = {m for m, _ in names} | set(tables) | set(kept.memos) | set(captured) | set(kept.caches)
-        modules |= set(functions) | set(runs[0]) | set(runs[1]) | set(attributes)
+        modules |= set(functions) | set(runs[0]) | set(runs[1]) | set(attributes) | set(unfit)
         for name in sorted(modules):
             if name not in self.old.names or name not in self.new.names:
                 continue
@@ -57,6 +58,7 @@ class _Edits:
                 functions=tuple(functions.get(name, ())),
                 names=tuple(self._name_edit(e) for e in sorted(names, key=self._place) if e[0] == name),
                 attributes=tuple(attributes.get(name, ())),
+                unfit=tuple(unfit.get(name, ())),
                 memos=tuple(kept.memos.get(name, ())),
                 captured=tuple(captured.get(name, ())),
                 caches=tuple(kept.caches.get(name, ())),

@@ -37,25 +37,26 @@ def kind_of_value(value: ast.expr | None) -> str:
     return _DISPLAYS.get(type(value), "") if value is not None else ""
 
 
-def held_otherwise(name: str, old: set[str], new: set[str], also: set[str], readers: Iterable[Item]) -> str:
-    """The kind that objects hold in an attribute and new code cannot use; empty if there is none.
+def held_otherwise(name: str, old: set[str], new: set[str], also: set[str], readers: Iterable[Item]) -> list[str]:
+    """The kinds that objects hold in an attribute and new code cannot use, sorted.
 
     `old` and `new` are the kinds with which either side makes its objects, `also` those that the new side sets later.
     """
     fit = (new | also) - {"None"}
     if not old or not new or "" in old | new or not fit:
-        return ""
+        return []
     readers = list(readers)
+    found = []
     for kind in sorted(old - new - also):
         if kind == "None":
             if any(_uses(reader.node, name) and not _asks(reader.node, name) for reader in readers):
-                return "None"
+                found.append(kind)
             continue
         alike = any(kind in kinds and kinds & fit for kinds in _ALIKE)
         written = bool(fit & _IN_PLACE) and kind not in _IN_PLACE
         if not alike or (written and any(_changes(reader.node, name) for reader in readers)):
-            return kind
-    return ""
+            found.append(kind)
+    return found
 
 
 def _is_it(node: ast.AST, name: str) -> bool:

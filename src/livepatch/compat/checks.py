@@ -32,6 +32,7 @@ _MILDER: dict[str, Severity] = {
     "not-in-process": "info",
     "objects-keep-old": "warning",
     "return-annotation": "warning",
+    "revert-leaves-objects": "warning",
 }
 
 

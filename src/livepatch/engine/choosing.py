@@ -19,9 +19,11 @@ from livepatch.engine.shadowing import Tally, runner
 from livepatch.engine.stack import Choice
 from livepatch.engine.standins import StandIn, stand_in
 from livepatch.engine.units import current
+from livepatch.errors import shortened
 
 __all__ = ["Chooser", "Chosen", "chosen", "nearest"]
 
+_LONGEST = 500  # characters of a reason that is kept: it may be a program's own text of any length
 _frame = sys._getframe  # how the interpreter gives the caller's frame, and all of warnings and logging rests on
 
 
@@ -58,14 +60,15 @@ class Chooser:
         made = nested_codes(standing.function.__code__)
         self.sides.update(dict.fromkeys(map(id, (*made, *standing.codes)), side))
 
-    def ways(self, function: FunctionType, new: StandIn, old: StandIn, target: str) -> list[Way]:
-        """The ways by which calls of `function` get to the layer's side."""
+    def ways(self, new: StandIn, old: StandIn, target: str) -> list[Way]:
+        """The ways by which calls of a function get to the layer's side."""
         shadow = as_shadow(self.mode)
         if shadow is not None:
             assert self.tally is not None
             both = runner(old.function, new.function, shadow, self.tally, target)
             return [Way(new.function, self._below), Way(both, self._first, beside=True)]
-        names = function.__code__.co_varnames[: function.__code__.co_argcount]
+        code = old.function.__code__  # a call that may go to either side gives what the old one takes
+        names = code.co_varnames[: code.co_argcount]
         by_key = isinstance(self.mode, Split) and self.mode.key is not None
         return [Way(new.function, self._asking(names), with_arguments=by_key)]
 
@@ -102,7 +105,7 @@ class Chooser:
             return mode.chooses(args, kwargs, names, self.flag)
         except Exception as error:  # noqa: BLE001  # a key or source of the program's may fail in any way
             self.troubles += 1
-            self.trouble = f"{type(error).__qualname__}: {error}"[:200]
+            self.trouble = shortened(f"{type(error).__qualname__}: {error}", _LONGEST)
             return False
 
 
@@ -128,8 +131,9 @@ def chosen(function: FunctionType, choice: Choice, choosers: Mapping[str, Choose
         chooser.mark(sides[i], True)
         for below in (*sides[i + 1 :], last):
             chooser.mark(below, False)
-        ways += chooser.ways(function, sides[i], last, target)
-    dispatch = dispatching(function, [*ways, Way(last.function)])
+        ways += chooser.ways(sides[i], last, target)
+    # What the function holds by now may be another body that chooses, whose parameters are nobody's.
+    dispatch = dispatching(last.function, [*ways, Way(last.function)])
     code = choice.otherwise[0]
     stand_for(dispatch.code, code)  # type: ignore[arg-type]  # the first of a side is its code
     return Chosen(dispatch, (*sides, last))

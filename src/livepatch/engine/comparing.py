@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from livepatch.errors import spelled
+from livepatch.errors import shortened, spelled
 
 __all__ = ["Outcome", "compared", "spelled_call", "spelled_outcome"]
 
@@ -53,14 +53,14 @@ def spelled_call(args: tuple[object, ...], kwargs: dict[str, object]) -> str:
     given += [f"{name}={_told(value)}" for name, value in itertools.islice(kwargs.items(), _ITEMS)]
     if len(args) > _ITEMS or len(kwargs) > _ITEMS:
         given.append("…")
-    return _cut(", ".join(given))
+    return shortened(", ".join(given), _LENGTH)
 
 
 def spelled_outcome(outcome: Outcome) -> str:
     """What a call gave in at most 200 characters; an exception with its text only if that is a plain value."""
     if outcome.error is None:
-        return _cut(_told(outcome.value))
-    return _cut(f"raised {_kind(outcome.error)}({', '.join(map(_told, _args(outcome)[:_ITEMS]))})")
+        return shortened(_told(outcome.value), _LENGTH)
+    return shortened(f"raised {_kind(outcome.error)}({', '.join(map(_told, _args(outcome)[:_ITEMS]))})", _LENGTH)
 
 
 def _equal(old: Any, new: Any) -> bool:
@@ -133,7 +133,3 @@ _BRACKETS: dict[type, tuple[str, str, Callable[[Any, int], str]]] = {
     frozenset: ("frozenset({", "})", _told),
     dict: ("{", "}", _pair),
 }
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _LENGTH else text[: _LENGTH - 1] + "…"

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
+import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from livepatch.edits import AttributeDefault, Captured, FunctionEdit, Memo, ModuleEdit, NameEdit, Text
+from livepatch.edits import AttributeDefault, Captured, FunctionEdit, Memo, ModuleEdit, NameEdit, Text, Unfit
 from livepatch.engine.caches import Cache
 from livepatch.engine.code import nested_codes
 from livepatch.engine.default_values import is_plain, plainly_same
@@ -26,6 +27,7 @@ from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
 from livepatch.engine.memos import cache_of, instances, kept_of_the_old, objects_keep
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
+from livepatch.engine.outliving import Outliving, Unlike, unlike_objects
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.places import slot_of
 from livepatch.engine.reconcile import Reconciler, Sides
@@ -62,6 +64,8 @@ class Sourced:
     modules: list[tuple[str, ModuleType]] = field(default_factory=list)
     notes: list[tuple[str, Refusal]] = field(default_factory=list)
     sources: dict[str, str] = field(default_factory=dict)
+    outliving: Outliving = field(default_factory=Outliving)
+    """What the patch means to objects that outlive a call."""
 
     def note(self, target: object, refusal: Refusal) -> None:
         """Keep an observation about a target."""
@@ -102,6 +106,8 @@ class Computed:
             self._name(edit, name)
         for attribute in edit.attributes:
             self._attribute(edit, attribute)
+        for unfit in edit.unfit:
+            self._unfit(edit, unfit)
         # What the values of defaults and new names hold may be changed in place.
         rest = self.reconciler.rest()
         self.out.writes += rest.writes
@@ -414,11 +420,17 @@ class Computed:
             self._from_keepers(attribute, cls, target)
             return
         lacking = not attribute.expression or not _has_dict(cls)
+        name = mangled(attribute.name, cls.__name__)
         if lacking:
-            count = instances([cls])[cls]
+            why = attribute.reason or _NO_ROOM
+            unlike = Unlike(str(target), weakref.ref(cls), name, why, but_for=frozenset(attribute.kinds))
+            count = unlike_objects([unlike]).get(unlike, 0)
             if count:
                 self.out.note(target, _no_initial_value(attribute, count))
+            self.out.outliving.old.append(unlike)
             return
+        if not attribute.fixed:
+            self.out.outliving.changing.append(str(target))
         made: object = None
         maker = None
         if attribute.shared and not attribute.of:
@@ -431,8 +443,27 @@ class Computed:
             code = compile(source, patch_filename(self.patch_id, target), "eval", dont_inherit=True)
             (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
             maker = FunctionType(inner, vars(place.module))
-        name = mangled(attribute.name, cls.__name__)
         self.out.attributes.append(NewAttribute(target, cls, name, attribute_default(name, made, maker)))
+
+    def _unfit(self, edit: ModuleEdit, unfit: Unfit) -> None:
+        """Tell what a revert will leave behind."""
+        place = resolve(Target(edit.module, unfit.class_qualname), self.modules)
+        if isinstance(place, Refusal) or not is_class(place.value):
+            return  # it has no objects, and never will
+        cls, target = place.value, Target(edit.module, f"{unfit.class_qualname}.{unfit.name}")
+        name = mangled(unfit.name, cls.__name__)
+        self.out.outliving.new.append(
+            Unlike(str(target), weakref.ref(cls), name, unfit.reason, kinds=frozenset(unfit.kinds))
+        )
+        self.out.note(
+            target,
+            Refusal(
+                "revert-leaves-objects",
+                f"the old code reads {unfit.name} and cannot use objects that the new side makes: {unfit.reason}",
+                "objects that both sides can use",
+                "let go of those objects before a revert or 'off'; `left` of the status then counts what there is",
+            ),
+        )
 
     def _from_keepers(self, attribute: AttributeDefault, cls: type, target: Target) -> None:
         """Give each object what the object that keeps it has."""
@@ -460,6 +491,7 @@ class Computed:
                 return
             slot = replace(slot_of(each, name, f"an object's {target}"), yields=True)
             self.out.writes.append((slot, value))
+        self.out.outliving.changing.append(str(target))
         make = from_keeper(keeper, mangled(held, keeper.__name__), attribute.name, read)
         self.out.attributes.append(NewAttribute(target, cls, name, InitialValue(name, make)))
 
@@ -529,8 +561,11 @@ def _taken(target: Target) -> Refusal:
     )
 
 
+_NO_ROOM = "they have no __dict__ to hold it"
+
+
 def _no_initial_value(attribute: AttributeDefault, count: int) -> Refusal:
-    reason = attribute.reason or "they have no __dict__ to hold it"
+    reason = attribute.reason or _NO_ROOM
     return Refusal(
         "attribute-unknown",
         f"{count} objects without {attribute.name} as the new code reads it; {reason}",

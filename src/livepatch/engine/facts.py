@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from livepatch.engine.caches import Cache
 from livepatch.engine.code import CodeKind, Parameter
 from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.outliving import Outliving
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.relatives import Relative
 from livepatch.engine.stack import Slot
@@ -51,6 +52,8 @@ class Survey:
     originals: dict[Slot, object] = field(default_factory=dict)
     sources: dict[str, str] = field(default_factory=dict)
     caches: list[Cache] = field(default_factory=list)
+    outliving: Outliving = field(default_factory=Outliving)
+    """What the patch means to objects that outlive a call."""
     calls: list[tuple[Target, CallSite]] = field(default_factory=list)
     walked: float | None = None
     pause: float | None = None

@@ -129,6 +129,7 @@ class Built(Surveyor):
         for target, refusal in made.notes:
             self.out.note(target, refusal)
         self.out.sources.update(made.sources)
+        self.out.outliving = made.outliving
         self.bodies += made.bodies
         for attribute in made.attributes:
             self.new_attribute(attribute)
