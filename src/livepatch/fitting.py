@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Iterable, Mapping
 from types import CodeType
 
 from livepatch.edits import replaced_functions
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
-from livepatch.engine.outliving import Outliving
+from livepatch.engine.outliving import Outliving, Unlike
 from livepatch.engine.stack import ABSENT, SIDE, Layer, Stack
 from livepatch.errors import PatchError, TransitionError
 from livepatch.patch import Patch, Replacement
@@ -109,6 +110,41 @@ def unsuitable(mode: Mode, found: Survey, stack: Stack, patch: Patch) -> Finding
             action=error.action,
         )
     return None
+
+
+def held_up_by(mode: Mode, consistency: Consistency | None, patch: Patch, outliving: Outliving) -> tuple[Unlike, ...]:
+    """What objects that must not be there when the new side goes live have in common.
+
+    Raises :class:`PatchError` if the switch is asked for in a way that lets calls of the old side go on making them.
+    """
+    if mode != "on" or not outliving.old:
+        return ()
+    if consistency not in (None, "quiescent"):
+        raise PatchError(
+            f"consistency {consistency!r} does not suit patch {patch.id}",
+            found="new code that cannot use objects of the old side: " + _listed(outliving.old),
+            expected="'quiescent': calls that go on on the old side go on making such objects",
+            action="leave the consistency out",
+        )
+    return tuple(outliving.old)
+
+
+def check_may_return(about: frozenset[str], records: Mapping[str, Record], before: Stack, now: Stack) -> None:
+    """Raise :class:`TransitionError` if to cancel a switch would bring a side back among objects that it cannot use."""
+    for patch_id in about:
+        was, layer = before.layer(patch_id), now.layer(patch_id)
+        back = was is not None and was.mode == "on" and (layer is None or layer.mode != "on")
+        if back and records[patch_id].outliving.old:
+            raise TransitionError(
+                f"the switch that takes patch {patch_id} out cannot be cancelled",
+                found="calls of the old side that may have made objects: " + _listed(records[patch_id].outliving.old),
+                expected="no object that the new side cannot use",
+                action="let it drain, then apply the patch, or set its mode, again",
+            )
+
+
+def _listed(unlike: Iterable[Unlike]) -> str:
+    return ", ".join([f"{each.label} ({each.why})" for each in unlike][:5])
 
 
 def needed(record: Record, needing: list[str], what: str) -> TransitionError:

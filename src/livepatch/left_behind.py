@@ -1,4 +1,4 @@
-"""Calls that a switch in one step has left on the other side."""
+"""Calls, and objects, that a switch has left on the other side."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from types import CodeType
 
 from livepatch.engine.code import nested_codes
 from livepatch.engine.frames import InFlight, in_flight, is_referenced
+from livepatch.engine.heap import bounded
+from livepatch.engine.outliving import Outliving, told, unlike_objects
 from livepatch.engine.stack import Layer, Slot, Stack, settled
 
-__all__ = ["on_the_other_side"]
+__all__ = ["objects_left", "on_the_other_side"]
 
 
 def on_the_other_side(stack: Stack, layer: Layer) -> tuple[InFlight, ...]:
@@ -25,6 +27,21 @@ def on_the_other_side(stack: Stack, layer: Layer) -> tuple[InFlight, ...]:
         for key in [id(current), *(id(nested) for nested in _nested(current))]:
             codes.pop(key, None)
     return in_flight([codes[key] for key in codes if is_referenced(codes, key, held[key])])
+
+
+def objects_left(outliving: Outliving, max_pause: float | None) -> tuple[str, ...]:
+    """The objects that the new side made and the old one cannot use, counted.  Walks the heap if there may be any.
+
+    Nothing that fails here stands in the way of a revert: then it is told that they were not counted.
+    """
+    if not outliving.new:
+        return ()
+    try:
+        with bounded(max_pause):
+            return told(unlike_objects(outliving.new))
+    except Exception as error:  # noqa: BLE001  # objects of any kind are looked at
+        names = ", ".join(each.label for each in outliving.new)
+        return (f"objects with another {names} than the code reads, not counted: {error}",)
 
 
 def _versions(stack: Stack, slots: list[Slot], held: collections.Counter[int]) -> dict[int, CodeType]:

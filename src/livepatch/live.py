@@ -31,6 +31,7 @@ from livepatch.engine.frames import Stuck
 from livepatch.engine.gauge import Gauge
 from livepatch.engine.heap import PauseTooLongError, bounded
 from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.engine.outliving import Unlike
 from livepatch.engine.pace import breathe, courteous
 from livepatch.engine.plan import Choices, State
 from livepatch.engine.stack import Layer, Slot, Stack
@@ -38,9 +39,9 @@ from livepatch.engine.survey import survey
 from livepatch.engine.transition import Transition
 from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
-from livepatch.fitting import check_fits, fitting, name_members, needed
+from livepatch.fitting import check_fits, check_may_return, fitting, held_up_by, name_members, needed
 from livepatch.guarding import Governed, check_change, check_replacing, govern, graph_of_process
-from livepatch.left_behind import on_the_other_side
+from livepatch.left_behind import objects_left, on_the_other_side
 from livepatch.patch import Addition, Patch
 from livepatch.records import Moment, Record, call_back, may_apply
 from livepatch.report import Report
@@ -73,6 +74,8 @@ class Request:
     consistency: Consistency | None = None
     timeout: float = 30.0
     max_pause: float | None = None
+    hold: tuple[Unlike, ...] = ()
+    """What objects that are in the way of the switch have in common: it waits until there is none."""
 
 
 class Live:
@@ -270,6 +273,7 @@ class Live:
             layer, {slot: alive.originals.get(slot, originals[slot]) for slot in found.values}
         )
         check_fits(mode, layer, new, patch, found.outliving)
+        hold = held_up_by(mode, request.consistency, patch, found.outliving)
         consistency = request.consistency or fitting(layer, new)
         name_members(found)
         self._shown = found.sources
@@ -291,7 +295,7 @@ class Live:
                 new,
                 caches if mode != "off" or replaced else [],
                 whole=True,
-                how=Request(consistency, request.timeout, request.max_pause),
+                how=Request(consistency, request.timeout, request.max_pause, hold),
             )
             was = self.records
             record = Record(
@@ -309,6 +313,7 @@ class Live:
                 patch.callbacks,
                 on_stuck,
                 found.outliving,
+                request.max_pause,
             )
         except BaseException:
             call_back(patch.id, patch.callbacks, "post_revert")
@@ -324,7 +329,7 @@ class Live:
             patch=patch.id,
             flag=patch.flag,
             mode=spelled_mode(mode),
-            consistency=consistency,
+            consistency="quiescent" if hold else consistency,
             draining=self.state.open is not None,
             targets=len(report.targets),
             writes=went.writes,
@@ -365,26 +370,30 @@ class Live:
         staying = {k: v for k, v in self.records.items() if k != record.id}
         self._check_left_whole(staying)
         self._before_leaving(record)
+        # Only if asked for: a revert must be possible whatever objects there are.
+        waits = request.consistency == "quiescent" and self._mode(record) != "off"
+        hold = tuple(record.outliving.new) if waits else ()
         went = self._switch(
             self.state.stack.without([record.id]),
             record.caches,
             whole=False,
-            how=Request(request.consistency or record.consistency, request.timeout),
+            how=Request(request.consistency or record.consistency, request.timeout, None, hold),
         )
-        status = record.gone(went.foreign, went.left)
+        left = (*went.left, *objects_left(record.outliving, record.max_pause))
+        status = record.gone(went.foreign, left)
         self.records = staying
         self.reverted = {**self.reverted, record.id: status}
         self.left = {k: v for k, v in self.left.items() if k != record.id}
         self._forget(record)
         emit(
             "reverted",
-            level="warning" if went.foreign or went.left or record.report.protected else "info",
+            level="warning" if went.foreign or left or record.report.protected else "info",
             patch=record.id,
             flag=record.flag,
             draining=self.state.open is not None,
             writes=went.writes,
             foreign=len(went.foreign),
-            left=len(went.left),
+            left=len(left),
             protected=record.report.protected,
             switch_us=round(went.seconds * 1e6, 1),
             walked_ms=round(went.walked * 1e3, 1),
@@ -406,16 +415,23 @@ class Live:
             needing = [other.id for other in self._needing(record) if self._mode(other) != "off"]
             if needing:
                 raise needed(record, needing, "switch it off")
+        hold = held_up_by(mode, request.consistency, record.patch, record.outliving)
         went = self._switch(
             self.state.stack.with_mode(record.id, mode),
             record.caches,
             whole=mode != "off",
-            how=Request(request.consistency or record.consistency, request.timeout),
+            how=Request(
+                request.consistency or record.consistency,
+                request.timeout,
+                record.max_pause if hold else None,
+                hold,
+            ),
         )
-        self.left = {**self.left, record.id: went.left}
+        left = (*went.left, *(objects_left(record.outliving, record.max_pause) if mode == "off" else ()))
+        self.left = {**self.left, record.id: left}
         emit(
             "mode_changed",
-            level="warning" if went.foreign or record.report.protected else "info",
+            level="warning" if went.foreign or left or record.report.protected else "info",
             patch=record.id,
             flag=record.flag,
             mode=spelled_mode(mode),
@@ -423,7 +439,7 @@ class Live:
             draining=self.state.open is not None,
             writes=went.writes,
             foreign=len(went.foreign),
-            left=len(went.left),
+            left=len(left),
             switch_us=round(went.seconds * 1e6, 1),
             walked_ms=round(went.walked * 1e3, 1),
         )
@@ -439,6 +455,7 @@ class Live:
                 expected="one that waits or drains",
                 action="revert the patch, or set its mode",
             )
+        check_may_return(about, self.draining.memory[0], self.draining.memory[3], self.state.stack)
         now = self.records, self.reverted, self.left, self.state.stack
         seconds = opened.turn(self.draining.memory[3])
         self.records, self.reverted, self.left, _ = self.draining.turned(now)
@@ -476,7 +493,7 @@ class Live:
         try:
             with bounded(how.max_pause):
                 went = self.switching.go(
-                    new, caches, sys.modules, whole=whole, consistency=consistency, timeout=how.timeout
+                    new, caches, sys.modules, whole=whole, consistency=consistency, timeout=how.timeout, hold=how.hold
                 )
         except PauseTooLongError as error:
             raise TransitionError(

@@ -131,7 +131,8 @@ def apply(
     one side on its stack, and a unit of work, stays on that side to its end; every other gets the new one.
     ``"quiescent"``: the switch waits for a moment in which none is under way.  ``"immediate"``: running functions end
     on the old side, and every call that they make gets the new one.  ``None`` is ``"immediate"`` for a patch that
-    changes one body and nothing else, and else ``"chain"``.
+    changes one body and nothing else, and else ``"chain"``; but ``"quiescent"``, and the only one possible, where new
+    code cannot use objects that the old side makes: then the switch waits for a moment without such an object, too.
 
     `timeout` is how many seconds to wait for another switch to end, or for a quiescent moment.  `replaces` names
     applied patches that this one takes the place of in the same step.  `max_pause`: how many seconds other threads may
@@ -203,7 +204,8 @@ def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 
 
     Patches may be taken out in any order; what remains decides.  Twice is harmless, and so is a revert while the apply
     is draining: it is turned round.  What others have changed in the meantime is left alone and named in the returned
-    status.  `consistency` is that of the apply unless it is given.
+    status, and objects that the new side made and the old one cannot use are counted in its `left`.  `consistency` is
+    that of the apply unless it is given; with ``"quiescent"`` the revert waits until there is no such object.
 
     Raises :class:`UnknownPatchError` for an id that was never applied, and :class:`TransitionError` if another patch
     requires this one, or another switch does not end within `timeout` seconds; then nothing has changed.

@@ -43,6 +43,7 @@ class Record:
     callbacks: Mapping[str, Callable[[], object]] = field(default_factory=dict)
     on_stuck: Callable[[Stuck], object] | None = None
     outliving: Outliving = field(default_factory=Outliving)
+    max_pause: float | None = None
 
     def gone(self, foreign: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Status:
         """How the patch stands once it is taken out."""

@@ -31,9 +31,10 @@ class Status:
     ``reverted`` once the patch is taken out.  `frames` says where those calls stand, `units` how many units of work are
     on the other side, and `since` (seconds since the epoch) when the side that is live now became so.  `foreign` names
     what others have changed since, and so was not put back; `left` what could not follow the last switch, such as live
-    closures whose variables differ.  `troubles` counts calls for which the mode could not decide, so that they got the
-    old side, and `trouble` is the last reason; `shadow` is what shadow runs have shown so far.  `protected` and
-    `waived` are those of the report on which the patch went in.
+    closures whose variables differ, or objects that the code which is live now cannot use, as many as there were right
+    after it.  `troubles` counts calls for which the mode could not decide, so that they got the old side, and `trouble`
+    is the last reason; `shadow` is what shadow runs have shown so far.  `protected` and `waived` are those of the
+    report on which the patch went in.
     """
 
     id: str

@@ -5,8 +5,9 @@ Called with the process's one lock held, but for what says so.
 
 from __future__ import annotations
 
+import itertools
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from types import CodeType, ModuleType
 from typing import Literal
@@ -19,6 +20,7 @@ from livepatch.engine.frames import InFlight, in_flight, nearby
 from livepatch.engine.gauge import Gauge
 from livepatch.engine.heap import hidden_from_the_heap_walk, pause_of_a_walk
 from livepatch.engine.holders import quiet_gauge
+from livepatch.engine.outliving import Absence, Unlike, told
 from livepatch.engine.pace import breathe, others_work
 from livepatch.engine.plan import Plan, State, plan
 from livepatch.engine.stack import SIDE, Stack, difference
@@ -168,6 +170,16 @@ def _is_clear(opened: Transition) -> bool:
     return True
 
 
+def _held_up(absence: Absence, timeout: float) -> TransitionError:
+    return TransitionError(
+        f"within {timeout:g} s there was no moment without objects that the other side cannot use",
+        timeout=timeout,
+        found="; ".join(told(absence.counts)),
+        expected="no such object, and no call that may make one",
+        action="have them made anew at a quieter time, try again with a longer timeout, or restart",
+    )
+
+
 class Switching:
     """Carries out changes of the stack."""
 
@@ -185,15 +197,17 @@ class Switching:
         whole: bool,
         consistency: Consistency,
         timeout: float,
+        hold: Sequence[Unlike] = (),
     ) -> Went:
         """Go to another stack.  With `whole`, not if others have changed a place that must be written.
 
+        As long as there are objects that `hold` the switch, it waits, as it does for a quiescent moment.
         Raises :class:`TransitionError`, and all is as it was before.
         """
         until = time.monotonic() + timeout
         state = self.state
         if state.open is not None:
-            if not difference(state.open.stacks[not state.open.live], new):
+            if not hold and not difference(state.open.stacks[not state.open.live], new):
                 return Went(seconds=state.open.turn(new), writes=1)
             self._wait_for_settled(state.open, until, timeout)
         planned = plan(state, new, modules)
@@ -205,7 +219,7 @@ class Switching:
                 expected="what livepatch last put there",
                 action="undo that change, or revert the patch and apply it anew",
             )
-        seconds = self._carry_out(planned, list(caches), observe(), consistency, until, timeout)
+        seconds = self._carry_out(planned, list(caches), observe(), consistency, until, timeout, hold)
         foreign = tuple(f"{f.slot}: {describe(f.found, modules)}" for f in planned.foreign)
         return Went(foreign, planned.left, len(planned.writes), seconds, planned.walked)
 
@@ -217,9 +231,14 @@ class Switching:
         consistency: Consistency,
         until: float,
         timeout: float,
+        hold: Sequence[Unlike],
     ) -> float:
         state = self.state
         staged = needs_staging(planned.writes, environment)
+        if hold:
+            # A hook that runs at the store to a function would come between the look and the switch.
+            hooked = not environment.stores_are_atomic and any(w.slot.kind == "function" for w in planned.writes)
+            return self._when_quiet(planned, caches, until, timeout, staged=staged or hooked, absence=Absence(hold))
         if not any(write.slot.kind == "function" and write.slot.name in SIDE for write in planned.writes):
             return switch(state, planned, caches)
         if consistency == "quiescent":
@@ -246,8 +265,17 @@ class Switching:
             raise
         return seconds
 
-    def _when_quiet(self, planned: Plan, caches: list[Cache], until: float, timeout: float, *, staged: bool) -> float:
-        """Switch when no call of a target and no unit of work is under way."""
+    def _when_quiet(
+        self,
+        planned: Plan,
+        caches: list[Cache],
+        until: float,
+        timeout: float,
+        *,
+        staged: bool,
+        absence: Absence | None = None,
+    ) -> float:
+        """Switch when no call of a target and no unit of work is under way, and no object is there that must not be."""
         drain = Drain(flipped=False)
         opened = Transition(self.state, planned, caches, chains=True) if staged else None
         if opened is not None:
@@ -255,20 +283,26 @@ class Switching:
         try:
             while True:
                 gauge = opened.gauge(side=False) if opened is not None else quiet_gauge(self.state, planned)
-                if drain.is_over(gauge):
+                if drain.is_over(gauge) and (absence is None or absence.may_look):
+                    # The look comes first: from there on nothing but C code runs, also where a hook is told of it.
+                    first = absence.checks() if absence is not None else ()
                     if opened is None:
                         self._check_unchanged(planned)
-                        seconds = switch_if_quiet(self.state, planned, caches, gauge)
+                        seconds = switch_if_quiet(self.state, planned, caches, gauge, first)
                         if seconds is not None:
                             return seconds
                     else:
                         try:
-                            seconds = opened.flip(gauge.checks())
+                            seconds = opened.flip(itertools.chain(first, gauge.checks()))
                         except Busy:
                             pass
                         else:
                             opened.settle()
                             return seconds
+                    if absence is not None:
+                        absence.look_again()
+                if absence is not None and absence.counts and time.monotonic() >= until:
+                    raise _held_up(absence, timeout)
                 self._give_up_if(cancelled=self.cancelled, until=until, timeout=timeout, drain=drain, gauge=gauge)
                 drain.pace.rest(until)
         except BaseException:

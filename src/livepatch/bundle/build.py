@@ -44,8 +44,8 @@ def build(
     taken, apart from versions, tests and the like.  `id` (default: made of the package and both versions), `summary`,
     `flag` and `compatible_with` are those of :class:`Patch`.  ``patch.plan`` says what became of each difference,
     ``patch.obstacles`` what cannot be done live.  `pure` names functions (``"module:qualname"``) of which both sides
-    change nothing and depend on nothing but their arguments, so that the mode ``"shadow"`` may run them twice: no source
-    tells that for sure, and who has read both sides answers for it.
+    change nothing and depend on nothing but their arguments, so that the mode ``"shadow"`` may run them twice: no
+    source tells that for sure, and who has read both sides answers for it.
 
     Reads the trees; imports and runs nothing of them.  The same trees give the same patch.
 

@@ -33,6 +33,7 @@ _MILDER: dict[str, Severity] = {
     "objects-keep-old": "warning",
     "return-annotation": "warning",
     "revert-leaves-objects": "warning",
+    "switch-waits": "info",
 }
 
 

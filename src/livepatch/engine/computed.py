@@ -427,6 +427,8 @@ class Computed:
             count = unlike_objects([unlike]).get(unlike, 0)
             if count:
                 self.out.note(target, _no_initial_value(attribute, count))
+            else:
+                self.out.note(target, _SWITCH_WAITS)
             self.out.outliving.old.append(unlike)
             return
         if not attribute.fixed:
@@ -561,6 +563,12 @@ def _taken(target: Target) -> Refusal:
     )
 
 
+_SWITCH_WAITS = Refusal(
+    "switch-waits",
+    "no object without it as the new code reads it, but the old code makes them",
+    "a switch in a moment without such an object, and without a call under way",
+    "nothing: the switch waits for that moment, up to its timeout; later 'on' after 'off' does so, too",
+)
 _NO_ROOM = "they have no __dict__ to hold it"
 
 

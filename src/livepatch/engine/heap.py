@@ -30,6 +30,7 @@ __all__ = [
     "instances_of",
     "is_unnoticed",
     "locals_on_the_stacks",
+    "needed_walk",
     "pause_of_a_walk",
     "reachable",
     "referrers",
@@ -100,17 +101,26 @@ def is_unnoticed(targets: int = 1) -> bool:
     return pause_of_a_walk(targets) <= most
 
 
+def needed_walk(targets: int = 1) -> float:
+    """Count in a walk that has to be made; give the seconds that it will take, as estimated.
+
+    Raises :class:`PauseTooLongError` if a walk of that length is not permitted here.
+    """
+    estimate = pause_of_a_walk(targets)
+    walks = _walks.get() or Walks()
+    walks.estimate = max(walks.estimate or 0.0, estimate)
+    if walks.most is not None and estimate > walks.most:
+        raise PauseTooLongError(estimate, walks.most)
+    return estimate
+
+
 def referrers(*targets: object, needed: bool = True) -> list[Any]:
     """Everything that refers to one of `targets`: one walk through the whole heap.
 
     Raises :class:`PauseTooLongError` if a walk of that length is not permitted here.
     """
-    estimate = pause_of_a_walk(len(targets))
+    estimate = needed_walk(len(targets)) if needed else pause_of_a_walk(len(targets))
     walks = _walks.get() or Walks()
-    if needed:
-        walks.estimate = max(walks.estimate or 0.0, estimate)
-        if walks.most is not None and estimate > walks.most:
-            raise PauseTooLongError(estimate, walks.most)
     breathe(now=True)
     begun, worked = time.perf_counter(), time.thread_time()
     found = gc.get_referrers(*targets)

@@ -10,6 +10,7 @@ chosen only beneath one of its own frames, or in a unit of work that began befor
 from __future__ import annotations
 
 import functools
+import itertools
 import operator
 import sys
 import time
@@ -74,16 +75,19 @@ def _retire(before: Choices, now: Choices) -> None:
             gone.retire()
 
 
-def switch_if_quiet(state: State, planned: Plan, caches: list[Cache], gauge: Gauge | None = None) -> float | None:
+def switch_if_quiet(
+    state: State, planned: Plan, caches: list[Cache], gauge: Gauge | None = None, first: Iterable[object] = ()
+) -> float | None:
     """Carry out a plan in one step if no call of what it changes is under way, and no unit of work; else ``None``.
 
-    That nothing is under way is seen in the same step.  Raises as :func:`switch` does.
+    That nothing is under way is seen in the same step.  `first` runs at its beginning, and may raise :class:`Busy`.
+    Raises as :func:`switch` does.
     """
     gauge = gauge if gauge is not None else quiet_gauge(state, planned)
     if gauge.busy:
         return None
     try:
-        return switch(state, planned, caches, gauge.checks())
+        return switch(state, planned, caches, itertools.chain(first, gauge.checks()))
     except Busy:
         return None
 
