@@ -136,6 +136,8 @@ def test_objects_that_one_side_cannot_use_refuse_what_decides_by_call(releases, 
     ):
         livepatch.apply(fix, mode=mode)
     assert livepatch.status() == ()
+    (error,) = livepatch.check(fix, mode=mode).errors
+    assert (error.code, "m:Reader.left" in error.found) == ("mode-unsuitable", True)
     applied = livepatch.apply(fix)
     assert "use 'on' or 'off'" in refused(applied, mode)
     applied.mode = "off"
