@@ -10,21 +10,26 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from types import FunctionType, ModuleType
+from typing import TYPE_CHECKING, cast
 
 from livepatch.claims import RoundTrip
+from livepatch.compat.callsites import caller_findings, needs_callers
 from livepatch.compat.contracts import judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
 from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, unmatched
 from livepatch.compat.reach import Graph
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
-from livepatch.engine.namespaces import is_module
+from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
 from livepatch.engine.pace import paced
 from livepatch.engine.readers import name_of, readers
 from livepatch.engine.stack import SIDE, Slot
 from livepatch.errors import PolicyError
 from livepatch.patch import Patch
 from livepatch.report import Finding, Report, by_weight
+
+if TYPE_CHECKING:
+    from livepatch.compat.calls.answers import CallGraph
 
 __all__ = ["Governed", "check_change", "check_replacing", "facts_of", "govern", "graph_of_process", "touched_by"]
 
@@ -71,8 +76,53 @@ def govern(
         *([narrow] if narrow is not None else []),
         *(unmatched(policy, graph, sys.modules.keys()) if graph is not None else ()),
     ]
-    governed = _with(report, rows, guarding)
+    governed = _with(report, [*rows, *called_otherwise(survey)], guarding)
     return Governed(governed, contract.round_trips)
+
+
+def called_otherwise(survey: Survey) -> Iterator[Finding]:
+    """Known calls that a changed signature would break.
+
+    If some call would be one, the call graph of the package and of modules that hold something of it is worked out.
+    """
+    breaking = [facts for facts in survey.facts if needs_callers(facts)]
+    if not breaking:
+        return
+    changed = [str(facts.target) for facts in survey.facts]
+    packages = frozenset(facts.target.module.partition(".")[0] for facts in breaking)
+    graph, missing = built(lambda: _graph_around(packages))
+    if missing:
+        return  # that nobody knows the callers is no reason to refuse: the broken calls are told without them
+    for facts in breaking:
+        edges = cast("CallGraph", graph).callers(str(facts.target))
+        yield from caller_findings(facts, edges, changed)
+
+
+def _graph_around(packages: frozenset[str]) -> Graph:
+    """The call graph of packages, and of every module that has one of their modules, classes or functions."""
+    from importlib import import_module
+
+    chosen = {}
+    for name, module in paced(list(sys.modules.items())):
+        if not is_module(module) or name.partition(".")[0] in ("livepatch", "builtins"):
+            continue
+        if name.partition(".")[0] in packages or any(
+            _home_of(value).partition(".")[0] in packages for value in list(namespace_of(module).values())
+        ):
+            chosen[name] = module
+    graph: Graph = import_module("livepatch.compat.callgraph").live_graph(chosen)
+    return graph
+
+
+def _home_of(value: object) -> str:
+    """The name of the module that something is, or was defined in."""
+    if is_module(value):
+        home = namespace_of(value).get("__name__")
+    elif is_class(value):
+        home = namespace_of(value).get("__module__")
+    else:
+        home = value.__module__ if is_function(value) else ""
+    return home if type(home) is str else ""
 
 
 def _with(report: Report, rows: list[Finding], guarding: Guarding) -> Report:

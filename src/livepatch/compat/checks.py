@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from livepatch.compat.callsites import callee_findings
 from livepatch.compat.drift import drift_findings
 from livepatch.compat.relatives import relative_findings
 from livepatch.compat.rows import row
@@ -65,8 +66,12 @@ def judge(patch: PatchFacts, distribution: Distribution, environment: Environmen
         *(_observed(target, refusal) for target, refusal in survey.observations),
     ]
     changed = {str(facts.target): facts.parameters[1] for facts in survey.facts}
+    unbound = {
+        str(facts.target): facts.parameters[1][1:] if facts.bound else facts.parameters[1] for facts in survey.facts
+    }
     for facts in paced(survey.facts):
         findings += [*_target(facts, environment), *relative_findings(facts, changed)]
+        findings += callee_findings(facts, unbound)
     return Report(
         patch_id=patch.id,
         package=patch.package,

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from livepatch.engine.code import Parameter
 
-__all__ = ["broken_calls"]
+__all__ = ["bind", "broken_calls"]
 
 Parameters = tuple[Parameter, ...]
 _ANY = "…"  # a keyword that no parameter can have
@@ -25,7 +25,7 @@ def broken_calls(old: Parameters, new: Parameters) -> tuple[str, ...]:
         old = (Parameter(old[0].name, "/", old[0].required), *old[1:])
         if new and new[0].kind == "-":  # nor does anybody pass it to the new side so, through a ** of the old
             new = (Parameter(new[0].name, "/", new[0].required), *new[1:])
-    problems = [problem for shape in _shapes(old, new) if (problem := _bind(new, *shape)) is not None]
+    problems = [problem for shape in _shapes(old, new) if (problem := bind(new, *shape)) is not None]
     return tuple(dict.fromkeys([*_moved(old, new), *problems]))
 
 
@@ -60,8 +60,8 @@ def _shapes(old: Parameters, new: Parameters) -> Iterator[tuple[int, frozenset[s
             yield count, names | {name}
 
 
-def _bind(new: Parameters, count: int, names: frozenset[str]) -> str | None:
-    """Bind a call; say what is wrong with it, or ``None``."""
+def bind(new: Parameters, count: int, names: frozenset[str]) -> str | None:
+    """Bind a call of so many arguments by position and these by keyword; say what is wrong with it, or ``None``."""
     positional = _positional(new)
     bound = {p.name for p in positional[:count]}
     if count > len(positional) and not _has(new, "*"):

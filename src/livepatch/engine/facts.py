@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from livepatch.engine.caches import Cache
+from livepatch.engine.callees import Passed
 from livepatch.engine.code import CodeKind, Parameter
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.outliving import Outliving
@@ -38,6 +39,10 @@ class TargetFacts:
     variants: int
     relatives: tuple[Relative, ...] = ()
     """Other definitions of a method's name, by which its callers may come to it or that they may meet instead."""
+    bound: bool = False
+    """Whether callers leave the first parameter to the binding."""
+    passes: tuple[Passed, ...] = ()
+    """The calls of the new body that lead to a live function for certain."""
     proved: bool = False
     """Whether the patch carries the before side, and the process was seen to run it."""
 

@@ -11,6 +11,7 @@ from livepatch.engine import closures, sides
 from livepatch.engine.abstract import abstract_methods
 from livepatch.engine.attributes import assign, follow_aliases, values_followed, wrap
 from livepatch.engine.caches import Cache, caches_of
+from livepatch.engine.callees import Passed, calls_of
 from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint, kind_of, parameters_of
 from livepatch.engine.disk import Disk
@@ -69,6 +70,13 @@ def _abstract_already(patch_id: str) -> Refusal:
         "two patches that can be taken out in any order",
         f"revert {patch_id} first",
     )
+
+
+def _passes(found: Found, new: sides.NewSide) -> tuple[Passed, ...]:
+    try:
+        return calls_of(new.text, new.code, found.place.module, found.owner_class) if new.text else ()
+    except (SyntaxError, RecursionError):
+        return ()  # a text that stands in brackets of its own, or deeper than can be followed
 
 
 class Surveyor:
@@ -298,6 +306,8 @@ class Surveyor:
                 relatives=self.relatives.of(found.owner_class, found.place.name)
                 if old is not None and found.owner_class is not None and not found.place.accessor
                 else (),
+                bound=found.owner_class is not None and not is_a(found.place.value, staticmethod),
+                passes=_passes(found, new),
                 proved=body.side is not None,
             )
         )

@@ -1,0 +1,113 @@
+"""The calls that a new body makes by names that lead to one live function: what they pass, and what it takes.
+
+Only what the text shows for certain: a name that is no variable of the body, looked up where the body stands, and
+``self.`` or ``cls.`` in a method whose class, and none that derives from it, has that method.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import CodeType, FunctionType, ModuleType
+
+from livepatch.engine.code import Parameter, nested_codes, parameters_of
+from livepatch.engine.default_values import value_of
+from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of, with_subclasses
+
+__all__ = ["Passed", "calls_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A call in a new body: whom, as it is written, in which line of the text, what it passes, and what that takes.
+
+    Arguments and parameters are those without a bound ``self``.
+    """
+
+    callee: str
+    name: str
+    """``module:qualified.name`` of the live function."""
+    line: int
+    positional: int
+    keywords: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+
+
+def calls_of(text: str, code: CodeType, module: ModuleType, cls: type | None) -> tuple[Passed, ...]:
+    """The calls of a body with that text and code.  Raises :class:`SyntaxError` if the text does not parse.
+
+    Calls that pass ``*`` or ``**``, and those for whose failure a ``try`` is prepared, are left out.  Nothing is run.
+    """
+    variables = {
+        name
+        for each in (code, *nested_codes(code))
+        for name in (*each.co_varnames, *each.co_cellvars, *each.co_freevars)
+    }
+    found = []
+    for call in _unguarded(ast.parse(text)):
+        if any(isinstance(each, ast.Starred) for each in call.args) or any(k.arg is None for k in call.keywords):
+            continue
+        called = _called(call.func, variables, module, cls, code.co_varnames[:1])
+        if called is not None:
+            function, bound = called
+            parameters = parameters_of(function)
+            if bound and (not parameters or parameters[0].kind not in "/-"):
+                continue
+            found.append(
+                Passed(
+                    ast.unparse(call.func),
+                    f"{function.__globals__.get('__name__')}:{function.__code__.co_qualname}",
+                    call.lineno,
+                    len(call.args),
+                    tuple(k.arg for k in call.keywords if k.arg is not None),
+                    parameters[1:] if bound else parameters,
+                )
+            )
+    return tuple(found)
+
+
+def _unguarded(node: ast.AST) -> Iterator[ast.Call]:
+    if isinstance(node, (ast.Try, ast.TryStar)) and node.handlers:
+        parts: list[ast.AST] = [*node.handlers, *node.orelse, *node.finalbody]
+    elif isinstance(node, ast.With):
+        parts = []  # it may suppress what fails inside
+    else:
+        parts = list(ast.iter_child_nodes(node))
+    if isinstance(node, ast.Call):
+        yield node
+    for part in parts:
+        yield from _unguarded(part)
+
+
+def _called(
+    expression: ast.expr, variables: set[str], module: ModuleType, cls: type | None, first: tuple[str, ...]
+) -> tuple[FunctionType, bool] | None:
+    """The function that is called for certain, and whether its first parameter is given by the binding."""
+    if isinstance(expression, ast.Attribute) and isinstance(expression.value, ast.Name):
+        of = expression.value.id
+        if cls is not None and first == (of,) and of in ("self", "cls"):
+            return _method(cls, expression.attr)
+    root: ast.expr = expression
+    while isinstance(root, ast.Attribute):
+        root = root.value
+    if not isinstance(root, ast.Name) or root.id in variables:
+        return None
+    try:
+        value = value_of(expression, module)
+    except LookupError:
+        return None
+    return (value, False) if is_function(value) else None
+
+
+def _method(cls: type, name: str) -> tuple[FunctionType, bool] | None:
+    held = next((namespace_of(base)[name] for base in cls.__mro__ if name in namespace_of(base)), None)
+    if any(name in namespace_of(sub) for sub in with_subclasses(cls)[1:]):
+        return None
+    if is_a(held, staticmethod):
+        inner = held.__func__
+        return (inner, False) if is_function(inner) else None
+    if is_a(held, classmethod):
+        inner = held.__func__
+        return (inner, True) if is_function(inner) else None
+    return (held, True) if is_function(held) and not is_class(held) else None

@@ -1,0 +1,153 @@
+"""Known calls, bound to what they will meet: those of a target's callers, and those of a new body."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.built import Running
+from tests.cycles import codes
+
+import livepatch
+
+if TYPE_CHECKING:
+    from tests.conftest import NewPatch, WriteFix, WriteModule
+
+
+@pytest.fixture
+def releases(tmp_path, monkeypatch):
+    yield functools.partial(Running, tmp_path, monkeypatch)
+    for status in reversed(livepatch.status()):
+        livepatch.revert(status.id)
+
+
+def found(report: livepatch.Report, code: str) -> list[str]:
+    return [finding.found for finding in report.findings if finding.code == code]
+
+
+def test_a_call_that_worked_and_would_fail_is_named_with_its_line(write_module: WriteModule, write_fix: WriteFix):
+    m = write_module("def f(a, b=1): return a\ndef g():\n  return f(1, 2)\ndef h(): return f(1)\n")
+    report = livepatch.check(write_fix(f"{m.__name__}:f", "def f(a): return a"))
+    assert set(codes(report)) == {"parameters", "call-breaks"}
+    (said,) = found(report, "call-breaks")
+    assert said.startswith(
+        f"{m.__name__}:g ({m.__file__}:3) calls it, and would fail: calls with 2 positional arguments"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "call", "new", "breaks"),
+    [
+        ("class C:\n  def f(self, a, b=1): pass\n", "C().f(1, 2)", "def f(self, a): pass", True),
+        ("class C:\n  def f(self, a, b=1): pass\n", "C().f(1)", "def f(self, a): pass", False),
+        ("class C:\n  def f(self, a, b=1): pass\n", "C.f(C(), 1, b=2)", "def f(self, a, c=1): pass", True),
+        ("class C:\n  @staticmethod\n  def f(a, b=1): pass\n", "C.f(1, 2)", "def f(a): pass", True),
+        ("class C:\n  @classmethod\n  def f(cls, a, b=1): pass\n", "C.f(1)", "def f(cls, a): pass", False),
+        ("class C:\n  def __init__(self, a, b=1): pass\n  f = 1\n", "C(1, b=2)", "def __init__(self, a): pass", True),
+        ("class C:\n  async def f(self, a, b=1): pass\n", "C().f(b=1, a=2)", "async def f(self, a): pass", True),
+    ],
+)
+def test_methods(old: str, call: str, new: str, breaks: bool, write_module: WriteModule, new_patch: NewPatch):
+    m = write_module(f"{old}def g(): return {call}\n")
+    name = "__init__" if "__init__" in old else "f"
+    fix = new_patch()
+    decorator = next((line.strip() + "\n" for line in old.splitlines() if line.strip().startswith("@")), "")
+    exec(f"@fix.replace('{m.__name__}:C.{name}')\n{decorator}{new}", {"fix": fix})
+    report = livepatch.check(fix)
+    assert bool(found(report, "call-breaks")) is breaks, report
+    assert found(report, "parameters"), "that some call would break is told in any case"
+
+
+def test_what_cannot_be_told_is_a_warning(write_module: WriteModule, write_fix: WriteFix):
+    m = write_module(
+        "class C:\n  def f(self, a, b=1): pass\ndef g(unknown, args): unknown.f(1, 2); C().f(*args, b=2)\n"
+    )
+    report = livepatch.check(write_fix(f"{m.__name__}:C.f", "def f(self, a): pass"))
+    (said,) = found(report, "call-may-break")
+    assert said.count(f"{m.__name__}:g (") == 2
+    assert not found(report, "call-breaks")
+
+
+def test_callers_that_the_patch_changes_too_are_not_told(releases):
+    old = (
+        "def f(a, b=1): return a\ndef g(): return f(1, 2)\n"
+        "def outer():\n  def inner(): return f(1, 2)\n  return inner\nX = f(1)\n"
+    )
+    new = old.replace("f(a, b=1)", "f(a)").replace("return f(1, 2)", "return f(1)")
+    running = releases({"m.py": old}, {"m.py": new})
+    report = livepatch.check(running.build())
+    assert report.ok
+    assert not found(report, "call-breaks")
+
+
+def test_a_caller_elsewhere_refuses_a_built_patch(releases, write_module: WriteModule):
+    old, new = "def f(a, b=1): return a\n", "def f(a): return a\n"
+    running = releases({"m.py": old}, {"m.py": new})
+    write_module(f"from {running.name}.m import f\ndef plugin(): return f(1, b=2)\n")
+    report = livepatch.check(running.build())
+    assert codes(report) == ["call-breaks"]
+    assert ":plugin (" in found(report, "call-breaks")[0]
+
+
+# What a new body calls
+
+HELPERS = (
+    "import json\ndef helper(a, *, b=1): return a\n"
+    "class C:\n  def m(self, a): return a\n  @staticmethod\n  def s(a): return a\n  def f(self, x): return 0\n"
+    "def f(x): return 0\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        ("helper(1, 2)", "calls helper (line 2 of it)"),
+        ("helper(1, c=2)", "calls that pass 'c' by keyword"),
+        ("helper()", "calls without 'a'"),
+        ("json.dumps()", "calls without 'obj'"),
+        ("helper(1, b=2)", ""),
+        ("helper(*x)", ""),
+        ("helper(**x)", ""),
+        ("(lambda helper: helper(1, 2, 3))(max)", ""),
+        ("C(1)", ""),
+        ("unknown(1)", ""),
+        ("x.helper(1, 2)", ""),
+    ],
+)
+def test_a_new_body_that_calls_what_does_not_take_it(
+    call: str, says: str, write_module: WriteModule, write_fix: WriteFix
+):
+    m = write_module(HELPERS.replace("def f(x): return 0\n", "unknown = print\ndef f(x): return 0\n"))
+    report = livepatch.check(write_fix(f"{m.__name__}:f", f"def f(x):\n  return {call}"))
+    said = found(report, "callee-differs")
+    assert report.ok is not bool(says)
+    assert len(said) == bool(says)
+    assert not says or says in said[0]
+
+
+@pytest.mark.parametrize(
+    ("call", "fits"),
+    [("self.m(1)", True), ("self.m(1, 2)", False), ("self.s(1)", True), ("self.s()", False), ("self.absent(1)", True)],
+)
+def test_a_new_method_that_calls_its_siblings(call: str, fits: bool, write_module: WriteModule, write_fix: WriteFix):
+    m = write_module(HELPERS)
+    report = livepatch.check(write_fix(f"{m.__name__}:C.f", f"def f(self, x):\n  return {call}"))
+    assert (codes(report) == []) is fits, report
+
+
+def test_a_sibling_that_a_subclass_overrides_is_not_known(write_module: WriteModule, write_fix: WriteFix):
+    m = write_module(HELPERS + "class D(C):\n  def m(self, a, b): return a\n")
+    assert livepatch.check(write_fix(f"{m.__name__}:C.f", "def f(self, x):\n  return self.m(1, 2)")).ok
+
+
+def test_a_callee_that_the_patch_changes_along_with_it_takes_what_it_takes_then(releases):
+    old = "def h(a): return a\ndef f(x): return h(x)\n"
+    new = "def h(a, b=0): return a\ndef f(x): return h(x, 1)\n"
+    assert livepatch.check(releases({"m.py": old}, {"m.py": new}).build()).ok
+
+
+def test_a_call_whose_failure_is_prepared_for_is_left_out(write_module: WriteModule, write_fix: WriteFix):
+    m = write_module(HELPERS)
+    body = "def f(x):\n  try: return helper(1, c=2)\n  except TypeError: return helper(1)"
+    assert livepatch.check(write_fix(f"{m.__name__}:f", body)).ok
