@@ -12,7 +12,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
@@ -48,7 +49,7 @@ from livepatch.report import Report
 from livepatch.standing import Status, foreign_now
 from livepatch.switching import Consistency, Switching, Went
 
-__all__ = ["Live", "live"]
+__all__ = ["Live", "live", "pauses_up_to"]
 
 T = TypeVar("T")
 
@@ -76,6 +77,21 @@ class Request:
     max_pause: float | None = None
     hold: tuple[Unlike, ...] = ()
     """What objects that are in the way of the switch have in common: it waits until there is none."""
+
+
+@contextmanager
+def pauses_up_to(most: float | None) -> Iterator[None]:
+    """Hold every walk through the heap inside to so many seconds.  Raises :class:`TransitionError` for a longer one."""
+    try:
+        with bounded(most):
+            yield
+    except PauseTooLongError as error:
+        raise TransitionError(
+            "the switch needs a search of the whole heap",
+            found=str(error),
+            expected="a pause within max_pause",
+            action="pass a larger max_pause, or apply it when the process is idle",
+        ) from error
 
 
 class Live:
@@ -190,10 +206,11 @@ class Live:
 
     # Within a transaction
 
-    def wait_for_settled(self, timeout: float) -> None:
+    def wait_for_settled(self, timeout: float, max_pause: float | None = None) -> None:
         """Wait for the open transition to end, if there is one.  Raises :class:`TransitionError` when time is up."""
         opened = self.state.open
-        self.switching.wait_for_settled(timeout)
+        with pauses_up_to(max_pause):
+            self.switching.wait_for_settled(timeout)
         if opened is not None:
             self._call_back()
 
@@ -490,18 +507,10 @@ class Live:
         before = self.state.open
         memory = self.records, self.reverted, self.left, self.state.stack
         consistency = how.consistency or "immediate"
-        try:
-            with bounded(how.max_pause):
-                went = self.switching.go(
-                    new, caches, sys.modules, whole=whole, consistency=consistency, timeout=how.timeout, hold=how.hold
-                )
-        except PauseTooLongError as error:
-            raise TransitionError(
-                "the switch needs a search of the whole heap",
-                found=str(error),
-                expected="a pause within max_pause",
-                action="pass a larger max_pause, or apply it when the process is idle",
-            ) from error
+        with pauses_up_to(how.max_pause):
+            went = self.switching.go(
+                new, caches, sys.modules, whole=whole, consistency=consistency, timeout=how.timeout, hold=how.hold
+            )
         if before is not None and self.state.open is None:
             self._call_back()  # the transition that was open before has settled on the way
         if self.state.open is not before and self.state.open is not None:

@@ -30,7 +30,7 @@ from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.refusal import Refusal
 from livepatch.errors import IncompatibleError, PatchError, ProtectedError
 from livepatch.fitting import unsuitable
-from livepatch.live import Request, live, unknown
+from livepatch.live import Request, live, pauses_up_to, unknown
 from livepatch.patch import Patch, Target
 from livepatch.policies import check_policy, policy_in_force
 from livepatch.proving import prove
@@ -82,7 +82,7 @@ def check(
 
     def body() -> Report:
         rules = policy_in_force(policy)
-        live.wait_for_settled(timeout)
+        live.wait_for_settled(timeout, max_pause)
         governed, found = live.examine(patch, (), callers=True, policy=rules, mode=mode, max_pause=max_pause)
         wrong = unsuitable(mode, found, live.state.stack, patch)
         if wrong is None:
@@ -136,7 +136,8 @@ def apply(
 
     `timeout` is how many seconds to wait for another switch to end, or for a quiescent moment.  `replaces` names
     applied patches that this one takes the place of in the same step.  `max_pause`: how many seconds other threads may
-    be held up by a search of the whole heap, if one is needed; the patch is refused if an estimate is above it.
+    be held up at a time by searches of the whole heap, if some are needed; the patch is refused if an estimate is above
+    it.  It is for this call, not for what drains, changes its mode or is reverted later.
     `policy` is the path of a TOML file with rules, in addition to those in force (docs/compatibility.md).
     `on_stuck` is called, from a thread of livepatch's own, once for each call that keeps the old side and never leaves
     it by itself.
@@ -160,17 +161,18 @@ def apply(
 
     def body() -> Applied:
         rules = policy_in_force(policy)
-        live.wait_for_settled(timeout)
+        live.wait_for_settled(timeout, max_pause)
         governed, found = live.examine(patch, replaced, callers=False, policy=rules, mode=mode, max_pause=max_pause)
         report = governed.report
         if not report.ok:
             raise _refusal(report)
         if governed.round_trips:
-            report = prove(live, patch, governed, found, timeout)
+            with pauses_up_to(max_pause):
+                report = prove(live, patch, governed, found, timeout)
             if not report.ok:
                 raise _refusal(report)
         live.check_replacing(replaced, mode, protected=report.protected)
-        request = Request(consistency, timeout)
+        request = Request(consistency, timeout, max_pause)
         return Applied(
             live.put_in(patch, mode, replaced, request, report=report, found=found, begun=begun, on_stuck=on_stuck)
         )

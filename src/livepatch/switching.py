@@ -18,7 +18,7 @@ from livepatch.engine.commit import value_of
 from livepatch.engine.environment import Environment, observe
 from livepatch.engine.frames import InFlight, in_flight, nearby
 from livepatch.engine.gauge import Gauge
-from livepatch.engine.heap import hidden_from_the_heap_walk, pause_of_a_walk
+from livepatch.engine.heap import hidden_from_the_heap_walk, is_permitted, pause_of_a_walk
 from livepatch.engine.holders import quiet_gauge
 from livepatch.engine.outliving import Absence, Unlike, told
 from livepatch.engine.pace import breathe, others_work
@@ -110,7 +110,7 @@ class Drain:
         """
         if not gauge.busy:
             return True
-        if not self.pace.may_search:
+        if not self.pace.may_search or not _may_search(gauge):
             return False
         begun = time.perf_counter()
         before = gauge.read()
@@ -132,7 +132,12 @@ def look_for(gauge: Gauge) -> Look:
     """Who is in a call of the code that has more references than are known, and how many units are at work."""
     units = gauge.units
     codes = [thing for thing, _ in gauge.excess if isinstance(thing, CodeType)]
-    return Look(nearby(codes) or in_flight(codes), units)
+    return Look(nearby(codes) or (in_flight(codes) if _may_search(gauge) else ()), units)
+
+
+def _may_search(gauge: Gauge) -> bool:
+    """Whether the pause for which a search of the heap holds others is permitted."""
+    return is_permitted(len(gauge.excess))
 
 
 _SHORT = 0.05  # seconds that a search of the heap may take where the switch can go another way
@@ -143,7 +148,7 @@ def _is_cheap(gauge: Gauge) -> bool:
     """Whether a search is one short walk.  What ``gc.freeze()`` hides takes a long one if nobody has looked before."""
     if hidden_from_the_heap_walk() and frozen.known() is None:
         return False
-    return pause_of_a_walk(len(gauge.excess)) <= (_UNNOTICED if others_work() else _SHORT)
+    return _may_search(gauge) and pause_of_a_walk(len(gauge.excess)) <= (_UNNOTICED if others_work() else _SHORT)
 
 
 def _allow_unexplained(gauge: Gauge) -> None:

@@ -28,6 +28,7 @@ from livepatch.edits import Needs
 from livepatch.engine.code import Parameter
 from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts
+from livepatch.engine.heap import Walks
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.relatives import Relative
 from livepatch.patch import Target
@@ -95,11 +96,11 @@ def judged(
     environment: dict[str, Any] | None = None,
     target: dict[str, Any] | None = None,
     stores: tuple[tuple[FunctionType, str], ...] = ((old_one, "__code__"),),
-    walked: float | None = None,
+    walks: Walks | None = None,
     observed: Refusal | None = None,
 ) -> livepatch.Report:
     """The report on facts that are sound but for those given."""
-    survey = Survey(facts=[dataclasses.replace(SOUND_TARGET, **target or {})], walked=walked)
+    survey = Survey(facts=[dataclasses.replace(SOUND_TARGET, **target or {})], walks=walks or Walks())
     for function, attribute in stores:
         survey.put(function, attribute, getattr(new, attribute), f"{function.__qualname__}.{attribute}")
     if observed is not None:
@@ -146,7 +147,13 @@ FINDINGS: list[tuple[str, str, dict[str, Any], str]] = [
     ("warning", "tools-active", {"environment": {"monitoring_tools": ("coverage",)}}, "coverage"),
     ("warning", "tools-active", {"environment": {"tracing": "pdb.trace"}}, "pdb.trace"),
     ("warning", "tools-active", {"environment": {"profiling": "cProfile.Profile"}}, "cProfile.Profile"),
-    ("info", "heap-walk", {"walked": 0.0651}, "65.1 ms"),
+    ("info", "heap-walk", {"walks": Walks(longest=0.0651, taken=0.0651, number=1)}, "for 65.1 ms"),
+    (
+        "info",
+        "heap-walk",
+        {"walks": Walks(longest=0.0651, taken=0.1, number=3)},
+        "the longest of 3, which took 100.0",
+    ),
     ("info", "specialisation-lost", {"environment": {"python": (3, 13, 0)}}, "1 function that CPython 3.13"),
     ("error", "fingerprint", {"target": {"expect": (OTHER_PIN,)}}, SOUND_TARGET.pin),
     ("error", "fingerprint", {"target": {"expect": (OTHER_PYTHON, OTHER_PIN)}}, SOUND_TARGET.pin),
@@ -237,7 +244,7 @@ def _is_text(call: ast.Call) -> bool:
         {"target": {"on_disk": None}},
         {"target": {"on_disk": False, "covers": "OTHER"}},
         {"target": {"alias_of": "specimen:<lambda>"}},
-        {"walked": 0.004},
+        {"walks": Walks(longest=0.004, taken=0.02, number=5)},
     ],
     ids=itertools.count(),
 )
@@ -571,7 +578,7 @@ def test_another_name_of_the_function(write_module: WriteModule, write_fix: Writ
 def test_other_functions_of_that_name(
     distribution: Path, write_module: WriteModule, write_fix: WriteFix, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("livepatch.engine.heap._UNNOTICED", 1.0)  # pytest's own heap takes longer than a small one
+    monkeypatch.setattr("livepatch.engine.heap.UNNOTICED", 1.0)  # pytest's own heap takes longer than a small one
     m = write_module("def f(): return 'old'")
     kept = m.f
     path = Path(m.__file__)

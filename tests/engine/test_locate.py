@@ -880,7 +880,7 @@ def test_a_copy_made_while_patched_follows_the_revert(write_module: WriteModule,
 def test_what_a_reload_left_behind_follows(
     holder: str, write_module: WriteModule, new_patch: NewPatch, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("livepatch.engine.heap._UNNOTICED", 1.0)  # pytest's own heap takes longer than a small one
+    monkeypatch.setattr("livepatch.engine.heap.UNNOTICED", 1.0)  # pytest's own heap takes longer than a small one
     m = write_module("def f(): return 'old'")
     user = write_module(f"from {m.__name__} import f\n" + ("" if holder == "a module" else "kept = [f]; del f"))
     importlib.reload(m)

@@ -177,15 +177,17 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
             "no tracing, profiling or monitoring",
             "expect them to see both sides; detach them if their own instrumentation changes code",
         )
-    if survey.walked is not None and survey.walked > _NOTICEABLE:
+    walks = survey.walks
+    if walks.longest > _NOTICEABLE:
         yield row(
             "info",
             "heap-walk",
             "",
-            f"all objects were looked through, which held other threads for {survey.walked * 1000:.1f} ms"
-            + (f" (a needed walk was estimated at {survey.pause * 1000:.1f} ms)" if survey.pause is not None else ""),
-            "targets that names lead to",
-            "nothing; live closures and copies can be found in no other way",
+            "a search through all objects of the process, which held other threads for "
+            f"{walks.longest * 1e3:.1f} ms"
+            + (f", the longest of {walks.number}, which took {walks.taken * 1e3:.1f} ms" if walks.number > 1 else ""),
+            f"pauses of at most {_NOTICEABLE * 1e3:g} ms",
+            "nothing, unless that is too long for this process: then pass max_pause=",
         )
     if environment.python >= (3, 13) and stores:
         yield row(

@@ -8,6 +8,7 @@ from livepatch.engine.caches import Cache
 from livepatch.engine.callees import Passed
 from livepatch.engine.code import CodeKind, Parameter
 from livepatch.engine.commit import slot_of, value_of
+from livepatch.engine.heap import Walks
 from livepatch.engine.outliving import Outliving
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.relatives import Relative
@@ -60,9 +61,13 @@ class Survey:
     outliving: Outliving = field(default_factory=Outliving)
     """What the patch means to objects that outlive a call."""
     calls: list[tuple[Target, CallSite]] = field(default_factory=list)
-    walked: float | None = None
-    pause: float | None = None
-    """The seconds for which the longest needed walk stops other threads, as estimated before it; ``None`` without."""
+    walks: Walks = field(default_factory=Walks)
+    """The walks through the heap that it took."""
+
+    @property
+    def walked(self) -> float | None:
+        """The seconds that they took together; ``None`` if there was none."""
+        return self.walks.taken or None
 
     def note(self, target: object, refusal: Refusal) -> None:
         """Keep an observation about a target."""

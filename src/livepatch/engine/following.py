@@ -491,7 +491,7 @@ def _is_kept_answer(kind: type, name: str) -> bool:
 def _is_key(value: object) -> bool:
     """Whether a dict or set finds the object by its hash.  Walks the heap."""
     return any(
-        any(key is value for key in list(holder)) for holder in referrers(value) if is_a(holder, dict, set, frozenset)
+        any(key is value for key in list(holder)) for holder in referrers([value]) if is_a(holder, dict, set, frozenset)
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,8 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livepatch.engine import frozen
 from livepatch.engine.endless import Waiting
-from livepatch.engine.heap import hidden_from_the_heap_walk
-from livepatch.engine.pace import breathe
+from livepatch.engine.heap import hidden_from_the_heap_walk, referrers
 from livepatch.engine.stacks import visit_frames
 from livepatch.engine.tasks import (
     Awaited,
@@ -117,9 +115,6 @@ def _look(codes: Collection[CodeType], *, heap: bool) -> list[Stuck]:
     return [place.told() for place in found] + _suspended(items, tasks)
 
 
-_AT_ONCE = 16  # targets of one walk
-
-
 def _in_the_heap(codes: Collection[CodeType], wanted: Collection[int]) -> Iterator[object]:
     """What is suspendable and has one of `codes`; and tasks that only the heap knows."""
     types = {id(kind): kind for kind in task_types()}
@@ -129,17 +124,14 @@ def _in_the_heap(codes: Collection[CodeType], wanted: Collection[int]) -> Iterat
     targets: list[object] = [*codes, *types.values()]
     if known is not None:
         targets.append(known.sign)
-    # A walk compares every reference with every target, so many targets are several walks, with a breath between.
-    for first in range(0, len(targets), _AT_ONCE):
-        breathe(now=True)
-        for item in gc.get_referrers(*targets[first : first + _AT_ONCE]):
-            if is_suspendable(item):
-                if id(code_of(item)) in wanted:
-                    yield item
-            elif id(type(item)) in types:
+    for item in referrers(targets):
+        if is_suspendable(item):
+            if id(code_of(item)) in wanted:
                 yield item
-            elif known is not None and item is known.holder:
-                no_more = True
+        elif id(type(item)) in types:
+            yield item
+        elif known is not None and item is known.holder:
+            no_more = True
     if hidden_from_the_heap_walk():
         if not no_more:
             frozen.find()

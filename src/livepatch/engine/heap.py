@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,16 +22,19 @@ from livepatch.engine.pace import breathe, paced
 from livepatch.engine.stacks import visit_frames
 
 __all__ = [
+    "UNNOTICED",
     "PauseTooLongError",
     "Walks",
     "bounded",
     "functions_of",
     "hidden_from_the_heap_walk",
     "instances_of",
+    "is_permitted",
     "is_unnoticed",
     "locals_on_the_stacks",
-    "needed_walk",
+    "objects_of",
     "pause_of_a_walk",
+    "permit",
     "reachable",
     "referrers",
 ]
@@ -40,14 +43,21 @@ __all__ = [
 # The pause of a walk
 
 # What a walk takes for each allocated block, and for each object looked for beside the first: the middle of what was
-# measured on CPython 3.11 to 3.13 on heaps of lists, dicts, instances and strings (1 to 25 ns).  It only serves until
-# the first walk of the process has been timed.
+# measured on CPython 3.11 to 3.13 on heaps of lists, dicts, instances and strings (1 to 25 ns), and the most (4 to 20
+# percent).  The first only serves until the first walk of the process has been timed.
 _SECONDS_A_BLOCK = 10e-9
-_MORE_FOR_EACH = 0.1
+_MORE_FOR_EACH = 0.2
 _pace = [_SECONDS_A_BLOCK]
 
-# The seconds that a walk may take which nothing asks for.
-_UNNOTICED = 0.0015
+# How many times as long as the estimate other threads may be held: at first because some heaps are slower than the
+# middle, later because a busy machine interrupts a walk, which passes.
+_MARGIN = 2.5
+_margin = [_MARGIN]
+_learned_at: list[float] = []
+_HALF = 60.0  # seconds after which half of what was learned of a busy machine is forgotten
+
+UNNOTICED = 0.0015
+"""The seconds that a walk may take which nothing asks for."""
 
 
 class PauseTooLongError(Exception):
@@ -60,14 +70,25 @@ class PauseTooLongError(Exception):
 
 @dataclass(slots=True)
 class Walks:
-    """The walks of one piece of work: the longest that was needed, as estimated before it, and what all have taken.
+    """The walks of one piece of work; in seconds, but for their number.  With `most`, no longer one is made.
 
-    In seconds; with `most`, no longer one is made.
+    `estimate` is for the longest that was needed, before it was made or refused.
     """
 
     most: float | None = None
     estimate: float | None = None
+    longest: float = 0.0
     taken: float = 0.0
+    """All of them together."""
+    number: int = 0
+
+    def add(self, other: Walks) -> None:
+        """Count those of a part of the work."""
+        self.longest = max(self.longest, other.longest)
+        self.taken += other.taken
+        self.number += other.number
+        if other.estimate is not None:
+            self.estimate = max(self.estimate or 0.0, other.estimate)
 
 
 _walks: ContextVar[Walks | None] = ContextVar("_walks", default=None)
@@ -84,9 +105,7 @@ def bounded(most: float | None) -> Iterator[Walks]:
     finally:
         _walks.reset(token)
         if outer is not None:
-            outer.taken += inner.taken
-            if inner.estimate is not None:
-                outer.estimate = max(outer.estimate or 0.0, inner.estimate)
+            outer.add(inner)
 
 
 def pause_of_a_walk(targets: int = 1) -> float:
@@ -94,42 +113,89 @@ def pause_of_a_walk(targets: int = 1) -> float:
     return sys.getallocatedblocks() * _pace[0] * (1 + _MORE_FOR_EACH * (targets - 1))
 
 
+def _longer() -> float:
+    """How many times as long as the estimate a walk may hold other threads now."""
+    if not _learned_at:
+        return _margin[0]
+    return 1.0 + float((_margin[0] - 1.0) * 0.5 ** ((time.monotonic() - _learned_at[0]) / _HALF))
+
+
 def is_unnoticed(targets: int = 1) -> bool:
     """Whether a walk would be so short that it may be made even if nothing asks for it."""
+    return pause_of_a_walk(targets) <= UNNOTICED and is_permitted(targets)
+
+
+def is_permitted(targets: int = 1) -> bool:
+    """Whether a walk that looks for so many objects may be made here."""
     walks = _walks.get()
-    most = _UNNOTICED if walks is None or walks.most is None else min(_UNNOTICED, walks.most)
-    return pause_of_a_walk(targets) <= most
+    return walks is None or walks.most is None or pause_of_a_walk(targets) * _longer() <= walks.most
 
 
-def needed_walk(targets: int = 1) -> float:
-    """Count in a walk that has to be made; give the seconds that it will take, as estimated.
+def permit(targets: int = 1) -> float:
+    """Count in a walk that has to be made; give the seconds for which it may hold other threads, as estimated.
 
-    Raises :class:`PauseTooLongError` if a walk of that length is not permitted here.
+    Raises :class:`PauseTooLongError` if a walk that looks for so many objects is not permitted here.
     """
-    estimate = pause_of_a_walk(targets)
-    walks = _walks.get() or Walks()
+    estimate = pause_of_a_walk(targets) * _longer()
+    walks = _walks.get()
+    if walks is None:
+        return estimate
     walks.estimate = max(walks.estimate or 0.0, estimate)
-    if walks.most is not None and estimate > walks.most:
+    if walks.most is not None and not is_permitted(targets):
         raise PauseTooLongError(estimate, walks.most)
     return estimate
 
 
-def referrers(*targets: object, needed: bool = True) -> list[Any]:
-    """Everything that refers to one of `targets`: one walk through the whole heap.
+_AT_ONCE = 16  # objects looked for in one walk
 
-    Raises :class:`PauseTooLongError` if a walk of that length is not permitted here.
+
+def referrers(targets: Sequence[object], *, needed: bool = True) -> list[Any]:
+    """Everything but this sequence that refers to one of `targets`, each once: a walk through the whole heap, or more.
+
+    A walk compares every reference with every target, so many targets are several walks, with a breath between: as
+    many as keep each within the pause that is permitted.  Raises :class:`PauseTooLongError` if not even a walk for one
+    is.
     """
-    estimate = needed_walk(len(targets)) if needed else pause_of_a_walk(len(targets))
-    walks = _walks.get() or Walks()
+    found: dict[int, Any] = {}
+    at_once = _AT_ONCE
+    while at_once > 1 and not is_permitted(min(at_once, len(targets))):
+        at_once //= 2
+    for first in range(0, len(targets), at_once):
+        some = tuple(targets[first : first + at_once])
+        if needed:
+            permit(len(some))
+        for holder in _walk(some):
+            if holder is not targets and holder is not some and holder is not found:
+                found[id(holder)] = holder
+    return list(found.values())
+
+
+def _walk(targets: tuple[object, ...]) -> list[Any]:
+    estimate = pause_of_a_walk(len(targets))
     breathe(now=True)
     begun, worked = time.perf_counter(), time.thread_time()
     found = gc.get_referrers(*targets)
     taken, worked = time.perf_counter() - begun, time.thread_time() - worked
     breathe(now=True)
-    walks.taken += taken
-    # The average of what was known and what was seen, in processor time: a busy machine makes no heap larger.
-    _pace[0] *= (1 + min(worked / estimate, 4.0)) / 2
-    return [holder for holder in found if holder is not targets]
+    walks = _walks.get()
+    if walks is not None:
+        walks.add(Walks(longest=taken, taken=taken, number=1))
+    # Up at once, and down by halves: a bound is kept rather than met.  The estimate is of processor time, for a busy
+    # machine makes no heap larger; for how much longer it holds others there is the margin.
+    _pace[0] *= _learned(1.0, worked / estimate)
+    _margin[0] = _learned(_longer(), max(taken / worked, 1.0) if worked else 1.0)
+    _learned_at[:] = [time.monotonic()]
+    return found
+
+
+def _learned(known: float, seen: float) -> float:
+    return max(min(seen, 4.0), (known + seen) / 2)
+
+
+def objects_of(*classes: type) -> list[Any]:
+    """All live objects that are instances of one of these very classes, but for frozen ones.  Walks the heap."""
+    kinds = {id(each) for each in classes}
+    return [item for item in paced(referrers(classes)) if id(type(item)) in kinds] if kinds else []
 
 
 # Walks
@@ -139,7 +205,7 @@ def functions_of(module: ModuleType) -> Iterator[FunctionType]:
     """All live functions whose globals are the module's.  Looks through the whole heap; frozen objects by namespace."""
     namespace = vars(module)
     seen: set[int] = set()
-    for referrer in referrers(namespace):
+    for referrer in referrers([namespace]):
         if is_function(referrer) and referrer.__globals__ is namespace and not is_own(referrer):
             seen.add(id(referrer))
             yield referrer
@@ -192,5 +258,5 @@ def instances_of(codes: list[CodeType], spaces: Iterable[dict[str, Any]]) -> lis
     """
     wanted = {id(code) for code in codes}
     homes = list({id(space): space for space in spaces}.values())
-    candidates = referrers(*codes) if len(codes) <= max(3, len(homes)) else referrers(*homes)
+    candidates = referrers(codes if len(codes) <= max(3, len(homes)) else homes)
     return [item for item in paced(candidates) if type(item) is FunctionType and id(item.__code__) in wanted]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from livepatch.engine.heap import referrers
+from livepatch.engine.heap import objects_of
 from livepatch.engine.namespaces import namespace_of, with_subclasses
 from livepatch.engine.pace import paced
 from livepatch.engine.stack import ABSENT
@@ -17,11 +17,8 @@ def objects_by_class(classes: Iterable[type]) -> dict[type, list[Any]]:
     """The live objects of each class and of those derived from it.  Walks the heap once."""
     families = {cls: with_subclasses(cls) for cls in classes}
     found: dict[int, list[Any]] = {id(each): [] for family in families.values() for each in family}
-    if not found:
-        return {}
-    for item in paced(referrers(*{id(each): each for family in families.values() for each in family}.values())):
-        if id(type(item)) in found:
-            found[id(type(item))].append(item)
+    for item in objects_of(*{id(each): each for family in families.values() for each in family}.values()):
+        found[id(type(item))].append(item)
     return {cls: [item for each in family for item in found[id(each)]] for cls, family in families.items()}
 
 
@@ -51,11 +48,12 @@ def held_of(value: object, name: str) -> object:
 def kept_objects(cls: type, keeper: type, attribute: str) -> tuple[list[tuple[Any, Any]], int]:
     """The live objects of a class, each with the object of `keeper` that holds it as `attribute`.
 
-    And how many there are that none holds.  Walks the heap twice.
+    And how many there are that none holds.  Walks the heap once.
     """
-    objects = _objects(cls)
+    found = objects_by_class([cls, keeper])
+    objects = found[cls]
     by_kept: dict[int, Any] = {}
-    for each in paced(_objects(keeper)):
+    for each in paced(found[keeper]):
         held = held_of(each, attribute)
         if held is not ABSENT and held is not None:
             by_kept[id(held)] = each

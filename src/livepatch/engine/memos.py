@@ -9,10 +9,9 @@ from types import ModuleType
 from livepatch.edits import Memo
 from livepatch.engine.caches import Cache, keeps_in_instances
 from livepatch.engine.graph import Comparison, Sides, shown
-from livepatch.engine.heap import referrers
+from livepatch.engine.heap import objects_of
 from livepatch.engine.locate import mangled
 from livepatch.engine.namespaces import is_class, namespace_of, with_subclasses
-from livepatch.engine.pace import paced
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import counted
@@ -24,9 +23,7 @@ def instances(classes: Iterable[type]) -> dict[type, int]:
     """How many objects of each class, or of one derived from it, there are.  Walks the heap once."""
     families = {cls: with_subclasses(cls) for cls in classes}
     kinds = {id(each): each for family in families.values() for each in family}
-    if not kinds:
-        return {}
-    count = Counter(id(type(item)) for item in paced(referrers(*kinds.values())) if id(type(item)) in kinds)
+    count = Counter(id(type(item)) for item in objects_of(*kinds.values()))
     return {cls: sum(count[id(each)] for each in family) for cls, family in families.items()}
 
 

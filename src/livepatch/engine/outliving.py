@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from livepatch.engine.gauge import Busy
-from livepatch.engine.heap import needed_walk
+from livepatch.engine.heap import permit
 from livepatch.engine.keepers import held_of, objects_by_class
 from livepatch.engine.namespaces import with_subclasses
 from livepatch.engine.pace import paced
@@ -122,7 +122,7 @@ class Absence:
         classes = tuple({id(cls): cls for owner in owners for cls in with_subclasses(owner)}.values())
         if not classes:
             return iter(())
-        seconds = needed_walk(len(classes))
+        seconds = permit(len(classes))
         self._next = time.monotonic() + min(seconds * _RARELY, _SELDOM)
         self._missed = False
         kinds = frozenset(map(id, classes))

@@ -23,6 +23,7 @@ from livepatch.engine.stack import ABSENT, Slot
 
 __all__ = ["Remnant", "remnants"]
 
+_AT_ONCE = 16  # objects looked at in one walk for whether they go away
 _LEVELS = 5  # containers in containers that are followed up to the object that holds them
 _PASSING = (FrameType, GeneratorType, CodeType)
 
@@ -48,18 +49,21 @@ def remnants(
 
     What only the `emptied` tables hold goes away with the switch.
     """
-    old: dict[int, tuple[str, object]] = {}
+    labels: dict[int, str] = {}
+    old: list[object] = []
     for slot, value in values.items():
         held = originals.get(slot, ABSENT)
         if held is not value and slot.kind in ("module", "class", "item", "attribute") and not slot.kept:
             for part in (held, getattr(held, "__func__", None) if is_a(held, staticmethod, classmethod) else None):
                 if _tells(part):
-                    old[id(part)] = (str(slot), part)
+                    if id(part) not in labels:
+                        old.append(part)
+                    labels[id(part)] = str(slot)
     if not old:
         return []
     search = _Search(values, modules, emptied)
-    search.share(label for label, part in old.values() if type(part) is re.Pattern)
-    return search.holders({key: label for key, (label, _) in old.items()}, [part for _, part in old.values()])
+    search.share(labels[id(part)] for part in old if type(part) is re.Pattern)
+    return search.holders(labels, old)
 
 
 def _tells(value: object) -> bool:
@@ -80,6 +84,9 @@ class _Search:
         self._answers: set[int] = set()
         """The ids of our own lists of objects that were found."""
         self._written = {slot.owner_id for slot in values}
+        for slot in values:
+            if is_class(slot.owner):  # which is a holder by its namespace, of which only a view is shown
+                self._written.update(map(id, gc.get_referents(namespace_of(slot.owner))))
         self._spaces = {id(namespace_of(m)) for m in list(modules.values()) if is_module(m)}
 
     def share(self, labels: Iterable[str]) -> None:
@@ -90,15 +97,17 @@ class _Search:
         found: dict[tuple[str, str], Remnant] = {}
         seen = {id(labels), id(objects)}
         for _ in range(_LEVELS):
-            walked = referrers(*objects)
+            walked = referrers(objects)
             seen |= {id(walked), id(objects)}
             self._answers |= {id(walked), id(objects)}
             inner = {id(each): each for each in objects}
             objects, above = [], {}
+            told: dict[int, list[Remnant]] = {}
+            holders: list[object] = []
             for holder in walked:
                 if id(holder) in seen or id(holder) in self._written or id(holder) in self._spaces:
                     continue
-                if id(holder) in self._emptied:
+                if id(holder) in self._emptied or _is_of_the_stack(holder):
                     continue
                 seen.add(id(holder))
                 held = [key for key in map(id, gc.get_referents(holder)) if key in inner]
@@ -107,14 +116,15 @@ class _Search:
                     above[id(holder)] = min(named, default="")
                     objects.append(holder)
                     continue
-                told = self._told(holder)
-                named = self._that_count(named, holder)  # not here: a comprehension's cell would hold the holder
-                if told and self._goes(holder):
-                    continue
-                for label in sorted(named) if told else ():
-                    found[label, told] = Remnant(label, told)
+                words = self._told(holder)
+                if words:
+                    named = self._that_count(named, holder)  # no comprehension here: its cell would hold the holder
+                    told[id(holder)] = [Remnant(label, words) for label in sorted(named)]
+                    holders.append(holder)
             labels = above
             del walked, inner
+            self._answers |= {id(holders), id(objects)}
+            self._keep(holders, told, found)
             if not objects:
                 break
         return list(found.values())
@@ -123,12 +133,33 @@ class _Search:
         """Equal patterns are one object, whoever compiles them: only the package itself must have got it there."""
         return {label for label in labels if label not in self._shared or _is_of_package(holder, label)}
 
-    def _goes(self, holder: object) -> bool:
-        """Whether nothing but tables that are emptied holds an object, so that it is gone with the switch."""
-        if not self._emptied:
-            return False
-        above = [each for each in referrers(holder) if not is_a(each, *_PASSING) and id(each) not in self._answers]
-        return bool(above) and all(id(each) in self._emptied for each in above)
+    def _keep(
+        self, holders: list[object], told: dict[int, list[Remnant]], found: dict[tuple[str, str], Remnant]
+    ) -> None:
+        """Take what is told of the holders that stay: what nothing but emptied tables hold is gone with the switch."""
+        while holders:
+            some: list[object] = []
+            while holders and len(some) < (_AT_ONCE if self._emptied else len(told)):
+                holder = holders.pop()
+                if any((each.label, each.holder) not in found for each in told[id(holder)]):
+                    some.append(holder)
+            going = self._that_go(some) if self._emptied and some else set()
+            for key in map(id, some):
+                if key not in going:
+                    found.update({(each.label, each.holder): each for each in told[key]})
+
+    def _that_go(self, holders: list[object]) -> set[int]:
+        """The ids of those that nothing holds but tables that are emptied."""
+        keys, held, stays = set(map(id, holders)), set(), set()
+        self._answers.add(id(holders))
+        for each in referrers(holders):
+            if is_a(each, *_PASSING) or id(each) in self._answers:
+                continue
+            inside = keys.intersection(map(id, gc.get_referents(each)))
+            held |= inside
+            if id(each) not in self._emptied:
+                stays |= inside
+        return held - stays
 
     def _told(self, holder: object) -> str:
         """A holder in words; empty for one of no consequence."""
@@ -142,6 +173,14 @@ class _Search:
         if _is_ours(kind.__module__) or kind.__module__ in ("builtins", "sys", "re", "functools", "weakref"):
             return ""
         return f"an object of {kind.__module__}:{kind.__qualname__}"
+
+
+def _is_of_the_stack(holder: object) -> bool:
+    """Whether it is a table of what slots hold: livepatch's own."""
+    try:
+        return type(holder) is dict and type(next(iter(holder), None)) is Slot
+    except RuntimeError:  # another thread has just changed it: it is the program's
+        return False
 
 
 def _is_of_package(holder: object, label: str) -> bool:

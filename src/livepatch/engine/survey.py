@@ -22,7 +22,7 @@ from livepatch.engine.remnants import remnants
 from livepatch.engine.scratch import told
 from livepatch.engine.sourced import Sourced, survey_edits
 from livepatch.engine.stack import ABSENT, SIDE, Slot, Stack, settled
-from livepatch.engine.surveyor import Surveyor, too_long
+from livepatch.engine.surveyor import Surveyor
 from livepatch.patch import Change
 
 __all__ = ["survey"]
@@ -56,7 +56,7 @@ def survey(
         if isinstance(surveyor, Built):
             surveyor.edits, surveyor.obstacles, surveyor.statements = edits, obstacles, statements
         out = surveyor.run(callers)
-    out.pause, out.walked = walks.estimate, walks.taken or None
+    out.walks = walks
     return out
 
 
@@ -119,8 +119,8 @@ class Built(Surveyor):
                 self._beneath(),
                 statements=self.statements,
             )
-        except PauseTooLongError as error:
-            self.out.note("", too_long(error))
+        except PauseTooLongError:
+            raise
         except Exception as error:  # noqa: BLE001  # objects of any kind are looked into here: what fails is no proof
             self.out.note("", _not_surveyed(error))
         return None
@@ -183,25 +183,16 @@ class Built(Surveyor):
 
     def in_the_end(self) -> None:
         """Name who keeps what the patch changes: the fix would not reach it."""
-        try:
-            emptied = [
-                table
-                for cache in self.out.caches
-                if cache.holder is None and cache.owner is not None
-                for table in tables(cache.owner, cache.name)
-            ]
-            for each in remnants(self.out.values, self.out.originals, self.modules, emptied):
-                self.out.note(
-                    each.label,
-                    Refusal(
-                        "old-value-held",
-                        f"{each.holder} holds the value that is there now, or something made of it",
-                        "objects that look the value up when they need it",
-                        "have that object made anew after the fix, or restart",
-                    ),
-                )
-        except PauseTooLongError as error:
-            self.out.note("", too_long(error))
+        for each in remnants(self.out.values, self.out.originals, self.modules, tables(self.out.caches)):
+            self.out.note(
+                each.label,
+                Refusal(
+                    "old-value-held",
+                    f"{each.holder} holds the value that is there now, or something made of it",
+                    "objects that look the value up when they need it",
+                    "have that object made anew after the fix, or restart",
+                ),
+            )
 
     def _beneath(self) -> Callable[[FunctionType], Held]:
         """What a function holds under the patch: without the layers that it replaces."""

@@ -18,7 +18,7 @@ from livepatch.engine.disk import Disk
 from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
 from livepatch.engine.facts import Survey, TargetFacts
 from livepatch.engine.functions import code_of
-from livepatch.engine.heap import PauseTooLongError, functions_of
+from livepatch.engine.heap import PauseTooLongError, functions_of, permit
 from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
 from livepatch.engine.namespaces import is_a, is_function, namespace_of, owner_name
@@ -37,12 +37,13 @@ from livepatch.patch import Addition, Change, Replacement, Target
 __all__ = ["Surveyor", "too_long"]
 
 
-_NOT_WALKED = Refusal(
-    "heap-not-walked",
-    "a large heap, of which only the namespaces of modules and classes were looked through for copies",
-    "copies of functions, such as a reload leaves behind, to be held by a module or class",
-    "nothing, unless functions of this package were copied or reloaded",
-)
+def _not_walked(why: list[str]) -> Refusal:
+    return Refusal(
+        "heap-not-walked",
+        f"that something besides modules and classes holds {'; and '.join(why)}",
+        "every copy of a function, such as a reload leaves behind, to be held by a module or class",
+        "nothing, unless functions of this package were copied or reloaded",
+    )
 
 
 def too_long(error: PauseTooLongError) -> Refusal:
@@ -104,6 +105,13 @@ class Surveyor:
 
     def run(self, callers: bool) -> Survey:
         """Find everything first: what one change does may depend on what another brings."""
+        try:
+            self._run(callers)
+        except PauseTooLongError as error:
+            self.out.note("", too_long(error))
+        return self.out
+
+    def _run(self, callers: bool) -> None:
         for change in self.changes:
             if isinstance(change, Replacement):
                 self.replaced[id(change.source)] = change.target
@@ -115,15 +123,13 @@ class Surveyor:
         swept = self._sweep(callers)
         while self.bodies:
             self._body(*self.bodies.pop(0), swept)  # nobody holds on to what was found: holders are counted next
-        try:
-            self._closures()
-        except PauseTooLongError as error:
-            self.out.note("", too_long(error))
+        self._closures()
         for assignment, place in self.assignments:
             follow_aliases(assignment, place, self.stack, swept, self.out)
         self._abstract()
         self.in_the_end()
-        return self.out
+        if any(cache.owner is not None for cache in self.out.caches):
+            permit()  # for the walk that finds the objects whose answers are dropped with the switch
 
     def _abstract(self) -> None:
         for kind, methods in list(abstract_methods(self.out.values, self.modules)):
@@ -225,12 +231,10 @@ class Surveyor:
         named = [found.place for _, found in self.bodies if not found.place.name.startswith("__")]
         callees = {place.name: place.value for place in named} if callers else {}
         swept = sweep(self.modules, functions, values, callees=callees, held=held, max_pause=self.max_pause)
-        if swept.too_long:
-            assert swept.pause is not None
-            assert self.max_pause is not None
-            self.out.note("", too_long(PauseTooLongError(swept.pause, self.max_pause)))
+        if swept.too_long is not None:
+            self.out.note("", too_long(swept.too_long))
         elif functions and not swept.thorough:
-            self.out.note("", _NOT_WALKED)
+            self.out.note("", _not_walked(swept.unsearched))
         for _, found in self.bodies:
             self.out.calls += [(found.place.target, site) for site in swept.calls.get(found.place.name, ())]
         return swept

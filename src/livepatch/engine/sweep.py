@@ -18,12 +18,14 @@ from livepatch.engine import frozen
 from livepatch.engine.code import kind_of
 from livepatch.engine.functions import code_of, is_own
 from livepatch.engine.heap import (
+    UNNOTICED,
     PauseTooLongError,
     Walks,
     bounded,
     hidden_from_the_heap_walk,
     instances_of,
     is_unnoticed,
+    pause_of_a_walk,
     referrers,
 )
 from livepatch.engine.namespaces import bindings, functions_behind, is_function
@@ -52,12 +54,15 @@ class Swept:
     aliases: dict[int, list[tuple[ModuleType | type, str]]] = field(default_factory=dict)
     calls: dict[str, list[CallSite]] = field(default_factory=dict)
     walked: float | None = None
-    thorough: bool = True
-    """Whether nothing was left out: no copy can be in the heap that is not named here."""
-    pause: float | None = None
-    """The seconds that the walk which was needed would take, as estimated before it; ``None`` if none was."""
-    too_long: bool = False
-    """Whether it was not made for that."""
+    unsearched: list[str] = field(default_factory=list)
+    """What the heap was not searched for, and why, in words.  Empty: no copy can be there that is not named here."""
+    too_long: PauseTooLongError | None = None
+    """Why a walk that was needed was not made."""
+
+    @property
+    def thorough(self) -> bool:
+        """Whether nothing was left out."""
+        return not self.unsearched
 
 
 def sweep(
@@ -101,11 +106,11 @@ def sweep(
             _look_for_what_a_reload_left(by_name, known, found)
             homes = [*spaces, *(function.__globals__ for function in functions)]
             _walk_if_needed(found, primary, constants or [], held or {}, homes, passing=passing)
-    except PauseTooLongError:
+    except PauseTooLongError as error:
         if max_pause is None:
             raise  # the bound of somebody further out, who does not look at what we return
-        found.too_long = True
-    found.pause, found.walked = walks.estimate, walks.taken or None
+        found.too_long = error
+    found.walked = walks.taken or None
     return found
 
 
@@ -194,9 +199,12 @@ def _look_for_what_a_reload_left(
     if not spaces:
         return
     if not is_unnoticed(len(spaces)):
-        found.thorough = False
+        found.unsearched.append(
+            f"the globals of its functions, and a search for it would hold other threads for about "
+            f"{pause_of_a_walk(len(spaces)) * 1e3:.1f} ms (up to {UNNOTICED * 1e3:g} ms it is made unasked)"
+        )
         return
-    for referrer in paced(referrers(*spaces.values(), needed=False)):
+    for referrer in paced(referrers(list(spaces.values()), needed=False)):
         if is_function(referrer) and referrer.__code__.co_qualname in by_name and id(referrer.__globals__) in spaces:
             _compare(referrer, by_name[referrer.__code__.co_qualname], found)
 
@@ -240,11 +248,13 @@ def _walk_if_needed(
     *,
     passing: bool,
 ) -> None:
-    small = sys.getallocatedblocks() < _SMALL_HEAP
+    blocks = sys.getallocatedblocks()
+    small = blocks < _SMALL_HEAP
+    too_large = f"code of its functions, in a heap of {blocks:,} blocks (below {_SMALL_HEAP:,} it is searched for)"
     functions = list(primary.values())
     places = list(range(len(constants))) if small or not passing else []
     if len(places) < len(constants):
-        found.thorough = False
+        found.unsearched.append(too_large)
     for count in range(_COUNTS):
         if not functions and not places:
             return
@@ -256,7 +266,8 @@ def _walk_if_needed(
         functions = [f for f in functions if explained.leaves_function(f, found)]
         places = [i for i in places if explained.leaves_constant(constants, i)]
     if functions and not small:
-        functions, found.thorough = [], False
+        functions = []
+        found.unsearched.append(too_large)
     if not functions and not places:
         return
     unexplained = [*(f.__code__ for f in functions), *(constants[i] for i in places)]

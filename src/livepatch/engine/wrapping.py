@@ -116,7 +116,7 @@ def wrapped(target: Target, wrapper: Callable[..., Any], modules: dict[str, Modu
 
 def _other_holders(native: object, around: object) -> list[str]:
     """What refers to the callable and is no namespace: containers, instances, defaults.  Walks the heap."""
-    holders = referrers(native)
+    holders = referrers([native])
     ours = {id(holders), id(around)}
     described = {
         _describe(holder)
