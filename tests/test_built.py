@@ -714,6 +714,65 @@ def test_a_module_that_is_not_imported_is_left_out_and_said(releases):
     assert [f.target for f in report.findings if f.code == "not-in-process"] == [f"{running.name}.n"]
 
 
+def test_what_the_release_lacks_stays_and_is_said_to(releases):
+    old = "ALL = []\ndef enter(f):\n    ALL.append(f)\n    return f\nGONE = 3\nLIMIT = GONE * 2\n"
+    running = releases(
+        mod(f"{old}@enter\ndef a(): return 'a'\n@enter\ndef b(): return 'b'\n"),
+        mod(old.replace("GONE = 3\nLIMIT = GONE * 2", "LIMIT = 4") + "@enter\ndef b(): return 'b'\n"),
+    )
+    m = running["m"]
+    fix = running.build()
+    verdicts = {entry.target.partition(":")[2]: entry.verdict for entry in fix.plan}
+    assert verdicts == {"a": "left-out", "GONE": "left-out", "LIMIT": "taken", "ALL": "needed"}
+    applied = livepatch.apply(fix)
+    assert (m.LIMIT, m.GONE, m.a(), m.ALL) == (4, 3, "a", [m.b])
+    applied.revert()
+    assert (m.LIMIT, m.ALL) == (6, [m.a, m.b])
+
+
+def test_a_module_that_was_imported_since_is_named_until_the_patch_is_applied_anew(releases):
+    running = releases(
+        {"m.py": "def f(): return 1", "n.py": "def g(): return 1"},
+        {"m.py": "def f(): return 2", "n.py": "def g(): return 2"},
+        "m",
+    )
+    fix = running.build()
+    applied = livepatch.apply(fix)
+    assert livepatch.verify().ok
+    assert applied.status().left == ()
+    late = running.import_("n")
+    assert late.g() == 1
+    assert applied.status().left == (f"{late.__name__}, which was imported after the patch went in",)
+    verification = livepatch.verify()
+    (finding,) = verification.findings
+    assert (finding.code, finding.target, fix.id in finding.action) == ("imported-since", late.__name__, True)
+    assert str(verification).startswith("1 module came later, without a patch\n")
+    applied.mode = "off"
+    assert livepatch.verify().ok
+    applied.mode = "on"
+    again = livepatch.apply(fix, replaces=[fix.id])
+    assert (running["m"].f(), late.g()) == (2, 2)
+    assert livepatch.verify().ok
+    assert again.status().left == ()
+    again.revert()
+    assert livepatch.verify().ok
+
+
+def test_a_module_with_an_obstacle_that_was_imported_since_is_named(releases):
+    handler = "import signal\ndef g(): return 1\nsignal.signal(signal.SIGUSR1, signal.SIG_{})"
+    running = releases(
+        {"m.py": "def f(): return 1", "n.py": handler.format("DFL")},
+        {"m.py": "def f(): return 2", "n.py": handler.format("IGN")},
+        "m",
+    )
+    fix = running.build()
+    assert {obstacle.target for obstacle in fix.obstacles} == {f"{running.name}.n"}
+    applied = livepatch.apply(fix)
+    assert [f.target for f in applied.report.findings if f.code == "not-in-process"] == [f"{running.name}.n"]
+    running.import_("n")
+    assert [finding.code for finding in livepatch.verify().findings] == ["imported-since"]
+
+
 def test_a_cumulative_patch_replaces_the_one_before_in_one_step(releases, tmp_path):
     from tests.built import Release
 

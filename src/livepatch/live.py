@@ -49,7 +49,7 @@ from livepatch.report import Report
 from livepatch.standing import Status, foreign_now
 from livepatch.switching import Consistency, Switching, Went
 
-__all__ = ["Live", "live", "pauses_up_to"]
+__all__ = ["Live", "live"]
 
 T = TypeVar("T")
 
@@ -80,7 +80,7 @@ class Request:
 
 
 @contextmanager
-def pauses_up_to(most: float | None) -> Iterator[None]:
+def _pauses_up_to(most: float | None) -> Iterator[None]:
     """Hold every walk through the heap inside to so many seconds.  Raises :class:`TransitionError` for a longer one."""
     try:
         with bounded(most):
@@ -209,7 +209,7 @@ class Live:
     def wait_for_settled(self, timeout: float, max_pause: float | None = None) -> None:
         """Wait for the open transition to end, if there is one.  Raises :class:`TransitionError` when time is up."""
         opened = self.state.open
-        with pauses_up_to(max_pause):
+        with _pauses_up_to(max_pause):
             self.switching.wait_for_settled(timeout)
         if opened is not None:
             self._call_back()
@@ -507,7 +507,7 @@ class Live:
         before = self.state.open
         memory = self.records, self.reverted, self.left, self.state.stack
         consistency = how.consistency or "immediate"
-        with pauses_up_to(how.max_pause):
+        with _pauses_up_to(how.max_pause):
             went = self.switching.go(
                 new, caches, sys.modules, whole=whole, consistency=consistency, timeout=how.timeout, hold=how.hold
             )
@@ -570,9 +570,12 @@ class Live:
         opened = self.state.open
         draining = opened is not None and record.id in self.draining.about
         frames = () if draining else on_the_other_side(stack, layer)
-        status = record.standing(
-            "draining" if frames else "settled", layer.mode, frames, foreign, self.left.get(record.id, ())
+        late = [] if layer.mode == "off" else record.imported_since(sys.modules)
+        left = (
+            *self.left.get(record.id, ()),
+            *(f"{name}, which was imported after the patch went in" for name in late),
         )
+        status = record.standing("draining" if frames else "settled", layer.mode, frames, foreign, left)
         if chooser is not None:
             shadow = chooser.tally.snapshot() if chooser.tally is not None else None
             status = replace(status, troubles=chooser.troubles, trouble=chooser.trouble, shadow=shadow)
@@ -582,6 +585,11 @@ class Live:
         """How a patch stands that is not applied any more."""
         status = self.reverted.get(record.id) or record.gone()
         return self.draining.told(status) if record.id in self.draining.about else status
+
+    def imported_since(self) -> dict[str, tuple[str, ...]]:
+        """The modules that the process has imported since a patch went in that would change them, by its id."""
+        on = [record for record in self.records.values() if self._mode(record) != "off"]
+        return {record.id: late for record in on if (late := record.imported_since(sys.modules))}
 
     def record(self, patch_id: str) -> Record:
         """The record of an applied patch.  Raises :class:`UnknownPatchError`."""

@@ -30,7 +30,7 @@ from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.refusal import Refusal
 from livepatch.errors import IncompatibleError, PatchError, ProtectedError
 from livepatch.fitting import unsuitable
-from livepatch.live import Request, live, pauses_up_to, unknown
+from livepatch.live import Request, live, unknown
 from livepatch.patch import Patch, Target
 from livepatch.policies import check_policy, policy_in_force
 from livepatch.proving import prove
@@ -167,8 +167,7 @@ def apply(
         if not report.ok:
             raise _refusal(report)
         if governed.round_trips:
-            with pauses_up_to(max_pause):
-                report = prove(live, patch, governed, found, timeout)
+            report = prove(live, patch, governed, found, timeout)
             if not report.ok:
                 raise _refusal(report)
         live.check_replacing(replaced, mode, protected=report.protected)
@@ -246,8 +245,11 @@ def status() -> tuple[Status, ...]:
 
 
 def verify() -> Verification:
-    """Whether every target still is what the stack of patches says; the findings name who probably changed it."""
-    return standing.verified(live.state, sys.modules)
+    """Whether every target still is what the stack of patches says; the findings name who probably changed it.
+
+    And whether the process has since imported a module that an applied patch would have changed.
+    """
+    return standing.verified(live.state, sys.modules, live.imported_since())
 
 
 class Applied:

@@ -45,6 +45,11 @@ class Record:
     outliving: Outliving = field(default_factory=Outliving)
     max_pause: float | None = None
 
+    def imported_since(self, modules: Mapping[str, object]) -> tuple[str, ...]:
+        """The modules that the patch would change, and that the process has imported, unchanged, since it went in."""
+        absent = [finding.target for finding in self.report.findings if finding.code == "not-in-process"]
+        return tuple(name for name in absent if modules.get(name) is not None)
+
     def gone(self, foreign: tuple[str, ...] = (), left: tuple[str, ...] = ()) -> Status:
         """How the patch stands once it is taken out."""
         return self.standing("reverted", "off", (), foreign, left)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Literal
@@ -31,10 +32,10 @@ class Status:
     ``reverted`` once the patch is taken out.  `frames` says where those calls stand, `units` how many units of work are
     on the other side, and `since` (seconds since the epoch) when the side that is live now became so.  `foreign` names
     what others have changed since, and so was not put back; `left` what could not follow the last switch, such as live
-    closures whose variables differ, or objects that the code which is live now cannot use, as many as there were right
-    after it.  `troubles` counts calls for which the mode could not decide, so that they got the old side, and `trouble`
-    is the last reason; `shadow` is what shadow runs have shown so far.  `protected` and `waived` are those of the
-    report on which the patch went in.
+    closures whose variables differ, modules of the patch that were imported since, or objects that the code which is
+    live now cannot use, as many as there were right after it.  `troubles` counts calls for which the mode could not
+    decide, so that they got the old side, and `trouble` is the last reason; `shadow` is what shadow runs have shown so
+    far.  `protected` and `waived` are those of the report on which the patch went in.
     """
 
     id: str
@@ -90,14 +91,17 @@ class Status:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
-    """Whether every place that a patch wrote still holds what the patches say.  True if it does."""
+    """Whether every place that a patch wrote still holds what the patches say, and no module runs without its patch.
+
+    True if so.
+    """
 
     findings: tuple[Finding, ...]
     checked: int
 
     @property
     def ok(self) -> bool:
-        """Nothing was changed by others."""
+        """Nothing was changed by others, and nothing came later that the patches do not reach."""
         return not self.findings
 
     def __bool__(self) -> bool:
@@ -106,9 +110,11 @@ class Verification:
     def __str__(self) -> str:
         if self.ok:
             return f"{counted(self.checked, 'place')} checked: all as the patches say"
-        return "\n".join(
-            [f"{len(self.findings)} of {self.checked} places were changed by others", *map(str, self.findings)]
-        )
+        changed = sum(finding.code == "foreign-change" for finding in self.findings)
+        late = len(self.findings) - changed
+        told = [f"{changed} of {self.checked} places were changed by others"] if changed else []
+        told += [f"{counted(late, 'module')} came later, without a patch"] if late else []
+        return "\n".join([", ".join(told), *map(str, self.findings)])
 
 
 # A place that somebody else changed stays changed.  One that only seems so, because a switch is on its way through the
@@ -116,8 +122,13 @@ class Verification:
 _BETWEEN = (0.002, 0.02, 0.1)  # seconds between looks
 
 
-def verified(state: State, modules: dict[str, ModuleType]) -> Verification:
-    """Compare every slot of the stack in force with what it holds; what is wrong is looked at again."""
+def verified(
+    state: State, modules: dict[str, ModuleType], late: Mapping[str, tuple[str, ...]] | None = None
+) -> Verification:
+    """Compare every slot of the stack in force with what it holds; what is wrong is looked at again.
+
+    `late` are the modules that were imported after the patch of that id had gone in.
+    """
     found = _verified(state, modules)
     for pause in _BETWEEN:
         if not found.findings:
@@ -126,7 +137,19 @@ def verified(state: State, modules: dict[str, ModuleType]) -> Verification:
         again = _verified(state, modules)
         wrong = {finding.target for finding in found.findings}
         found = replace(again, findings=tuple(each for each in again.findings if each.target in wrong))
-    return found
+    came = [_imported_since(name, patch_id) for patch_id, names in (late or {}).items() for name in names]
+    return replace(found, findings=(*found.findings, *came))
+
+
+def _imported_since(module: str, patch_id: str) -> Finding:
+    return Finding(
+        code="imported-since",
+        severity="error",
+        target=module,
+        found=f"a module that was imported after patch {patch_id} had gone in, and runs without it",
+        expected="a module with the patch",
+        action=f"apply the patch anew with replaces=[{patch_id!r}]; if it changes values, revert it and apply it again",
+    )
 
 
 def _verified(state: State, modules: dict[str, ModuleType]) -> Verification:

@@ -100,15 +100,47 @@ def test_signature_and_defaults(tmp_path):
 
 
 def test_added_and_removed_functions_and_methods(tmp_path):
-    old = "def gone(): pass\nclass C:\n    def gone(self): pass\n    def same(self): pass"
-    new = "def fresh(x=[]): pass\nclass C:\n    def same(self): pass\n    @classmethod\n    def fresh(cls): pass"
-    found = functions(built(tmp_path, old, new))
+    old = "def gone(): pass\nclass B: pass\nclass C(B):\n    def gone(self): pass\n    def same(self): pass"
+    new = "def fresh(x=[]): pass\nclass B: pass\nclass C(B):\n    def same(self): pass\n    def fresh(cls): pass"
+    patch = built(tmp_path, old, new)
+    found = functions(patch)
     assert {q: (f.before is None, f.after is None, f.defaults) for q, f in found.items()} == {
         "fresh": (True, False, True),
         "gone": (False, True, False),
         "C.gone": (False, True, False),
         "C.fresh": (True, False, False),
     }
+    assert verdicts(patch) == {
+        "app.m:fresh": "taken", "app.m:gone": "left-out", "app.m:C.gone": "taken", "app.m:C.fresh": "taken",
+        "app.m:C.same": "left-out",
+    }  # fmt: skip
+    (gone,) = [entry for entry in patch.plan if entry.target == "app.m:C.gone"]
+    assert gone.why.startswith("goes where it hides what a base has")
+
+
+@pytest.mark.parametrize(
+    "old",
+    [
+        "def f(): return 1",
+        "class A:\n    def old(self): pass",
+        "class A(object):\n    old = 1",
+        "LIMIT = 5",
+        "class Old(Exception): pass",
+    ],
+)
+def test_a_release_that_only_drops_what_stays_changes_nothing(tmp_path, old):
+    new = "class A(object): pass" if "object" in old else "class A: pass" if "A" in old else ""
+    patch = built(tmp_path, old, new)
+    (entry,) = patch.plan
+    assert (entry.verdict, entry.why.partition(",")[0]) == ("left-out", "stays in the process")
+    assert (patch.edits, patch.obstacles) == ((), ())
+
+
+def test_what_stays_is_there_for_what_was_computed_from_it(tmp_path):
+    patch = built(tmp_path, "GONE = 3\nLIMIT = GONE * 2", "LIMIT = 4")
+    assert names(patch) == {"LIMIT": "changed", "GONE": "removed"}
+    assert program(patch, "before") == [("", "GONE = 3"), ("", "LIMIT = GONE * 2")]
+    assert verdicts(patch) == {"app.m:GONE": "left-out", "app.m:LIMIT": "taken"}
 
 
 def test_async_and_nested_functions_are_taken_whole(tmp_path):

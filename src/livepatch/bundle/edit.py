@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from livepatch.bundle.cached import caches_of_callers
+from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item, Module, decoded
 from livepatch.bundle.memos import kept_from
 from livepatch.bundle.normal import defaults_of
@@ -35,6 +36,10 @@ class _Edits:
         runs = [statements_of(items) for items in self.plan.runs]
         edits: dict[str, ModuleEdit] = {}
         functions = self._functions()
+        staying = {(one.module, one.qualname) for one in self.plan.staying}
+        changed = {(module, each.qualname) for module, group in functions.items() for each in group}
+        if not self.plan.selection.whole and staying.issuperset((*names, *changed, *map(_entity, self.taken))):
+            return ()  # nothing is done to any of them
         attributes = attributes_of_objects(self.old, self.new, self.taken, self.plan.selection.whole)
         unfit = unfit_for_the_old(self.old, self.new, self.taken)
         kept = kept_from(self.old, names, self.flows[0].defaults, names)
@@ -153,6 +158,10 @@ class _Edits:
         for name in sorted(edits):
             visit(name)
         return order
+
+
+def _entity(one: Difference) -> Entity:
+    return one.module, one.qualname
 
 
 def _imported_modules(module: Module, world: World) -> list[str]:

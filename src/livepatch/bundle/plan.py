@@ -164,6 +164,28 @@ class Plan:
         found -= self._passing
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self.inside_new(e))
 
+    @cached_property
+    def staying(self) -> list[Difference]:
+        """The names that are taken and only go: nothing is done to them, because calls may still use them."""
+        wrapped = {id(one) for one in self._wrapped()}
+        return [
+            one
+            for one in self.selection.taken()
+            if one.kind == "removed" and one.form in ("function", "name") and id(one) not in wrapped
+            if not self._may_hide(one)
+        ]
+
+    def _may_hide(self, one: Difference) -> bool:
+        """Whether it is of a class, and a base may have it too, or the interpreter looks for it, or it is abstract."""
+        owner, _, name = one.qualname.rpartition(".")
+        if not owner:
+            return False
+        written = [ast.unparse(d) for item in one.before for d in getattr(item.node, "decorator_list", ())]
+        if is_special(name) or any("abstract" in decorator for decorator in written):
+            return True
+        statements = [item.node for world in (self.old, self.new) for item in world.items((one.module, owner))]
+        return not all(isinstance(node, ast.ClassDef) and _is_plain(node) for node in statements)
+
     def _wrapped(self) -> list[Difference]:
         """The methods that come or go in classes whose decorators look at them."""
         return [
@@ -268,6 +290,7 @@ class Plan:
         blocked: dict[str, Obstacle] = {}
         for obstacle in self.obstacles():
             blocked.setdefault(obstacle.target, obstacle)
+        staying = set(map(id, self.staying))
         found = [*self.notes, *self._data[1]]
         for one in self.found:
             verdict, why = self.selection.verdict(one)
@@ -276,6 +299,10 @@ class Plan:
                 verdict, why = "cannot", blocked[one.target].found
             elif verdict in ("taken", "needed") and one.form == "effect" and not self._changes_names(one):
                 verdict, why = "left-out", "it changes no name of the package, as far as the source tells"
+            elif id(one) in staying:
+                verdict, why = "left-out", _STAYS
+            elif verdict == "taken" and one.kind == "removed" and one.form in ("function", "name"):
+                why = why or "goes where it hides what a base has, or the interpreter looks for it; else it stays"
             found.append(PlanEntry(target=one.target, what=what, verdict=verdict, why=why))
         for one in self.noise:
             why = "differs in docstrings, annotations or layout only"
@@ -296,6 +323,13 @@ class Plan:
 
 def _defaults(item: Item) -> str:
     return normal.defaults_of(item.node)  # type: ignore[arg-type]
+
+
+_STAYS = "stays in the process, for calls in flight and whatever else still uses it"
+
+
+def _is_plain(node: ast.ClassDef) -> bool:
+    return not (node.decorator_list or node.keywords or [b for b in node.bases if ast.unparse(b) != "object"])
 
 
 def _is_made_by_hand(world: World, owner: Entity) -> bool:

@@ -76,6 +76,8 @@ class _Edits:
                 self.out.note(
                     obstacle.target, Refusal(obstacle.code, obstacle.found, obstacle.expected, obstacle.action)
                 )
+            else:
+                self._not_here(obstacle.target.partition(":")[0])
         for edit in self.edits:
             self._match(edit)
         if not statements or any(refusal.code not in _NO_HARM for _, refusal in self.out.notes):
@@ -94,16 +96,19 @@ class _Edits:
             return edit.module not in self.modules
         if edit.module in self.modules:
             return True
-        self.out.note(
-            edit.module,
-            Refusal(
-                "not-in-process",
-                f"{edit.module} is not imported, so nothing of it runs",
-                "the module that the patch changes",
-                "nothing now; if the process imports it later, apply the patch anew, with its own id in replaces=",
-            ),
-        )
+        self._not_here(edit.module)
         return False
+
+    def _not_here(self, module: str) -> None:
+        """Note that nothing of a module runs, but once."""
+        refusal = Refusal(
+            "not-in-process",
+            f"{module} is not imported, so nothing of it runs",
+            "the module that the patch changes",
+            "nothing now; if the process imports it later, apply the patch anew, with its own id in replaces=",
+        )
+        if (module, refusal) not in self.out.notes:
+            self.out.note(module, refusal)
 
     def _that_matter(self, edits: list[ModuleEdit]) -> list[ModuleEdit]:
         """Without new modules that nothing in this process would import."""
