@@ -17,7 +17,7 @@ from tests.held import HOLDS, KINDS, fixing, fresh, held, is_plain_and_new, new_
 import livepatch
 
 if TYPE_CHECKING:
-    from tests.conftest import NewPatch, WriteModule
+    from tests.conftest import NewPatch, WriteFix, WriteModule
 
 LEAF = "def leaf(*_): return 'old'\ndef route(): return [leaf(), leaf()]\n"
 ALL = ("leaf", *KINDS)
@@ -360,3 +360,36 @@ def test_on_stuck_that_fails_is_logged(write_module: WriteModule, new_patch: New
     old.close()
     assert applied.wait(5)
     assert next(m.hold()) == "new"
+
+
+# What a patch that does not say
+
+
+DESCRIBED = """
+def f(x: int) -> int:
+    "Says {word}."
+    return {word!r}
+def g(x=1): return {word!r}
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "expected"),
+    [
+        ("f", "def f(x): return 'new'", "immediate"),
+        ("f", 'def f(x: "bytes") -> "bytes":\n    "Says new."\n    return \'new\'', "immediate"),
+        ("g", "def g(x=2): return 'new'", "chain"),
+    ],
+    ids=["a body", "a body with another docstring and annotations", "a body with another default"],
+)
+def test_one_body_is_switched_at_once_whatever_describes_it(
+    write_module: WriteModule, write_fix: WriteFix, logged: list[Any], target: str, body: str, expected: str
+):
+    m = write_module(DESCRIBED.format(word="old"))
+    before = m.f.__doc__, m.f.__annotations__
+    applied = livepatch.apply(write_fix(f"{m.__name__}:{target}", body))
+    (event,) = [event for event in logged if event["event"] == "livepatch.applied"]
+    assert event["consistency"] == expected
+    assert getattr(m, target)(1) == "new"
+    applied.revert()
+    assert (m.f.__doc__, m.f.__annotations__) == before

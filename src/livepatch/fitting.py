@@ -20,9 +20,16 @@ from livepatch.switching import Consistency
 __all__ = ["check_fits", "fitting", "name_members", "needed", "unsuitable"]
 
 
+_DESCRIBING = frozenset({"__doc__", "__annotations__", "__annotate__"})
+
+
 def fitting(layer: Layer, new: Stack) -> Consistency:
-    """How a patch is switched that does not say: what is one store to one function cannot be seen half."""
-    changed = [slot for slot, value in layer.values.items() if new.originals[slot] is not value]
+    """How a patch is switched that does not say: one body cannot be seen half, nor with what no call looks at."""
+    changed = [
+        slot
+        for slot, value in layer.values.items()
+        if new.originals[slot] is not value and not (slot.kind == "function" and slot.name in _DESCRIBING)
+    ]
     single = all(slot.kind == "function" and slot.name == SIDE[0] for slot in changed) and len(changed) <= 1
     return "immediate" if single else "chain"
 

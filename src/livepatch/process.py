@@ -131,8 +131,9 @@ def apply(
     one side on its stack, and a unit of work, stays on that side to its end; every other gets the new one.
     ``"quiescent"``: the switch waits for a moment in which none is under way.  ``"immediate"``: running functions end
     on the old side, and every call that they make gets the new one.  ``None`` is ``"immediate"`` for a patch that
-    changes one body and nothing else, and else ``"chain"``; but ``"quiescent"``, and the only one possible, where new
-    code cannot use objects that the old side makes: then the switch waits for a moment without such an object, too.
+    changes one body and nothing else but its docstring and annotations, and else ``"chain"``; but ``"quiescent"``, and
+    the only one possible, where new code cannot use objects that the old side makes: then the switch waits for a moment
+    without such an object, too.
 
     `timeout` is how many seconds to wait for another switch to end, or for a quiescent moment.  `replaces` names
     applied patches that this one takes the place of in the same step.  `max_pause`: how many seconds other threads may

@@ -94,10 +94,15 @@ def test_a_digest_is_of_the_bytes():
 @pytest.mark.parametrize(
     ("data", "told"),
     [
-        (b"", "the end after 0 bytes"),
-        (b"{}", "a whole number; expected: a list"),
-        (b"\x91\x01", "something else"),
-        (msgpack.packb(["livepatch.bundle", 1, {}]), "a list that begins with 'livepatch.patch'"),
+        (b"", "this is no livepatch file; found: an empty file"),
+        (
+            b"root:x:0:0:root:/root:/bin/sh",
+            "this is no livepatch file; found: a file that begins with b'root:x:0:0:root:'",
+        ),
+        (b"\x91\x01", "this is no livepatch file"),
+        (msgpack.packb(["livepatch.bundle", 1, {}]), "this is no livepatch file"),
+        (msgpack.packb([1, "livepatch.patch", {}]), "a whole number; expected: a text"),
+        (msgpack.packb(["livepatch.patch"]), "a list that begins with 'livepatch.patch'"),
         (msgpack.packb(["livepatch.patch", 2, {}]), "read it with the livepatch that wrote it"),
         (msgpack.packb(["livepatch.patch", 7, {}, "more"]), "found: format 7; expected: format 1"),
         (msgpack.packb(["livepatch.patch", 1]), "a list of 2"),

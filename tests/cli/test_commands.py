@@ -7,8 +7,11 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tarfile
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -100,7 +103,7 @@ def test_build_says_that_there_is_nothing_to_change(here, capsys):
     assert main([*command, "--json"]) == 1
     assert json.loads(capsys.readouterr().out)["edits"] == []
     assert main(["build", "old", "new", *command[3:], "--only", "nowhere"]) == 2
-    assert "only= picks nothing" in capsys.readouterr().err
+    assert "--only picks nothing" in capsys.readouterr().err
     assert not list(here.glob("*.lpatch"))
 
 
@@ -299,6 +302,32 @@ def test_what_the_terminal_cannot_show_is_spelled_out(monkeypatch):
     assert b"  summary:  gr\\xf6\\xdfer\n" in raw.getvalue()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ["old", "new", "--package", "nodeclnt"],
+            "or a module of that name; do: give the tree of that distribution, or correct --package",
+        ),
+        (["old", "new", "--package", "nodeclnt"], "the source tree is not of nodeclnt; found: nodeclient in old"),
+        (["old", "other", "--package", "nodeclient"], "the source tree is not of nodeclient; found: idna in other"),
+        (["old", "new", "--package", "nodeclient", "--only", "fe"], "without --only and see the plan"),
+        (["bare", "new", "--package", "nodeclient"], "do: give --versions, such as '==1.2.3'"),
+    ],
+)
+def test_errors_of_build_name_what_is_there_and_the_options(here, capsys, arguments, told):
+    tree(here / "old")
+    tree(here / "new", AFTER, "2.1.1")
+    shutil.rmtree(tree(here / "bare") / "nodeclient-2.1.0.dist-info")
+    other = tree(here / "other")
+    (other / "nodeclient").rename(other / "idna")
+    (other / "nodeclient-2.1.0.dist-info").rename(other / "idna-3.6.dist-info")
+    assert main(["build", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "only=" not in error
+
+
 # check
 
 
@@ -440,7 +469,7 @@ def test_check_says_what_differs_and_where(fix, capsys):
         "before-differs nodeclient.mempool:Mempool.admit": (
             "'if len(transaction) > MAX_SIZE:' in the definition in line 21 of nodeclient/mempool.py"
         ),
-        "before-differs nodeclient.mempool": "no such statement in nodeclient/mempool.py",
+        "before-differs nodeclient.mempool": "'MAX_SIZE = 1024' in line 5 of nodeclient/mempool.py",
     }
 
 
@@ -468,6 +497,51 @@ def test_every_difference_in_what_the_fix_touches_counts(here, fix, capsys, old,
     assert old in BEFORE
     other = tree(here / "other", BEFORE.replace(old, new, 1))
     assert list(findings(capsys, fix, "--package-dir", str(other), status=1)) == [expected]
+
+
+TABLE = "RULES = {\n    'fee': 1,\n    'size': 4096,\n    'peers': [8, 9],\n}\n"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "found", "expected"),
+    [
+        ("4096", "512", "\"'size': 512,\" in line 7", "\"'size': 4096,\""),
+        ("    'size': 4096,\n", "", "\"'peers': [8, 9],\" in line 7", "\"'size': 4096,\""),
+        ("8, 9", "8", "the end of it in the statement in line 5", "\"'peers': [8, 9],\""),
+        ("8, 9]", "8, 9,\n10]", "'10],' in line 9", "the end of it"),
+        ("RULES = {", "RULES = OTHER or {", "'RULES = OTHER or {' in line 5", "'RULES = {'"),
+        ("RULES", "OTHER", "no such statement in", "'RULES = {'"),
+    ],
+)
+def test_the_line_is_told_in_which_a_table_differs(here, capsys, old, new, found, expected):
+    source = BEFORE.replace("MAX_SIZE = 4096  # bytes\n", TABLE)
+    other = tree(here / "other", source.replace(old, new, 1))
+    edit = ModuleEdit(
+        module="nodeclient.mempool",
+        path="nodeclient/mempool.py",
+        before=Side(program=(Statement(text=Text(source=TABLE, line=5)),)),
+    )
+    file = write(edits=(edit,))
+    capsys.readouterr()
+    assert main(["check", file, "--package-dir", str(other), "--json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert finding["found"].startswith(found)
+    assert finding["found"].endswith(" of nodeclient/mempool.py") is ("such" not in found and "the end" not in found)
+    assert finding["expected"] == expected
+
+
+def test_check_takes_wheels_and_sdists_and_downloads_nothing(here, fix, capsys, monkeypatch):
+    with zipfile.ZipFile("nodeclient-2.1.0-py3-none-any.whl", "w") as wheel:
+        for file in sorted(Path("old").rglob("*")):
+            wheel.write(file, file.relative_to("old"))
+    with tarfile.open("nodeclient-2.1.0.tar.gz", "w:gz") as sdist:
+        sdist.add("old", "nodeclient-2.1.0")
+    for archive in ("nodeclient-2.1.0-py3-none-any.whl", "nodeclient-2.1.0.tar.gz"):
+        assert main(["check", fix, "--package-dir", archive]) == 0
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("a process was started"))
+    capsys.readouterr()
+    assert main(["check", fix, "--package-dir", "nodeclient==2.1.0"]) == 2
+    assert "expected: a directory, a wheel or an sdist" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_is_told(here, fix, capsys):

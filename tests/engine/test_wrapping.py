@@ -121,6 +121,18 @@ def test_holders_that_cannot_be_reached_are_listed(write_module: WriteModule, ne
     assert (m.table["next"](1, 1), m.f()) == (1.0, 1.0)
 
 
+def test_names_that_keep_the_callable_are_told_apart_from_other_holders(write_module: WriteModule, new_patch: NewPatch):
+    home = write_module("import operator\nfirst = operator.itemgetter(0)\nheld = [first]")
+    m = write_module(f"import {home.__name__} as home\nfirst = home.first")
+    fix = new_patch()
+    fix.wrap(f"{m.__name__}:first")(noting([]))
+    names, others = [f for f in livepatch.check(fix).findings if f.code == "aliases-unreached"]
+    assert names.found == f"the callable under other names, which keep it: {home.__name__}:first"
+    assert names.expected.startswith(f"names that are proved to have got it from {m.__name__}:first")
+    assert names.action.startswith("wrap those names too")
+    assert others.found == "the callable held by what is no module and no class: a builtins.list"
+
+
 def test_nothing_is_listed_where_nothing_is_held(write_module: WriteModule, new_patch: NewPatch):
     m = write_module("import operator\nmine = operator.itemgetter(0)")
     fix = new_patch()

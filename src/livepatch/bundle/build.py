@@ -58,7 +58,7 @@ def build(
     declared = texts_of("pure", pure)
     begun = time.perf_counter()
     before, after = open_tree(old, package), open_tree(new, package)
-    versions = _versions(versions, before, old)
+    versions = _versions(package, versions, before, old)
     name = id if id is not None else _identity(package, before.version, after.version)
     patch = Patch(name, package=package, versions=versions, summary=summary, flag=flag, compatible_with=compatible_with)
     with _without_collection(), _within_bounds():
@@ -114,13 +114,13 @@ def _within_bounds() -> Iterator[None]:
         ) from None
 
 
-def _versions(versions: str | None, before: Tree, origin: object) -> str:
+def _versions(package: str, versions: str | None, before: Tree, origin: object) -> str:
     if versions is not None:
         return versions
     if before.version is None:
         raise BundleError(
             "the old tree does not say which version it is",
-            found=f"no metadata in {origin}",
+            found=f"no metadata of {package} in {origin}",
             expected="METADATA, PKG-INFO, or a version in pyproject.toml",
             action="give versions=, such as '==1.2.3'",
         )

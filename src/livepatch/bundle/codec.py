@@ -101,6 +101,13 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Contents:
 
     Raises :class:`BundleError`, which says where in the file and what is wrong with it.
     """
+    if msgpack.packb(MAGIC) not in data[:32]:
+        raise BundleError(
+            "this is no livepatch file",
+            found=f"a file that begins with {spelled(data[:16])}" if data else "an empty file",
+            expected="a file that was saved with Patch.save or livepatch build",
+            action="correct the path",
+        )
     return _read(Reader(data, limits))
 
 

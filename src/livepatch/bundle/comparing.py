@@ -95,7 +95,7 @@ def _module(edit: ModuleEdit, tree: Sources) -> Iterator[Finding]:
     if isinstance(parsed, str):
         yield _unreadable(edit.module, f"{path}: {parsed}")
         return
-    file = _File(path, parsed)
+    file = _File(path, parsed, tree.sources[path])
     for function in edit.functions:
         yield from _function(f"{edit.module}:{function.qualname}", function, file)
     for name in edit.names:
@@ -130,13 +130,19 @@ def _unreadable(target: str, found: str) -> Finding:
 class _File:
     """A parsed file: its functions by qualified name, its statements by scope, what it imports and binds."""
 
-    def __init__(self, path: str, tree: ast.Module) -> None:
+    def __init__(self, path: str, tree: ast.Module, source: bytes) -> None:
         self.path = path
+        self._source = source
         self.functions: dict[str, list[ast.stmt]] = {}
         self.statements: dict[str, list[ast.stmt]] = {}
         self.imports: set[tuple[str, ...]] = set()
         self.bound: dict[str, int] = {}
         self._read("", tree.body)
+
+    @property
+    def lines(self) -> list[str]:
+        """The lines of the file."""
+        return _decoded(self._source).splitlines()
 
     def _read(self, scope: str, body: Iterable[ast.stmt]) -> None:
         prefix = f"{scope}." if scope else ""
@@ -193,16 +199,16 @@ def _function(target: str, edit: FunctionEdit, file: _File) -> Iterator[Finding]
         if live and not edit.accessor and edit.count == 1:
             yield _differs(target, f"a function in line {live[0].lineno} of {file.path}", "none: the patch brings it")
         return
-    yield from _same(target, edit.before.source, live, file.path, "function")
+    yield from _same(target, edit.before.source, live, file, "function")
 
 
 def _statement(module: str, statement: Statement, file: _File) -> Iterator[Finding]:
     live = file.statements.get(statement.scope, [])
     target = f"{module}:{statement.scope}" if statement.scope else module
-    yield from _same(target, statement.text.source, live, file.path, "statement")
+    yield from _same(target, statement.text.source, live, file, "statement")
 
 
-def _same(target: str, source: str, live: list[ast.stmt], path: str, what: str) -> Iterator[Finding]:
+def _same(target: str, source: str, live: list[ast.stmt], file: _File, what: str) -> Iterator[Finding]:
     """The text must be one of the live nodes."""
     parsed = _parsed(source.encode())
     if isinstance(parsed, str) or len(parsed.body) != 1:
@@ -217,11 +223,57 @@ def _same(target: str, source: str, live: list[ast.stmt], path: str, what: str) 
     named = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     if isinstance(wanted, named):
         alike = [node for node in alike if isinstance(node, named) and node.name == wanted.name]
-    if not alike or not isinstance(wanted, named):
+    else:
+        alike = [node for node in alike if _begins_alike(node, wanted)]
+    if not alike:
         first = source.strip().partition("\n")[0]
-        yield _differs(target, f"no such {what} in {path}", spelled(first))
-        return
-    yield _differs(target, *_first_difference(wanted, alike, path))
+        yield _differs(target, f"no such {what} in {file.path}", spelled(first))
+    elif isinstance(wanted, named):
+        yield _differs(target, *_first_difference(wanted, alike, file.path))
+    else:
+        yield _differs(target, *_first_other_line(wanted, source, alike[0], file))
+
+
+def _begins_alike(one: ast.stmt, other: ast.stmt) -> bool:
+    """Whether two statements bind the same names, or else have the same first line."""
+    names = list(_stored(one))
+    if names or any(_stored(other)):
+        return names == list(_stored(other))
+    return ast.unparse(one).partition("\n")[0] == ast.unparse(other).partition("\n")[0]
+
+
+def _first_other_line(wanted: ast.stmt, source: str, live: ast.stmt, file: _File) -> tuple[str, str]:
+    """The line of the file in which a statement begins to differ, and what was expected there."""
+    here, there = _parting(live, wanted) or (live, wanted)
+    lines = source.splitlines()
+    where = f"in line {here.lineno} of {file.path}" if here is not None else f"in the statement in line {live.lineno}"
+    found = spelled(file.lines[here.lineno - 1].strip()) if here is not None else "the end of it"
+    return f"{found} {where}", spelled(lines[there.lineno - 1].strip()) if there is not None else "the end of it"
+
+
+_Node = ast.stmt | ast.expr
+
+
+def _parting(one: ast.AST, other: ast.AST) -> tuple[_Node | None, _Node | None] | None:
+    """The first nodes, of those that stand in a line, in which two trees differ; ``None`` for what one side lacks."""
+    if type(one) is not type(other):
+        return _in_lines(one, other)
+    for name in one._fields:
+        mine, its = getattr(one, name, None), getattr(other, name, None)
+        pairs = itertools.zip_longest(mine, its) if isinstance(mine, list) and isinstance(its, list) else [(mine, its)]
+        for a, b in pairs:
+            if isinstance(a, ast.AST) and isinstance(b, ast.AST):
+                found = _parting(a, b)
+                if found is not None:
+                    return found if found != (None, None) else _in_lines(one, other)
+            elif type(a) is not type(b) or a != b:
+                found = _in_lines(a, b)
+                return found if found != (None, None) else _in_lines(one, other)
+    return None
+
+
+def _in_lines(one: object, other: object) -> tuple[_Node | None, _Node | None]:
+    return one if isinstance(one, _Node) else None, other if isinstance(other, _Node) else None
 
 
 def _first_difference(wanted: ast.stmt, live: list[ast.stmt], path: str) -> tuple[str, str]:
@@ -237,9 +289,13 @@ def _first_difference(wanted: ast.stmt, live: list[ast.stmt], path: str) -> tupl
 def _parsed(source: bytes) -> ast.Module | str:
     """The syntax tree, or why there is none.  Nothing is compiled further than that."""
     try:
-        encoding = tokenize.detect_encoding(BytesIO(source).readline)[0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those are for the author of the source
-            return ast.parse(source.decode(encoding))
+            return ast.parse(_decoded(source))
     except (SyntaxError, ValueError, LookupError, RecursionError, MemoryError) as error:
         return f"{type(error).__name__}: {error}"
+
+
+def _decoded(source: bytes) -> str:
+    """The text of a file.  Raises what decoding it raises."""
+    return source.decode(tokenize.detect_encoding(BytesIO(source).readline)[0])

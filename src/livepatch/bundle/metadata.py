@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.parser import BytesParser
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-__all__ = ["Metadata", "metadata_folder", "normalised", "read_metadata"]
+__all__ = ["Metadata", "distributions_of", "metadata_folder", "normalised", "read_metadata"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +32,26 @@ def normalised(name: str) -> str:
 def metadata_folder(files: Iterable[str], package: str) -> str | None:
     """The folder of the package's metadata, of all that are there."""
     wanted = normalised(package)
-    for name in files:
-        folder, _, base = name.rpartition("/")
-        if base not in ("METADATA", "PKG-INFO") or not folder.endswith((".dist-info", ".egg-info")):
-            continue
-        stem = folder.rpartition("/")[2].rpartition(".")[0]
+    for folder, stem in _folders(files):
         if normalised(stem) == wanted or normalised(stem.rpartition("-")[0]) == wanted:
             return folder
     return None
+
+
+def distributions_of(files: Mapping[str, bytes]) -> list[str]:
+    """The names of the distributions of which there are metadata."""
+    names = {stem.rpartition("-")[0] or stem for _, stem in _folders(files)}
+    if "PKG-INFO" in files:
+        names.add(str(BytesParser().parsebytes(files["PKG-INFO"], headersonly=True).get("Name") or "").strip())
+    return sorted(names - {""})
+
+
+def _folders(files: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """The folders of metadata, each with its name up to the suffix."""
+    for name in files:
+        folder, _, base = name.rpartition("/")
+        if base in ("METADATA", "PKG-INFO") and folder.endswith((".dist-info", ".egg-info")):
+            yield folder, folder.rpartition("/")[2].rpartition(".")[0]
 
 
 def read_metadata(files: Mapping[str, bytes], info: str | None) -> Metadata:

@@ -20,7 +20,7 @@ from livepatch.edits import Obstacle
 
 __all__ = ["native_obstacles", "obstacles_of"]
 
-_RESTART = "restart the process with the new release"
+_RESTART = "build with only= and without it, or restart the process with the new release"
 
 
 def obstacles_of(one: Difference, old: World, new: World) -> list[Obstacle]:

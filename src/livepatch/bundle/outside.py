@@ -24,7 +24,7 @@ def effect_obstacles(item: Item, why: str) -> list[Obstacle]:
             target=item.module.name,
             found=f"line {item.line} does something when the module is imported, and {why}: {text}",
             expected="statements whose effects are names of the package",
-            action="restart the process with the new release",
+            action="do by hand what it does and build with only= what else changed, or restart with the new release",
         )
     ]
 

@@ -64,7 +64,7 @@ def outward_obstacles(world: World, item: Item) -> list[Obstacle]:
             target=item.module.name,
             found=f"line {item.line} would be run in each process that is asked, and {found}: {_first_line(item)}",
             expected="statements that can be run again without anybody outside of the process noticing",
-            action="restart the process with the new release",
+            action="build with only= and without it, or restart the process with the new release",
         )
     ]
 

@@ -266,24 +266,29 @@ class Plan:
         found += self._data[0]
         for one in self.selection.taken():
             found += obstacles_of(one, self.old, self.new)
+        return tuple(dict.fromkeys([*found, *self._effects()]))
+
+    def _effects(self) -> list[Obstacle]:
+        """The statements that act outside of the package: each once, with the first reason why that is in the way."""
+        found: dict[int, list[Obstacle]] = {}
+        for one in self.selection.taken():
             if one.form == "effect":
                 world = self.old if one.kind == "removed" else self.new
                 for item in [*one.before, *one.after]:
                     if is_unaccounted(world, item):
-                        found += effect_obstacles(item, f"it is {one.kind}")
+                        found.setdefault(id(item.unit), effect_obstacles(item, f"it is {one.kind}"))
         for flow in self.flows:
             for item in flow.effects.values():
                 if is_unaccounted(flow.world, item):
-                    found += effect_obstacles(item, "what it uses changes")
-        for side in (0, 1):
-            found += self._run_obstacles(side)
-        return tuple(dict.fromkeys(found))
-
-    def _run_obstacles(self, side: int) -> list[Obstacle]:
-        """What stands in the way of running the statements of one side."""
-        runs, strange = self._runs(side)
-        found = [each for item in strange for each in effect_obstacles(item, "it would have to run again")]
-        return found + [each for item in runs for each in outward_obstacles((self.old, self.new)[side], item)]
+                    found.setdefault(id(item.unit), effect_obstacles(item, "what it uses changes"))
+        for world, (runs, strange) in zip((self.old, self.new), map(self._runs, (0, 1)), strict=True):
+            for item in strange:
+                found.setdefault(id(item.unit), effect_obstacles(item, "it would have to run again"))
+            for item in runs:
+                outward = outward_obstacles(world, item)
+                if outward:
+                    found.setdefault(id(item.unit), outward)
+        return [each for group in found.values() for each in group]
 
     def entries(self) -> tuple[PlanEntry, ...]:
         """What became of each difference."""

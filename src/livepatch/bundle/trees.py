@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from livepatch.bundle.metadata import Metadata, metadata_folder, normalised, read_metadata
+from livepatch.bundle.metadata import Metadata, distributions_of, metadata_folder, normalised, read_metadata
 from livepatch.errors import BundleError
 
 __all__ = ["MAX_FILES", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "Tree", "open_tree"]
@@ -317,6 +317,7 @@ def _tree(files: dict[str, bytes], data: dict[str, bytes], package: str, origin:
             if name.startswith(roots[0]) and name.removeprefix(roots[0]).partition("/")[0] in tops
         }
     sources = {name: data for name, data in code.items() if name.endswith(".py")}
+    _must_be_of(package, files, info, code, origin)
     if not sources:
         raise BundleError(
             "the source tree has no Python files of the package",
@@ -331,6 +332,19 @@ def _tree(files: dict[str, bytes], data: dict[str, bytes], package: str, origin:
     natives = {name: data for name, data in code.items() if not name.endswith(".py")}
     data = {name.removeprefix(roots[0]): digest for name, digest in data.items()}
     return Tree(read_metadata(files, info), sources, dict(sorted(modules.items())), natives, data)
+
+
+def _must_be_of(package: str, files: Mapping[str, bytes], info: str | None, code: Iterable[str], origin: str) -> None:
+    """Raise :class:`BundleError` if the tree tells which distributions it holds, and this is none of them."""
+    names = distributions_of(files)
+    modules = {_first(name.removeprefix("src/")) for name in code}
+    if names and info is None and normalised(package) not in map(normalised, (*names, *modules)):
+        raise BundleError(
+            f"the source tree is not of {package}",
+            found=f"{', '.join(names[:5])} in {origin}",
+            expected=f"metadata of {package}, or a module of that name",
+            action="give the tree of that distribution, or correct package=",
+        )
 
 
 def _first(name: str) -> str:

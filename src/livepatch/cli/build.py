@@ -31,7 +31,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only",
         action="append",
         metavar="TARGET",
-        help="take this definition (module:qualified.name) and what it needs, and no other; may be given again",
+        help="take this definition (module:qualified.name, a module, a name or a pattern) and what it needs, and no "
+        "other; may be given again",
     )
     parser.add_argument("--id", metavar="ID", help="the id of the patch, such as that of an advisory")
     parser.add_argument("--versions", metavar="SPECIFIER", help="PEP 440; by default the very version of OLD")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_report
+from livepatch.errors import BundleError
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -25,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--package-dir",
         required=True,
         metavar="DIR",
-        help="the package: a source tree, or a folder that pip has installed into",
+        help="the package: a source tree, a folder that pip has installed into, a wheel or an sdist",
     )
     parser.add_argument(
         "--policy",
@@ -58,6 +60,13 @@ def run(given: argparse.Namespace) -> bool:
     from livepatch.policies import policy_in_force
 
     patch = load(given.file)
+    if not Path(given.package_dir).exists():
+        raise BundleError(
+            "there is no such source tree",
+            found=given.package_dir,
+            expected="a directory, a wheel or an sdist",
+            action="correct the path; to check a release, fetch it first (pip download --no-deps)",
+        )
     tree = open_tree(given.package_dir, patch.package)
     mode = ModeFacts("on", "on") if given.at_height is None else ModeFacts("at", f"at({given.at_height})")
     rules = policy_in_force(given.policy)

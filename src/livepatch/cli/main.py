@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from livepatch.cli import build, callers, check, graph, show
-from livepatch.cli.output import OutputGoneError, visible
+from livepatch.cli.output import OutputGoneError, in_options, visible
 from livepatch.errors import BundleError, LivepatchError, PatchError, PolicyError
 
 __all__ = ["main"]
@@ -83,5 +83,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(command: str, error: LivepatchError, status: int) -> int:
-    sys.stderr.write(f"livepatch {command}: {visible(str(error))}\n")
+    text = str(error)
+    head, _, _ = text.partition("; found: ")
+    for part in (head, error.action):
+        text = text.replace(part, in_options(part)) if part else text
+    sys.stderr.write(f"livepatch {command}: {visible(text)}\n")
     return status

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Iterable
@@ -23,6 +24,7 @@ __all__ = [
     "add_color",
     "add_json",
     "described",
+    "in_options",
     "print_json",
     "print_lines",
     "print_report",
@@ -69,6 +71,14 @@ def print_lines(lines: Iterable[str]) -> None:
 def print_json(value: dict[str, Any]) -> None:
     """Print one JSON object, its names sorted, in ASCII."""
     print_lines([json.dumps(value, indent=2, sort_keys=True)])
+
+
+_ARGUMENT = re.compile(r"\b(only|package|versions)=")
+
+
+def in_options(text: str) -> str:
+    """Advice in the words of the command line: ``--only`` for what is ``only=`` in a call."""
+    return _ARGUMENT.sub(r"--\1", text)
 
 
 def add_json(parser: argparse.ArgumentParser) -> None:

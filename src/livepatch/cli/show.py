@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from livepatch.cli.diff import differences
-from livepatch.cli.output import Style, add_color, add_json, described, print_json, print_lines
+from livepatch.cli.output import Style, add_color, add_json, described, in_options, print_json, print_lines
 from livepatch.edits import Obstacle
 from livepatch.errors import counted
 from livepatch.patch import Patch
@@ -117,5 +117,5 @@ def _attributes(patch: Patch) -> Iterator[str]:
 
 def spelled_obstacle(obstacle: Obstacle) -> str:
     """One line, in the form of a finding."""
-    parts = f"found {obstacle.found}; expected {obstacle.expected}; do: {obstacle.action}"
+    parts = f"found {obstacle.found}; expected {obstacle.expected}; do: {in_options(obstacle.action)}"
     return f"[{obstacle.code}] {obstacle.target}: {parts}"

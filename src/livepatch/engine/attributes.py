@@ -79,12 +79,22 @@ def wrap(step: WrapperFor, modules: dict[str, ModuleType], out: Survey) -> None:
         return
     for owner, name, value, label in result.places:
         out.put(owner, name, value, label)
-    if result.unreached:
+    if result.unproved:
         out.note(
             step.target,
             Refusal(
                 "aliases-unreached",
-                f"held elsewhere too: {'; '.join(result.unreached)}",
+                f"the callable under other names, which keep it: {'; '.join(result.unproved)}",
+                f"names that are proved to have got it from {step.target} and can be written to",
+                "wrap those names too, if they are to have the wrapper",
+            ),
+        )
+    if result.others:
+        out.note(
+            step.target,
+            Refusal(
+                "aliases-unreached",
+                f"the callable held by what is no module and no class: {'; '.join(result.others)}",
                 "attributes of modules and classes, which a wrapper can take the place of",
                 "have the holders look the name up again, or wrap what they call it through",
             ),

@@ -578,5 +578,5 @@ def _no_initial_value(attribute: AttributeDefault, count: int) -> Refusal:
         "attribute-unknown",
         f"{count} objects without {attribute.name} as the new code reads it; {reason}",
         "objects that have it so, or an initial value that the source tells",
-        "migrate them, make them anew, or restart",
+        "let go of them before the patch goes in, so that they are made anew after it; or restart",
     )

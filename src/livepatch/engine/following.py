@@ -527,7 +527,7 @@ def _differs(path: str, difference: Difference) -> CannotFollow:
             "value-differs-from-before",
             f"{path}{difference.path} is {difference.found}",
             f"{difference.expected}, as the source gives it that the patch was made for",
-            "find out what set it; a value that is computed at run time is for a migration",
+            "find out what set it; build with only= and without it, or restart, if the program itself computes it",
         )
     )
 

@@ -86,5 +86,5 @@ def objects_keep(count: int, name: str, of: str) -> Refusal:
         "objects-keep-old",
         f"{count} objects took {name} from {of} when they were made, and keep it",
         "objects that were made with the new value",
-        "make them anew where the old value is what is wrong, or migrate them",
+        "make them anew, or set the attribute on each, where the old value is what is wrong",
     )

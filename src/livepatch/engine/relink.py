@@ -44,7 +44,7 @@ def _not_transferable(path: str, found: str) -> CannotFollow:
             "not-transferable",
             f"the new value of {path} holds {found}",
             "functions, classes, plain values and containers of them, which can be carried into the live module",
-            "restart with the fix, or give the value its content by a migration",
+            "restart with the fix, or build with only= and without the value",
         )
     )
 

@@ -394,5 +394,5 @@ def _failed(error: BaseException, body: list[ast.stmt]) -> Refusal:
         "statement-failed",
         f"{type(error).__name__} at line {line}: {told(error)}",
         "statements of the module's source that can be run apart from the rest of it",
-        "restart with the fixed package",
+        "build with only= and without it, or restart with the fixed package",
     )

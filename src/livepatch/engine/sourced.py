@@ -241,7 +241,7 @@ class _Edits:
                     "statements-register",
                     f"statements of the patch entered what they made into {', '.join(left[:5])}",
                     "statements whose only effect is the names that they bind",
-                    "restart with the fixed package",
+                    "build with only= and without them, or restart with the fixed package",
                 ),
             )
 

@@ -68,10 +68,14 @@ def unwritable(owner: ModuleType | type | None, name: str) -> Refusal | None:
 
 @dataclass(frozen=True, slots=True)
 class Wrapped:
-    """The places that a wrapper takes, as (owner, name, wrapper, label), and the holders that it cannot reach."""
+    """The places that a wrapper takes, as (owner, name, wrapper, label), and the holders that it does not reach.
+
+    `unproved` are attributes that hold the callable too; `others` are holders that are no attributes.
+    """
 
     places: tuple[tuple[ModuleType | type, str, object, str], ...]
-    unreached: tuple[str, ...]
+    unproved: tuple[str, ...]
+    others: tuple[str, ...]
 
 
 def wrapped(target: Target, wrapper: Callable[..., Any], modules: dict[str, ModuleType]) -> Wrapped | Refusal:
@@ -111,7 +115,7 @@ def wrapped(target: Target, wrapper: Callable[..., Any], modules: dict[str, Modu
             places.append((owner, name, around, label))
         else:
             elsewhere.append(label)
-    return Wrapped(tuple(places), (*sorted(elsewhere), *_other_holders(native, around)))
+    return Wrapped(tuple(places), tuple(sorted(elsewhere)), tuple(_other_holders(native, around)))
 
 
 def _other_holders(native: object, around: object) -> list[str]:
