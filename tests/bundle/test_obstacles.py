@@ -225,3 +225,22 @@ def test_data_files_are_found_in_archives_and_source_layouts(tmp_path):
     new = {**old, "src/app/__init__.py": "def f(): return 2", "src/app/data.json": "2", "data.json": "2"}
     patch = built(tmp_path, old, new)
     assert [o.found.partition(" ")[0] for o in patch.obstacles] == ["app/data.json"]
+
+
+def test_a_statement_that_acts_is_told_once_and_the_ways_out_are_named(tmp_path):
+    old = "import signal\ndef stop(*_): pass\n"
+    patch = built(tmp_path, old, f"{old}signal.signal(signal.SIGTERM, stop)\n")
+    (obstacle,) = patch.obstacles
+    assert (obstacle.code, obstacle.target) == ("module-effect-changed", "app.m")
+    assert "line 3 does something when the module is imported" in obstacle.found
+    assert (
+        obstacle.action
+        == "do by hand what it does and build with only= what else changed, or restart with the new release"
+    )
+
+
+def test_a_change_of_the_layout_of_objects_may_be_left_out_with_only(tmp_path):
+    patch = built(tmp_path, "class C:\n    __slots__ = ('a',)", "class C:\n    __slots__ = ('a', 'b')")
+    assert {obstacle.action for obstacle in patch.obstacles} == {
+        "build with only= and without it, or restart the process with the new release"
+    }
