@@ -101,6 +101,7 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Contents:
 
     Raises :class:`BundleError`, which says where in the file and what is wrong with it.
     """
+    reader = Reader(data, limits)
     if msgpack.packb(MAGIC) not in data[:32]:
         raise BundleError(
             "this is no livepatch file",
@@ -108,7 +109,7 @@ def decode(data: bytes, limits: Limits = LIMITS) -> Contents:
             expected="a file that was saved with Patch.save or livepatch build",
             action="correct the path",
         )
-    return _read(Reader(data, limits))
+    return _read(reader)
 
 
 def _read(reader: Reader) -> Contents:
