@@ -9,9 +9,10 @@ from __future__ import annotations
 import ast
 import dataclasses
 import functools
+import importlib
 import random
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -253,13 +254,13 @@ WRAPPING = (
 )
 
 
-@kind("decorator added", "decorators-differ", severity="warning")
+@kind("decorator added", "decorators-differ", "kind-changed", severity="warning")
 def decorator_added(specimen: Specimen, rng: random.Random) -> Drift | None:
     one = _pick(specimen, rng)
     return None if one is None else _decorated(specimen, one, rng.choice(WRAPPING))
 
 
-@kind("decorator removed", "decorators-differ", "kind-changed", severity="warning", among=CODE)
+@kind("decorator removed", "decorators-differ", "kind-changed", "not-a-class", severity="warning", among=CODE)
 def decorator_removed(specimen: Specimen, rng: random.Random) -> Drift | None:
     one = _pick(specimen, rng, lambda function: function.node.decorator_list)
     if one is None:
@@ -269,7 +270,7 @@ def decorator_removed(specimen: Specimen, rng: random.Random) -> Drift | None:
     return _changed(specimen, one, [((line, column - 1), end, "")], f"no @{ast.unparse(decorator)}", defaults=True)
 
 
-@kind("kind of method", "kind-changed")
+@kind("kind of method", "kind-changed", "not-a-class")
 def method_kind(specimen: Specimen, rng: random.Random) -> Drift | None:
     methods = [one for one in specimen.fixed if "." in one.qualname]
     if not methods:
@@ -402,7 +403,7 @@ def wrapped_in_memory(specimen: Specimen, rng: random.Random) -> Drift | None:
     return _act(one, "wrapped", act)
 
 
-@kind("replaced in memory", "made-by-factory", among=CODE | GONE)
+@kind("replaced in memory", "made-by-factory", "decorators-differ", severity="warning", among=CODE | GONE)
 def replaced_in_memory(specimen: Specimen, rng: random.Random) -> Drift | None:
     one = _plain(specimen, rng)
     if one is None:
@@ -411,7 +412,7 @@ def replaced_in_memory(specimen: Specimen, rng: random.Random) -> Drift | None:
     return _act(one, f"replaced by {value!r:.20}", lambda specimen, patching: setattr(*_owner(one), value))
 
 
-@kind("deleted in memory", among=GONE)
+@kind("deleted in memory", "decorators-differ", severity="warning", among=GONE)
 def deleted_in_memory(specimen: Specimen, rng: random.Random) -> Drift | None:
     one = _plain(specimen, rng)
     if one is None:
@@ -465,6 +466,60 @@ def file_changed(specimen: Specimen, rng: random.Random) -> Drift | None:
         (specimen.old / path).write_text(specimen.texts[path], encoding="utf-8")
 
     return dataclasses.replace(drift, act=act, what=f"{drift.what}, and its file upgraded")
+
+
+# Around the target: what the fix calls, and who calls it.  Their functions are not among the kinds above.
+
+
+def callee_signature(specimen: Specimen, rng: random.Random) -> Drift | None:
+    """A function that the fix calls takes one more argument, without a default."""
+    drawn = []
+    for one in specimen.fixed:
+        functions = specimen.files[one.path].functions
+        for call in _certain_calls(specimen.function(one).node):
+            match call.func:
+                case ast.Name(id=name):
+                    called = name
+                case ast.Attribute(value=ast.Name(id="self"), attr=name) if "." in one.qualname:
+                    called = f"{one.qualname.rpartition('.')[0]}.{name}"
+                case _:
+                    continue
+            index = next((i for i, each in enumerate(functions) if each.qualname == called), None)
+            if index is not None and called != one.qualname and not functions[index].node.decorator_list:
+                drawn.append((one, Fixed(one.module, one.path, index, called)))
+    if not drawn:
+        return None
+    caller, callee = rng.choice(drawn)
+    function = specimen.function(callee)
+    if not _positional(function) or function.node.args.defaults:
+        return None
+    end = _end_of_last(function)
+    drift = _changed(specimen, callee, [(end, end, ", drifted")], "takes `drifted`")
+    return drift and dataclasses.replace(drift, target=str(caller), what=f"{caller.qualname} calls {drift.what}")
+
+
+def _certain_calls(node: ast.AST) -> Iterator[ast.Call]:
+    """The calls whose failure nothing awaits."""
+    if isinstance(node, ast.Call) and not any(isinstance(each, ast.Starred) for each in node.args):
+        yield node
+    for child in ast.iter_child_nodes(node):
+        if not isinstance(child, (ast.Try, ast.With, ast.Lambda, ast.FunctionDef, ast.AsyncFunctionDef)):
+            yield from _certain_calls(child)
+
+
+def new_caller(specimen: Specimen, one: Fixed) -> Drift:
+    """A module of nobody's package calls a function as it was."""
+    arguments = ", ".join(["None"] * len(_positional(specimen.function(one))))
+    name = one.qualname
+
+    def act(specimen: Specimen, patching: pytest.MonkeyPatch) -> None:
+        text = f"from {one.module} import {name}\ndef caller():\n    return {name}({arguments})\n"
+        (specimen.old / f"{specimen.top}_caller.py").write_text(text)
+        patching.delitem(sys.modules, f"{specimen.top}_caller", raising=False)
+        importlib.invalidate_caches()
+        importlib.import_module(f"{specimen.top}_caller")
+
+    return Drift(f"{specimen.top}_caller:caller calls {name}({arguments})", str(one), act=act)
 
 
 # The installation

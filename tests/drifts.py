@@ -46,7 +46,6 @@ PACKAGES = {
     "anyio": ("anyio", "_core._sockets", "_core._fileio", "streams.buffered"),
     "idna": ("idna", "core", "codec"),
     "outcome": ("outcome", "_impl", "_util"),
-    "attrs": ("attr", "_make", "validators", "converters"),
 }
 _TARGETS = 8
 """How many functions of each package the fix changes."""
@@ -197,6 +196,14 @@ class Specimen:
         patch.replace(str(one))(scope[node.name])
         return patch
 
+    def narrowed(self, one: Fixed) -> livepatch.Patch:
+        """A patch after which a function takes one more argument, without a default."""
+        node = self.function(one).node
+        end = span([*node.args.posonlyargs, *node.args.args][-1])[1]
+        text = spliced(self.texts[one.path], [(end, end, ", refuse")])
+        self.write("narrowed", f"{self.version}.1", {**self.texts, one.path: text})
+        return livepatch.build(self.old, self.root / "narrowed", package=self.name)
+
     def build(self, **options) -> livepatch.Patch:
         """The patch from the release that runs to the one with the fix."""
         return livepatch.build(self.old, self.root / "new", package=self.name, **options)
@@ -282,7 +289,7 @@ class Specimen:
                     (self.old / path).write_text(self.texts[path], encoding="utf-8")
                 self.write_metadata("old", self.version)
                 self.write_needed("2.1")
-                for name in [each for each in sys.modules if each.partition(".")[0] == self.top]:
+                for name in [each for each in sys.modules if each.partition(".")[0].startswith(self.top)]:
                     del sys.modules[name]
         gc.collect()
 

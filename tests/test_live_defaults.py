@@ -64,9 +64,15 @@ def put(function, value):
 
 
 @pytest.mark.usefixtures("just_started")
-@pytest.mark.parametrize("fix", FIXES)
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("value", [7, True, None])
+@pytest.mark.parametrize(
+    ("kind", "fix", "value"),
+    [
+        *((kind, "body", 7) for kind in KINDS),
+        *(("function", fix, value) for fix in FIXES for value in (True, None)),
+        ("method", "default", 7),
+        ("keyword", "removed", 7),
+    ],
+)
 def test_another_default_in_the_process_refuses(releases, kind, fix, value):
     text, function, _ = KINDS[kind]
     running = releases({"m.py": text}, {"m.py": FIXES[fix](text)})

@@ -16,6 +16,7 @@ __all__ = [
     "NOTHING_KNOWN",
     "AttributeDefault",
     "Captured",
+    "ClassHead",
     "FunctionEdit",
     "Memo",
     "ModuleEdit",
@@ -81,6 +82,7 @@ class FunctionEdit:
 
     `accessor` tells the functions of one property apart: ``"fget"``, ``"fset"``, ``"fdel"``.  `index` and `count` tell
     of definitions under one name outside a property (an ``if`` and its ``else``) which one this is, and of how many.
+    `rebound`: the before side binds the name by another statement, too, so that its decorators are not all there is.
     """
 
     qualname: str
@@ -90,6 +92,7 @@ class FunctionEdit:
     accessor: Literal["", "fget", "fset", "fdel"] = ""
     index: int = 0
     count: int = 1
+    rebound: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,6 +180,14 @@ class Captured:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClassHead:
+    """What the before side says of a class of which methods change: `bases` are the expressions of its statement."""
+
+    qualname: str
+    bases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModuleEdit:
     """What changes in one module.  `path` is that of its file inside the tree, with ``/``.
 
@@ -198,6 +209,7 @@ class ModuleEdit:
     memos: tuple[Memo, ...] = ()
     captured: tuple[Captured, ...] = ()
     caches: tuple[str, ...] = ()
+    classes: tuple[ClassHead, ...] = ()
     tables: tuple[str, ...] = ()
     whole: str | None = None
 

@@ -20,6 +20,7 @@ from livepatch.edits import (
     NOTHING_KNOWN,
     AttributeDefault,
     Captured,
+    ClassHead,
     FunctionEdit,
     Memo,
     ModuleEdit,
@@ -178,6 +179,7 @@ def _module(reader: Reader) -> ModuleEdit:
         before=field("before", record, lambda: _side(reader)),
         caches=field("caches", items, reader.name, _check_dotted),
         captured=field("captured", items, record, lambda: _captured(reader)),
+        classes=field("classes", items, record, lambda: _class(reader)),
         functions=field("functions", items, record, lambda: _function(reader)),
         memos=field("memos", items, record, lambda: _memo(reader)),
         module=field("module", reader.name, _check_dotted),
@@ -190,6 +192,13 @@ def _module(reader: Reader) -> ModuleEdit:
     if edit.whole is not None and edit != ModuleEdit(module=edit.module, path=edit.path, whole=edit.whole):
         reader.fail(found="a whole new module with edits", expected="the source of a new module and nothing beside it")
     return edit
+
+
+def _class(reader: Reader) -> ClassHead:
+    return ClassHead(
+        bases=reader.field("bases", reader.items, reader.source),
+        qualname=reader.field("qualname", reader.name, _check_dotted),
+    )
 
 
 def _side(reader: Reader) -> Side:
@@ -222,6 +231,7 @@ def _function(reader: Reader) -> FunctionEdit:
         defaults=field("defaults", reader.flag),
         index=field("index", reader.number, 0, LIMITS.items),
         qualname=field("qualname", reader.name, _check_dotted),
+        rebound=field("rebound", reader.flag),
     )
     if edit.before is None and edit.after is None:
         reader.fail(found="a function without a before and an after", expected="one of them, or both")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterable, Iterator
+
 from livepatch.bundle.cached import caches_of_callers
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item, Module, decoded
@@ -13,7 +16,7 @@ from livepatch.bundle.retaken import captured_by_objects
 from livepatch.bundle.tables import tables_of
 from livepatch.bundle.unfit import attributes_of_objects, unfit_for_the_old
 from livepatch.bundle.world import Entity, World
-from livepatch.edits import FunctionEdit, ModuleEdit, NameEdit, Side, Statement
+from livepatch.edits import ClassHead, FunctionEdit, ModuleEdit, NameEdit, Side, Statement
 
 __all__ = ["edits_of"]
 
@@ -67,6 +70,7 @@ class _Edits:
                 memos=tuple(kept.memos.get(name, ())),
                 captured=tuple(captured.get(name, ())),
                 caches=tuple(kept.caches.get(name, ())),
+                classes=tuple(_class_heads(old, functions.get(name, ()))),
                 tables=tuple(tables.get(name, ())),
             )
         for name in self.plan.selection.whole:
@@ -139,6 +143,7 @@ class _Edits:
             accessor=accessor,
             index=index,
             count=count,
+            rebound=old is not None and any(i.kind != "function" for i in old.module.by_name.get(qualname, ())),
         )
 
     def _ordered(self, edits: dict[str, ModuleEdit]) -> list[str]:
@@ -175,6 +180,18 @@ def _imported_modules(module: Module, world: World) -> list[str]:
             found += [name for name in (inner, what.module) if name in world.names and name != module.name]
     found += [s for s in module.stars if s in world.names]
     return list(dict.fromkeys(found))
+
+
+def _class_heads(module: Module, functions: Iterable[FunctionEdit]) -> Iterator[ClassHead]:
+    """The classes of which methods change, as the module states them; not those with parameters, or stated twice."""
+    owners = {each.qualname.rpartition(".")[0] for each in functions if each.before is not None}
+    for qualname in sorted(owners - {""}):
+        stated = [item.node for item in module.by_name.get(qualname, ())]
+        if len(stated) != 1 or not isinstance(stated[0], ast.ClassDef) or getattr(stated[0], "type_params", None):
+            continue
+        (node,) = stated
+        bases = tuple(ast.unparse(base) for base in node.bases)
+        yield ClassHead(qualname=qualname, bases=bases)
 
 
 def _side(module: Module, program: tuple[Statement, ...]) -> Side:

@@ -26,7 +26,9 @@ __all__ = ["PatchFacts", "judge", "standing_findings"]
 _MILDER: dict[str, Severity] = {
     "alias-unproved": "warning",
     "aliases-unreached": "warning",
+    "bases-differ": "warning",
     "closures-left-behind": "warning",
+    "decorators-differ": "warning",
     "default-differs": "warning",
     "defaults-of-the-maker": "warning",
     "heap-not-walked": "info",

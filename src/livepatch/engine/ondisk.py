@@ -31,7 +31,7 @@ from livepatch.engine.refusal import Refusal
 from livepatch.engine.source import lines_of
 from livepatch.texts import dedented
 
-__all__ = ["DiskSays", "defaults_on_disk", "disk_says"]
+__all__ = ["DiskSays", "defaults_on_disk", "disk_says", "texts_of"]
 
 Cause = Literal["upgraded-on-disk", "modified", "changed-in-memory", "no-source"]
 
@@ -114,7 +114,7 @@ def defaults_on_disk(
             f"{qualname} in memory has other defaults than the patch was made for{quoted}",
             "build the patch from the release that this process runs; there is no source file here to compare with",
         )
-    given = list(_texts(outline, qualname, filename))
+    given = list(texts_of(outline, qualname, filename))
     original = any(text.source == one.source for one in given for text in texts)
     if any(defaults_match(live, one).mismatch is None for one in given):
         return _says(
@@ -169,13 +169,14 @@ def _given(module: ModuleType, filename: str, qualname: str, live: CodeType) -> 
     outline = outline_of(lines) if lines else None
     if outline is not None and outline.renamed.isdisjoint(qualname.split(".")):
         context = _context(outline, filename)
-        texts = _texts(outline, qualname, filename)
+        texts = texts_of(outline, qualname, filename)
         return [code for text in texts if (code := _compiled(context, qualname, text, live)) is not None]
     codes = code_on_disk(module)
     return None if codes is None else codes.get(qualname, [])
 
 
-def _texts(outline: Outline, qualname: str, filename: str) -> Iterator[Text]:
+def texts_of(outline: Outline, qualname: str, filename: str) -> Iterator[Text]:
+    """Every definition of that name in a file."""
     for block in paced(outline.blocks.get(qualname, [])):
         lines = ["if 1:\n" * bool(block.indent), *outline.lines[block.first - 1 : block.last]]
         try:

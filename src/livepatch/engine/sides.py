@@ -183,18 +183,22 @@ def other_return(old: str, new: str) -> Refusal:
 
 
 def returns_of(function: FunctionType) -> str:
-    """The annotation of what a function returns, as text; empty without one, and where it cannot be told."""
-    try:
-        if sys.version_info >= (3, 14):
-            import annotationlib
+    """The annotation of what a function returns, as text; empty without one, and where only its own code could tell."""
+    if sys.version_info >= (3, 14):
+        import annotationlib
 
+        try:
             given = annotationlib.get_annotations(function, format=annotationlib.Format.STRING)
-        else:
-            given = function.__annotations__
-        value = given.get("return", "")
-        return value if type(value) is str else str(getattr(value, "__name__", None) or value)
-    except Exception:  # noqa: BLE001  # of an annotation that is computed when it is asked for, and cannot be
-        return ""
+        except (NameError, AttributeError, TypeError, ValueError):
+            return ""
+    else:
+        given = function.__annotations__
+    value = given.get("return", "")
+    if type(value) is str:
+        return value
+    if is_class(value):
+        return value.__qualname__
+    return repr(value) if value is None or type(value).__module__ in ("typing", "types") else ""
 
 
 def _empty(code: CodeType) -> CodeType:

@@ -15,6 +15,7 @@ from types import CodeType, FunctionType, ModuleType
 from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
 from livepatch.engine.default_values import value_of
+from livepatch.engine.declared import declared_otherwise, other_bases
 from livepatch.engine.effects import Registries
 from livepatch.engine.functions import Held
 from livepatch.engine.locate import Found, find
@@ -53,7 +54,7 @@ OWN_CODE = Refusal(
     "the code of another package",
     "update livepatch; it cannot switch the code that switches",
 )
-_NO_HARM = frozenset({"not-in-process", "default-differs"})
+_NO_HARM = frozenset({"not-in-process", "default-differs", "decorators-differ", "bases-differ", "return-annotation"})
 
 
 class _Edits:
@@ -69,6 +70,8 @@ class _Edits:
         self.out = Sourced()
         self.edits = self._that_matter([edit for edit in edits if self._is_here(edit)])
         self.found: dict[str, list[tuple[FunctionEdit, Found]]] = {}
+        self.compared: set[int] = set()
+        """The ids of the classes whose bases were compared."""
 
     def run(self, *, statements: bool) -> Sourced:
         for obstacle in self.obstacles:
@@ -161,6 +164,7 @@ class _Edits:
                 self.found.setdefault(edit.module, []).append((change, found))
                 if live is not None:
                     self._doubts(target, found.place, live, text)
+                self._declared(edit, change, text, found)
                 return
         if live is not None and proved:
             said = defaults_on_disk(module, first.qualname, [text for _, text in proved], live)
@@ -186,6 +190,19 @@ class _Edits:
                     f"see whether somebody has bound {one.expression} anew, or the function's defaults",
                 ),
             )
+
+    def _declared(self, edit: ModuleEdit, change: FunctionEdit, text: Text, found: Found) -> None:
+        """Name what is around the function otherwise than its source declares it."""
+        owner = found.owner_class
+        name = change.qualname.rpartition(".")[0]
+        head = next((each for each in edit.classes if each.qualname == name), None) if owner is not None else None
+        for refusal in declared_otherwise(change, text, found):
+            self.out.note(found.place.target, refusal)
+        if head is not None and owner is not None and id(owner) not in self.compared:
+            self.compared.add(id(owner))
+            refusal = other_bases(head, owner, found.place.module)
+            if refusal is not None:
+                self.out.note(Target(edit.module, name), refusal)
 
     # The after side
 
