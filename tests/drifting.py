@@ -15,14 +15,16 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
+if TYPE_CHECKING:
+    import pytest
+
+from tests.drifts import Fixed, Specimen, code_in, definitions, found, shape, span, spliced
+from tests.mutants import Function, Site, sites_of
 
 import livepatch
 from livepatch import live
-from tests.drifts import Fixed, Specimen, found, shape, span, spliced
-from tests.mutants import Function, Site, file_of, sites_of
 
 CODE = frozenset({"before-differs", "changed-in-memory", "upgraded-on-disk"})
 GONE = frozenset({"no-such-name", "inherited", "not-a-class", "behind-wrapper", "native", "not-callable", "ambiguous"})
@@ -70,14 +72,8 @@ def kind(name: str, *codes: str, severity: str = "error", among: frozenset[str] 
 def _changed(specimen: Specimen, one: Fixed, edits: list, what: str, *, defaults: bool = False) -> Drift | None:
     """The drift of the file with some edits, if that is a program, and other code (or `defaults`) than before."""
     text = spliced(specimen.texts[one.path], edits)
-    file = file_of(str(specimen.old / one.path), text)
-    old = specimen.function(one)
-    if file is None or len(file.functions) <= one.index:
-        return None
-    new = file.functions[one.index]
-    if new.code is None or old.code is None:
-        return None
-    if not defaults and shape(new.code) == shape(old.code):
+    new, old = code_in(text, str(specimen.old / one.path), one.qualname), specimen.function(one).code
+    if new is None or old is None or (not defaults and shape(new) == shape(old)):
         return None
     return Drift(f"{one.qualname}: {what}", str(one), {one.path: text})
 
@@ -123,9 +119,7 @@ def _site(name: str) -> Draw:
         drift = _changed(specimen, one, [(*span(written[0]), written[1])], written[1], defaults=name == "default")
         if drift is None:
             return None
-        file = file_of("", drift.texts[one.path])
-        assert file is not None
-        return drift if ast.dump(file.functions[one.index].node) == wanted else None
+        return drift if any(ast.dump(node) == wanted for node in definitions(drift.texts[one.path])) else None
 
     return draw
 
@@ -231,7 +225,8 @@ def target_gone(specimen: Specimen, rng: random.Random) -> Drift | None:
     width = len("async def " if isinstance(node, ast.AsyncFunctionDef) else "def ")
     begin = (place[0], place[1] + width)
     edit = (begin, (begin[0], begin[1] + len(node.name.encode())), "drifted_away")
-    return _changed(specimen, one, [edit], "has another name")
+    text = spliced(specimen.texts[one.path], [edit])
+    return Drift(f"{one.qualname}: has another name", str(one), {one.path: text})
 
 
 # Decorators and bases
@@ -359,9 +354,7 @@ def code_stored(specimen: Specimen, rng: random.Random) -> Drift | None:
     if drift is None:
         return None
     one = next(each for each in specimen.fixed if str(each) == drift.target)
-    file = file_of(str(specimen.old / one.path), drift.texts[one.path])
-    assert file is not None
-    code = file.functions[one.index].code
+    code = code_in(drift.texts[one.path], str(specimen.old / one.path), one.qualname)
     old = specimen.function(one).code
     if code is None or old is None or code.co_freevars != old.co_freevars:
         return None

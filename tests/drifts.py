@@ -26,12 +26,13 @@ from importlib import metadata
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
+from tests.mutants import File, Function, file_of
 
 import livepatch
-from tests.mutants import File, Function, file_of
+from livepatch.engine.code import nested_codes
 
 # What the tests need anyway: by distribution, the top-level package and the modules in which functions are fixed.
 PACKAGES = {
@@ -42,7 +43,7 @@ PACKAGES = {
     "iniconfig": ("iniconfig", "_parse", "exceptions", ""),
     "msgpack": ("msgpack", "fallback", "ext"),
     "bytecode": ("bytecode", "bytecode", "instr", "cfg"),
-    "wrapt": ("wrapt", "importer", "decorators", "wrappers"),
+    "wrapt": ("wrapt", "importer", "decorators", "patches"),
     "anyio": ("anyio", "_core._sockets", "_core._fileio", "streams.buffered"),
     "idna": ("idna", "core", "codec"),
     "outcome": ("outcome", "_impl", "_util"),
@@ -68,7 +69,7 @@ class _Loader(SourceFileLoader):
     """Compiles each text once; the code objects of each import are its own."""
 
     optimize = -1
-    _compiled: dict[tuple[str, bytes, int], bytes] = {}
+    _compiled: ClassVar[dict[tuple[str, bytes, int], bytes]] = {}
 
     def get_code(self, fullname: str) -> CodeType:
         text = Path(self.path).read_bytes()
@@ -113,7 +114,8 @@ class Specimen:
         self.top = f"drifting_{package}"
         self.version = metadata.version(self.distribution)
         found = importlib.util.find_spec(package)
-        assert found is not None and found.submodule_search_locations
+        assert found is not None
+        assert found.submodule_search_locations
         folder = Path(found.submodule_search_locations[0])
         own = re.compile(rf"(?m)^(\s*(?:from|import)\s+){package}\b")
         for file in sorted(folder.rglob("*.py")):
@@ -187,7 +189,11 @@ class Specimen:
         scope: dict[str, Any] = {}
         node = copy.deepcopy(self.function(one).node)
         node.body = ast.parse("raise TypeError('another fix')" + "\nyield" * inspect.isgeneratorfunction(function)).body
-        node.decorator_list, node.returns, node.args.defaults = [], None, [ast.Constant(None) for _ in node.args.defaults]
+        node.decorator_list, node.returns, node.args.defaults = (
+            [],
+            None,
+            [ast.Constant(None) for _ in node.args.defaults],
+        )
         node.args.kw_defaults = [default and ast.Constant(None) for default in node.args.kw_defaults]
         for argument in ast.walk(node.args):
             if isinstance(argument, ast.arg):
@@ -319,6 +325,7 @@ def found(module: str, qualname: str) -> tuple[object, object]:
 
 # Texts with one thing changed
 
+
 def spliced(text: str, edits: list[tuple[tuple[int, int], tuple[int, int], str]]) -> str:
     """`text` with something else from one (line, column) to another, columns counted in bytes of UTF-8."""
     lines = text.encode().split(b"\n")
@@ -332,6 +339,23 @@ def span(node: ast.AST) -> tuple[tuple[int, int], tuple[int, int]]:
     """Where a node begins and ends."""
     at = vars(node)
     return (at["lineno"], at["col_offset"]), (at["end_lineno"], at["end_col_offset"])
+
+
+def definitions(text: str) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """All functions in a text that parses."""
+    return (node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+
+
+def code_in(text: str, path: str, qualname: str) -> CodeType | None:
+    """The code that a text gives for a name; `None` if it does not compile, or gives none or several."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            whole = compile(text, path, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    codes = [code for code in nested_codes(whole) if code.co_qualname == qualname]
+    return codes[0] if len(codes) == 1 else None
 
 
 def shape(code: CodeType) -> object:

@@ -12,6 +12,7 @@ from livepatch.claims import RoundTrip, Waiver
 from livepatch.edits import (
     AttributeDefault,
     Captured,
+    ClassHead,
     FunctionEdit,
     Memo,
     ModuleEdit,
@@ -56,6 +57,7 @@ FUNCTIONS = st.builds(
     accessor=st.sampled_from(["", "fget", "fset", "fdel"]),
     index=st.integers(0, 2),
     count=st.integers(3, 300),
+    rebound=st.booleans(),
 )
 EDITED = st.builds(
     ModuleEdit,
@@ -91,6 +93,7 @@ EDITED = st.builds(
         )
     ),
     caches=few(DOTTED),
+    classes=few(st.builds(ClassHead, qualname=DOTTED, bases=few(st.sampled_from(["object", "a.B[int]"])))),
 )
 NEW = st.builds(ModuleEdit, module=DOTTED, path=st.just("new.py"), whole=st.just("") | SOURCES)
 CONTENTS = st.builds(
@@ -162,6 +165,7 @@ def of_every_part() -> Contents:
         memos=(Memo(target="C._table", of="a:x", initial="None"),),
         captured=(Captured(class_qualname="C", name="y", of="a:x"),),
         caches=("f",),
+        classes=(ClassHead(qualname="C", bases=("Base",)),),
     )
     return Contents(
         id="A",

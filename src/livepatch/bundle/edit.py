@@ -189,9 +189,7 @@ def _class_heads(module: Module, functions: Iterable[FunctionEdit]) -> Iterator[
         stated = [item.node for item in module.by_name.get(qualname, ())]
         if len(stated) != 1 or not isinstance(stated[0], ast.ClassDef) or getattr(stated[0], "type_params", None):
             continue
-        (node,) = stated
-        bases = tuple(ast.unparse(base) for base in node.bases)
-        yield ClassHead(qualname=qualname, bases=bases)
+        yield ClassHead(qualname=qualname, bases=tuple(ast.unparse(base) for base in stated[0].bases))
 
 
 def _side(module: Module, program: tuple[Statement, ...]) -> Side:

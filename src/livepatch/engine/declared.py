@@ -66,9 +66,10 @@ def declared_otherwise(change: FunctionEdit, text: Text, found: Found) -> Iterat
 
 def _other_decorators(change: FunctionEdit, node: Definition, found: Found) -> Refusal | None:
     held = found.place.value if found.place.owner is not None else None
-    inner, wanted = held, FunctionType
+    inner: Any = held
+    wanted: object = FunctionType
     if found.owner_class is not None:
-        wanted = _WITHOUT_SAYING.get(node.name, wanted)
+        wanted = _WITHOUT_SAYING.get(node.name, FunctionType)
     outermost = True
     for decorator in node.decorator_list:
         meaning = _meaning(decorator, found)
@@ -81,7 +82,7 @@ def _other_decorators(change: FunctionEdit, node: Definition, found: Found) -> R
             return _other_in_file(change, node, found)
         if inner is _OTHER:
             break
-    if inner is not found.function and outermost and is_a(inner, staticmethod, classmethod) and is_a(inner, wanted):
+    if outermost and wanted in (staticmethod, classmethod) and type(inner) is wanted:
         inner = inner.__func__
     if inner is found.function:
         return _other_abstract(node, found)
@@ -134,12 +135,14 @@ def _meaning(decorator: ast.expr, found: Found) -> object:
 def _accessor(change: FunctionEdit, decorator: ast.expr, held: object) -> object:
     """The function of a property that its decorator puts there."""
     name = decorator.attr if isinstance(decorator, ast.Attribute) else ""
-    if name not in ("getter", "setter", "deleter") and not (isinstance(decorator, ast.Name) and decorator.id == "property"):
+    if name not in ("getter", "setter", "deleter") and not (
+        isinstance(decorator, ast.Name) and decorator.id == "property"
+    ):
         return _UNTOLD
     return getattr(held, change.accessor) if is_a(held, property) else _OTHER
 
 
-def _inside(held: Any, meaning: object) -> object:
+def _inside(held: Any, meaning: Any) -> object:
     """What a decorator was given, if `held` is what it made of that."""
     if meaning is staticmethod or meaning is classmethod:
         return held.__func__ if type(held) is meaning else _OTHER

@@ -26,6 +26,7 @@ from livepatch.engine.code import (
     same_code,
 )
 from livepatch.engine.functions import make_function
+from livepatch.engine.namespaces import is_class
 from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.source import Definition
@@ -193,11 +194,11 @@ def returns_of(function: FunctionType) -> str:
             return ""
     else:
         given = function.__annotations__
-    value = given.get("return", "")
+    value: Any = given.get("return", "")
     if type(value) is str:
         return value
     if is_class(value):
-        return value.__qualname__
+        return str(value.__qualname__)
     return repr(value) if value is None or type(value).__module__ in ("typing", "types") else ""
 
 

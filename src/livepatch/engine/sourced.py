@@ -14,8 +14,8 @@ from types import CodeType, FunctionType, ModuleType
 
 from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
-from livepatch.engine.default_values import value_of
 from livepatch.engine.declared import declared_otherwise, other_bases
+from livepatch.engine.default_values import value_of
 from livepatch.engine.effects import Registries
 from livepatch.engine.functions import Held
 from livepatch.engine.locate import Found, find
@@ -200,9 +200,9 @@ class _Edits:
             self.out.note(found.place.target, refusal)
         if head is not None and owner is not None and id(owner) not in self.compared:
             self.compared.add(id(owner))
-            refusal = other_bases(head, owner, found.place.module)
-            if refusal is not None:
-                self.out.note(Target(edit.module, name), refusal)
+            differing = other_bases(head, owner, found.place.module)
+            if differing is not None:
+                self.out.note(Target(edit.module, name), differing)
 
     # The after side
 
