@@ -249,7 +249,7 @@ WRAPPING = (
 )
 
 
-@kind("decorator added", "decorators-differ", "kind-changed", severity="warning")
+@kind("decorator added", "decorators-differ", "kind-changed", "not-a-class", severity="warning")
 def decorator_added(specimen: Specimen, rng: random.Random) -> Drift | None:
     one = _pick(specimen, rng)
     return None if one is None else _decorated(specimen, one, rng.choice(WRAPPING))
@@ -527,7 +527,7 @@ def _installed(what: str, version: str, *, more: str = "", name: str = "", targe
 
 @kind("version", "version-out-of-range")
 def version(specimen: Specimen, rng: random.Random) -> Drift | None:
-    other = rng.choice(["0.0.1", f"{specimen.version}.7", f"{specimen.version}rc1", "99.1"])
+    other = rng.choice(["0.0.1", f"{specimen.version}.7", "0.1rc1", "99.1"])
     return _installed(f"version {other}", other, target=specimen.name)
 
 

@@ -67,7 +67,7 @@ def declared_otherwise(change: FunctionEdit, text: Text, found: Found) -> Iterat
 def _other_decorators(change: FunctionEdit, node: Definition, found: Found) -> Refusal | None:
     held = found.place.value if found.place.owner is not None else None
     inner: Any = held
-    wanted: object = FunctionType
+    wanted: Any = FunctionType
     if found.owner_class is not None:
         wanted = _WITHOUT_SAYING.get(node.name, FunctionType)
     outermost = True
