@@ -23,7 +23,7 @@ from livepatch.engine.default_values import value_of
 from livepatch.engine.locate import Found
 from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of
 from livepatch.engine.ondisk import texts_of
-from livepatch.engine.outline import outline_of
+from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.sides import other_return, returns_of
@@ -46,14 +46,19 @@ _UNTOLD = object()
 _OTHER = object()
 
 
-def declared_otherwise(change: FunctionEdit, text: Text, found: Found) -> Iterator[Refusal]:
-    """How the process holds a function otherwise than `text` declares it, of which it runs the code."""
+def declared_otherwise(
+    change: FunctionEdit, text: Text, found: Found, outlines: dict[str, Outline | None]
+) -> Iterator[Refusal]:
+    """How the process holds a function otherwise than `text` declares it, of which it runs the code.
+
+    `outlines` are those of the files that were read before, by name.
+    """
     if found.function is None:
         return
     node = ast.parse(text.source).body[0]
     breathe()
     assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    decorated = None if change.rebound else _other_decorators(change, node, found)
+    decorated = None if change.rebound else _other_decorators(change, node, found, outlines)
     if decorated is not None:
         yield decorated
     returned = _other_return(node, found.function, found)
@@ -64,7 +69,9 @@ def declared_otherwise(change: FunctionEdit, text: Text, found: Found) -> Iterat
 # Decorators
 
 
-def _other_decorators(change: FunctionEdit, node: Definition, found: Found) -> Refusal | None:
+def _other_decorators(
+    change: FunctionEdit, node: Definition, found: Found, outlines: dict[str, Outline | None]
+) -> Refusal | None:
     held = found.place.value if found.place.owner is not None else None
     inner: Any = held
     wanted: Any = FunctionType
@@ -76,10 +83,10 @@ def _other_decorators(change: FunctionEdit, node: Definition, found: Found) -> R
         if any(meaning is each for each in _TRANSPARENT):
             continue
         if outermost:
-            wanted, outermost = (meaning if meaning in _DESCRIPTORS else object), False
+            wanted, outermost = (meaning if any(meaning is each for each in _DESCRIPTORS) else object), False
         inner = _accessor(change, decorator, inner) if change.accessor else _inside(inner, meaning)
         if inner is _UNTOLD:
-            return _other_in_file(change, node, found)
+            return _other_in_file(change, node, found, outlines)
         if inner is _OTHER:
             break
     if outermost and wanted in (staticmethod, classmethod) and type(inner) is wanted:
@@ -87,9 +94,10 @@ def _other_decorators(change: FunctionEdit, node: Definition, found: Found) -> R
     if inner is found.function:
         return _other_abstract(node, found)
     kind = type(held)
-    is_other = kind is not wanted and wanted is not object and kind in (FunctionType, *_DESCRIPTORS)
+    is_known = any(kind is each for each in (FunctionType, *_DESCRIPTORS))
+    is_other = is_known and kind is not wanted and wanted is not object
     # A class decorator or a metaclass may have done it by its own rule: only the file proves that the source differs.
-    if is_other and _other_in_file(change, node, found) is not None:
+    if is_other and _other_in_file(change, node, found, outlines) is not None:
         return Refusal(
             "kind-changed",
             f"the process holds it as a {kind.__name__}",
@@ -157,11 +165,15 @@ def _inside(held: Any, meaning: Any) -> object:
     return _OTHER if any(meaning is each for each in _WRAPPING) else _UNTOLD
 
 
-def _other_in_file(change: FunctionEdit, node: Definition, found: Found) -> Refusal | None:
+def _other_in_file(
+    change: FunctionEdit, node: Definition, found: Found, outlines: dict[str, Outline | None]
+) -> Refusal | None:
     """What the module's file says, where nothing in memory tells what a decorator made."""
     filename = str(getattr(found.place.module, "__file__", None) or "")
-    lines = lines_of(filename, {}) if filename.endswith(".py") and Path(filename).is_file() else []
-    outline = outline_of(lines) if lines else None
+    if filename not in outlines:
+        lines = lines_of(filename, {}) if filename.endswith(".py") and Path(filename).is_file() else []
+        outlines[filename] = outline_of(lines) if lines else None
+    outline = outlines[filename]
     given = list(texts_of(outline, change.qualname, filename)) if outline is not None else []
     wanted = [ast.dump(each) for each in node.decorator_list]
     others = []
@@ -213,13 +225,21 @@ def _returns_that(expected: ast.expr, live: object, found: Found) -> bool:
         except (SyntaxError, ValueError):
             return False
     try:
-        return value_of(expected, found.place.module, found.owner_class) is live or _is_called(expected, live)
+        value = value_of(expected, found.place.module, found.owner_class)
     except LookupError:
         return True  # nobody can tell
+    # Two type variables may be one of the function and one of the module.
+    return value is live or _is_called(expected, live) or (not is_class(live) and type(value) is type(live))
 
 
 def _spelled(annotation: object) -> str:
-    return annotation if isinstance(annotation, str) else str(getattr(annotation, "__name__", None) or annotation)
+    if isinstance(annotation, str):
+        return annotation
+    if is_class(annotation):
+        return _name_of(annotation)
+    if type(annotation).__module__ in ("builtins", "types", "typing"):
+        return str(annotation)
+    return f"a {type(annotation).__module__}.{type(annotation).__qualname__}"
 
 
 # Bases
@@ -231,12 +251,12 @@ def other_bases(head: ClassHead, cls: type, module: ModuleType) -> Refusal | Non
     live = namespace_of(cls).get("__orig_bases__", cls.__bases__)
     if not is_a(live, tuple):
         return None
-    expected = [ast.parse(base, mode="eval").body for base in head.bases]
     breathe()
     try:
+        expected = [ast.parse(base, mode="eval").body for base in head.bases]
         named = [value_of(base.value if isinstance(base, ast.Subscript) else base, module, scope) for base in expected]
-    except LookupError:
-        return None
+    except (LookupError, SyntaxError, ValueError):
+        return None  # nobody can tell
     if not all(is_class(each) for each in named):
         return None  # a function that gives the bases
     have = [each if is_class(each) else typing.get_origin(each) for each in live]
@@ -266,4 +286,10 @@ def _is_called(expression: ast.expr, value: object) -> bool:
     """Whether a value has the name by which an expression ends: a class that a decorator has made anew keeps it."""
     inner = expression.value if isinstance(expression, ast.Subscript) else expression
     name = inner.attr if isinstance(inner, ast.Attribute) else inner.id if isinstance(inner, ast.Name) else None
-    return name is not None and name == getattr(value, "__name__", None)
+    return is_class(value) and name == _name_of(value)
+
+
+def _name_of(cls: type) -> str:
+    """The name of a class; its metaclass is not asked."""
+    name: str = vars(type)["__name__"].__get__(cls)
+    return name

@@ -22,6 +22,7 @@ from livepatch.engine.locate import Found, find
 from livepatch.engine.matching import Context, defaults_match, matches
 from livepatch.engine.namespaces import is_class
 from livepatch.engine.ondisk import defaults_on_disk, disk_says
+from livepatch.engine.outline import Outline
 from livepatch.engine.pace import paced
 from livepatch.engine.reconcile import ModuleSides, Sides
 from livepatch.engine.refusal import Place, Refusal
@@ -70,6 +71,7 @@ class _Edits:
         self.out = Sourced()
         self.edits = self._that_matter([edit for edit in edits if self._is_here(edit)])
         self.found: dict[str, list[tuple[FunctionEdit, Found]]] = {}
+        self.outlines: dict[str, Outline | None] = {}
         self.compared: set[int] = set()
         """The ids of the classes whose bases were compared."""
 
@@ -196,7 +198,7 @@ class _Edits:
         owner = found.owner_class
         name = change.qualname.rpartition(".")[0]
         head = next((each for each in edit.classes if each.qualname == name), None) if owner is not None else None
-        for refusal in declared_otherwise(change, text, found):
+        for refusal in declared_otherwise(change, text, found, self.outlines):
             self.out.note(found.place.target, refusal)
         if head is not None and owner is not None and id(owner) not in self.compared:
             self.compared.add(id(owner))
