@@ -461,9 +461,10 @@ def file_changed(specimen: Specimen, rng: random.Random) -> Drift | None:
     return dataclasses.replace(drift, act=act, what=f"{drift.what}, and its file upgraded")
 
 
-# Around the target: what the fix calls, and who calls it.  Their functions are not among the kinds above.
+# Around the target: what the fix calls, and who calls it
 
 
+@kind("callee signature", "callee-differs")
 def callee_signature(specimen: Specimen, rng: random.Random) -> Drift | None:
     """A function that the fix calls takes one more argument, without a default."""
     drawn = []
@@ -478,8 +479,10 @@ def callee_signature(specimen: Specimen, rng: random.Random) -> Drift | None:
                 case _:
                     continue
             index = next((i for i, each in enumerate(functions) if each.qualname == called), None)
-            if index is not None and called != one.qualname and not functions[index].node.decorator_list:
-                drawn.append((one, Fixed(one.module, one.path, index, called)))
+            if index is not None and not functions[index].node.decorator_list:
+                callee = Fixed(one.module, one.path, index, called)
+                if callee not in specimen.fixed:
+                    drawn.append((one, callee))
     if not drawn:
         return None
     caller, callee = rng.choice(drawn)
