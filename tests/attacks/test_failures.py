@@ -358,10 +358,10 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize(
     ("event", "one_of"),
     [
-        ("call", 40),
-        ("return", 40),
+        ("call", 120),
+        ("return", 120),
         # A signal handler runs right after a call of a builtin: this is where an interrupt strikes.
-        ("c_return", 40),
+        ("c_return", 120),
         *(pytest.param(event, 1, marks=pytest.mark.slow) for event in ("call", "return", "c_return")),
     ],
 )
@@ -389,13 +389,13 @@ def test_a_failure_at_any_step_changes_nothing(
     assert len(counted.seen) > 20
     problems: list[str] = []
     missed = 0
-    # In the short form an eighth of the core: which one, differs by the operation and the kind of step.
+    # In the short form a twentieth of the core: which one, differs by the operation and the kind of step.
     turn = [*OPERATIONS].index(name) + len(event)
     every = _steps(counted.seen)
     steps = [
         step
         for i, step in enumerate(every)
-        if (i % one_of == 0 if not _is_core(step[0]) else one_of == 1 or i % 8 == turn % 8)
+        if (i % one_of == 0 if not _is_core(step[0]) else one_of == 1 or i % 20 == turn % 20)
     ]
     for number, (code, at) in enumerate(steps):
         error = KeyboardInterrupt() if number % 2 else InjectedError(f"{event} {at} of {code.co_qualname}")

@@ -345,8 +345,13 @@ def on_signal() -> Iterator[Callable[[Callable[..., object]], None]]:
     signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize("operation", OPERATIONS)
-@pytest.mark.parametrize("by", ["signal", "del"])
+@pytest.mark.parametrize(
+    ("operation", "by"),
+    [
+        *((operation, "signal") for operation in OPERATIONS),
+        *(pytest.param(each, "del", marks=[pytest.mark.slow] * (each != "off")) for each in OPERATIONS),
+    ],
+)
 def test_what_strikes_in_the_middle_of_a_switch_is_told_so_and_does_no_harm(
     scene: Scene, operation: str, by: str, monkeypatch: pytest.MonkeyPatch, on_signal: Any
 ) -> None:

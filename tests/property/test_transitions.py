@@ -473,7 +473,7 @@ class Transitions(RuleBasedStateMachine):
 
 TestTransitions = Transitions.TestCase
 TestTransitions.settings = settings(
-    max_examples=25,
+    max_examples=15,
     stateful_step_count=20,
     deadline=None,
     phases=[Phase.generate],
