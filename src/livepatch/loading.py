@@ -16,23 +16,27 @@ _OTHERS = """
 ast dis tokenize inspect hashlib threading queue bytecode.instr bytecode.flags bytecode.bytecode bytecode.concrete
 bytecode.cfg bytecode zipfile email.utils email.message importlib.metadata
 """
-_ENGINE = """
-namespaces modes stack places commit functions stacks heap tasks frozen endless frames code dispatch comparing lane
-shadowing units gauge standins choosing refusal sweep closures aliases locate wrapping latecomers plan environment
-caches facts holders transition outline source sides expand attributes disk names compiling differing default_values
-matching ondisk anatomy graph relink bases following reconcile scratch effects defaults instances remnants memos keepers
-leaving computed sourced surveyor survey readers
-"""
+# Each needs only what stands before it.
 _ABOVE = """
-screen report standing arguments compat.rows compat.versions compat.relatives compat.signature compat.checks
-compat.patterns compat.policy compat.reach compat.protected compat.contracts policies distribution events switching
-draining records fitting guarding left_behind live proving process
+engine.modes arguments screen report bundle.trust compat.calls compat.calls.model compat.rows engine.code
+compat.signature engine.functions engine.namespaces engine.stacks engine.heap engine.locate engine.caches
+engine.differing engine.default_values engine.callees engine.stack engine.places engine.commit engine.units
+engine.gauge engine.keepers engine.outliving engine.relatives engine.tasks engine.frozen engine.sweep engine.facts
+compat.callsites compat.drift compat.relatives compat.versions engine.environment compat.checks compat.patterns
+compat.policy compat.reach compat.protected compat.contracts distribution engine.endless engine.frames engine.dispatch
+engine.comparing engine.lane engine.shadowing engine.standins engine.choosing engine.closures engine.aliases
+engine.wrapping engine.latecomers engine.plan engine.holders engine.transition events standing switching draining
+engine.anatomy engine.bases engine.abstract engine.outline engine.source engine.sides engine.expand engine.attributes
+engine.compiling engine.defaults engine.generated engine.graph engine.instances engine.leaving engine.matching
+engine.memos engine.relink engine.following engine.reconcile engine.retaken engine.rewriting engine.scratch
+engine.computed engine.disk texts engine.ondisk engine.declared engine.effects engine.names engine.readers
+engine.remnants engine.sourced engine.surveyor engine.survey records fitting guarding left_behind live policies
+proving process
 """
 _BENEATH = "errors edits claims identity written patch engine.pace engine.refusal"
 _PARTS = (
     *_OTHERS.split(),
     *(f"livepatch.{name}" for name in _BENEATH.split()),
-    *(f"livepatch.engine.{name}" for name in _ENGINE.split()),
     *(f"livepatch.{name}" for name in _ABOVE.split()),
 )
 
