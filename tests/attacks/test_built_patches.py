@@ -503,3 +503,15 @@ def test_what_is_no_regular_file_is_not_replaced(tmp_path):
     with pytest.raises(livepatch.BundleError):
         patch.save(pipe)
     assert stat.S_ISFIFO(pipe.stat().st_mode)
+
+
+@pytest.mark.xfail(
+    strict=True, reason="what a name gave before it was bound anew is taken for what its last value gives"
+)
+def test_what_a_name_gave_before_it_was_bound_anew_is_computed_again(releases):
+    text = "def make(v):\n  def inner(): return v, 0\n  return inner\nf = make(None)\nA = f()\ndef f(x=0, *, y=A): return x, y, A\n"
+    running = releases(m(text), m(text.replace("return v, 0", "return v, 1")))
+    fix = running.build()
+    if livepatch.check(fix).ok:
+        livepatch.apply(fix)
+        assert running["m"].A == (None, 1)
