@@ -154,7 +154,7 @@ SLACK_PER_CYCLE = 6
 CYCLES = [drained, turned_round, cancelled, decided_by_call, given_up]
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [4, pytest.param(400, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("cycle", CYCLES)
 def test_nothing_grows_with_the_number_of_transitions(scene: Scene, cycle: Any, times: int) -> None:
     taken = []
