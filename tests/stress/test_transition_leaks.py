@@ -150,7 +150,7 @@ def measures(scene: Scene) -> dict[str, int]:
 
 ROUNDS = 3
 # One function, code object or stack of its own that each cycle kept would be more.
-SLACK_PER_CYCLE = 6
+SLACK_PER_CYCLE = 10
 CYCLES = [drained, turned_round, cancelled, decided_by_call, given_up]
 
 
