@@ -151,3 +151,45 @@ def test_a_call_whose_failure_is_prepared_for_is_left_out(write_module: WriteMod
     m = write_module(HELPERS)
     body = "def f(x):\n  try: return helper(1, c=2)\n  except TypeError: return helper(1)"
     assert livepatch.check(write_fix(f"{m.__name__}:f", body)).ok
+
+
+def test_a_name_that_the_patch_gives_another_object_is_not_judged_by_the_old_one(
+    write_module: WriteModule, new_patch: NewPatch
+):
+    m = write_module("def h(a): return a\ndef f(x): return h(x)\n")
+    fix = new_patch()
+    exec(
+        f"fix.set('{m.__name__}:h', max)\n@fix.replace('{m.__name__}:f')\ndef f(x): return h(x, 1)\n",
+        {"fix": fix},
+    )
+    assert livepatch.check(fix).ok
+
+
+def test_a_function_that_the_release_makes_a_class_is_not_judged_by_what_it_was(releases):
+    old = "def h(a): return a\ndef f(x): return h(x)\n"
+    new = "class h:\n  def __init__(self, a, b): self.v = a\ndef f(x): return h(x, 1).v\n"
+    report = livepatch.check(releases({"m.py": old}, {"m.py": new}).build())
+    assert not found(report, "callee-differs")
+
+
+@pytest.mark.parametrize("where", ["C", "D"])
+def test_an_override_that_comes_with_the_patch_is_met_first(where: str, releases):
+    old = "class B:\n  def m(self, a): return a\nclass C(B):\n  def f(self): return self.m(1)\nclass D(C):\n  x = 1\n"
+    new = old.replace("self.m(1)", "self.m(1, 2)").replace(
+        f"class {where}(B):", f"class {where}(B):\n  def m(self, a, b): return b"
+    )
+    new = new.replace("  x = 1\n", "  x = 1\n  def m(self, a, b): return b\n") if where == "D" else new
+    assert not found(livepatch.check(releases({"m.py": old}, {"m.py": new}).build()), "callee-differs")
+
+
+def test_that_nobody_knows_the_callers_is_told(
+    write_module: WriteModule, write_fix: WriteFix, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise RuntimeError("met what it does not know")
+
+    monkeypatch.setattr("livepatch.compat.callgraph.live_graph", fail)
+    m = write_module("def f(a, b=1): return a\ndef g(): return f(1, 2)\n")
+    report = livepatch.check(write_fix(f"{m.__name__}:f", "def f(a): return a"))
+    (said,) = found(report, "callers-unknown")
+    assert "RuntimeError: met what it does not know" in said

@@ -13,10 +13,10 @@ from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, cast
 
 from livepatch.claims import RoundTrip
-from livepatch.compat.callsites import caller_findings, needs_callers
+from livepatch.compat.callsites import caller_findings, callers_unknown, needs_callers
 from livepatch.compat.contracts import judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
-from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, unmatched
+from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, no_graph, unmatched
 from livepatch.compat.reach import Graph
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
@@ -64,13 +64,13 @@ def govern(
     """Judge a patch by the rules in force.  `build` gives the call graph of the process, if one is needed."""
     claim = patch.compatible_with
     touched = touched_by(survey, sys.modules) if policy else []
-    graph, missing = built(lambda: build(policy.packages, _packages(touched))) if touched else (None, [])
+    graph, missing = built(lambda: build(policy.packages, _packages(touched))) if touched else (None, "")
     asked = facts_of(mode) if policy.protected else ModeFacts("on", "on")  # else nobody asks a source of heights
     guarding = judge_protected(policy, graph, touched, asked, compatible_with=claim, waivers=patch.waivers)
     contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=patch.round_trips)
     narrow = narrow_claim(patch.compatible_with, patch.package, installed) if contract.on_path else None
     rows = [
-        *missing,
+        *([no_graph(missing)] if missing else []),
         *guarding.findings,
         *contract.findings,
         *([narrow] if narrow is not None else []),
@@ -92,7 +92,8 @@ def called_otherwise(survey: Survey) -> Iterator[Finding]:
     packages = frozenset(facts.target.module.partition(".")[0] for facts in breaking)
     graph, missing = built(lambda: _graph_around(packages))
     if missing:
-        return  # that nobody knows the callers is no reason to refuse: the broken calls are told without them
+        yield callers_unknown(breaking, f"no call graph: {missing}")
+        return
     for facts in breaking:
         edges = cast("CallGraph", graph).callers(str(facts.target))
         yield from caller_findings(facts, edges, changed)

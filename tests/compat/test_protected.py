@@ -8,7 +8,7 @@ from tests.graphs import graph
 from livepatch.claims import Waiver
 from livepatch.compat.patterns import Pattern
 from livepatch.compat.policy import Policy, Protected
-from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, unmatched
+from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, no_graph, unmatched
 
 ON, OFF, SHADOW = (ModeFacts(kind, kind) for kind in ("on", "off", "shadow"))  # type: ignore[arg-type]  # modes
 AT, SPLIT = ModeFacts("at", "at(1200)"), ModeFacts("split", "split(5%)")
@@ -179,11 +179,12 @@ def test_a_graph_that_cannot_be_built_refuses_and_says_why():
     def fails():
         raise RecursionError("too deep")
 
-    made, rows = built(fails)
+    made, why = built(fails)
     assert made is None
-    assert [(row.severity, row.code) for row in rows] == [("error", "call-graph-missing")]
-    assert "RecursionError: too deep" in rows[0].found
-    assert built(lambda: CALLS) == (CALLS, [])
+    refusal = no_graph(why)
+    assert (refusal.severity, refusal.code) == ("error", "call-graph-missing")
+    assert "RecursionError: too deep" in refusal.found
+    assert built(lambda: CALLS) == (CALLS, "")
     # What a rule names is known all the same.
     named = [function("pkg.consensus.block:check"), function("pkg.hashing:fold")]
     (row,) = judge_protected(policy(), None, named, ON).findings

@@ -13,7 +13,7 @@ from types import CodeType
 from livepatch.bundle.trees import Tree
 from livepatch.compat.contracts import judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
-from livepatch.compat.protected import ModeFacts, Touched, built, judge_protected, unmatched
+from livepatch.compat.protected import ModeFacts, Touched, built, judge_protected, no_graph, unmatched
 from livepatch.compat.reach import Graph
 from livepatch.edits import ModuleEdit
 from livepatch.engine.code import nested_codes
@@ -34,14 +34,14 @@ def govern_sources(
     """The report with what the rules add to it.  `build` gives the call graph of sources, if there are any rules."""
     files = _files(tree)
     touched = list(_touched(patch, files)) if policy else []
-    graph, missing = built(lambda: build(files)) if touched else (None, [])
+    graph, missing = built(lambda: build(files)) if touched else (None, "")
     claim = patch.compatible_with
     guarding = judge_protected(policy, graph, touched, mode, compatible_with=claim, waivers=patch.waivers)
     contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=patch.round_trips)
     narrow = narrow_claim(claim, patch.package, tree.version) if contract.on_path else None
     rows = [
         *report.findings,
-        *missing,
+        *([no_graph(missing)] if missing else []),
         *guarding.findings,
         *contract.findings,
         *([narrow] if narrow is not None else []),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from livepatch.compat.calls.model import Edge, Shape
 from livepatch.compat.rows import row
@@ -11,7 +11,7 @@ from livepatch.engine.code import Parameter
 from livepatch.engine.facts import TargetFacts
 from livepatch.report import Finding
 
-__all__ = ["callee_findings", "caller_findings", "needs_callers"]
+__all__ = ["callee_findings", "caller_findings", "callers_unknown", "needs_callers"]
 
 Parameters = tuple[Parameter, ...]
 _SHOWN = 3
@@ -58,12 +58,29 @@ def caller_findings(facts: TargetFacts, edges: Iterable[Edge], changed: Iterable
         )
 
 
-def callee_findings(facts: TargetFacts, changed: Mapping[str, Parameters]) -> Iterator[Finding]:
+def callers_unknown(breaking: Iterable[TargetFacts], why: str) -> Finding:
+    """The warning where some call would fail, and nobody can say who makes it."""
+    return row(
+        "warning",
+        "callers-unknown",
+        ", ".join(str(facts.target) for facts in breaking),
+        why,
+        "to know who calls what takes other arguments from now on",
+        "look for callers by hand, and report this with the patch: livepatch does not know what it met",
+    )
+
+
+def callee_findings(
+    facts: TargetFacts, changed: Mapping[str, Parameters], rebound: Collection[str]
+) -> Iterator[Finding]:
     """Calls of the new body that the live function which they lead to does not take.
 
-    `changed` gives what functions take, by name and without a bound ``self``, that the patch changes.
+    `changed` gives what functions take, by name and without a bound ``self``, that the patch changes; `rebound` are the
+    names in modules and classes that it gives another object.
     """
     for call in facts.passes:
+        if any(place in rebound for place in call.places):
+            continue
         takes = changed.get(call.name, call.parameters)
         problem = bind(takes, call.positional, frozenset(call.keywords))
         if problem is not None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from livepatch.claims import RoundTrip
 from livepatch.compat.policy import Policy, Protocol
-from livepatch.compat.protected import Touched, starts_of, way_to
+from livepatch.compat.protected import Touched, because, concerned, starts_of
 from livepatch.compat.reach import Graph, Reach, reach
 from livepatch.errors import counted
 from livepatch.report import Finding
@@ -143,24 +143,17 @@ def _named(trip: RoundTrip) -> str:
 
 
 def _row(rule: Protocol, reaches: Reach, place: Touched, compatible_with: str) -> tuple[Finding, bool] | None:
-    names = [place.label, *(name for name, _ in place.functions if not place.is_value)]
-    pattern = next((pattern for pattern in rule.paths if any(map(pattern.matches, names))), None)
-    certain = True
-    if pattern is not None:
-        told = f"it is on the protocol path {pattern}"
-    else:
-        way = way_to(reaches, place)
-        if way is None:
-            return None
-        told, certain = f"protocol code {'calls' if way[1] else 'may call'} it: {way[0]}", way[1]
-    because = f" ({rule.reason}; {rule.source})" if rule.reason else f" ({rule.source})"
+    found = concerned(rule, reaches, place, named="it is on the protocol path {}", code="protocol code")
+    if found is None:
+        return None
+    told, certain = found
     lacking = certain and not compatible_with
     claimed = f", as claimed for {compatible_with}" if compatible_with else ""
     finding = Finding(
         code="protocol-path",
         severity="error" if lacking else "warning",
         target=place.label,
-        found=told + because,
+        found=told + because(rule),
         expected="a claim of the releases with which messages and data can still be exchanged (compatible_with=)"
         if lacking
         else f"messages and data that stay as they are{claimed}",

@@ -13,7 +13,7 @@ from typing import Literal
 
 from livepatch.claims import Waiver
 from livepatch.compat.patterns import Pattern
-from livepatch.compat.policy import Policy, Protected
+from livepatch.compat.policy import Policy, Protected, Protocol
 from livepatch.compat.reach import Graph, Reach, reach, spelled_way
 from livepatch.engine.pace import breathe
 from livepatch.errors import counted
@@ -23,12 +23,13 @@ __all__ = [
     "Guarding",
     "ModeFacts",
     "Touched",
+    "because",
     "built",
+    "concerned",
     "judge_protected",
     "no_graph",
     "starts_of",
     "unmatched",
-    "way_to",
 ]
 
 
@@ -112,13 +113,13 @@ def judge_protected(
     return Guarding(tuple(findings), bool(guarding), tuple(waived))
 
 
-def built(build: Callable[[], Graph]) -> tuple[Graph | None, list[Finding]]:
-    """A call graph, or the error that says why there is none: what is not known cannot be allowed."""
+def built(build: Callable[[], Graph]) -> tuple[Graph | None, str]:
+    """A call graph, or why there is none."""
     breathe(now=True)
     try:
-        return build(), []
+        return build(), ""
     except Exception as error:  # noqa: BLE001  # it looks into objects of any kind
-        return None, [no_graph(f"{type(error).__qualname__}: {error}"[:200])]
+        return None, f"{type(error).__qualname__}: {error}"[:200]
     finally:
         breathe(now=True)
 
@@ -148,7 +149,7 @@ def unmatched(policy: Policy, graph: Graph, modules: Collection[str]) -> tuple[F
     )
 
 
-def way_to(reaches: Reach, place: Touched) -> tuple[str, bool] | None:
+def _way_to(reaches: Reach, place: Touched) -> tuple[str, bool] | None:
     """The shortest way from protected code to what a place changes, in words, and whether it is certain."""
     found = []
     for name, certain in place.functions:
@@ -177,18 +178,27 @@ def _without_graph(policy: Policy) -> list[tuple[Protected, Reach]]:
 
 
 def _way(rule: Protected, reaches: Reach, place: Touched) -> _Way | None:
+    found = concerned(rule, reaches, place, named="it is protected as {}", code="protected code")
+    return None if found is None else _Way(rule, *found)
+
+
+def concerned(
+    rule: Protected | Protocol, reaches: Reach, place: Touched, *, named: str, code: str
+) -> tuple[str, bool] | None:
+    """How a rule comes to be about a place, in words and whether that is certain; ``None``: it is not.
+
+    `named` says that a pattern, for which ``{}`` stands, names it; `code` is what the rule calls what it names.
+    """
     names = [place.label, *(name for name, _ in place.functions if not place.is_value)]
     pattern = next((pattern for pattern in rule.paths if any(map(pattern.matches, names))), None)
     if pattern is not None:
-        return _Way(rule, f"it is protected as {pattern}", certain=True)
-    way = way_to(reaches, place)
-    if way is None:
-        return None
-    told, certain = way
-    return _Way(rule, f"protected code {'calls' if certain else 'may call'} it: {told}", certain)
+        return named.format(pattern), True
+    way = _way_to(reaches, place)
+    return None if way is None else (f"{code} {'calls' if way[1] else 'may call'} it: {way[0]}", way[1])
 
 
-def _because(rule: Protected) -> str:
+def because(rule: Protected | Protocol) -> str:
+    """Why a rule is there, and where it comes from."""
     return f" ({rule.reason}; {rule.source})" if rule.reason else f" ({rule.source})"
 
 
@@ -205,7 +215,7 @@ def _guarded(place: Touched, way: _Way, mode: ModeFacts, compatible_with: str) -
         code="protected-path",
         severity="error" if lacking else "warning",
         target=place.label,
-        found=way.told + _because(way.rule),
+        found=way.told + because(way.rule),
         expected="code that no protected code calls"
         if lacking
         else f"an activation height and a claim; it has {mode.spelled} and {compatible_with}",
@@ -249,7 +259,7 @@ def _conditions(ways: list[_Way], mode: ModeFacts) -> list[Finding]:
                 code="approvals-missing",
                 severity="error",
                 target="",
-                found=f"a rule that needs {counted(strictest.approvals, 'approval')}{_because(strictest)}; "
+                found=f"a rule that needs {counted(strictest.approvals, 'approval')}{because(strictest)}; "
                 "this version can verify none",
                 expected="approvals that are signed by keys which the process trusts",
                 action="have whoever governs the rule lower it to 0 for this patch, or restart with the fix",
@@ -263,7 +273,7 @@ def _waived(place: Touched, way: _Way, reason: str) -> Finding:
         code="protected-waived",
         severity="warning",
         target=place.label,
-        found=f"{way.told}{_because(way.rule)}; the patch waives it: {reason}",
+        found=f"{way.told}{because(way.rule)}; the patch waives it: {reason}",
         expected="code that no protected code calls",
         action="see for yourself that the call with the question mark is never made",
     )
@@ -285,7 +295,7 @@ def _unused(waivers: Iterable[Waiver], used: Collection[str]) -> list[Finding]:
 
 
 def no_graph(why: str) -> Finding:
-    """The error for rules about what code calls, where that is not known."""
+    """The error for rules about what code calls, where that is not known, and so cannot be allowed."""
     return Finding(
         code="call-graph-missing",
         severity="error",

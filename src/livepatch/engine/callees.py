@@ -13,7 +13,15 @@ from types import CodeType, FunctionType, ModuleType
 
 from livepatch.engine.code import Parameter, nested_codes, parameters_of
 from livepatch.engine.default_values import value_of
-from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of, with_subclasses
+from livepatch.engine.namespaces import (
+    is_a,
+    is_class,
+    is_function,
+    is_module,
+    namespace_of,
+    owner_name,
+    with_subclasses,
+)
 
 __all__ = ["Passed", "calls_of"]
 
@@ -32,6 +40,17 @@ class Passed:
     positional: int
     keywords: tuple[str, ...]
     parameters: tuple[Parameter, ...]
+    places: tuple[str, ...]
+    """Where the name is looked up, as ``module:name`` or ``module:Class.name``: with another object there, it is
+    another call."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Callee:
+    function: FunctionType
+    places: tuple[str, ...]
+    bound: bool = False
+    """Whether its first parameter is given by the binding."""
 
 
 def calls_of(text: str, code: CodeType, module: ModuleType, cls: type | None) -> tuple[Passed, ...]:
@@ -49,21 +68,20 @@ def calls_of(text: str, code: CodeType, module: ModuleType, cls: type | None) ->
         if any(isinstance(each, ast.Starred) for each in call.args) or any(k.arg is None for k in call.keywords):
             continue
         called = _called(call.func, variables, module, cls, code.co_varnames[:1])
-        if called is not None:
-            function, bound = called
-            parameters = parameters_of(function)
-            if bound and (not parameters or parameters[0].kind not in "/-"):
-                continue
-            found.append(
-                Passed(
-                    ast.unparse(call.func),
-                    f"{function.__globals__.get('__name__')}:{function.__code__.co_qualname}",
-                    call.lineno,
-                    len(call.args),
-                    tuple(k.arg for k in call.keywords if k.arg is not None),
-                    parameters[1:] if bound else parameters,
-                )
+        parameters = parameters_of(called.function) if called is not None else ()
+        if called is None or (called.bound and (not parameters or parameters[0].kind not in "/-")):
+            continue
+        found.append(
+            Passed(
+                ast.unparse(call.func),
+                f"{called.function.__globals__.get('__name__')}:{called.function.__code__.co_qualname}",
+                call.lineno,
+                len(call.args),
+                tuple(k.arg for k in call.keywords if k.arg is not None),
+                parameters[1:] if called.bound else parameters,
+                called.places,
             )
+        )
     return tuple(found)
 
 
@@ -82,32 +100,44 @@ def _unguarded(node: ast.AST) -> Iterator[ast.Call]:
 
 def _called(
     expression: ast.expr, variables: set[str], module: ModuleType, cls: type | None, first: tuple[str, ...]
-) -> tuple[FunctionType, bool] | None:
-    """The function that is called for certain, and whether its first parameter is given by the binding."""
+) -> _Callee | None:
+    """The function that is called for certain."""
     if isinstance(expression, ast.Attribute) and isinstance(expression.value, ast.Name):
         of = expression.value.id
         if cls is not None and first == (of,) and of in ("self", "cls"):
             return _method(cls, expression.attr)
+    names: list[str] = []
     root: ast.expr = expression
     while isinstance(root, ast.Attribute):
+        names.append(root.attr)
         root = root.value
     if not isinstance(root, ast.Name) or root.id in variables:
         return None
     try:
         value = value_of(expression, module)
+        owner = value_of(expression.value, module) if isinstance(expression, ast.Attribute) else module
     except LookupError:
         return None
-    return (value, False) if is_function(value) else None
-
-
-def _method(cls: type, name: str) -> tuple[FunctionType, bool] | None:
-    held = next((namespace_of(base)[name] for base in cls.__mro__ if name in namespace_of(base)), None)
-    if any(name in namespace_of(sub) for sub in with_subclasses(cls)[1:]):
+    if not is_function(value) or not (is_class(owner) or is_module(owner)):
         return None
-    if is_a(held, staticmethod):
+    places = (_place(module, root.id), _place(owner, names[0] if names else root.id))
+    return _Callee(value, tuple(dict.fromkeys(places)))
+
+
+def _method(cls: type, name: str) -> _Callee | None:
+    """The method that objects of a class, and of those derived from it, have under a name, if it is one."""
+    classes = list(cls.__mro__)
+    at = next((i for i, base in enumerate(classes) if name in namespace_of(base)), None)
+    derived = with_subclasses(cls)[1:]
+    if at is None or any(name in namespace_of(sub) for sub in derived):
+        return None
+    places = tuple(_place(each, name) for each in (*classes[: at + 1], *derived))
+    held = namespace_of(classes[at])[name]
+    if is_a(held, staticmethod) or is_a(held, classmethod):
         inner = held.__func__
-        return (inner, False) if is_function(inner) else None
-    if is_a(held, classmethod):
-        inner = held.__func__
-        return (inner, True) if is_function(inner) else None
-    return (held, True) if is_function(held) and not is_class(held) else None
+        return _Callee(inner, places, is_a(held, classmethod)) if is_function(inner) else None
+    return _Callee(held, places, bound=True) if is_function(held) else None
+
+
+def _place(owner: ModuleType | type, name: str) -> str:
+    return f"{owner_name(owner)}{'.' if is_class(owner) else ':'}{name}"
