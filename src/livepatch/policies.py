@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -127,6 +128,9 @@ def _read(path: Path, source: str) -> Policy:
         # A pipe or a device would make the open, or the read, wait.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:  # noqa: PTH123  # it is the descriptor that is opened
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                # What it would hold at this moment, perhaps nothing, must not pass for all the rules that there are.
+                raise ValueError("no regular file")
             data = file.read(LARGEST + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -136,7 +140,7 @@ def _read(path: Path, source: str) -> Policy:
             expected="a TOML file",
             action="correct the path, or put the file there; nothing is applied while a rule cannot be read",
         ) from error
-    return read_policy(data or b"", source)
+    return read_policy(data, source)
 
 
 def _of_packages() -> tuple[Policy, ...]:
