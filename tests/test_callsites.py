@@ -193,3 +193,22 @@ def test_that_nobody_knows_the_callers_is_told(
     report = livepatch.check(write_fix(f"{m.__name__}:f", "def f(a): return a"))
     (said,) = found(report, "callers-unknown")
     assert "RuntimeError: met what it does not know" in said
+
+
+def test_a_call_that_fails_in_the_old_body_too_is_not_the_patchs_affair(releases, write_module, write_fix):
+    old = "def h(a): return a\ndef f(x):\n  if x: return h(x, 1)\n  return 0\n"
+    new = old.replace("return 0", "return 1")
+    assert livepatch.check(releases({"m.py": old}, {"m.py": new}).build()).ok
+    m = write_module(old)
+    body = "def f(x):\n  if x: return h(x, 1)\n  return 1"
+    assert livepatch.check(write_fix(f"{m.__name__}:f", body)).ok
+    assert not livepatch.check(write_fix(f"{m.__name__}:f", body.replace("h(x, 1)", "h(x, 1, 2)"))).ok
+
+
+def test_a_class_body_that_replaces_methods_is_looked_into(write_module: WriteModule, new_patch: NewPatch):
+    m = write_module(HELPERS)
+    fix = new_patch()
+    module = write_module("class C:\n    def f(self, x):\n        return self.m(1, 2)\n")
+    fix.replace(f"{m.__name__}:C")(module.C)
+    (said,) = found(livepatch.check(fix), "callee-differs")
+    assert "calls self.m (line 2 of it)" in said

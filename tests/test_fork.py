@@ -240,10 +240,9 @@ def test_while_another_thread_applies(scene: Scene, monkeypatch: pytest.MonkeyPa
     module, _, name = place.rpartition(".")
     whole = getattr(sys.modules[module], name)
     arrived, go_on = threading.Event(), threading.Event()
-    first = threading.current_thread()
 
     def slow(*args: Any, **kwargs: Any) -> Any:
-        if threading.current_thread() is not first:
+        if threading.current_thread() is thread:  # and not the thread that settles, in the child
             arrived.set()
             assert go_on.wait(60)
         return whole(*args, **kwargs)

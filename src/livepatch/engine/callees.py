@@ -44,6 +44,11 @@ class Passed:
     """Where the name is looked up, as ``module:name`` or ``module:Class.name``: with another object there, it is
     another call."""
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        """Whom it calls with what."""
+        return self.callee, self.positional, self.keywords
+
 
 @dataclass(frozen=True, slots=True)
 class _Callee:
@@ -64,7 +69,7 @@ def calls_of(text: str, code: CodeType, module: ModuleType, cls: type | None) ->
         for name in (*each.co_varnames, *each.co_cellvars, *each.co_freevars)
     }
     found = []
-    for call in _unguarded(ast.parse(text)):
+    for call in _unguarded(_parsed(text)):
         if any(isinstance(each, ast.Starred) for each in call.args) or any(k.arg is None for k in call.keywords):
             continue
         called = _called(call.func, variables, module, cls, code.co_varnames[:1])
@@ -83,6 +88,13 @@ def calls_of(text: str, code: CodeType, module: ModuleType, cls: type | None) ->
             )
         )
     return tuple(found)
+
+
+def _parsed(text: str) -> ast.AST:
+    """The syntax of a text, which may be indented as it stands in a class."""
+    if text[:1] not in (" ", "\t"):
+        return ast.parse(text)
+    return ast.increment_lineno(ast.parse(f"if 1:\n{text}"), -1)
 
 
 def _unguarded(node: ast.AST) -> Iterator[ast.Call]:

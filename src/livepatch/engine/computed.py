@@ -164,7 +164,7 @@ class Computed:
                 self.out.note(target, other_return(old, new))
         asserts = any(isinstance(part, ast.Assert) for part in ast.walk(node))
         self._instances(edit, change, found.function, (found.code, code), node)
-        side = NewSide(written, code, text.source, asserts)
+        side = NewSide(written, code, text.source, asserts, change.before.source if change.before is not None else "")
         self.out.sources[filename] = text.source
         self.out.bodies.append((NewBody(target, written, side=side), found))
 

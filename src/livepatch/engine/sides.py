@@ -38,13 +38,15 @@ __all__ = ["NewSide", "alike", "compile_new_side", "other_return", "returns_of",
 class NewSide:
     """The replacement of one target: the function that was written, and its code compiled in the target's place.
 
-    `text` is its source for tracebacks, empty if the code is used as it was written elsewhere.
+    `text` is its source for tracebacks, empty if the code is used as it was written elsewhere; `before` is that of the
+    side which was proved to run, empty if that is not known.
     """
 
     written: FunctionType
     code: CodeType
     text: str = ""
     asserts: bool = False
+    before: str = ""
 
 
 def compile_new_side(

@@ -73,13 +73,6 @@ def _abstract_already(patch_id: str) -> Refusal:
     )
 
 
-def _passes(found: Found, new: sides.NewSide) -> tuple[Passed, ...]:
-    try:
-        return calls_of(new.text, new.code, found.place.module, found.owner_class) if new.text else ()
-    except (SyntaxError, RecursionError):
-        return ()  # a text that stands in brackets of its own, or deeper than can be followed
-
-
 class Surveyor:
     """Surveys the changes of one patch.  Those that are found in another way join in by :meth:`before_the_sweep`."""
 
@@ -311,10 +304,25 @@ class Surveyor:
                 if old is not None and found.owner_class is not None and not found.place.accessor
                 else (),
                 bound=found.owner_class is not None and not is_a(found.place.value, staticmethod),
-                passes=_passes(found, new),
+                passes=self._passes(found, new),
                 proved=body.side is not None,
             )
         )
+
+    def _passes(self, found: Found, new: sides.NewSide) -> tuple[Passed, ...]:
+        """The calls of the new body, but for those that the old one makes as well: they are not of the patch."""
+        if not new.text or found.function is None:
+            return ()
+        definition = self.files.definition(found.function) if not new.before else None
+        before = new.before or (definition.text if definition is not None else "")
+        module, cls = found.place.module, found.owner_class
+        try:
+            calls = calls_of(new.text, new.code, module, cls)
+            old = calls_of(before, found.code, module, cls) if before and calls else ()
+        except (SyntaxError, RecursionError):
+            return ()  # a text that stands in brackets of its own, or deeper than can be followed
+        known = {each.shape for each in old}
+        return tuple(each for each in calls if each.shape not in known)
 
     @staticmethod
     def _variants(found: Found, swept: Swept) -> list[FunctionType]:
