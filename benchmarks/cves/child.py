@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 
 from case import Case
 from peers import reload_modules, swap_code
-from picture import Picture
+from picture import Picture, differences, take
 
 MARK = "@@RESULT@@"
 T = TypeVar("T")
@@ -45,9 +45,9 @@ def _expect(when: str, probe: ModuleType, *, exploitable: bool) -> None:
 
 
 def _same(picture: Picture, when: str) -> None:
-    if differences := picture.differences():
-        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise _WrongError(f"not identical {when}: {'; '.join(differences[:3])}{more}")
+    if found := differences(picture):
+        more = f", and {len(found) - 3} more" if len(found) > 3 else ""
+        raise _WrongError(f"not identical {when}: {'; '.join(found[:3])}{more}")
 
 
 class _Clock:
@@ -82,7 +82,7 @@ def _patch(case: Case, probe: ModuleType, before: Path, after: Path) -> dict[str
         built.save(file)
         result["bytes"] = file.stat().st_size
         fix = clock("load", lambda: livepatch.load(file, trust=livepatch.UNSIGNED))
-        picture = Picture(_tops(before))
+        picture = take(_tops(before))
         report = clock("check", lambda: livepatch.check(fix))
         result["codes"] = sorted({finding.code for finding in report.errors})
         result["findings"] = [str(finding) for finding in report.findings]
