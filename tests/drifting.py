@@ -464,7 +464,7 @@ def file_changed(specimen: Specimen, rng: random.Random) -> Drift | None:
 # Around the target: what the fix calls, and who calls it
 
 
-@kind("callee signature", "callee-differs")
+@kind("callee signature", "callee-differs", severity="warning")
 def callee_signature(specimen: Specimen, rng: random.Random) -> Drift | None:
     """A function that the fix calls takes one more argument, without a default."""
     drawn = []

@@ -195,14 +195,28 @@ def test_that_nobody_knows_the_callers_is_told(
     assert "RuntimeError: met what it does not know" in said
 
 
-def test_a_call_that_fails_in_the_old_body_too_is_not_the_patchs_affair(releases, write_module, write_fix):
+def test_a_call_that_fails_in_the_old_body_too_is_told_and_not_refused(releases, write_module, write_fix):
     old = "def h(a): return a\ndef f(x):\n  if x: return h(x, 1)\n  return 0\n"
     new = old.replace("return 0", "return 1")
-    assert livepatch.check(releases({"m.py": old}, {"m.py": new}).build()).ok
+    report = livepatch.check(releases({"m.py": old}, {"m.py": new}).build())
+    assert report.ok
+    (said,) = found(report, "callee-differs")
+    assert "its body, the old and the new one, calls h (line 2 of the new one)" in said
     m = write_module(old)
     body = "def f(x):\n  if x: return h(x, 1)\n  return 1"
     assert livepatch.check(write_fix(f"{m.__name__}:f", body)).ok
     assert not livepatch.check(write_fix(f"{m.__name__}:f", body.replace("h(x, 1)", "h(x, 1, 2)"))).ok
+
+
+def test_a_call_that_only_the_patch_breaks_is_refused_though_the_old_body_makes_it(write_module, new_patch):
+    m = write_module("def h(a, b): return a\ndef f(x): return h(x, 1)\n")
+    fixes = write_module("def h(a): return a\ndef f(x): return h(x, 1) or 2\n")
+    fix = new_patch()
+    fix.replace(f"{m.__name__}:h")(fixes.h)
+    fix.replace(f"{m.__name__}:f")(fixes.f)
+    report = livepatch.check(fix)
+    assert not report.ok
+    assert found(report, "callee-differs")
 
 
 def test_a_class_body_that_replaces_methods_is_looked_into(write_module: WriteModule, new_patch: NewPatch):

@@ -73,7 +73,7 @@ def callers_unknown(breaking: Iterable[TargetFacts], why: str) -> Finding:
 def callee_findings(
     facts: TargetFacts, changed: Mapping[str, Parameters], rebound: Collection[str]
 ) -> Iterator[Finding]:
-    """Calls of the new body that the live function which they lead to does not take.
+    """Calls of the new body that the live function which they lead to does not take: an error where they are new.
 
     `changed` gives what functions take, by name and without a bound ``self``, that the patch changes; `rebound` are the
     names in modules and classes that it gives another object.
@@ -83,7 +83,19 @@ def callee_findings(
             continue
         takes = changed.get(call.name, call.parameters)
         problem = bind(takes, call.positional, frozenset(call.keywords))
-        if problem is not None:
+        failed = call.before and bind(call.parameters, call.positional, frozenset(call.keywords)) is not None
+        if problem is not None and failed:
+            yield row(
+                "warning",
+                "callee-differs",
+                facts.target,
+                f"its body, the old and the new one, calls {call.callee} (line {call.line} of the new one), and "
+                f"{call.name} takes no {problem}",
+                f"{call.name} as it was where the patch was made",
+                "that call fails with the patch as it does without: see whether it is ever made, and which release "
+                "that function is from",
+            )
+        elif problem is not None:
             yield row(
                 "error",
                 "callee-differs",

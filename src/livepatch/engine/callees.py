@@ -43,6 +43,8 @@ class Passed:
     places: tuple[str, ...]
     """Where the name is looked up, as ``module:name`` or ``module:Class.name``: with another object there, it is
     another call."""
+    before: bool = False
+    """Whether the old body makes that call as well."""
 
     @property
     def shape(self) -> tuple[object, ...]:

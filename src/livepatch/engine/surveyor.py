@@ -310,7 +310,7 @@ class Surveyor:
         )
 
     def _passes(self, found: Found, new: sides.NewSide) -> tuple[Passed, ...]:
-        """The calls of the new body, but for those that the old one makes as well: they are not of the patch."""
+        """The calls of the new body, with those marked that the old one makes as well."""
         if not new.text or found.function is None:
             return ()
         definition = self.files.definition(found.function) if not new.before else None
@@ -322,7 +322,7 @@ class Surveyor:
         except (SyntaxError, RecursionError):
             return ()  # a text that stands in brackets of its own, or deeper than can be followed
         known = {each.shape for each in old}
-        return tuple(each for each in calls if each.shape not in known)
+        return tuple(replace(each, before=each.shape in known) for each in calls)
 
     @staticmethod
     def _variants(found: Found, swept: Swept) -> list[FunctionType]:
