@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import compress
 from types import FunctionType, MethodType, ModuleType
 from typing import Any, TypeGuard, TypeVar
 
 from livepatch.engine.pace import breathe
 
 __all__ = [
+    "Piece",
     "bindings",
     "functions_behind",
     "is_a",
@@ -22,6 +25,7 @@ __all__ = [
     "is_module",
     "namespace_of",
     "owner_name",
+    "pieces",
     "with_subclasses",
 ]
 
@@ -81,6 +85,68 @@ def owner_name(owner: ModuleType | type) -> str:
 _PLAIN = frozenset({type(None), bool, int, float, complex, str, bytes, tuple, list, dict, set, frozenset, ModuleType})
 _NATIVE = frozenset(map(type, (len, str.join, int.__add__, vars(type)["__dict__"], vars(dict)["fromkeys"], [].append)))
 _LEAVES = _PLAIN | _NATIVE
+
+
+class _Kinds(dict[type, int]):
+    """What values of a type are to a search.  Asked once for each type, and kept no longer than the search."""
+
+    def __missing__(self, kind: type) -> int:
+        if issubclass(kind, type):
+            found = _CLASS
+        else:
+            found = _HOLDER if kind is functools._lru_cache_wrapper or issubclass(kind, _HOLDERS) else 0
+        self[kind] = found
+        return found
+
+
+_CLASS, _HOLDER = 1, 2
+_HOLDERS = (staticmethod, classmethod, MethodType, property, functools.partial, functools.cached_property)
+_PIECE = 256
+
+
+@dataclass(slots=True)
+class Piece:
+    """Some namespaces as they were at one moment: whose they are, all that they hold, and what of it is or has code."""
+
+    owners: list[ModuleType | type] = field(default_factory=list)
+    values: list[object] = field(default_factory=list)
+    functions: list[FunctionType] = field(default_factory=list)
+    holders: list[object] = field(default_factory=list)
+    """Values that :func:`functions_behind` finds functions behind, but for functions."""
+
+
+def pieces(modules: Mapping[str, object]) -> Iterator[Piece]:
+    """The namespaces of modules and of the classes in them, some at a time, for a search that looks for few things.
+
+    Other threads get their turns meanwhile.
+    """
+    kinds = _Kinds()
+    visited: set[int] = set()
+    piece = Piece()
+    for module in list(modules.values()):
+        if not is_module(module) or id(module) in visited:
+            continue
+        visited.add(id(module))
+        owners: list[ModuleType | type] = [module]
+        while owners:
+            owner = owners.pop()
+            piece.owners.append(owner)
+            whole = list(namespace_of(owner).values())
+            for start in range(0, len(whole), _PIECE):
+                values = whole[start : start + _PIECE]
+                piece.values += values
+                piece.functions += [value for value in values if type(value) is FunctionType]
+                for value in compress(values, map(kinds.__getitem__, map(type, values))):
+                    if kinds[type(value)] == _HOLDER:
+                        piece.holders.append(value)
+                    elif id(value) not in visited:
+                        visited.add(id(value))
+                        owners.append(value)
+                if len(piece.values) >= _PIECE:
+                    yield piece
+                    breathe()
+                    piece = Piece([owner])
+    yield piece
 
 
 def bindings(

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import attrgetter
 from types import CodeType, CoroutineType, FrameType, FunctionType, ModuleType
 from typing import Any
 
@@ -28,7 +29,7 @@ from livepatch.engine.heap import (
     pause_of_a_walk,
     referrers,
 )
-from livepatch.engine.namespaces import bindings, functions_behind, is_function
+from livepatch.engine.namespaces import Piece, functions_behind, is_function, namespace_of, pieces
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.stacks import visit_frames
 from livepatch.engine.tasks import delegate_of
@@ -125,11 +126,10 @@ def _look_through(
     """Go through the namespaces.  `known` gets the ids of the functions whose globals are among its keys."""
     names = frozenset(callees)
     seen: set[int] = set()
-    for owner, name, value in bindings(modules, wanted):
-        if id(value) in wanted:
-            found.aliases.setdefault(id(value), []).append((owner, name))
-        behind = (value,) if type(value) is FunctionType and not vars(value) else functions_behind(value)
-        for function in behind:
+    for piece in pieces(modules):
+        if not wanted.isdisjoint(map(id, piece.values)):
+            _aliases(piece, wanted, found)
+        for function in _candidates(piece, by_name, names, known):
             if id(function) in seen:
                 continue
             seen.add(id(function))
@@ -140,6 +140,40 @@ def _look_through(
                 _compare(function, by_name[function.__code__.co_qualname], found)
             if names and not names.isdisjoint(function.__code__.co_names):
                 _calls(function, callees, found)
+
+
+_dict_of, _globals_of = attrgetter("__dict__"), attrgetter("__globals__")
+_qualname_of = attrgetter("__code__.co_qualname")
+
+
+def _candidates(
+    piece: Piece, by_name: Mapping[str, list[FunctionType]], names: frozenset[str], known: Mapping[int, set[int]]
+) -> Iterator[FunctionType]:
+    """The functions of a piece, if there can be one among them that is looked for."""
+    functions = piece.functions
+    for value in piece.holders:
+        functions += functions_behind(value)
+    if any(map(_dict_of, functions)):
+        for function in [function for function in functions if vars(function)]:
+            functions += functions_behind(function)
+    if not (
+        by_name.keys().isdisjoint(map(_qualname_of, functions))
+        and known.keys().isdisjoint(map(id, map(_globals_of, functions)))
+    ):
+        yield from functions
+    elif names:
+        for function in functions:
+            if not names.isdisjoint(function.__code__.co_names):
+                yield function
+
+
+def _aliases(piece: Piece, wanted: set[int], found: Swept) -> None:
+    for owner in piece.owners:
+        for name, value in list(namespace_of(owner).items()):
+            if id(value) in wanted:
+                held = found.aliases.setdefault(id(value), [])
+                if not any(known is owner and as_name == name for known, as_name in held):
+                    held.append((owner, name))
 
 
 def _compare(function: FunctionType, primaries: list[FunctionType], found: Swept) -> None:
