@@ -124,7 +124,7 @@ def _live(*, quick: bool) -> Table:
     again = _timed(lambda: live_graph(modules), 9)
     name = "livepatch.engine.sweep:sweep"
     callers = _timed(lambda: graph.callers(name), 9)
-    reached = _timed(lambda: graph.reachable(["livepatch.process:apply"]), 3)
+    reached = _timed(lambda: graph.reachable(["livepatch.process.public:apply"]), 3)
     callgraph._last.clear()
     tracemalloc.start()
     live_graph(within(modules, ["livepatch.engine"] if quick else ["livepatch"]))
@@ -181,7 +181,7 @@ def _peers(*, quick: bool) -> Table:
 
 
 def tables(*, quick: bool = False) -> Iterator[Table]:
-    importlib.import_module("livepatch.process")  # a program to look into
+    importlib.import_module("livepatch.process.public")  # a program to look into
 
     yield _live(quick=quick)
     yield _growth(quick=quick)

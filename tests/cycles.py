@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import livepatch
-from livepatch import live
+from livepatch.process import live
 
 _ABSENT = object()
 # What the interpreter makes on first use, or keeps for itself.

@@ -24,7 +24,7 @@ from tests.drifts import Fixed, Specimen, code_in, definitions, found, shape, sp
 from tests.mutants import Function, Site, sites_of
 
 import livepatch
-from livepatch import live
+from livepatch.process import live
 
 CODE = frozenset({"before-differs", "changed-in-memory", "upgraded-on-disk"})
 GONE = frozenset({"no-such-name", "inherited", "not-a-class", "behind-wrapper", "native", "not-callable", "ambiguous"})

@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType
 from typing import Any
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 from livepatch.engine.code import nested_codes
 from livepatch.engine.functions import held_by
 from livepatch.engine.matching import Context, Mismatch, defaults_match, matches
-from livepatch.texts import source_lines, text_of
+from livepatch.engine.texts import source_lines, text_of
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 from tests.few_modules import FewModules
 
 import livepatch
-from livepatch import live
+from livepatch.process import live
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform cannot fork")
 
@@ -67,7 +67,7 @@ class Scene:
 @pytest.fixture
 def scene(write_module: WriteModule, new_patch: NewPatch, monkeypatch: pytest.MonkeyPatch) -> Scene:
     node, written = (write_module(SOURCE.replace("SIDE", side)) for side in ("old", "new"))
-    monkeypatch.setattr("livepatch.live.sys", FewModules(node, written))
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(node, written))
     fix = new_patch()
     for name in NAMES:
         fix.replace(f"{node.__name__}:{name}")(getattr(written, name))
@@ -231,7 +231,7 @@ def test_while_a_unit_of_the_forking_thread_is_open(scene: Scene) -> None:
     assert applied.wait(SOON)
 
 
-PLACES = ["livepatch.live.survey", "livepatch.switching.plan", "livepatch.engine.transition.commit"]
+PLACES = ["livepatch.process.live.survey", "livepatch.process.switching.plan", "livepatch.engine.transition.commit"]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -16,9 +16,9 @@ def note(**_):
     last = set(sys.modules)
 loading.breathe = note
 import livepatch
-assert "livepatch.process" not in sys.modules
+assert "livepatch.process.public" not in sys.modules
 livepatch.apply
-assert "livepatch.process" in sys.modules
+assert "livepatch.process.public" in sys.modules
 note()
 print(max(most), *most[max(most)])
 """

@@ -14,12 +14,12 @@ import pytest
 from tests.built import Running
 
 import livepatch
-from livepatch import switching
 from livepatch.engine.environment import observe
 from livepatch.engine.gauge import Busy
 from livepatch.engine.outliving import Absence, Unlike, unlike_objects
 from livepatch.engine.stack import ABSENT
 from livepatch.engine.transition import Transition
+from livepatch.process import switching
 
 READER = """
 class Reader:
@@ -283,7 +283,7 @@ def test_what_a_revert_left_is_no_matter_once_the_new_side_is_back(there):
 
 def test_a_revert_does_not_fail_for_want_of_a_count(there, monkeypatch):
     applied = livepatch.apply(there.build())
-    monkeypatch.setattr("livepatch.left_behind.unlike_objects", lambda _: 1 / 0)
+    monkeypatch.setattr("livepatch.process.left_behind.unlike_objects", lambda _: 1 / 0)
     (left,) = applied.revert().left
     assert "not counted: division by zero" in left
     assert there["m"].Reader().read() == 1

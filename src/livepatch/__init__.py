@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from livepatch.bundle.build import build as build
     from livepatch.bundle.load import load as load
     from livepatch.bundle.trust import UNSIGNED as UNSIGNED
+    from livepatch.compat.report import Finding as Finding
+    from livepatch.compat.report import Report as Report
     from livepatch.engine.frames import InFlight as InFlight
     from livepatch.engine.frames import Stuck as Stuck
     from livepatch.engine.modes import At as At
@@ -26,29 +28,27 @@ if TYPE_CHECKING:
     from livepatch.errors import TransitionError as TransitionError
     from livepatch.errors import TrustError as TrustError
     from livepatch.errors import UnknownPatchError as UnknownPatchError
+    from livepatch.govern.policies import Protection as Protection
+    from livepatch.govern.policies import protect as protect
     from livepatch.patch import Patch as Patch
-    from livepatch.policies import Protection as Protection
-    from livepatch.policies import protect as protect
-    from livepatch.process import Applied as Applied
-    from livepatch.process import apply as apply
-    from livepatch.process import cancel as cancel
-    from livepatch.process import check as check
-    from livepatch.process import fingerprint as fingerprint
-    from livepatch.process import flags as flags
-    from livepatch.process import revert as revert
-    from livepatch.process import status as status
-    from livepatch.process import verify as verify
-    from livepatch.report import Finding as Finding
-    from livepatch.report import Report as Report
-    from livepatch.standing import Status as Status
-    from livepatch.standing import Verification as Verification
+    from livepatch.process.public import Applied as Applied
+    from livepatch.process.public import apply as apply
+    from livepatch.process.public import cancel as cancel
+    from livepatch.process.public import check as check
+    from livepatch.process.public import fingerprint as fingerprint
+    from livepatch.process.public import flags as flags
+    from livepatch.process.public import revert as revert
+    from livepatch.process.public import status as status
+    from livepatch.process.public import verify as verify
+    from livepatch.process.standing import Status as Status
+    from livepatch.process.standing import Verification as Verification
 
 # Where each public name lives; its module is imported when the name is first used.
 _HOMES = {
     "livepatch.bundle.build": ("build",),
     "livepatch.bundle.load": ("load",),
     "livepatch.bundle.trust": ("UNSIGNED",),
-    "livepatch.report": ("Finding", "Report"),
+    "livepatch.compat.report": ("Finding", "Report"),
     "livepatch.errors": (
         "AuditError",
         "BundleError",
@@ -65,9 +65,19 @@ _HOMES = {
     "livepatch.engine.modes": ("At", "Shadow", "Split", "at", "split"),
     "livepatch.engine.units": ("unit_of_work",),
     "livepatch.patch": ("Patch",),
-    "livepatch.policies": ("Protection", "protect"),
-    "livepatch.process": ("Applied", "apply", "cancel", "check", "fingerprint", "flags", "revert", "status", "verify"),
-    "livepatch.standing": ("Status", "Verification"),
+    "livepatch.govern.policies": ("Protection", "protect"),
+    "livepatch.process.public": (
+        "Applied",
+        "apply",
+        "cancel",
+        "check",
+        "fingerprint",
+        "flags",
+        "revert",
+        "status",
+        "verify",
+    ),
+    "livepatch.process.standing": ("Status", "Verification"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -84,7 +94,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'livepatch' has no attribute {name!r}")
     from importlib import import_module
 
-    if home == "livepatch.process":
+    if home == "livepatch.process.public":
         from livepatch.loading import load_in_steps
 
         load_in_steps()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from livepatch.report import Report
+    from livepatch.compat.report import Report
 
 __all__ = [
     "AuditError",

@@ -18,22 +18,25 @@ bytecode.cfg bytecode zipfile email.utils email.message importlib.metadata
 """
 # Each needs only what stands before it.
 _ABOVE = """
-engine.modes arguments screen report bundle.trust compat.calls compat.calls.model compat.rows engine.code
-compat.signature engine.functions engine.namespaces engine.stacks engine.heap engine.locate engine.caches
-engine.differing engine.default_values engine.callees engine.stack engine.places engine.commit engine.units
-engine.gauge engine.keepers engine.outliving engine.relatives engine.tasks engine.frozen engine.sweep engine.facts
-compat.callsites compat.drift compat.relatives compat.versions engine.environment compat.checks compat.patterns
-compat.policy compat.reach compat.protected compat.contracts distribution engine.endless engine.frames engine.dispatch
-engine.comparing engine.lane engine.shadowing engine.standins engine.choosing engine.closures engine.aliases
-engine.wrapping engine.latecomers engine.plan engine.holders engine.transition events standing switching draining
-engine.anatomy engine.bases engine.abstract engine.outline engine.source engine.sides engine.expand engine.attributes
+engine.modes process process.arguments compat compat.screen compat.report bundle bundle.trust compat.calls
+compat.calls.model compat.rows engine.code compat.signature engine.functions engine.namespaces engine.stacks
+engine.heap engine.locate engine.caches engine.differing engine.default_values engine.callees engine.stack
+engine.places engine.commit engine.units engine.gauge engine.keepers engine.outliving engine.relatives engine.tasks
+engine.frozen engine.sweep engine.facts compat.callsites compat.drift compat.relatives compat.versions
+engine.environment compat.checks compat.patterns compat.policy compat.reach compat.protected compat.contracts
+process.distribution engine.endless engine.frames engine.dispatch engine.comparing engine.lane engine.shadowing
+engine.standins engine.choosing engine.closures engine.aliases engine.wrapping engine.latecomers engine.plan
+engine.holders engine.transition events process.standing process.switching process.draining engine.anatomy
+engine.bases engine.abstract engine.outline engine.source engine.sides engine.expand engine.attributes
 engine.compiling engine.defaults engine.generated engine.graph engine.instances engine.leaving engine.matching
 engine.memos engine.relink engine.following engine.reconcile engine.retaken engine.rewriting engine.scratch
-engine.computed engine.disk texts engine.ondisk engine.declared engine.effects engine.names engine.readers
-engine.remnants engine.sourced engine.surveyor engine.survey records fitting guarding left_behind live policies
-proving process
+engine.computed engine.disk engine.texts engine.ondisk engine.declared engine.effects engine.names engine.readers
+engine.remnants engine.sourced engine.surveyor engine.survey process.records process.fitting govern govern.guarding
+process.left_behind process.live govern.policies process.proving process.public
 """
-_BENEATH = "errors edits claims identity written patch engine.pace engine.refusal"
+_BENEATH = (
+    "errors contents contents.edits contents.claims contents.identity contents.written patch engine.pace engine.refusal"
+)
 _PARTS = (
     *_OTHERS.split(),
     *(f"livepatch.{name}" for name in _BENEATH.split()),
@@ -42,7 +45,7 @@ _PARTS = (
 
 
 def load_in_steps() -> None:
-    """Import what `livepatch.process` needs."""
+    """Import what `livepatch.process.public` needs."""
     with courteous():
         for part in _PARTS:
             import_module(part)

@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from livepatch.claims import RoundTrip, Waiver, check_reason, check_target, round_trip_of
-from livepatch.edits import NOTHING_KNOWN, ModuleEdit, Obstacle, PlanEntry
+from livepatch.contents.claims import RoundTrip, Waiver, check_reason, check_target, round_trip_of
+from livepatch.contents.edits import NOTHING_KNOWN, ModuleEdit, Obstacle, PlanEntry
+from livepatch.contents.identity import check_distribution, check_ids, check_name, check_specifier
+from livepatch.contents.written import check_source, check_wrapper, pins_of
 from livepatch.errors import BundleError, PatchError, spelled
-from livepatch.identity import check_distribution, check_ids, check_name, check_specifier
-from livepatch.written import check_source, check_wrapper, pins_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

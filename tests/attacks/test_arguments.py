@@ -76,7 +76,7 @@ class Scene:
 @pytest.fixture
 def scene(write_module: WriteModule, new_patch: NewPatch, monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = Scene(write_module, new_patch)
-    monkeypatch.setattr("livepatch.live.sys", FewModules(made.node, made.written))
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(made.node, made.written))
     return made
 
 

@@ -11,7 +11,7 @@ import pytest
 from tests.built import Release, Running
 
 import livepatch
-from livepatch.edits import ModuleEdit, NameEdit, Side, Statement, Text
+from livepatch.contents.edits import ModuleEdit, NameEdit, Side, Statement, Text
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 from tests.few_modules import FewModules
 
 import livepatch
-from livepatch import live
+from livepatch.process import live
 
 _OURS = str(Path(livepatch.__file__).parent)
 
@@ -375,7 +375,7 @@ def test_a_failure_at_any_step_changes_nothing(
     unraisable: list[Any],
 ) -> None:
     scene, operation = Scene(write_module), OPERATIONS[name]
-    monkeypatch.setattr("livepatch.live.sys", FewModules(*scene.modules))
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(*scene.modules))
     operation.prepare(scene)
     scene.answers()  # fills the caches, and the interpreter's own
     before = Standing(scene)

@@ -79,7 +79,7 @@ class Scene:
 @pytest.fixture
 def scene(write_module: WriteModule, new_patch: NewPatch, monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = Scene(write_module, new_patch)
-    monkeypatch.setattr("livepatch.live.sys", FewModules(made.node, made.written))
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(made.node, made.written))
     return made
 
 
@@ -355,7 +355,7 @@ def on_signal() -> Iterator[Callable[[Callable[..., object]], None]]:
 def test_what_strikes_in_the_middle_of_a_switch_is_told_so_and_does_no_harm(
     scene: Scene, operation: str, by: str, monkeypatch: pytest.MonkeyPatch, on_signal: Any
 ) -> None:
-    monkeypatch.setattr("livepatch.process._WAIT", 5.0)
+    monkeypatch.setattr("livepatch.process.public._WAIT", 5.0)
     before = cycles.picture(scene.node)
     fix, intruder = scene.fix(), Intruder(scene)
     on_signal(intruder.intrude)
@@ -385,7 +385,7 @@ def test_what_strikes_in_the_middle_of_a_switch_is_told_so_and_does_no_harm(
 
 
 def test_a_timer_may_strike_anywhere(scene: Scene, monkeypatch: pytest.MonkeyPatch, on_signal: Any) -> None:
-    monkeypatch.setattr("livepatch.process._WAIT", 5.0)
+    monkeypatch.setattr("livepatch.process.public._WAIT", 5.0)
     before = cycles.picture(scene.node)
     fix, intruder = scene.fix(), Intruder(scene)
     busy = False
@@ -446,7 +446,7 @@ def test_what_an_emptied_cache_gives_up_cannot_switch_in_the_very_flip(
     scene: Scene, write_module: WriteModule, operation: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node, written = write_module(CACHED), write_module(UNCACHED)
-    monkeypatch.setattr("livepatch.live.sys", FewModules(scene.node, scene.written, node, written))
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(scene.node, scene.written, node, written))
     intruder = Intruder(scene)
     fix = scene.new_patch()
     for name in ("cached", "plain"):
@@ -639,7 +639,7 @@ _ALONE = """
     import structlog
     import livepatch
     import specimen_node as node, specimen_fix as written
-    from livepatch import live
+    from livepatch.process import live
     from tests.few_modules import FewModules
 
     def drop(logger, method, event):

@@ -8,8 +8,8 @@ import random
 from hypothesis import strategies as st
 
 from livepatch.bundle.codec import Contents
-from livepatch.claims import RoundTrip, Waiver
-from livepatch.edits import (
+from livepatch.contents.claims import RoundTrip, Waiver
+from livepatch.contents.edits import (
     AttributeDefault,
     Captured,
     ClassHead,

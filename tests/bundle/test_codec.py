@@ -9,12 +9,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from tests.bundle.patches import CONTENTS, of_every_part, of_functions
 
-from livepatch import edits
 from livepatch.bundle import codec
 from livepatch.bundle.codec import Contents, decode, digest, encode
 from livepatch.bundle.reading import Limits
-from livepatch.claims import RoundTrip, Waiver
-from livepatch.edits import FunctionEdit, ModuleEdit, Text
+from livepatch.contents import edits
+from livepatch.contents.claims import RoundTrip, Waiver
+from livepatch.contents.edits import FunctionEdit, ModuleEdit, Text
 from livepatch.errors import BundleError
 
 PLAIN = of_functions(1)

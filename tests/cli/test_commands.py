@@ -24,7 +24,16 @@ import livepatch
 from livepatch.bundle import codec
 from livepatch.cli.main import main
 from livepatch.cli.output import visible
-from livepatch.edits import AttributeDefault, FunctionEdit, ModuleEdit, Obstacle, PlanEntry, Side, Statement, Text
+from livepatch.contents.edits import (
+    AttributeDefault,
+    FunctionEdit,
+    ModuleEdit,
+    Obstacle,
+    PlanEntry,
+    Side,
+    Statement,
+    Text,
+)
 
 SOURCE = Path(__file__).resolve().parents[2] / "src"
 

@@ -24,7 +24,7 @@ import livepatch
 from livepatch.compat import checks, drift, relatives, versions
 from livepatch.compat.checks import PatchFacts, judge
 from livepatch.compat.versions import Distribution
-from livepatch.edits import Needs
+from livepatch.contents.edits import Needs
 from livepatch.engine.code import Parameter
 from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 from tests.graphs import graph
 
-from livepatch.claims import RoundTrip
 from livepatch.compat.contracts import Contract, judge_protocols, narrow_claim
 from livepatch.compat.patterns import Pattern
 from livepatch.compat.policy import Policy, Protocol
 from livepatch.compat.protected import Touched
+from livepatch.contents.claims import RoundTrip
 
 TRIP = RoundTrip(encode="pkg.wire:dump", decode="pkg.wire:load", values="pkg.examples:ALL")
 OTHER = RoundTrip(encode="pkg.disk:dump", decode="pkg.disk:load", values="pkg.examples:ALL")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from livepatch.compat.drift import drift_findings, names_of_needed
-from livepatch.edits import Needs
+from livepatch.contents.edits import Needs
 
 
 def told(needs: Needs, python: str = "3.12.1", **installed: str | None) -> list[tuple[str, str]]:

@@ -18,7 +18,7 @@ from tests.drifting import KINDS, Drift, Kind, new_caller
 from tests.drifts import PACKAGES, Specimen
 
 import livepatch
-from livepatch.report import Finding, Report
+from livepatch.compat.report import Finding, Report
 
 _SEVERITIES = ("error", "warning", "info")
 _TRIES = 40

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from livepatch.claims import RoundTrip
 from livepatch.compat.policy import LARGEST, Policy, merged, read_policy
+from livepatch.contents.claims import RoundTrip
 from livepatch.errors import PolicyError
 
 WHOLE = """

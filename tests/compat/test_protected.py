@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 from tests.graphs import graph
 
-from livepatch.claims import Waiver
 from livepatch.compat.patterns import Pattern
 from livepatch.compat.policy import Policy, Protected
 from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, no_graph, unmatched
+from livepatch.contents.claims import Waiver
 
 ON, OFF, SHADOW = (ModeFacts(kind, kind) for kind in ("on", "off", "shadow"))  # type: ignore[arg-type]  # modes
 AT, SPLIT = ModeFacts("at", "at(1200)"), ModeFacts("split", "split(5%)")

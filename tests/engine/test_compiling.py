@@ -11,7 +11,7 @@ from types import CodeType
 import pytest
 from tests.mutants import File, file_of
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 from livepatch.engine.code import nested_codes
 from livepatch.engine.compiling import Context, compile_function
 from livepatch.engine.differing import same_shape

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 from livepatch.engine.default_values import OpenDefault, defaults_match, value_of
 from livepatch.engine.functions import held_by
 

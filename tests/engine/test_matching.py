@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from tests.mutants import File, file_of, try_one
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 from livepatch.engine.matching import Context, matches
 
 STDLIB = Path(sysconfig.get_paths()["stdlib"])

@@ -26,7 +26,7 @@ from livepatch.engine.plan import State, held_now, plan
 from livepatch.engine.stack import ABSENT, Layer, Slot, Stack, Write
 from livepatch.engine.transition import switch
 from livepatch.errors import TransitionError
-from livepatch.standing import verified
+from livepatch.process.standing import verified
 
 
 class Hooked:

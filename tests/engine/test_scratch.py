@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from livepatch.edits import ModuleEdit, Side, Statement, Text
+from livepatch.contents.edits import ModuleEdit, Side, Statement, Text
 from livepatch.engine.scratch import Scratch, ScratchError
 
 

@@ -158,7 +158,7 @@ STORES = """
 import dataclasses, sys
 sys.path.insert(0, {folder!r})
 import livepatch, target, fixes
-from livepatch import live, switching
+from livepatch.process import live, switching
 really = live.observe
 live.observe = switching.observe = lambda: dataclasses.replace(really(), audit_hooked=False)
 stores = []

@@ -64,7 +64,7 @@ class Scene:
 @pytest.fixture
 def scene(write_module: WriteModule, new_patch: NewPatch, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     node, written = (write_module(SOURCE.replace("SIDE", side)) for side in ("old", "new"))
-    monkeypatch.setattr("livepatch.live.sys", FewModules(node, written))
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(node, written))
     fix = new_patch()
     for name in NAMES:
         fix.replace(f"{node.__name__}:{name}")(getattr(written, name))

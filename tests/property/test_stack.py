@@ -16,9 +16,9 @@ from tests import cycles
 from tests.few_modules import FewModules
 
 import livepatch
-from livepatch import live
 from livepatch.engine.commit import slot_of
 from livepatch.engine.stack import ABSENT, Layer, Slot, Stack, difference
+from livepatch.process import live
 
 # The stack
 

@@ -27,7 +27,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from tests.few_modules import FewModules
 
 import livepatch
-from livepatch import live
+from livepatch.process import live
 
 _NODE = """
 import threading

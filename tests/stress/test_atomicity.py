@@ -39,7 +39,7 @@ def _module(side: str) -> str:
 @pytest.fixture
 def scene(write_module: WriteModule, new_patch: NewPatch, monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = Scene(write_module, new_patch)
-    monkeypatch.setattr("livepatch.live.sys", FewModules(made.node, made.written))
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(made.node, made.written))
     return made
 
 

@@ -93,7 +93,7 @@ SCRIPT = """
     import structlog
     import livepatch
     import specimen_node as node, specimen_fix as written
-    from livepatch import live
+    from livepatch.process import live
     from tests.few_modules import FewModules
 
     def drop(logger, method, event):

@@ -57,7 +57,7 @@ def new_fix(
 
     def make(count: int) -> livepatch.Patch:
         node, written = write_module(module(count, 0)), write_module(module(count, 1_000))
-        monkeypatch.setattr("livepatch.live.sys", FewModules(node, written))
+        monkeypatch.setattr("livepatch.process.live.sys", FewModules(node, written))
         fix = new_patch()
         for i in range(count // 2):
             fix.replace(f"{node.__name__}:f{i}")(getattr(written, f"f{i}"))

@@ -38,7 +38,7 @@ def test_nobody_is_without_the_fix_while_it_is_replaced(
 ) -> None:
     node = write_module(NODE.replace("SIDE", "old"))
     written = [write_module(NODE.replace("SIDE", word)) for word in ("first", "second", "cumulative")]
-    monkeypatch.setattr("livepatch.live.sys", FewModules(node, *written))
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(node, *written))
     # The first two share the fix between them; the last has it all.
     first, second, cumulative = (
         fixing(new_patch(), node, module, *names)

@@ -117,7 +117,7 @@ class Scene:
 def scene(write_module: WriteModule, new_patch: NewPatch, monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = Scene(write_module, new_patch)
     assert len(made.functions) == 64
-    monkeypatch.setattr("livepatch.live.sys", FewModules(made.node, made.written))
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(made.node, made.written))
     return made
 
 

@@ -13,7 +13,7 @@ from livepatch.bundle.items import Item
 from livepatch.bundle.makers import makings
 from livepatch.bundle.normal import FunctionNode, normal
 from livepatch.bundle.world import Entity, World
-from livepatch.edits import AttributeDefault
+from livepatch.contents.edits import AttributeDefault
 
 __all__ = [
     "Setting",

@@ -14,7 +14,7 @@ from livepatch.bundle.edit import edits_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.pure import declared_pure, texts_of
 from livepatch.bundle.trees import Tree, open_tree
-from livepatch.edits import Needs
+from livepatch.contents.edits import Needs
 from livepatch.errors import BundleError
 from livepatch.events import emit
 from livepatch.patch import Patch

@@ -15,8 +15,8 @@ from typing import Any, Literal
 import msgpack
 
 from livepatch.bundle.reading import LIMITS, Limits, Reader
-from livepatch.claims import RoundTrip, Waiver, check_path, check_reason, check_target
-from livepatch.edits import (
+from livepatch.contents.claims import RoundTrip, Waiver, check_path, check_reason, check_target
+from livepatch.contents.edits import (
     NOTHING_KNOWN,
     AttributeDefault,
     Captured,
@@ -34,8 +34,8 @@ from livepatch.edits import (
     Unfit,
     replaced_functions,
 )
+from livepatch.contents.identity import check_distribution, check_name, check_specifier
 from livepatch.errors import BundleError, PatchError, spelled
-from livepatch.identity import check_distribution, check_name, check_specifier
 
 __all__ = ["FORMAT", "MAGIC", "Contents", "decode", "digest", "encode"]
 

@@ -12,11 +12,11 @@ from io import BytesIO
 from typing import Protocol
 
 from livepatch.bundle.trust import targets
+from livepatch.compat.report import Finding, Report, by_weight
 from livepatch.compat.versions import Distribution, version_findings
-from livepatch.edits import FunctionEdit, ModuleEdit, Statement
+from livepatch.contents.edits import FunctionEdit, ModuleEdit, Statement
 from livepatch.errors import counted, spelled
 from livepatch.patch import Patch
-from livepatch.report import Finding, Report, by_weight
 
 __all__ = ["Sources", "compare"]
 

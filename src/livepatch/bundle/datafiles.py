@@ -9,7 +9,7 @@ from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.trees import Tree
-from livepatch.edits import Obstacle, PlanEntry
+from livepatch.contents.edits import Obstacle, PlanEntry
 
 __all__ = ["data_files"]
 

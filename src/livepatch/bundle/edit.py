@@ -16,7 +16,7 @@ from livepatch.bundle.retaken import captured_by_objects
 from livepatch.bundle.tables import tables_of
 from livepatch.bundle.unfit import attributes_of_objects, unfit_for_the_old
 from livepatch.bundle.world import Entity, World
-from livepatch.edits import ClassHead, FunctionEdit, ModuleEdit, NameEdit, Side, Statement
+from livepatch.contents.edits import ClassHead, FunctionEdit, ModuleEdit, NameEdit, Side, Statement
 
 __all__ = ["edits_of"]
 

@@ -15,10 +15,10 @@ from livepatch.compat.contracts import judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
 from livepatch.compat.protected import ModeFacts, Touched, built, judge_protected, no_graph, unmatched
 from livepatch.compat.reach import Graph
-from livepatch.edits import ModuleEdit
+from livepatch.compat.report import Report, by_weight
+from livepatch.contents.edits import ModuleEdit
 from livepatch.engine.code import nested_codes
 from livepatch.patch import Patch
-from livepatch.report import Report, by_weight
 
 __all__ = ["govern_sources", "graph_of_sources"]
 

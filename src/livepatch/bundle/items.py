@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Literal
 
 from livepatch.bundle import normal
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 
 __all__ = [
     "MUTATORS",

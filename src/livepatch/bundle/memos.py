@@ -15,7 +15,7 @@ from livepatch.bundle.items import MUTATORS, Item, chain_of
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, Trace, World
-from livepatch.edits import Captured, Memo
+from livepatch.contents.edits import Captured, Memo
 
 __all__ = ["CACHES", "Kept", "Search", "cache_names", "kept_from"]
 

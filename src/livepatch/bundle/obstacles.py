@@ -16,7 +16,7 @@ from livepatch.bundle.shapes import field_names, shape_of
 from livepatch.bundle.transparent import gives_its_argument
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import World
-from livepatch.edits import Obstacle
+from livepatch.contents.edits import Obstacle
 
 __all__ = ["native_obstacles", "obstacles_of"]
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from livepatch.bundle.items import MUTATORS, Item, chain_of, full_name, outside_functions
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
-from livepatch.edits import Obstacle
+from livepatch.contents.edits import Obstacle
 
 __all__ = ["effect_obstacles", "is_unaccounted"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from livepatch.bundle.items import Item, chain_of, full_name
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
-from livepatch.edits import Obstacle
+from livepatch.contents.edits import Obstacle
 
 __all__ = ["outward_obstacles"]
 

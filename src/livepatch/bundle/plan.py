@@ -26,7 +26,7 @@ from livepatch.bundle.selection import Selection
 from livepatch.bundle.shapes import is_named_tuple
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import Entity, World
-from livepatch.edits import Obstacle, PlanEntry
+from livepatch.contents.edits import Obstacle, PlanEntry
 from livepatch.errors import BundleError
 
 __all__ = ["Plan"]

@@ -10,7 +10,7 @@ from livepatch.bundle.hooks import entered_by, hooks_of
 from livepatch.bundle.items import Item
 from livepatch.bundle.refs import EVERYTHING, NEVER, Ref
 from livepatch.bundle.world import Entity, Trace, World
-from livepatch.edits import Statement
+from livepatch.contents.edits import Statement
 
 __all__ = ["items_to_run", "statements_of"]
 

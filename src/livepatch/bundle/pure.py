@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from livepatch.edits import ModuleEdit, replaced_functions
+from livepatch.contents.edits import ModuleEdit, replaced_functions
 from livepatch.errors import PatchError, spelled
 
 __all__ = ["declared_pure", "texts_of"]

@@ -15,7 +15,7 @@ from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import chain_of
 from livepatch.bundle.normal import normal
 from livepatch.bundle.world import Entity, World
-from livepatch.edits import AttributeDefault, Captured
+from livepatch.contents.edits import AttributeDefault, Captured
 
 __all__ = ["captured_by_objects"]
 

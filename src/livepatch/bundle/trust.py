@@ -6,9 +6,9 @@ import enum
 from types import ModuleType
 from typing import Final
 
+from livepatch.compat.report import Finding, Report, by_weight
 from livepatch.errors import TrustError, spelled
 from livepatch.patch import Patch
-from livepatch.report import Finding, Report, by_weight
 
 __all__ = ["UNSIGNED", "Unsigned", "check_trust", "is_admitted", "require_admitted", "targets", "unadmitted"]
 
@@ -64,8 +64,8 @@ def require_admitted(patch: Patch, trust: object) -> None:
 def unadmitted(patch: Patch, modules: dict[str, ModuleType]) -> Report:
     """The report on a patch that is not admitted: that, and what its metadata alone tell."""
     # A command that only shows a file needs nothing of what changes a process.
-    from livepatch import distribution
     from livepatch.compat.versions import version_findings
+    from livepatch.process import distribution
 
     finding = Finding(
         code="unverified",

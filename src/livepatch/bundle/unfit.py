@@ -26,7 +26,7 @@ from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
 from livepatch.bundle.kinds import held_otherwise, kind_of_value
 from livepatch.bundle.world import Entity, World
-from livepatch.edits import AttributeDefault, Unfit
+from livepatch.contents.edits import AttributeDefault, Unfit
 
 __all__ = ["attributes_of_objects", "unfit_for_the_old"]
 

@@ -57,7 +57,7 @@ def run(given: argparse.Namespace) -> bool:
     from livepatch.bundle.load import load
     from livepatch.bundle.trees import open_tree
     from livepatch.compat.protected import ModeFacts
-    from livepatch.policies import policy_in_force
+    from livepatch.govern.policies import policy_in_force
 
     patch = load(given.file)
     if not Path(given.package_dir).exists():

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable, Iterator, Sequence
 
 from livepatch.cli.output import Style
-from livepatch.edits import ModuleEdit, Side, Statement, Text
+from livepatch.contents.edits import ModuleEdit, Side, Statement, Text
 from livepatch.patch import Patch
 
 __all__ = ["differences"]

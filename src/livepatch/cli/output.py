@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 from livepatch.bundle import codec
 from livepatch.bundle.trust import targets
+from livepatch.compat.report import Report
+from livepatch.compat.screen import HEIGHT, WIDTH, Weight, screen
 from livepatch.patch import Patch
-from livepatch.report import Report
-from livepatch.screen import HEIGHT, WIDTH, Weight, screen
 
 __all__ = [
     "OutputGoneError",

@@ -8,7 +8,7 @@ from typing import Any
 
 from livepatch.cli.diff import differences
 from livepatch.cli.output import Style, add_color, add_json, described, in_options, print_json, print_lines
-from livepatch.edits import Obstacle
+from livepatch.contents.edits import Obstacle
 from livepatch.errors import counted
 from livepatch.patch import Patch
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from livepatch.compat.calls.model import Edge, Shape
+from livepatch.compat.report import Finding
 from livepatch.compat.rows import row
 from livepatch.compat.signature import bind, broken_calls
 from livepatch.engine.code import Parameter
 from livepatch.engine.facts import TargetFacts
-from livepatch.report import Finding
 
 __all__ = ["callee_findings", "caller_findings", "callers_unknown", "needs_callers"]
 

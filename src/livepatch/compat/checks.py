@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from livepatch.compat.callsites import callee_findings
 from livepatch.compat.drift import drift_findings
 from livepatch.compat.relatives import relative_findings
+from livepatch.compat.report import Caller, Finding, Report, Severity, by_weight
 from livepatch.compat.rows import row
 from livepatch.compat.signature import broken_calls
 from livepatch.compat.versions import Distribution, version_findings
-from livepatch.edits import NOTHING_KNOWN, Needs
+from livepatch.contents.edits import NOTHING_KNOWN, Needs
 from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts
 from livepatch.engine.pace import paced
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Slot
 from livepatch.errors import counted
-from livepatch.report import Caller, Finding, Report, Severity, by_weight
 
 __all__ = ["PatchFacts", "judge", "standing_findings"]
 

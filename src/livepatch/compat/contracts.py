@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from livepatch.claims import RoundTrip
 from livepatch.compat.policy import Policy, Protocol
 from livepatch.compat.protected import Touched, because, concerned, starts_of
 from livepatch.compat.reach import Graph, Reach, reach
+from livepatch.compat.report import Finding
+from livepatch.contents.claims import RoundTrip
 from livepatch.errors import counted
-from livepatch.report import Finding
 
 __all__ = ["Contract", "judge_protocols", "narrow_claim", "round_trip_differs", "round_trip_failed", "unexercised"]
 

@@ -8,9 +8,9 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
+from livepatch.compat.report import Finding
 from livepatch.compat.rows import row
-from livepatch.edits import Needs
-from livepatch.report import Finding
+from livepatch.contents.edits import Needs
 
 __all__ = ["drift_findings", "names_of_needed"]
 

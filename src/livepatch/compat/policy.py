@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from livepatch.claims import RoundTrip, round_trip_of
 from livepatch.compat.patterns import Pattern
+from livepatch.contents.claims import RoundTrip, round_trip_of
 from livepatch.errors import PatchError, PolicyError, spelled
 
 __all__ = ["LARGEST", "Policy", "Protected", "Protocol", "merged", "read_policy"]

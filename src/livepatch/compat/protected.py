@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-from livepatch.claims import Waiver
 from livepatch.compat.patterns import Pattern
 from livepatch.compat.policy import Policy, Protected, Protocol
 from livepatch.compat.reach import Graph, Reach, reach, spelled_way
+from livepatch.compat.report import Finding
+from livepatch.contents.claims import Waiver
 from livepatch.engine.pace import breathe
 from livepatch.errors import counted
-from livepatch.report import Finding
 
 __all__ = [
     "Guarding",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from livepatch.compat.report import Finding
 from livepatch.compat.rows import row
 from livepatch.compat.signature import broken_calls
 from livepatch.engine.code import Parameter
 from livepatch.engine.facts import TargetFacts
-from livepatch.report import Finding
 
 __all__ = ["relative_findings"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livepatch.report import Finding, Severity
+from livepatch.compat.report import Finding, Severity
 
 __all__ = ["row"]
 

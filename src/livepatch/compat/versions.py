@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from livepatch.compat.report import Finding
 from livepatch.compat.rows import row
-from livepatch.report import Finding
 
 __all__ = ["Distribution", "version_findings"]
 

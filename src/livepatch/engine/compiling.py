@@ -19,7 +19,7 @@ from opcode import opmap
 from types import CodeType
 from typing import Any, NamedTuple
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 from livepatch.engine.code import IMPLICIT_CELLS, FunctionNode, nested_codes
 from livepatch.engine.pace import breathe, paced
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from livepatch.edits import AttributeDefault, Captured, FunctionEdit, Memo, ModuleEdit, NameEdit, Text, Unfit
+from livepatch.contents.edits import AttributeDefault, Captured, FunctionEdit, Memo, ModuleEdit, NameEdit, Text, Unfit
 from livepatch.engine.caches import Cache
 from livepatch.engine.code import nested_codes
 from livepatch.engine.default_values import is_plain, plainly_same

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from livepatch.edits import ClassHead, FunctionEdit, Text
+from livepatch.contents.edits import ClassHead, FunctionEdit, Text
 from livepatch.engine.default_values import value_of
 from livepatch.engine.locate import Found
 from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from types import GetSetDescriptorType, MemberDescriptorType, ModuleType
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 from livepatch.engine.differing import Mismatch, same_constant, shown_at
 from livepatch.engine.functions import Held
 from livepatch.engine.locate import mangled

@@ -16,7 +16,7 @@ from opcode import hasjabs, hasjrel, opname
 from types import CodeType
 from typing import Any
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 from livepatch.engine.code import kind_of
 from livepatch.engine.pace import breathe, paced
 

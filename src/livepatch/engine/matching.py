@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from types import CodeType
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 from livepatch.engine.code import nested_codes
 from livepatch.engine.compiling import Context, compile_at, compile_function, surroundings_of
 from livepatch.engine.default_values import Defaults, OpenDefault, defaults_match

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from types import ModuleType
 
-from livepatch.edits import Memo
+from livepatch.contents.edits import Memo
 from livepatch.engine.caches import Cache, keeps_in_instances
 from livepatch.engine.graph import Comparison, Sides, shown
 from livepatch.engine.heap import objects_of

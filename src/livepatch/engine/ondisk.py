@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, Literal
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 from livepatch.engine.compiling import Context, compile_function
 from livepatch.engine.default_values import defaults_match
 from livepatch.engine.differing import same_shape
@@ -29,7 +29,7 @@ from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.source import lines_of
-from livepatch.texts import dedented
+from livepatch.engine.texts import dedented
 
 __all__ = ["DiskSays", "defaults_on_disk", "disk_says", "texts_of"]
 

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Mapping
 from types import CodeType, ModuleType
 from typing import Any
 
-from livepatch.edits import ModuleEdit, Side, Statement, Text
+from livepatch.contents.edits import ModuleEdit, Side, Statement, Text
 from livepatch.engine.compiling import preamble
 from livepatch.engine.namespaces import is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe

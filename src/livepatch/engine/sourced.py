@@ -12,7 +12,7 @@ from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import CodeType, FunctionType, ModuleType
 
-from livepatch.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
+from livepatch.contents.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
 from livepatch.engine.declared import declared_otherwise, other_bases
 from livepatch.engine.default_values import value_of

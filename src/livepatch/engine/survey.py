@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import FunctionType, ModuleType
 
-from livepatch.edits import ModuleEdit, Obstacle
+from livepatch.contents.edits import ModuleEdit, Obstacle
 from livepatch.engine.caches import Cache, tables
 from livepatch.engine.expand import ValueFor
 from livepatch.engine.facts import Survey

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from livepatch.screen import screen
+from livepatch.compat.screen import screen
 
 __all__ = ["Caller", "Finding", "Report", "Severity"]
 

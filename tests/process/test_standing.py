@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from livepatch import standing
 from livepatch.engine.plan import State
 from livepatch.engine.stack import Stack
+from livepatch.process import standing
 
 
 def test_a_stack_at_the_address_of_a_former_one_is_another():

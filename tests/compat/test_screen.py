@@ -6,8 +6,8 @@ import itertools
 
 import pytest
 
-from livepatch.report import Caller, Finding, Report, Severity, by_weight
-from livepatch.screen import Line, screen
+from livepatch.compat.report import Caller, Finding, Report, Severity, by_weight
+from livepatch.compat.screen import Line, screen
 
 LONG = "package.of.a.client.with.deep.modules:Class.and_a_method_of_it"
 

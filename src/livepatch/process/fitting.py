@@ -6,16 +6,16 @@ import inspect
 from collections.abc import Iterable, Mapping
 from types import CodeType
 
-from livepatch.edits import replaced_functions
+from livepatch.compat.report import Finding
+from livepatch.contents.edits import replaced_functions
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
 from livepatch.engine.outliving import Outliving, Unlike
 from livepatch.engine.stack import ABSENT, SIDE, Layer, Stack
 from livepatch.errors import PatchError, TransitionError
 from livepatch.patch import Patch, Replacement
-from livepatch.records import Record
-from livepatch.report import Finding
-from livepatch.switching import Consistency
+from livepatch.process.records import Record
+from livepatch.process.switching import Consistency
 
 __all__ = ["check_fits", "fitting", "name_members", "needed", "unsuitable"]
 

@@ -12,11 +12,11 @@ from livepatch.engine.gauge import Gauge
 from livepatch.engine.transition import Transition
 from livepatch.errors import LivepatchError
 from livepatch.events import emit
-from livepatch.standing import Status
-from livepatch.switching import Drain, Look, look_for
+from livepatch.process.standing import Status
+from livepatch.process.switching import Drain, Look, look_for
 
 if TYPE_CHECKING:
-    from livepatch.live import Live
+    from livepatch.process.live import Live
 
 __all__ = ["Draining"]
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from livepatch.errors import counted
 
 if TYPE_CHECKING:
-    from livepatch.report import Caller, Finding, Report
+    from livepatch.compat.report import Caller, Finding, Report
 
 __all__ = ["HEIGHT", "PROCESS", "WIDTH", "Line", "Weight", "screen"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import livepatch
-from livepatch.report import Caller, Finding, Report, Severity, by_weight
+from livepatch.compat.report import Caller, Finding, Report, Severity, by_weight
 
 if TYPE_CHECKING:
     from tests.conftest import WriteFix, WriteModule

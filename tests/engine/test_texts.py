@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livepatch.edits import Text
-from livepatch.texts import dedented, first_line, source_lines, text_of
+from livepatch.contents.edits import Text
+from livepatch.engine.texts import dedented, first_line, source_lines, text_of
 
 
 def statements(tree: ast.AST) -> Iterator[ast.stmt]:

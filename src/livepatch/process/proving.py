@@ -14,19 +14,19 @@ from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 
-from livepatch.claims import MOST_VALUES, RoundTrip, check_plain_function
 from livepatch.compat.contracts import round_trip_differs, round_trip_failed, unexercised
+from livepatch.compat.report import Finding, Report, by_weight
+from livepatch.contents.claims import MOST_VALUES, RoundTrip, check_plain_function
 from livepatch.engine.comparing import Outcome, compared, spelled_outcome
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At
 from livepatch.engine.stack import Layer
 from livepatch.errors import PatchError, TransitionError, spelled
-from livepatch.fitting import check_fits
-from livepatch.guarding import Governed
-from livepatch.live import Live
+from livepatch.govern.guarding import Governed
 from livepatch.patch import Patch
-from livepatch.report import Finding, Report, by_weight
-from livepatch.switching import Switching
+from livepatch.process.fitting import check_fits
+from livepatch.process.live import Live
+from livepatch.process.switching import Switching
 
 __all__ = ["prove"]
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, Literal
 
+from livepatch.compat.report import Finding
 from livepatch.engine.commit import value_of
 from livepatch.engine.frames import InFlight
 from livepatch.engine.modes import Mode, spelled_mode
@@ -16,7 +17,6 @@ from livepatch.engine.plan import State, held_now
 from livepatch.engine.shadowing import Tallied
 from livepatch.engine.stack import ABSENT, Slot, Stack
 from livepatch.errors import counted, spelled
-from livepatch.report import Finding
 
 __all__ = ["Phase", "Status", "Verification", "verified"]
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, cast
 
-from livepatch.claims import RoundTrip
 from livepatch.compat.callsites import caller_findings, callers_unknown, needs_callers
 from livepatch.compat.contracts import judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
 from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, no_graph, unmatched
 from livepatch.compat.reach import Graph
+from livepatch.compat.report import Finding, Report, by_weight
+from livepatch.contents.claims import RoundTrip
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
@@ -26,7 +27,6 @@ from livepatch.engine.readers import name_of, readers
 from livepatch.engine.stack import SIDE, Slot
 from livepatch.errors import PolicyError
 from livepatch.patch import Patch
-from livepatch.report import Finding, Report, by_weight
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.answers import CallGraph

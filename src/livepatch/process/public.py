@@ -12,8 +12,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from types import CellType, FunctionType
 
-from livepatch import standing
-from livepatch.arguments import (
+from livepatch.bundle.trust import is_admitted, require_admitted, unadmitted
+from livepatch.compat.report import Report, by_weight
+from livepatch.engine import code
+from livepatch.engine.frames import Stuck
+from livepatch.engine.locate import find
+from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.engine.refusal import Refusal
+from livepatch.errors import IncompatibleError, PatchError, ProtectedError
+from livepatch.govern.policies import check_policy, policy_in_force
+from livepatch.patch import Patch, Target
+from livepatch.process import standing
+from livepatch.process.arguments import (
     check_consistency,
     check_hook,
     check_mode,
@@ -22,22 +32,12 @@ from livepatch.arguments import (
     check_text,
     names_of,
 )
-from livepatch.bundle.trust import is_admitted, require_admitted, unadmitted
-from livepatch.engine import code
-from livepatch.engine.frames import Stuck
-from livepatch.engine.locate import find
-from livepatch.engine.modes import Mode, spelled_mode
-from livepatch.engine.refusal import Refusal
-from livepatch.errors import IncompatibleError, PatchError, ProtectedError
-from livepatch.fitting import unsuitable
-from livepatch.live import Request, live, unknown
-from livepatch.patch import Patch, Target
-from livepatch.policies import check_policy, policy_in_force
-from livepatch.proving import prove
-from livepatch.records import Record
-from livepatch.report import Report, by_weight
-from livepatch.standing import Status, Verification
-from livepatch.switching import Consistency
+from livepatch.process.fitting import unsuitable
+from livepatch.process.live import Request, live, unknown
+from livepatch.process.proving import prove
+from livepatch.process.records import Record
+from livepatch.process.standing import Status, Verification
+from livepatch.process.switching import Consistency
 
 __all__ = ["Applied", "Flags", "apply", "cancel", "check", "fingerprint", "flags", "revert", "status", "verify"]
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import zip_longest
 from typing import Any
 
-from livepatch.edits import Text
+from livepatch.contents.edits import Text
 
 __all__ = ["dedented", "first_line", "source_lines", "text_of"]
 

@@ -9,8 +9,8 @@ import pytest
 from tests.graphs import graph
 
 import livepatch
-from livepatch import policies
-from livepatch.policies import policy_in_force
+from livepatch.govern import policies
+from livepatch.govern.policies import policy_in_force
 
 RULE = "[[protected]]\npaths = ['pkg.{}']\n"
 
@@ -82,7 +82,9 @@ def test_an_unreadable_policy_refuses_every_patch(apart, write_module, write_fix
 
 def test_a_policy_argument_refuses_what_it_protects(apart, write_module, write_fix, monkeypatch):
     m = write_module("def f(): return 'old'")
-    monkeypatch.setattr("livepatch.live.graph_of_process", lambda *_: graph(f"{m.__name__}:f -> {m.__name__}:f"))
+    monkeypatch.setattr(
+        "livepatch.process.live.graph_of_process", lambda *_: graph(f"{m.__name__}:f -> {m.__name__}:f")
+    )
     fix = write_fix(f"{m.__name__}:f", "def f(): return 'new'")
     path = apart / "mine.toml"
     path.write_text(f"[[protected]]\npaths = ['{m.__name__}']\n")
@@ -96,7 +98,9 @@ def test_a_policy_argument_refuses_what_it_protects(apart, write_module, write_f
 
 def test_a_rule_that_names_nothing_is_told(apart, write_module, write_fix, monkeypatch):
     m = write_module("def f(): return 'old'")
-    monkeypatch.setattr("livepatch.live.graph_of_process", lambda *_: graph(f"{m.__name__}:f -> {m.__name__}:f"))
+    monkeypatch.setattr(
+        "livepatch.process.live.graph_of_process", lambda *_: graph(f"{m.__name__}:f -> {m.__name__}:f")
+    )
     fix = write_fix(f"{m.__name__}:f", "def f(): return 'new'")
     (apart / "livepatch.toml").write_text(RULE.format("consenus"))
     report = livepatch.check(fix)

@@ -38,7 +38,7 @@ class Text:
 
     `source` is moved to the left margin and parses by itself; `line` is the number, from 1, of its first line in the
     file (of its first decorator, where it has any).  Only indentation is taken away: lines that begin inside a string
-    literal are as they are in the file, and line for line the text is the file's (see :mod:`livepatch.texts`).
+    literal are as they are in the file, and line for line the text is the file's (see :mod:`livepatch.engine.texts`).
     """
 
     source: str

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from livepatch.compat.report import Report
 from livepatch.engine.caches import Cache
 from livepatch.engine.frames import InFlight, Stuck
 from livepatch.engine.modes import Mode
@@ -13,9 +14,8 @@ from livepatch.engine.outliving import Outliving
 from livepatch.errors import TransitionError
 from livepatch.events import emit
 from livepatch.patch import Patch
-from livepatch.report import Report
-from livepatch.standing import Phase, Status
-from livepatch.switching import Consistency
+from livepatch.process.standing import Phase, Status
+from livepatch.process.switching import Consistency
 
 __all__ = ["Moment", "Record", "call_back", "may_apply"]
 

@@ -17,11 +17,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
-from livepatch import distribution
 from livepatch.compat.checks import PatchFacts, judge, standing_findings
 from livepatch.compat.drift import names_of_needed
 from livepatch.compat.policy import Policy
-from livepatch.draining import Draining
+from livepatch.compat.report import Report
 from livepatch.engine import source, units
 from livepatch.engine.caches import Cache
 from livepatch.engine.choosing import Chooser
@@ -40,14 +39,15 @@ from livepatch.engine.survey import survey
 from livepatch.engine.transition import Transition
 from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
-from livepatch.fitting import check_fits, check_may_return, fitting, held_up_by, name_members, needed
-from livepatch.guarding import Governed, check_change, check_replacing, govern, graph_of_process
-from livepatch.left_behind import objects_left, on_the_other_side
+from livepatch.govern.guarding import Governed, check_change, check_replacing, govern, graph_of_process
 from livepatch.patch import Addition, Patch
-from livepatch.records import Moment, Record, call_back, may_apply
-from livepatch.report import Report
-from livepatch.standing import Status, foreign_now
-from livepatch.switching import Consistency, Switching, Went
+from livepatch.process import distribution
+from livepatch.process.draining import Draining
+from livepatch.process.fitting import check_fits, check_may_return, fitting, held_up_by, name_members, needed
+from livepatch.process.left_behind import objects_left, on_the_other_side
+from livepatch.process.records import Moment, Record, call_back, may_apply
+from livepatch.process.standing import Status, foreign_now
+from livepatch.process.switching import Consistency, Switching, Went
 
 __all__ = ["Live", "live"]
 

@@ -26,7 +26,7 @@ from livepatch.engine.plan import Plan, State, plan
 from livepatch.engine.stack import SIDE, Stack, difference
 from livepatch.engine.transition import Busy, Transition, needs_staging, switch, switch_if_quiet
 from livepatch.errors import TransitionError, counted
-from livepatch.standing import describe
+from livepatch.process.standing import describe
 
 __all__ = ["Consistency", "Look", "Switching", "Went"]
 
