@@ -3,9 +3,9 @@
 
     test_everywhere.py [PYTEST ARGUMENT ...]
 
-One interpreter after another, each with as many workers as there are processors. Each one's output is kept in
-`.reports/` and printed whole, the lowest version last, so that what ends the run is pytest's own summary. The status is
-0 if all passed.
+One interpreter after another, each with one worker more than there are processors, because many tests wait. Each
+one's output is kept in `.reports/` and printed whole, the lowest version last, so that what ends the run is pytest's
+own summary. The status is 0 if all passed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from environment import ROOT, Interpreter, SetupError, activated, ensure, find_i
 
 REPORTS = ROOT / ".reports"
 # A worker that has nothing left to do takes from the other.
-WORKERS = ["-n", str(os.cpu_count() or 1), "--dist", "worksteal", "--durations", "15"]
+WORKERS = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal", "--durations", "15"]
 
 
 @dataclass(frozen=True, slots=True)

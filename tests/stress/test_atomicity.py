@@ -96,7 +96,7 @@ def watch(scene: Scene, cycle: Callable[[], object], cycles: int, reads: int) ->
 
 
 LENGTHS = [
-    pytest.param(8, 30_000, id="short"),
+    pytest.param(4, 30_000, id="short"),
     pytest.param(1_000, 10_000_000, id="long", marks=pytest.mark.slow),
 ]
 

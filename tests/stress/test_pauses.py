@@ -91,6 +91,7 @@ def steps_of(action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> l
 
     gc.collect()
     with monkeypatch.context() as patched:
+        patched.setattr(pace, "is_alone", lambda: False)
         patched.setattr(pace, "_clock", time.thread_time)
         patched.setattr(pace, "_last", [time.thread_time()])
         patched.setattr(pace, "time", SimpleNamespace(sleep=note))

@@ -364,7 +364,7 @@ CYCLES: tuple[Cycle, ...] = (
 )
 # How many cycles, how much is suspended each time, and how often the threads take turns, in seconds.
 LENGTHS = [
-    pytest.param(15, 200, 5e-4, id="short"),
+    pytest.param(10, 200, 5e-4, id="short"),
     pytest.param(1_000, 1_000, 1e-4, id="long", marks=pytest.mark.slow),
 ]
 
