@@ -35,7 +35,7 @@ FLOORS = (
         "process.switching",
     },
     {"process"},
-    {"process.public"},
+    {"process.applied", "process.public"},
     {"node", "fleet", "integrations", "testing"},
     {"cli", "__main__"},
     {"loading"},

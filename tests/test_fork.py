@@ -231,7 +231,11 @@ def test_while_a_unit_of_the_forking_thread_is_open(scene: Scene) -> None:
     assert applied.wait(SOON)
 
 
-PLACES = ["livepatch.process.live.survey", "livepatch.process.switching.plan", "livepatch.engine.transition.commit"]
+PLACES = [
+    "livepatch.process.examining.survey",
+    "livepatch.process.switching.plan",
+    "livepatch.engine.transition.commit",
+]
 
 
 @pytest.mark.parametrize("place", PLACES)

@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from livepatch.govern.policies import Protection as Protection
     from livepatch.govern.policies import protect as protect
     from livepatch.patch import Patch as Patch
-    from livepatch.process.public import Applied as Applied
+    from livepatch.process.applied import Applied as Applied
+    from livepatch.process.applied import cancel as cancel
+    from livepatch.process.applied import flags as flags
+    from livepatch.process.applied import revert as revert
+    from livepatch.process.applied import status as status
+    from livepatch.process.applied import verify as verify
     from livepatch.process.public import apply as apply
-    from livepatch.process.public import cancel as cancel
     from livepatch.process.public import check as check
     from livepatch.process.public import fingerprint as fingerprint
-    from livepatch.process.public import flags as flags
-    from livepatch.process.public import revert as revert
-    from livepatch.process.public import status as status
-    from livepatch.process.public import verify as verify
     from livepatch.process.standing import Status as Status
     from livepatch.process.standing import Verification as Verification
 
@@ -66,19 +66,11 @@ _HOMES = {
     "livepatch.engine.units": ("unit_of_work",),
     "livepatch.patch": ("Patch",),
     "livepatch.govern.policies": ("Protection", "protect"),
-    "livepatch.process.public": (
-        "Applied",
-        "apply",
-        "cancel",
-        "check",
-        "fingerprint",
-        "flags",
-        "revert",
-        "status",
-        "verify",
-    ),
+    "livepatch.process.applied": ("Applied", "cancel", "flags", "revert", "status", "verify"),
+    "livepatch.process.public": ("apply", "check", "fingerprint"),
     "livepatch.process.standing": ("Status", "Verification"),
 }
+_MACHINERY = {"livepatch.process.applied", "livepatch.process.public"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  # names that are imported on first use
@@ -94,7 +86,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'livepatch' has no attribute {name!r}")
     from importlib import import_module
 
-    if home == "livepatch.process.public":
+    if home in _MACHINERY:
         from livepatch.loading import load_in_steps
 
         load_in_steps()

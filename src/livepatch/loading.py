@@ -26,13 +26,14 @@ engine.frozen engine.sweep engine.facts compat.callsites compat.drift compat.rel
 engine.environment compat.checks compat.patterns compat.policy compat.reach compat.protected compat.contracts
 process.distribution engine.endless engine.frames engine.dispatch engine.comparing engine.lane engine.shadowing
 engine.standins engine.choosing engine.closures engine.aliases engine.wrapping engine.latecomers engine.plan
-engine.holders engine.transition events process.standing process.switching process.draining engine.anatomy
-engine.bases engine.abstract engine.outline engine.source engine.sides engine.expand engine.attributes
+engine.holders engine.transition events process.standing process.switching process.records process.draining
+engine.anatomy engine.bases engine.abstract engine.outline engine.source engine.sides engine.expand engine.attributes
 engine.compiling engine.defaults engine.generated engine.graph engine.instances engine.leaving engine.matching
 engine.memos engine.relink engine.following engine.reconcile engine.retaken engine.rewriting engine.scratch
 engine.computed engine.disk engine.texts engine.ondisk engine.declared engine.effects engine.names engine.readers
-engine.remnants engine.sourced engine.surveyor engine.survey process.records process.fitting govern govern.guarding
-process.left_behind process.live govern.policies process.proving process.public
+engine.remnants engine.sourced engine.surveyor engine.survey process.fitting govern govern.guarding
+process.left_behind process.transaction process.live process.examining process.applied govern.policies process.proving
+process.public
 """
 _BENEATH = (
     "errors contents contents.edits contents.claims contents.identity contents.written patch engine.pace engine.refusal"

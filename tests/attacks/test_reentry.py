@@ -355,7 +355,7 @@ def on_signal() -> Iterator[Callable[[Callable[..., object]], None]]:
 def test_what_strikes_in_the_middle_of_a_switch_is_told_so_and_does_no_harm(
     scene: Scene, operation: str, by: str, monkeypatch: pytest.MonkeyPatch, on_signal: Any
 ) -> None:
-    monkeypatch.setattr("livepatch.process.public._WAIT", 5.0)
+    monkeypatch.setattr("livepatch.process.applied._WAIT", 5.0)
     before = cycles.picture(scene.node)
     fix, intruder = scene.fix(), Intruder(scene)
     on_signal(intruder.intrude)
@@ -385,7 +385,7 @@ def test_what_strikes_in_the_middle_of_a_switch_is_told_so_and_does_no_harm(
 
 
 def test_a_timer_may_strike_anywhere(scene: Scene, monkeypatch: pytest.MonkeyPatch, on_signal: Any) -> None:
-    monkeypatch.setattr("livepatch.process.public._WAIT", 5.0)
+    monkeypatch.setattr("livepatch.process.applied._WAIT", 5.0)
     before = cycles.picture(scene.node)
     fix, intruder = scene.fix(), Intruder(scene)
     busy = False

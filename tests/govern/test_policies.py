@@ -83,7 +83,7 @@ def test_an_unreadable_policy_refuses_every_patch(apart, write_module, write_fix
 def test_a_policy_argument_refuses_what_it_protects(apart, write_module, write_fix, monkeypatch):
     m = write_module("def f(): return 'old'")
     monkeypatch.setattr(
-        "livepatch.process.live.graph_of_process", lambda *_: graph(f"{m.__name__}:f -> {m.__name__}:f")
+        "livepatch.process.examining.graph_of_process", lambda *_: graph(f"{m.__name__}:f -> {m.__name__}:f")
     )
     fix = write_fix(f"{m.__name__}:f", "def f(): return 'new'")
     path = apart / "mine.toml"
@@ -99,7 +99,7 @@ def test_a_policy_argument_refuses_what_it_protects(apart, write_module, write_f
 def test_a_rule_that_names_nothing_is_told(apart, write_module, write_fix, monkeypatch):
     m = write_module("def f(): return 'old'")
     monkeypatch.setattr(
-        "livepatch.process.live.graph_of_process", lambda *_: graph(f"{m.__name__}:f -> {m.__name__}:f")
+        "livepatch.process.examining.graph_of_process", lambda *_: graph(f"{m.__name__}:f -> {m.__name__}:f")
     )
     fix = write_fix(f"{m.__name__}:f", "def f(): return 'new'")
     (apart / "livepatch.toml").write_text(RULE.format("consenus"))

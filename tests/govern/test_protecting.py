@@ -46,7 +46,7 @@ def calls(chain: ModuleType, monkeypatch: pytest.MonkeyPatch) -> HandMade:
         f"{name}:check -> {name}:digest", f"{name}:digest -> {name}:fold", f"{name}:check ?-> {name}:Store.get",
         f"{name}:check -> {name}:Store.room", f"{name}:handler -> {name}:check",
     )  # fmt: skip
-    monkeypatch.setattr("livepatch.process.live.graph_of_process", lambda *_: made)
+    monkeypatch.setattr("livepatch.process.examining.graph_of_process", lambda *_: made)
     return made
 
 
@@ -122,7 +122,7 @@ def test_a_value_that_protected_code_reads_is_refused(chain, write_module, new_p
     name = chain.__name__
     other = write_module(f"import {name}\nfrom {name} import LIMIT\ndef f(): return LIMIT\ndef g(): return 1")
     monkeypatch.setattr(
-        "livepatch.process.live.graph_of_process", lambda *_: graph(f"{other.__name__}:f -> {other.__name__}:f")
+        "livepatch.process.examining.graph_of_process", lambda *_: graph(f"{other.__name__}:f -> {other.__name__}:f")
     )
     with livepatch.protect(f"{other.__name__}:f"):
         fix = new_patch()
@@ -145,7 +145,7 @@ def test_an_attribute_that_a_method_reads_is_refused(chain, rule, new_patch):
 def test_a_name_that_hides_a_builtin_is_refused_where_protected_code_uses_that(write_module, new_patch, monkeypatch):
     m = write_module("def size(x): return len(x)\ndef other(): return 1")
     monkeypatch.setattr(
-        "livepatch.process.live.graph_of_process", lambda *_: graph(f"{m.__name__}:size -> {m.__name__}:size")
+        "livepatch.process.examining.graph_of_process", lambda *_: graph(f"{m.__name__}:size -> {m.__name__}:size")
     )
     with livepatch.protect(f"{m.__name__}:size"):
         fix = new_patch()
@@ -178,7 +178,7 @@ def test_where_no_graph_can_be_built_nothing_goes_in(chain, rule, write_fix, mon
     def fails(*_: object):
         raise RecursionError("too deep")
 
-    monkeypatch.setattr("livepatch.process.live.graph_of_process", fails)
+    monkeypatch.setattr("livepatch.process.examining.graph_of_process", fails)
     report = refused(write_fix(f"{chain.__name__}:handler", "def handler(block): return 'new'"))
     assert codes(report) == ["call-graph-missing"]
 
@@ -213,7 +213,7 @@ def test_the_graph_of_the_process_itself_is_asked(chain, fix, write_fix):
 
 
 def test_without_rules_no_graph_is_built(fix, monkeypatch):
-    monkeypatch.setattr("livepatch.process.live.graph_of_process", lambda *_: pytest.fail("a graph was built"))
+    monkeypatch.setattr("livepatch.process.examining.graph_of_process", lambda *_: pytest.fail("a graph was built"))
     asked = []
     livepatch.apply(fix, mode=livepatch.at(5, lambda: asked.append(1) or 0))  # type: ignore[func-returns-value]  # 0
     assert asked == []  # and no source of heights is asked

@@ -51,7 +51,7 @@ def calls(wire: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> 
     name = wire.__name__
     made = graph(f"{name}:dump -> {name}:Message.encode", f"{name}:Message.encode -> {name}:pack",
                  f"{name}:load -> {name}:unpack")  # fmt: skip
-    monkeypatch.setattr("livepatch.process.live.graph_of_process", lambda *_: made)
+    monkeypatch.setattr("livepatch.process.examining.graph_of_process", lambda *_: made)
     monkeypatch.chdir(tmp_path)
 
 

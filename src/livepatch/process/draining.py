@@ -5,35 +5,44 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from livepatch.engine.frames import InFlight, stuck
 from livepatch.engine.gauge import Gauge
+from livepatch.engine.stack import Stack
 from livepatch.engine.transition import Transition
 from livepatch.errors import LivepatchError
 from livepatch.events import emit
+from livepatch.process.records import Record
 from livepatch.process.standing import Status
 from livepatch.process.switching import Drain, Look, look_for
 
 if TYPE_CHECKING:
-    from livepatch.process.live import Live
+    from livepatch.process.transaction import Transactions
 
-__all__ = ["Draining"]
-
-Memory = tuple[Any, ...]
+__all__ = ["Before", "Draining"]
 
 _LOCK = 5.0  # seconds that the thread waits for the lock before it looks anew
+
+
+class Before(NamedTuple):
+    """What the open transition would go back to."""
+
+    records: dict[str, Record]
+    reverted: dict[str, Status]
+    left: dict[str, tuple[str, ...]]
+    stack: Stack
 
 
 class Draining:
     """What is draining, and the thread that waits for it; there is none while nothing drains."""
 
-    def __init__(self, live: Live) -> None:
+    def __init__(self, live: Transactions) -> None:
         self._live = live
         self._thread: threading.Thread | None = None
         self._transition: Transition | None = None
         self._about: frozenset[str] = frozenset()
-        self._memory: Memory = ()
+        self._memory = Before({}, {}, {}, Stack())
         self._told: set[tuple[str, int, str]] = set()
 
     @property
@@ -42,11 +51,11 @@ class Draining:
         return self._about if self._transition is self._live.state.open is not None else frozenset()
 
     @property
-    def memory(self) -> Memory:
-        """The records, and last the stack, that the open transition would go back to."""
+    def memory(self) -> Before:
+        """What the open transition would go back to."""
         return self._memory
 
-    def opened(self, transition: Transition, memory: Memory) -> None:
+    def opened(self, transition: Transition, memory: Before) -> None:
         """A transition has been opened; `memory` are the records of before."""
         layers = [{(la.patch_id, la.mode, id(la.values)) for la in stack.layers} for stack in transition.stacks]
         self._transition = transition
@@ -54,7 +63,7 @@ class Draining:
         self._memory = memory
         self._told = set()
 
-    def turned(self, memory: Memory) -> Memory:
+    def turned(self, memory: Before) -> Before:
         """It has been turned round; gives the records of before, and keeps those that it is turned from."""
         before, self._memory = self._memory, memory
         self._told = set()

@@ -1,71 +1,41 @@
-"""The process's one stack, the records of its patches, and the transaction in which both change.
-
-One transaction happens at a time.  A second thread waits for the first, up to its own timeout; the same thread (a
-signal handler or ``__del__`` that runs in the middle of one) is refused at once.  Whatever a transaction raises, the
-process is as it was before it.
-"""
+"""The process: what can be done with its one stack of patches, each within a transaction, and how they stand."""
 
 from __future__ import annotations
 
-import collections
 import os
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from types import ModuleType
+from typing import TypeVar
 
-from livepatch.compat.checks import PatchFacts, judge, standing_findings
-from livepatch.compat.drift import names_of_needed
-from livepatch.compat.policy import Policy
 from livepatch.compat.report import Report
-from livepatch.engine import source, units
+from livepatch.engine import source
 from livepatch.engine.caches import Cache
-from livepatch.engine.choosing import Chooser
-from livepatch.engine.commit import restore
-from livepatch.engine.environment import observe
 from livepatch.engine.facts import Survey
 from livepatch.engine.frames import Stuck
-from livepatch.engine.gauge import Gauge
 from livepatch.engine.heap import PauseTooLongError, bounded
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.outliving import Unlike
-from livepatch.engine.pace import breathe, courteous
-from livepatch.engine.plan import Choices, State
+from livepatch.engine.pace import breathe
 from livepatch.engine.stack import Layer, Slot, Stack
-from livepatch.engine.survey import survey
-from livepatch.engine.transition import Transition
-from livepatch.errors import TransitionError, UnknownPatchError
+from livepatch.errors import TransitionError
 from livepatch.events import emit
-from livepatch.govern.guarding import Governed, check_change, check_replacing, govern, graph_of_process
-from livepatch.patch import Addition, Patch
-from livepatch.process import distribution
-from livepatch.process.draining import Draining
+from livepatch.govern.guarding import check_change, check_replacing
+from livepatch.patch import Patch
+from livepatch.process.draining import Before
 from livepatch.process.fitting import check_fits, check_may_return, fitting, held_up_by, name_members, needed
 from livepatch.process.left_behind import objects_left, on_the_other_side
-from livepatch.process.records import Moment, Record, call_back, may_apply
+from livepatch.process.records import Record, call_back, may_apply, unknown
 from livepatch.process.standing import Status, foreign_now
-from livepatch.process.switching import Consistency, Switching, Went
+from livepatch.process.switching import Consistency, Went
+from livepatch.process.transaction import Transactions
 
 __all__ = ["Live", "live"]
 
 T = TypeVar("T")
-
-
-class _Memory(NamedTuple):
-    """What a transaction goes back to."""
-
-    stack: Stack
-    choosers: Mapping[str, Chooser]
-    choices: Choices
-    open: Transition | None
-    turned: bool
-    records: dict[str, Record]
-    reverted: dict[str, Status]
-    left: dict[str, tuple[str, ...]]
-    pending: dict[str, tuple[Record, Moment]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,115 +64,13 @@ def _pauses_up_to(most: float | None) -> Iterator[None]:
         ) from error
 
 
-class Live:
-    """The process: the stack in force, the records of its patches, and who is changing them."""
+class Live(Transactions):
+    """The process: the stack in force, the records of its patches, and each change of these."""
 
-    def __init__(self) -> None:
-        self.state = State()
-        self.switching = Switching(self.state)
-        self.records: dict[str, Record] = {}
-        self.reverted: dict[str, Status] = {}
-        self.left: dict[str, tuple[str, ...]] = {}
-        """What could not follow the last switch of each applied patch."""
-        self.draining = Draining(self)
-        self._pending: dict[str, tuple[Record, Moment]] = {}
-        """Callbacks that wait for the open transition to end."""
-        self._lock = threading.RLock()
-        self._before: _Memory | None = None
-        self._shown: dict[str, str] = {}
-        self.busy_with = ""
-        """The id of the patch that is being switched."""
-
-    def transact(self, timeout: float, body: Callable[[], T], about: str = "") -> T:
-        """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
-        lock: Any = self._lock
-        if lock._is_owned():  # noqa: SLF001  # as threading.Condition asks; no flag of ours can be as exact
-            raise TransitionError(
-                "this thread is in the middle of a switch",
-                found="a call from a signal handler, __del__, callback or log processor that the switch itself ran",
-                expected="one switch at a time",
-                action="hand the call to another thread, or make it when the switch has returned",
-            )
-        # An interrupt may strike as soon as the lock is taken.  Whether it was is noted by the same call into C.
-        taken = collections.deque[bool](maxlen=1)
-        try:
-            taken.extend(map(lock.acquire, (True,), (timeout,)))
-            if not taken[0]:
-                raise TransitionError(
-                    f"another thread was still switching after {timeout:g} s",
-                    timeout=timeout,
-                    found="a switch in progress",
-                    expected="one switch at a time",
-                    action="try again, or with a longer timeout",
-                )
-            try:
-                self._begin(about)
-                with courteous():
-                    done = body()
-                if self.state.open is not None:
-                    self.draining.go_on()
-                return done
-            except BaseException:
-                self._recover()
-                raise
-            finally:
-                self._before = None
-                self._shown = {}
-                self.state.undo = ()
-                self.busy_with = ""
-        finally:
-            if taken and taken[0]:
-                lock.release()
-
-    def _begin(self, about: str) -> None:
-        state = self.state
-        if any(slot.owner is None for slot in state.stack.originals):
-            state.stack = state.stack.only(lambda slot: slot.owner is not None)
-        self.switching.cancelled = False
-        self.busy_with = about
-        state.undo = ()  # in a child, what a thread that did not come along was doing
-        self._before = _Memory(
-            state.stack,
-            state.choosers,
-            state.choices,
-            state.open,
-            state.open is not None and state.open.live,
-            self.records,
-            self.reverted,
-            self.left,
-            self._pending,
-        )
-
-    def _recover(self) -> None:
-        """Put back what the transaction has changed so far."""
-        before, state = self._before, self.state
-        if before is None:
-            return
-        opened = state.open
-        if opened is not None and opened is not before.open:
-            opened.abandon()
-        elif opened is not None and opened.live != before.turned:
-            opened.turn(before.stack)
-        else:
-            restore(state.undo)
-        state.stack, state.choosers, state.choices = before.stack, before.choosers, before.choices
-        self.records, self.reverted, self.left = before.records, before.reverted, before.left
-        self._pending = before.pending
-        for filename in self._shown:
-            source.forget_source(filename)
-        for record in self.records.values():
-            for filename, text in record.sources.items():
-                source.show_source(filename, text)
-
-    def after_fork(self) -> None:
-        """In a child: only the forking thread lives on, so a switch that another was making is taken back."""
-        lock: Any = self._lock
-        if not lock._is_owned():  # noqa: SLF001  # see transact
-            self._recover()
-            self._before = None
-            self._lock = threading.RLock()
-        units.after_fork()
-        self.draining.after_fork(self.state.open)
+    @property
+    def modules(self) -> dict[str, ModuleType]:
+        """The modules that the process has imported."""
+        return sys.modules
 
     # Within a transaction
 
@@ -213,56 +81,6 @@ class Live:
             self.switching.wait_for_settled(timeout)
         if opened is not None:
             self._call_back()
-
-    def examine(
-        self,
-        patch: Patch,
-        replaced: Iterable[str],
-        *,
-        callers: bool,
-        policy: Policy,
-        mode: Mode = "on",
-        max_pause: float | None = None,
-    ) -> tuple[Governed, Survey]:
-        """Survey the process for `patch`, and judge what was found, by the rules in force too.  Changes nothing."""
-        stack = self.state.stack.only(lambda slot: slot.owner is not None)
-        gone = frozenset(replaced)
-        places = [change.owner if isinstance(change, Addition) else change.target for change in patch.changes]
-        holder = next((r.id for r in self.records.values() if r.flag == patch.flag and r.id != patch.id), None)
-        staying = [record for record in self.records.values() if record.id not in gone]
-        provided = {name for record in staying for name in record.provides}
-        facts = PatchFacts(
-            id=patch.id,
-            flag=patch.flag,
-            package=patch.package,
-            versions=patch.versions,
-            already_applied=patch.id in self.records and patch.id not in gone,
-            flag_taken_by=None if holder in gone else holder,
-            replaces_unknown=tuple(sorted(gone - self.records.keys())),
-            changes=len(patch.changes) + len(patch.edits) + len(patch.obstacles),
-            requires_missing=tuple(name for name in patch.requires if name not in provided),
-            needs=patch.needs,
-        )
-        breathe()
-        named = [*(place.module for place in places), *(e.module for e in patch.edits if e.module in sys.modules)]
-        installed = distribution.look_up(patch.package, named, sys.modules, names_of_needed(patch.needs))
-        breathe()
-        # Statements of a patch are run only in the release that they were taken from.
-        fits = all(finding.severity != "error" for finding in standing_findings(facts, installed))
-        found = survey(
-            patch.id,
-            patch.changes,
-            stack,
-            sys.modules,
-            edits=() if facts.already_applied else patch.edits,
-            statements=fits,
-            obstacles=patch.obstacles,
-            replaced=gone,
-            callers=callers,
-            max_pause=max_pause,
-        )
-        report = judge(facts, installed, observe(), found)
-        return govern(patch, policy, mode, report, found, installed.installed, graph_of_process), found
 
     def check_replacing(self, replaced: tuple[str, ...], mode: Mode, *, protected: bool) -> None:
         """Raise :class:`PolicyError` if a replaced patch is live in protected code, and the new one would not be."""
@@ -472,9 +290,10 @@ class Live:
                 expected="one that waits or drains",
                 action="revert the patch, or set its mode",
             )
-        check_may_return(about, self.draining.memory[0], self.draining.memory[3], self.state.stack)
-        now = self.records, self.reverted, self.left, self.state.stack
-        seconds = opened.turn(self.draining.memory[3])
+        back = self.draining.memory
+        check_may_return(about, back.records, back.stack, self.state.stack)
+        now = Before(self.records, self.reverted, self.left, self.state.stack)
+        seconds = opened.turn(back.stack)
         self.records, self.reverted, self.left, _ = self.draining.turned(now)
         emit("cancelled", patches=sorted(about), switch_us=round(seconds * 1e6, 1))
         applied = [(r, "post_apply") for r, m in self._pending.values() if r.id in self.records and m != "post_apply"]
@@ -484,32 +303,13 @@ class Live:
             for filename, text in each.sources.items():
                 source.show_source(filename, text)
 
-    def gauge(self, opened: Transition, timeout: float) -> Gauge | None:
-        """What shows calls on the other side; ``None`` while another thread switches.
-
-        Made between two transactions: what one of them refers to for a moment must not be taken for known.
-        """
-        lock = self._lock
-        if not lock.acquire(timeout=timeout):
-            return None
-        try:
-            return opened.gauge()
-        finally:
-            lock.release()
-
-    def end(self, opened: Transition) -> None:
-        """Settle a transition that has drained, and call back who waited for it."""
-        if self.state.open is opened:
-            self.switching.settle(opened)
-            self._call_back()
-
     def _switch(self, new: Stack, caches: Iterable[Cache], *, whole: bool, how: Request) -> Went:
         before = self.state.open
-        memory = self.records, self.reverted, self.left, self.state.stack
+        memory = Before(self.records, self.reverted, self.left, self.state.stack)
         consistency = how.consistency or "immediate"
         with _pauses_up_to(how.max_pause):
             went = self.switching.go(
-                new, caches, sys.modules, whole=whole, consistency=consistency, timeout=how.timeout, hold=how.hold
+                new, caches, self.modules, whole=whole, consistency=consistency, timeout=how.timeout, hold=how.hold
             )
         if before is not None and self.state.open is None:
             self._call_back()  # the transition that was open before has settled on the way
@@ -518,24 +318,6 @@ class Live:
         elif before is not None and self.state.open is before:
             self.draining.turned(memory)
         return went
-
-    def _when_settled(self, moments: list[tuple[Record, Moment]]) -> None:
-        pending = dict(self._pending)
-        for record, moment in moments:
-            pending[record.id] = record, moment
-        self._pending = pending
-        if self.state.open is None:
-            self._call_back()
-
-    def _call_back(self) -> None:
-        pending, self._pending = self._pending, {}
-        for record, moment in pending.values():
-            call_back(record.id, record.callbacks, moment)
-
-    def _before_leaving(self, record: Record) -> None:
-        waiting = self._pending.get(record.id)
-        if waiting is None or waiting[1] != "post_apply":
-            call_back(record.id, record.callbacks, "pre_revert")
 
     def _needing(self, record: Record) -> list[Record]:
         return [other for other in self.records.values() if set(other.requires) & record.provides]
@@ -565,12 +347,12 @@ class Live:
         layer = stack.layer(record.id)
         if layer is None:
             return self.status_of_gone(record)
-        foreign = foreign_now(self.state, record.id, sys.modules)
+        foreign = foreign_now(self.state, record.id, self.modules)
         chooser = self.state.choosers.get(record.id)
         opened = self.state.open
         draining = opened is not None and record.id in self.draining.about
         frames = () if draining else on_the_other_side(stack, layer)
-        late = [] if layer.mode == "off" else record.imported_since(sys.modules)
+        late = [] if layer.mode == "off" else record.imported_since(self.modules)
         left = (
             *self.left.get(record.id, ()),
             *(f"{name}, which was imported after the patch went in" for name in late),
@@ -589,7 +371,7 @@ class Live:
     def imported_since(self) -> dict[str, tuple[str, ...]]:
         """The modules that the process has imported since a patch went in that would change them, by its id."""
         on = [record for record in self.records.values() if self._mode(record) != "off"]
-        return {record.id: late for record in on if (late := record.imported_since(sys.modules))}
+        return {record.id: late for record in on if (late := record.imported_since(self.modules))}
 
     def record(self, patch_id: str) -> Record:
         """The record of an applied patch.  Raises :class:`UnknownPatchError`."""
@@ -604,16 +386,6 @@ class Live:
             if record.flag == flag:
                 return record
         raise unknown("flag", flag, [record.flag for record in self.records.values()])
-
-
-def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownPatchError:
-    """The error for a name that nothing applied has."""
-    return UnknownPatchError(
-        f"no {kind} {name!r} in this process",
-        found=", ".join(sorted(known)) or "none at all",
-        expected=f"an applied {kind}",
-        action="see livepatch.status()",
-    )
 
 
 live = Live()

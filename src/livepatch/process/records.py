@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,13 +11,13 @@ from livepatch.engine.caches import Cache
 from livepatch.engine.frames import InFlight, Stuck
 from livepatch.engine.modes import Mode
 from livepatch.engine.outliving import Outliving
-from livepatch.errors import TransitionError
+from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
 from livepatch.patch import Patch
 from livepatch.process.standing import Phase, Status
 from livepatch.process.switching import Consistency
 
-__all__ = ["Moment", "Record", "call_back", "may_apply"]
+__all__ = ["Moment", "Record", "call_back", "may_apply", "unknown"]
 
 Moment = Literal["pre_apply", "post_apply", "pre_revert", "post_revert"]
 
@@ -103,3 +103,13 @@ def call_back(patch_id: str, callbacks: Mapping[str, Callable[[], object]], mome
         function()
     except Exception as error:  # noqa: BLE001  # the author's code may fail in any way
         emit("callback_failed", level="error", patch=patch_id, moment=moment, error=type(error).__qualname__)
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownPatchError:
+    """The error for a name that nothing applied has."""
+    return UnknownPatchError(
+        f"no {kind} {name!r} in this process",
+        found=", ".join(sorted(known)) or "none at all",
+        expected=f"an applied {kind}",
+        action="see livepatch.status()",
+    )

@@ -1,0 +1,195 @@
+"""What the process holds of its patches, and the transaction in which that changes.
+
+One transaction happens at a time.  A second thread waits for the first, up to its own timeout; the same thread (a
+signal handler or ``__del__`` that runs in the middle of one) is refused at once.  Whatever a transaction raises, the
+process is as it was before it.
+"""
+
+from __future__ import annotations
+
+import collections
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+from livepatch.engine import source, units
+from livepatch.engine.choosing import Chooser
+from livepatch.engine.commit import restore
+from livepatch.engine.gauge import Gauge
+from livepatch.engine.pace import courteous
+from livepatch.engine.plan import Choices, State
+from livepatch.engine.stack import Stack
+from livepatch.engine.transition import Transition
+from livepatch.errors import TransitionError
+from livepatch.process.draining import Draining
+from livepatch.process.records import Moment, Record, call_back
+from livepatch.process.standing import Status
+from livepatch.process.switching import Switching
+
+__all__ = ["Transactions"]
+
+T = TypeVar("T")
+
+
+class _Memory(NamedTuple):
+    """What a transaction goes back to."""
+
+    stack: Stack
+    choosers: Mapping[str, Chooser]
+    choices: Choices
+    open: Transition | None
+    turned: bool
+    records: dict[str, Record]
+    reverted: dict[str, Status]
+    left: dict[str, tuple[str, ...]]
+    pending: dict[str, tuple[Record, Moment]]
+
+
+class Transactions:
+    """The stack in force, the records of its patches, and who is changing them."""
+
+    def __init__(self) -> None:
+        self.state = State()
+        self.switching = Switching(self.state)
+        self.records: dict[str, Record] = {}
+        self.reverted: dict[str, Status] = {}
+        self.left: dict[str, tuple[str, ...]] = {}
+        """What could not follow the last switch of each applied patch."""
+        self.draining = Draining(self)
+        self._pending: dict[str, tuple[Record, Moment]] = {}
+        """Callbacks that wait for the open transition to end."""
+        self._lock = threading.RLock()
+        self._before: _Memory | None = None
+        self._shown: dict[str, str] = {}
+        self.busy_with = ""
+        """The id of the patch that is being switched."""
+
+    def transact(self, timeout: float, body: Callable[[], T], about: str = "") -> T:
+        """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
+        lock: Any = self._lock
+        if lock._is_owned():  # noqa: SLF001  # as threading.Condition asks; no flag of ours can be as exact
+            raise TransitionError(
+                "this thread is in the middle of a switch",
+                found="a call from a signal handler, __del__, callback or log processor that the switch itself ran",
+                expected="one switch at a time",
+                action="hand the call to another thread, or make it when the switch has returned",
+            )
+        # An interrupt may strike as soon as the lock is taken.  Whether it was is noted by the same call into C.
+        taken = collections.deque[bool](maxlen=1)
+        try:
+            taken.extend(map(lock.acquire, (True,), (timeout,)))
+            if not taken[0]:
+                raise TransitionError(
+                    f"another thread was still switching after {timeout:g} s",
+                    timeout=timeout,
+                    found="a switch in progress",
+                    expected="one switch at a time",
+                    action="try again, or with a longer timeout",
+                )
+            try:
+                self._begin(about)
+                with courteous():
+                    done = body()
+                if self.state.open is not None:
+                    self.draining.go_on()
+                return done
+            except BaseException:
+                self._recover()
+                raise
+            finally:
+                self._before = None
+                self._shown = {}
+                self.state.undo = ()
+                self.busy_with = ""
+        finally:
+            if taken and taken[0]:
+                lock.release()
+
+    def _begin(self, about: str) -> None:
+        state = self.state
+        if any(slot.owner is None for slot in state.stack.originals):
+            state.stack = state.stack.only(lambda slot: slot.owner is not None)
+        self.switching.cancelled = False
+        self.busy_with = about
+        state.undo = ()  # in a child, what a thread that did not come along was doing
+        self._before = _Memory(
+            state.stack,
+            state.choosers,
+            state.choices,
+            state.open,
+            state.open is not None and state.open.live,
+            self.records,
+            self.reverted,
+            self.left,
+            self._pending,
+        )
+
+    def _recover(self) -> None:
+        """Put back what the transaction has changed so far."""
+        before, state = self._before, self.state
+        if before is None:
+            return
+        opened = state.open
+        if opened is not None and opened is not before.open:
+            opened.abandon()
+        elif opened is not None and opened.live != before.turned:
+            opened.turn(before.stack)
+        else:
+            restore(state.undo)
+        state.stack, state.choosers, state.choices = before.stack, before.choosers, before.choices
+        self.records, self.reverted, self.left = before.records, before.reverted, before.left
+        self._pending = before.pending
+        for filename in self._shown:
+            source.forget_source(filename)
+        for record in self.records.values():
+            for filename, text in record.sources.items():
+                source.show_source(filename, text)
+
+    def after_fork(self) -> None:
+        """In a child: only the forking thread lives on, so a switch that another was making is taken back."""
+        lock: Any = self._lock
+        if not lock._is_owned():  # noqa: SLF001  # see transact
+            self._recover()
+            self._before = None
+            self._lock = threading.RLock()
+        units.after_fork()
+        self.draining.after_fork(self.state.open)
+
+    def gauge(self, opened: Transition, timeout: float) -> Gauge | None:
+        """What shows calls on the other side; ``None`` while another thread switches.
+
+        Made between two transactions: what one of them refers to for a moment must not be taken for known.
+        """
+        lock = self._lock
+        if not lock.acquire(timeout=timeout):
+            return None
+        try:
+            return opened.gauge()
+        finally:
+            lock.release()
+
+    def end(self, opened: Transition) -> None:
+        """Settle a transition that has drained, and call back who waited for it."""
+        if self.state.open is opened:
+            self.switching.settle(opened)
+            self._call_back()
+
+    # Callbacks wait for the open transition to end
+
+    def _when_settled(self, moments: list[tuple[Record, Moment]]) -> None:
+        pending = dict(self._pending)
+        for record, moment in moments:
+            pending[record.id] = record, moment
+        self._pending = pending
+        if self.state.open is None:
+            self._call_back()
+
+    def _call_back(self) -> None:
+        pending, self._pending = self._pending, {}
+        for record, moment in pending.values():
+            call_back(record.id, record.callbacks, moment)
+
+    def _before_leaving(self, record: Record) -> None:
+        waiting = self._pending.get(record.id)
+        if waiting is None or waiting[1] != "post_apply":
+            call_back(record.id, record.callbacks, "pre_revert")
