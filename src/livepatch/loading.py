@@ -28,12 +28,12 @@ process.distribution engine.endless engine.frames engine.dispatch engine.compari
 engine.standins engine.choosing engine.closures engine.aliases engine.wrapping engine.latecomers engine.plan
 engine.holders engine.transition events process.standing process.switching process.records process.draining
 engine.anatomy engine.bases engine.abstract engine.outline engine.source engine.sides engine.expand engine.attributes
-engine.compiling engine.defaults engine.generated engine.graph engine.instances engine.leaving engine.matching
-engine.memos engine.relink engine.following engine.reconcile engine.retaken engine.rewriting engine.scratch
-engine.computed engine.disk engine.texts engine.ondisk engine.declared engine.effects engine.names engine.readers
-engine.remnants engine.sourced engine.surveyor engine.survey process.fitting govern govern.guarding
-process.left_behind process.transaction process.live process.examining process.applied govern.policies process.proving
-process.public
+engine.compiling engine.defaults engine.generated engine.counterparts engine.graph engine.instances engine.leaving
+engine.matching engine.memos engine.relink engine.containers engine.following engine.reconcile engine.retaken
+engine.rewriting engine.scratch engine.computed engine.disk engine.texts engine.ondisk engine.declared engine.effects
+engine.names engine.readers engine.remnants engine.sourced engine.surveyor engine.survey process.fitting govern
+govern.guarding process.left_behind process.transaction process.live process.examining process.applied govern.policies
+process.proving process.public
 """
 _BENEATH = (
     "errors contents contents.edits contents.claims contents.identity contents.written patch engine.pace engine.refusal"

@@ -7,7 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from livepatch.engine.graph import Comparison, ModuleSides, Sides
+from livepatch.engine.counterparts import ModuleSides, Sides
+from livepatch.engine.graph import Comparison
 
 SETUP = """
 import collections, contextlib, datetime, decimal, enum, functools

@@ -8,7 +8,8 @@ from types import ModuleType
 
 from livepatch.contents.edits import Memo
 from livepatch.engine.caches import Cache, keeps_in_instances
-from livepatch.engine.graph import Comparison, Sides, shown
+from livepatch.engine.counterparts import Sides
+from livepatch.engine.graph import Comparison, shown
 from livepatch.engine.heap import objects_of
 from livepatch.engine.locate import mangled
 from livepatch.engine.namespaces import is_class, namespace_of, with_subclasses

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from livepatch.engine.counterparts import ModuleSides, Sides, unmangled
 from livepatch.engine.following import Follower, splits
-from livepatch.engine.graph import ModuleSides, Sides, unmangled
 from livepatch.engine.namespaces import is_class, is_module, owner_name
 from livepatch.engine.places import refuses_stores, value_of
 from livepatch.engine.refusal import Refusal

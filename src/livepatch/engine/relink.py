@@ -18,8 +18,9 @@ from types import CellType, FunctionType, MethodType
 from typing import Any
 
 from livepatch.engine.anatomy import PLAIN, attributes_of, cell_content, is_native, members_of, native_base, parts_of
+from livepatch.engine.counterparts import Sides
 from livepatch.engine.functions import make_function
-from livepatch.engine.graph import Sides, shown
+from livepatch.engine.graph import shown
 from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.places import descriptor_of, dict_of, items_of
 from livepatch.engine.refusal import Refusal

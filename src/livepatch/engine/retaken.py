@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from livepatch.engine.graph import Comparison, Sides
+from livepatch.engine.counterparts import Sides
+from livepatch.engine.graph import Comparison
 from livepatch.engine.keepers import held_of
 from livepatch.engine.locate import mangled
 from livepatch.engine.namespaces import namespace_of
