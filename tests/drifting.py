@@ -24,7 +24,7 @@ from tests.drifts import Fixed, Specimen, code_in, definitions, found, shape, sp
 from tests.mutants import Function, Site, sites_of
 
 import livepatch
-from livepatch.process import live
+from livepatch.process import examining
 
 CODE = frozenset({"before-differs", "changed-in-memory", "upgraded-on-disk"})
 GONE = frozenset({"no-such-name", "inherited", "not-a-class", "behind-wrapper", "native", "not-callable", "ambiguous"})
@@ -574,7 +574,7 @@ def dependency(specimen: Specimen, rng: random.Random) -> Drift | None:
 
 def _environment(what: str, target: str = "", **facts: object) -> Drift:
     def act(specimen: Specimen, patching: pytest.MonkeyPatch) -> None:
-        patching.setattr(live, "observe", lambda seen=live.observe: dataclasses.replace(seen(), **facts))
+        patching.setattr(examining, "observe", lambda seen=examining.observe: dataclasses.replace(seen(), **facts))
 
     return Drift(what, target, act=act)
 

@@ -30,10 +30,10 @@ engine.holders engine.transition events process.standing process.switching proce
 engine.anatomy engine.bases engine.abstract engine.outline engine.source engine.sides engine.expand engine.attributes
 engine.compiling engine.defaults engine.generated engine.counterparts engine.graph engine.instances engine.leaving
 engine.matching engine.memos engine.relink engine.containers engine.following engine.reconcile engine.retaken
-engine.rewriting engine.scratch engine.computed engine.disk engine.texts engine.ondisk engine.declared engine.effects
-engine.names engine.readers engine.remnants engine.sourced engine.surveyor engine.survey process.fitting govern
-govern.guarding process.left_behind process.transaction process.live process.examining process.applied govern.policies
-process.proving process.public
+engine.rewriting engine.scratch engine.existing engine.computed engine.disk engine.texts engine.ondisk engine.declared
+engine.effects engine.names engine.readers engine.remnants engine.sourced engine.nested engine.two_sides
+engine.surveyor engine.survey process.fitting govern govern.guarding process.left_behind process.transaction
+process.live process.examining process.applied govern.policies process.proving process.public
 """
 _BENEATH = (
     "errors contents contents.edits contents.claims contents.identity contents.written patch engine.pace engine.refusal"

@@ -158,9 +158,9 @@ STORES = """
 import dataclasses, sys
 sys.path.insert(0, {folder!r})
 import livepatch, target, fixes
-from livepatch.process import live, switching
-really = live.observe
-live.observe = switching.observe = lambda: dataclasses.replace(really(), audit_hooked=False)
+from livepatch.process import examining, switching
+really = examining.observe
+examining.observe = switching.observe = lambda: dataclasses.replace(really(), audit_hooked=False)
 stores = []
 sys.addaudithook(
     lambda event, args: stores.append(args[1])

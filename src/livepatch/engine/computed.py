@@ -5,35 +5,31 @@ from __future__ import annotations
 import ast
 import dataclasses
 import re
-import weakref
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
-from livepatch.contents.edits import AttributeDefault, Captured, FunctionEdit, Memo, ModuleEdit, NameEdit, Text, Unfit
-from livepatch.engine.caches import Cache
+from livepatch.contents.edits import FunctionEdit, ModuleEdit, NameEdit, Text
 from livepatch.engine.code import nested_codes
 from livepatch.engine.default_values import is_plain, plainly_same
-from livepatch.engine.defaults import InitialValue, attribute_default
+from livepatch.engine.existing import drop_kept, give_attribute, no_such_name, note_kept, note_unfit
 from livepatch.engine.expand import NewAttribute, NewBody
 from livepatch.engine.functions import Held, defaults_of, own
 from livepatch.engine.generated import Generated
 from livepatch.engine.graph import Comparison
 from livepatch.engine.instances import Maker, mended
-from livepatch.engine.keepers import from_keeper, kept_objects, objects_by_class
 from livepatch.engine.leaving import covering
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
-from livepatch.engine.memos import cache_of, instances, kept_of_the_old, objects_keep
+from livepatch.engine.memos import instances, objects_keep
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
-from livepatch.engine.outliving import Outliving, Unlike, unlike_objects
+from livepatch.engine.outliving import Outliving
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.places import slot_of
 from livepatch.engine.reconcile import Reconciler, Sides
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.relink import CannotFollow
-from livepatch.engine.retaken import Retaken
 from livepatch.engine.scratch import Scratch, ScratchError, parsed
 from livepatch.engine.sides import NewSide, other_return
 from livepatch.engine.source import patch_filename
@@ -43,7 +39,6 @@ from livepatch.patch import Target
 
 __all__ = ["Computed", "Sourced"]
 
-_UNCHANGING = (type(None), bool, int, float, complex, str, bytes, frozenset, re.Pattern)
 _STAR = re.compile(r"\bimport\s*\*")
 
 
@@ -105,16 +100,16 @@ class Computed:
         for name in edit.names:
             self._name(edit, name)
         for attribute in edit.attributes:
-            self._attribute(edit, attribute)
+            give_attribute(self, edit, attribute)
         for unfit in edit.unfit:
-            self._unfit(edit, unfit)
+            note_unfit(self, edit, unfit)
         # What the values of defaults and new names hold may be changed in place.
         rest = self.reconciler.rest()
         self.out.writes += rest.writes
         self.out.caches += rest.caches
         for memo in edit.memos:
-            self._memo(edit, memo)
-        self._kept(edit)
+            note_kept(self, edit, memo)
+        drop_kept(self, edit)
 
     def finish(self) -> None:
         """Take in what depends on all edits together."""
@@ -131,7 +126,7 @@ class Computed:
         for attribute, value in paced(list(self.after.namespace(name).items())):
             if attribute in given or attribute == "__builtins__":
                 continue
-            made = self._carried(value, f"{name}:{attribute}")
+            made = self.carried(value, f"{name}:{attribute}")
             if made is not ABSENT:
                 given[attribute] = made
         self.out.modules.append((name, module))
@@ -207,7 +202,7 @@ class Computed:
             if name in was and name in held and Comparison(self.sides, live=False).holds(was[name], value):
                 wanted[name] = held[name]
                 continue
-            made = self._carried(value, f"{target}({name})")
+            made = self.carried(value, f"{target}({name})")
             if made is not ABSENT:
                 wanted[name] = made
         code = new.__code__
@@ -220,7 +215,7 @@ class Computed:
         assert change.after is not None
         target = Target(edit.module, change.qualname)
         scope, _, name = change.qualname.rpartition(".")
-        value = self._value(self.after, edit.module, scope, name)
+        value = self.value(self.after, edit.module, scope, name)
         self._add(target, value)
 
     def _gone_function(self, edit: ModuleEdit, change: FunctionEdit) -> None:
@@ -233,23 +228,23 @@ class Computed:
         """What a decorator of the class gives in the place of a member that the source has no more, or ``ABSENT``."""
         scope, _, name = place.target.qualname.rpartition(".")
         outer, _, last = scope.rpartition(".")
-        owner = self._value(self.after, module, outer, last)
+        owner = self.value(self.after, module, outer, last)
         if not is_class(owner) or owner is place.owner:
             return ABSENT  # the class was not made anew
-        return self._value(self.after, module, scope, name)
+        return self.value(self.after, module, scope, name)
 
     # Names
 
     def _name(self, edit: ModuleEdit, name: NameEdit) -> None:
         target = Target(edit.module, name.qualname)
         scope, _, last = name.qualname.rpartition(".")
-        old = self._value(self.before, edit.module, scope, last)
+        old = self.value(self.before, edit.module, scope, last)
         if name.kind == "removed":
             hiding = covering(target, self.modules, self.coming)  # other names stay for the calls in flight
             if hiding is not None:
                 self._follow(hiding, old, self._made_instead(edit.module, hiding))
             return
-        new = self._value(self.after, edit.module, scope, last)
+        new = self.value(self.after, edit.module, scope, last)
         if dataclasses.Field in (type(old), type(new)):
             if not Comparison(self.sides, live=False).holds(old, new):
                 self.out.note(target, _field(target))
@@ -260,13 +255,13 @@ class Computed:
             # Statements may bind it under a condition that does not hold here; but some statement must speak of it.
             texts = [each.text.source for each in (*edit.before.program, *edit.after.program)]
             if old is live is ABSENT and not any(last in text or _STAR.search(text) for text in texts):
-                self.out.note(target, _gone(target))
+                self.out.note(target, no_such_name(target))
             return
         if live is ABSENT:
             if old is ABSENT:
                 self._add(target, new)
             else:
-                self.out.note(target, place if isinstance(place, Refusal) else _gone(target))
+                self.out.note(target, place if isinstance(place, Refusal) else no_such_name(target))
             return
         if old is ABSENT:
             if not Comparison(self.sides, live=True).holds(live, new):
@@ -299,7 +294,7 @@ class Computed:
         if refusal is not None:
             self.out.note(target, refusal)
 
-    def _carried(self, value: object, label: str) -> object:
+    def carried(self, value: object, label: str) -> object:
         """A value of the after side for the live process; ``ABSENT``, and a note, if it cannot be carried over."""
         try:
             return self.reconciler.carried(value, label)
@@ -307,7 +302,8 @@ class Computed:
             self.out.note(label, answer.refusal)
             return ABSENT
 
-    def _value(self, scratch: Scratch, module: str, scope: str, name: str) -> object:
+    def value(self, scratch: Scratch, module: str, scope: str, name: str) -> object:
+        """What one side has under a name of a scope; ``ABSENT`` if it has none."""
         if scope:
             member = scratch.member(module, scope, name)
             if member is not ABSENT:
@@ -321,7 +317,7 @@ class Computed:
         return value
 
     def _add(self, target: Target, value: object) -> None:
-        made = self._carried(value, str(target))
+        made = self.carried(value, str(target))
         if made is ABSENT:
             return
         owner_target = Target(target.module, target.qualname.rpartition(".")[0])
@@ -331,171 +327,11 @@ class Computed:
             return
         owner = place.value
         if not (is_module(owner) or is_class(owner)):
-            self.out.note(target, _gone(owner_target))
+            self.out.note(target, no_such_name(owner_target))
             return
         last = target.qualname.rpartition(".")[2]
         attribute = mangled(last, owner.__name__) if is_class(owner) else last
         self.out.attributes.append(NewAttribute(target, owner, attribute, made))
-
-    # What was computed from the old values
-
-    def _memo(self, edit: ModuleEdit, memo: Memo) -> None:
-        target = Target(edit.module, memo.target)
-        scope, _, name = memo.target.rpartition(".")
-        place = resolve(Target(edit.module, scope), self.modules) if scope else None
-        owner = place.value if isinstance(place, Place) else None if scope else self.modules[edit.module]
-        if not (is_class(owner) or is_module(owner)):
-            return  # what is not there has computed nothing
-        expected: object = ABSENT
-        if str(target) in self.sides.names:
-            expected = self._value(self.before, edit.module, scope, name)
-        elif memo.initial:
-            try:
-                expected = self.before.evaluate(edit.module, edit.before, memo.initial, str(target))
-            except ScratchError:
-                expected = None  # it cannot be told apart from the rest: what is there counts
-        refusal = kept_of_the_old(memo, owner, name, expected, self.sides)
-        if refusal is not None:
-            self.out.note(target, refusal)
-
-    def _kept(self, edit: ModuleEdit) -> None:
-        """Caches that are to be emptied, and objects that keep what they took."""
-        for qualname in edit.caches:
-            place = resolve(Target(edit.module, qualname), self.modules)
-            cache = cache_of(place) if isinstance(place, Place) else None
-            if cache is not None:
-                self.out.caches.append(cache)
-        for qualname in edit.tables:
-            owner, _, name = qualname.rpartition(".")
-            place = resolve(Target(edit.module, owner), self.modules)
-            if isinstance(place, Place) and is_class(place.value):
-                label = f"table {edit.module}:{qualname}"
-                self.out.caches.append(Cache(label, None, place.value, mangled(name, place.value.__name__)))
-        owners: dict[str, type] = {}
-        for each in edit.captured:
-            place = resolve(Target(edit.module, each.class_qualname), self.modules)
-            if isinstance(place, Place) and is_class(place.value):
-                owners[each.class_qualname] = place.value
-        objects = objects_by_class(owners.values())
-        for each in edit.captured:
-            cls = owners.get(each.class_qualname)
-            target = Target(edit.module, f"{each.class_qualname}.{each.name}")
-            left = self._retaken(edit, each, cls, objects[cls], target) if cls is not None and objects[cls] else 0
-            if left:
-                self.out.note(target, objects_keep(left, each.name, each.of))
-
-    def _retaken(self, edit: ModuleEdit, taken: Captured, cls: type, objects: list[Any], target: Target) -> int:
-        """Let objects have what new ones get where that can be computed; how many keep what they took."""
-        if not taken.before or not taken.after:
-            return len(objects)
-        label, tops = f"an object's {target}", {name.partition(".")[0] for name in self.sides.modules}
-
-        def make() -> object:
-            value = self.after.evaluate(edit.module, edit.after, taken.after, str(target))
-            return self.reconciler.carried(value, label)
-
-        work = Retaken(cls, taken.name, taken.but_for, tops)
-        try:
-            old = self.before.evaluate(edit.module, edit.before, taken.before, str(target))
-            new = make()
-            if Comparison(self.sides, live=False).holds(old, new):
-                return 0
-            alike = (lambda: new) if type(new) in _UNCHANGING else make
-            self.out.writes += work.writes(objects, old, self.sides, alike, label)
-        except (ScratchError, CannotFollow):
-            return len(objects)
-        return work.left
-
-    # Attributes of objects that exist
-
-    def _attribute(self, edit: ModuleEdit, attribute: AttributeDefault) -> None:
-        owner_target = Target(edit.module, attribute.class_qualname)
-        target = Target(edit.module, f"{attribute.class_qualname}.{attribute.name}")
-        place = resolve(owner_target, self.modules)
-        if isinstance(place, Refusal) or not is_class(place.value):
-            self.out.note(owner_target, place if isinstance(place, Refusal) else _gone(owner_target))
-            return
-        cls = place.value
-        if attribute.expression and attribute.kept_by:
-            self._from_keepers(attribute, cls, target)
-            return
-        lacking = not attribute.expression or not _has_dict(cls)
-        name = mangled(attribute.name, cls.__name__)
-        if lacking:
-            why = attribute.reason or _NO_ROOM
-            unlike = Unlike(str(target), weakref.ref(cls), name, why, but_for=frozenset(attribute.kinds))
-            count = unlike_objects([unlike]).get(unlike, 0)
-            if count:
-                self.out.note(target, _no_initial_value(attribute, count))
-            else:
-                self.out.note(target, _SWITCH_WAITS)
-            self.out.outliving.old.append(unlike)
-            return
-        if not attribute.fixed:
-            self.out.outliving.changing.append(str(target))
-        made: object = None
-        maker = None
-        if attribute.shared and not attribute.of:
-            value = self.after.evaluate(edit.module, edit.after, attribute.expression, str(target))
-            made = self._carried(value, str(target))
-            if made is ABSENT:
-                return
-        else:
-            source = f"lambda {attribute.of or '_'}: (\n{attribute.expression}\n)"
-            code = compile(source, patch_filename(self.patch_id, target), "eval", dont_inherit=True)
-            (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-            maker = FunctionType(inner, vars(place.module))
-        self.out.attributes.append(NewAttribute(target, cls, name, attribute_default(name, made, maker)))
-
-    def _unfit(self, edit: ModuleEdit, unfit: Unfit) -> None:
-        """Tell what a revert will leave behind."""
-        place = resolve(Target(edit.module, unfit.class_qualname), self.modules)
-        if isinstance(place, Refusal) or not is_class(place.value):
-            return  # it has no objects, and never will
-        cls, target = place.value, Target(edit.module, f"{unfit.class_qualname}.{unfit.name}")
-        name = mangled(unfit.name, cls.__name__)
-        self.out.outliving.new.append(
-            Unlike(str(target), weakref.ref(cls), name, unfit.reason, kinds=frozenset(unfit.kinds))
-        )
-        self.out.note(
-            target,
-            Refusal(
-                "revert-leaves-objects",
-                f"the old code reads {unfit.name} and cannot use objects that the new side makes: {unfit.reason}",
-                "objects that both sides can use",
-                "let go of those objects before a revert or 'off'; `left` of the status then counts what there is",
-            ),
-        )
-
-    def _from_keepers(self, attribute: AttributeDefault, cls: type, target: Target) -> None:
-        """Give each object what the object that keeps it has."""
-        where = Target.parse(attribute.kept_by)
-        owner, _, held = where.qualname.rpartition(".")
-        place = resolve(Target(where.module, owner), self.modules)
-        if isinstance(place, Refusal) or not is_class(place.value):
-            self.out.note(where, place if isinstance(place, Refusal) else _gone(where))
-            return
-        keeper = place.value
-        code = compile(f"lambda {attribute.of}: (\n{attribute.expression}\n)", str(target), "eval", dont_inherit=True)
-        (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-        read = FunctionType(inner, vars(place.module))
-        pairs, alone = kept_objects(cls, keeper, mangled(held, keeper.__name__))
-        if alone:
-            self.out.note(target, _no_initial_value(replace(attribute, reason="nothing keeps them"), alone))
-            return
-        name = mangled(attribute.name, cls.__name__)
-        for each, its_keeper in pairs:
-            try:
-                value = read(its_keeper)
-            except Exception as error:  # noqa: BLE001  # an attribute may be the program's own code
-                reason = f"reading it from what keeps them raised {type(error).__name__}"
-                self.out.note(target, _no_initial_value(replace(attribute, reason=reason), 1))
-                return
-            slot = replace(slot_of(each, name, f"an object's {target}"), yields=True)
-            self.out.writes.append((slot, value))
-        self.out.outliving.changing.append(str(target))
-        make = from_keeper(keeper, mangled(held, keeper.__name__), attribute.name, read)
-        self.out.attributes.append(NewAttribute(target, cls, name, InitialValue(name, make)))
 
 
 def _definition(text: Text, target: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
@@ -520,10 +356,6 @@ def _function(
     return made
 
 
-def _has_dict(cls: type) -> bool:
-    return cls.__dictoffset__ != 0
-
-
 def _does_not_compile(error: SyntaxError) -> Refusal:
     return Refusal(
         "does-not-compile", f"{error.msg}", "source that this Python can compile", "use a patch made for this Python"
@@ -536,12 +368,6 @@ def _another_default(parameter: str) -> Refusal:
         f"parameter {parameter} has another default than its source gives now",
         "the value that the patch was made for",
         "see whether what the default is computed from has changed, or somebody has changed the function's defaults",
-    )
-
-
-def _gone(target: Target) -> Refusal:
-    return Refusal(
-        "no-such-name", f"there is no {target}", "what the before side defines", "use the patch made for this code"
     )
 
 
@@ -560,23 +386,4 @@ def _taken(target: Target) -> Refusal:
         f"{target} is there, though the before side does not define it",
         "a name that is free",
         "find out who put it there",
-    )
-
-
-_SWITCH_WAITS = Refusal(
-    "switch-waits",
-    "no object without it as the new code reads it, but the old code makes them",
-    "a switch in a moment without such an object, and without a call under way",
-    "nothing: the switch waits for that moment, up to its timeout; later 'on' after 'off' does so, too",
-)
-_NO_ROOM = "they have no __dict__ to hold it"
-
-
-def _no_initial_value(attribute: AttributeDefault, count: int) -> Refusal:
-    reason = attribute.reason or _NO_ROOM
-    return Refusal(
-        "attribute-unknown",
-        f"{count} objects without {attribute.name} as the new code reads it; {reason}",
-        "objects that have it so, or an initial value that the source tells",
-        "let go of them before the patch goes in, so that they are made anew after it; or restart",
     )

@@ -4,32 +4,33 @@ from __future__ import annotations
 
 import typing
 from dataclasses import replace
-from types import CodeType, FunctionType, ModuleType
+from types import FunctionType, ModuleType
 from typing import Any, cast
 
-from livepatch.engine import closures, sides
+from livepatch.engine import sides
 from livepatch.engine.abstract import abstract_methods
 from livepatch.engine.attributes import assign, follow_aliases, values_followed, wrap
-from livepatch.engine.caches import Cache, caches_of
-from livepatch.engine.callees import Passed, calls_of
+from livepatch.engine.caches import caches_of
 from livepatch.engine.closures import follow
-from livepatch.engine.code import fingerprint, kind_of, parameters_of
+from livepatch.engine.code import fingerprint
 from livepatch.engine.disk import Disk
 from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
-from livepatch.engine.facts import Survey, TargetFacts
+from livepatch.engine.facts import Survey
 from livepatch.engine.functions import code_of
 from livepatch.engine.heap import PauseTooLongError, functions_of, permit
 from livepatch.engine.locate import Found, find, is_definition, resolve
 from livepatch.engine.names import resolve_names
 from livepatch.engine.namespaces import is_a, is_function, namespace_of, owner_name
+from livepatch.engine.nested import nest
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.places import slot_of, value_of
 from livepatch.engine.refusal import Place, Refusal, several
 from livepatch.engine.relatives import Relatives
-from livepatch.engine.source import Definition, SourceFiles, is_of_a_patch, patch_filename
+from livepatch.engine.source import Definition, SourceFiles, patch_filename
 from livepatch.engine.sourced import OWN_CODE
-from livepatch.engine.stack import ABSENT, Stack, Write, settled
+from livepatch.engine.stack import ABSENT, Stack, Write
 from livepatch.engine.sweep import Swept, sweep
+from livepatch.engine.two_sides import facts_of
 from livepatch.engine.wrapping import unwritable
 from livepatch.errors import spelled
 from livepatch.patch import Addition, Change, Replacement, Target
@@ -245,7 +246,8 @@ class Surveyor:
         self._carry(target, new, found.place.module, found.function)
         self._carry_to_copies(target, new, found, swept)
         if found.function is None:
-            functions = self._nested(body, found, new)
+            nest(self, body, found, new)
+            functions = []
         else:
             functions = swept.copies.get(id(code_of(found.function)), [found.function])
             for function in paced(functions):
@@ -263,77 +265,7 @@ class Surveyor:
         breathe()
         caches = caches_of(found)
         out.caches += caches
-        self._facts(body, found, new, functions, swept, caches)
-
-    def _facts(
-        self,
-        body: NewBody,
-        found: Found,
-        new: sides.NewSide,
-        functions: list[FunctionType],
-        swept: Swept,
-        caches: list[Cache],
-    ) -> None:
-        old = found.function
-        code_slot = slot_of(old, "__code__") if old is not None else None
-        layer0 = self.stack.originals.get(code_slot, found.code) if code_slot else found.code
-        assert isinstance(layer0, CodeType)
-        shell = old or FunctionType(found.code, {}, closure=closures.empty_cells(found.code))
-        under = settled(self.under.wanted().get(code_slot, layer0), code_slot) if code_slot else found.code
-        assert isinstance(under, CodeType)
-        put = self.out.values.get(code_slot) if code_slot else None
-        self.out.facts.append(
-            TargetFacts(
-                target=body.target,
-                count=len(functions),
-                via=tuple(type(layer).__qualname__ for layer in found.via),
-                kinds=(kind_of(found.code), kind_of(new.code)),
-                parameters=(parameters_of(shell), parameters_of(new.written) if old else parameters_of(shell)),
-                expect=body.expect,
-                pin=fingerprint(shell, under) if body.expect else "",
-                on_disk=None
-                if found.alias_of or body.side or is_of_a_patch(found.code)
-                else self.disk.gives(found.place.module, layer0),
-                asserts=new.asserts,
-                forwarded=isinstance(put, CodeType) and put is not new.code,
-                caches=tuple(cache.label for cache in caches),
-                covers=self.under.decider(code_slot) if code_slot else None,
-                alias_of=found.alias_of,
-                variants=len(self._variants(found, swept)),
-                relatives=self.relatives.of(found.owner_class, found.place.name)
-                if old is not None and found.owner_class is not None and not found.place.accessor
-                else (),
-                bound=found.owner_class is not None and not is_a(found.place.value, staticmethod),
-                passes=self._passes(found, new),
-                proved=body.side is not None,
-            )
-        )
-
-    def _passes(self, found: Found, new: sides.NewSide) -> tuple[Passed, ...]:
-        """The calls of the new body, with those marked that the old one makes as well."""
-        if not new.text or found.function is None:
-            return ()
-        definition = self.files.definition(found.function) if not new.before else None
-        before = new.before or (definition.text if definition is not None else "")
-        module, cls = found.place.module, found.owner_class
-        try:
-            calls = calls_of(new.text, new.code, module, cls)
-            old = calls_of(before, found.code, module, cls) if before and calls else ()
-        except (SyntaxError, RecursionError):
-            return ()  # a text that stands in brackets of its own, or deeper than can be followed
-        known = {each.shape for each in old}
-        return tuple(replace(each, before=each.shape in known) for each in calls)
-
-    @staticmethod
-    def _variants(found: Found, swept: Swept) -> list[FunctionType]:
-        """Functions of that name with other code, but for the other accessors of the same property."""
-        if found.function is None:
-            return []
-        value = found.place.value
-        siblings = (value.fget, value.fset, value.fdel) if is_a(value, property) else ()
-        others = swept.variants.get(id(code_of(found.function)), ())
-        known = {id(each) for each in (*siblings, *typing.get_overloads(found.function))}
-        return [other for other in others if id(other) not in known]
+        out.facts.append(facts_of(self, body, found, new, functions, swept, caches))
 
     def _compile(self, body: NewBody, found: Found) -> sides.NewSide | Refusal:
         if body.side is not None:
@@ -366,55 +298,6 @@ class Surveyor:
     def _show(self, filename: str, new: object, definition: Definition | None) -> None:
         if isinstance(new, sides.NewSide) and definition is not None:
             self.out.sources[filename] = definition.text
-
-    def _nested(self, body: NewBody, found: Found, new: sides.NewSide) -> list[FunctionType]:
-        """A function that another one makes: its maker gets a new constant, and live instances follow the maker."""
-        assert found.outer is not None
-        assert found.constant is not None
-        if not closures.same_shape(found.constant, new.code):
-            self.out.note(
-                body.target,
-                Refusal(
-                    "closure-shape-changed",
-                    f"other parameters or free variables than {found.code.co_qualname} "
-                    f"({', '.join(found.code.co_freevars) or 'none'} free)",
-                    "the parameters and free variables that its maker gives each instance",
-                    f"replace {found.outer.place.target} as a whole",
-                ),
-            )
-            return []
-        if body.written.__defaults__ or body.written.__kwdefaults__:
-            self.out.note(
-                body.target,
-                Refusal(
-                    "defaults-of-the-maker",
-                    "a nested function with defaults in its replacement",
-                    "defaults that the maker gives each instance it makes, which stay",
-                    f"nothing if they are the same; to change them replace {found.outer.place.target} as a whole",
-                ),
-            )
-        top = found.outer
-        while top.function is None:
-            assert top.outer is not None
-            top = top.outer
-        slot = slot_of(top.function, "__code__", f"{top.place.target}.__code__")
-        coverer = self.under.decider(slot)
-        if coverer is not None:
-            self.out.note(
-                body.target,
-                Refusal(
-                    "maker-is-patched",
-                    f"patch {coverer} changes {top.place.target}, which makes it",
-                    "a maker that no other patch has changed, so that either can be taken out alone",
-                    f"revert {coverer} first, or name it in replaces=",
-                ),
-            )
-            return []
-        base = self.out.values.get(slot, self.stack.originals.get(slot, code_of(top.function)))
-        assert isinstance(base, CodeType)
-        self.out.values[slot] = closures.with_constant(base, found.constant, new.code)
-        self.out.originals.setdefault(slot, value_of(slot))
-        return []
 
     def _carry(self, target: Target, new: sides.NewSide, module: ModuleType, old: FunctionType | None) -> None:
         names = resolve_names(

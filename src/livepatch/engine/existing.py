@@ -1,0 +1,231 @@
+"""Objects that exist when a patch goes in: what they lack for the new side, and what they keep of the old one."""
+
+from __future__ import annotations
+
+import re
+import weakref
+from dataclasses import replace
+from types import CodeType, FunctionType
+from typing import TYPE_CHECKING, Any
+
+from livepatch.contents.edits import AttributeDefault, Captured, Memo, ModuleEdit, Unfit
+from livepatch.engine.caches import Cache
+from livepatch.engine.defaults import InitialValue, attribute_default
+from livepatch.engine.expand import NewAttribute
+from livepatch.engine.graph import Comparison
+from livepatch.engine.keepers import from_keeper, kept_objects, objects_by_class
+from livepatch.engine.locate import mangled, resolve
+from livepatch.engine.memos import cache_of, kept_of_the_old, objects_keep
+from livepatch.engine.namespaces import is_class, is_module
+from livepatch.engine.outliving import Unlike, unlike_objects
+from livepatch.engine.places import slot_of
+from livepatch.engine.refusal import Place, Refusal
+from livepatch.engine.relink import CannotFollow
+from livepatch.engine.retaken import Retaken
+from livepatch.engine.scratch import ScratchError
+from livepatch.engine.source import patch_filename
+from livepatch.engine.stack import ABSENT
+from livepatch.patch import Target
+
+if TYPE_CHECKING:
+    from livepatch.engine.computed import Computed
+
+__all__ = ["drop_kept", "give_attribute", "no_such_name", "note_kept", "note_unfit"]
+
+_UNCHANGING = (type(None), bool, int, float, complex, str, bytes, frozenset, re.Pattern)
+
+
+def note_kept(computed: Computed, edit: ModuleEdit, memo: Memo) -> None:
+    """Note what a place keeps that was computed from values which change."""
+    target = Target(edit.module, memo.target)
+    scope, _, name = memo.target.rpartition(".")
+    place = resolve(Target(edit.module, scope), computed.modules) if scope else None
+    owner = place.value if isinstance(place, Place) else None if scope else computed.modules[edit.module]
+    if not (is_class(owner) or is_module(owner)):
+        return  # what is not there has computed nothing
+    expected: object = ABSENT
+    if str(target) in computed.sides.names:
+        expected = computed.value(computed.before, edit.module, scope, name)
+    elif memo.initial:
+        try:
+            expected = computed.before.evaluate(edit.module, edit.before, memo.initial, str(target))
+        except ScratchError:
+            expected = None  # it cannot be told apart from the rest: what is there counts
+    refusal = kept_of_the_old(memo, owner, name, expected, computed.sides)
+    if refusal is not None:
+        computed.out.note(target, refusal)
+
+
+def drop_kept(computed: Computed, edit: ModuleEdit) -> None:
+    """Caches that are to be emptied, and objects that keep what they took."""
+    for qualname in edit.caches:
+        place = resolve(Target(edit.module, qualname), computed.modules)
+        cache = cache_of(place) if isinstance(place, Place) else None
+        if cache is not None:
+            computed.out.caches.append(cache)
+    for qualname in edit.tables:
+        owner, _, name = qualname.rpartition(".")
+        place = resolve(Target(edit.module, owner), computed.modules)
+        if isinstance(place, Place) and is_class(place.value):
+            label = f"table {edit.module}:{qualname}"
+            computed.out.caches.append(Cache(label, None, place.value, mangled(name, place.value.__name__)))
+    owners: dict[str, type] = {}
+    for each in edit.captured:
+        place = resolve(Target(edit.module, each.class_qualname), computed.modules)
+        if isinstance(place, Place) and is_class(place.value):
+            owners[each.class_qualname] = place.value
+    objects = objects_by_class(owners.values())
+    for each in edit.captured:
+        cls = owners.get(each.class_qualname)
+        target = Target(edit.module, f"{each.class_qualname}.{each.name}")
+        left = _retaken(computed, edit, each, cls, objects[cls], target) if cls is not None and objects[cls] else 0
+        if left:
+            computed.out.note(target, objects_keep(left, each.name, each.of))
+
+
+def _retaken(
+    computed: Computed, edit: ModuleEdit, taken: Captured, cls: type, objects: list[Any], target: Target
+) -> int:
+    """Let objects have what new ones get where that can be computed; how many keep what they took."""
+    if not taken.before or not taken.after:
+        return len(objects)
+    label, tops = f"an object's {target}", {name.partition(".")[0] for name in computed.sides.modules}
+
+    def make() -> object:
+        value = computed.after.evaluate(edit.module, edit.after, taken.after, str(target))
+        return computed.reconciler.carried(value, label)
+
+    work = Retaken(cls, taken.name, taken.but_for, tops)
+    try:
+        old = computed.before.evaluate(edit.module, edit.before, taken.before, str(target))
+        new = make()
+        if Comparison(computed.sides, live=False).holds(old, new):
+            return 0
+        alike = (lambda: new) if type(new) in _UNCHANGING else make
+        computed.out.writes += work.writes(objects, old, computed.sides, alike, label)
+    except (ScratchError, CannotFollow):
+        return len(objects)
+    return work.left
+
+
+def give_attribute(computed: Computed, edit: ModuleEdit, attribute: AttributeDefault) -> None:
+    """Let objects that exist have an attribute which the new side reads, or note that they lack it."""
+    owner_target = Target(edit.module, attribute.class_qualname)
+    target = Target(edit.module, f"{attribute.class_qualname}.{attribute.name}")
+    place = resolve(owner_target, computed.modules)
+    if isinstance(place, Refusal) or not is_class(place.value):
+        computed.out.note(owner_target, place if isinstance(place, Refusal) else no_such_name(owner_target))
+        return
+    cls = place.value
+    if attribute.expression and attribute.kept_by:
+        _from_keepers(computed, attribute, cls, target)
+        return
+    lacking = not attribute.expression or not _has_dict(cls)
+    name = mangled(attribute.name, cls.__name__)
+    if lacking:
+        why = attribute.reason or _NO_ROOM
+        unlike = Unlike(str(target), weakref.ref(cls), name, why, but_for=frozenset(attribute.kinds))
+        count = unlike_objects([unlike]).get(unlike, 0)
+        if count:
+            computed.out.note(target, _no_initial_value(attribute, count))
+        else:
+            computed.out.note(target, _SWITCH_WAITS)
+        computed.out.outliving.old.append(unlike)
+        return
+    if not attribute.fixed:
+        computed.out.outliving.changing.append(str(target))
+    made: object = None
+    maker = None
+    if attribute.shared and not attribute.of:
+        value = computed.after.evaluate(edit.module, edit.after, attribute.expression, str(target))
+        made = computed.carried(value, str(target))
+        if made is ABSENT:
+            return
+    else:
+        source = f"lambda {attribute.of or '_'}: (\n{attribute.expression}\n)"
+        code = compile(source, patch_filename(computed.patch_id, target), "eval", dont_inherit=True)
+        (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+        maker = FunctionType(inner, vars(place.module))
+    computed.out.attributes.append(NewAttribute(target, cls, name, attribute_default(name, made, maker)))
+
+
+def note_unfit(computed: Computed, edit: ModuleEdit, unfit: Unfit) -> None:
+    """Tell what a revert will leave behind."""
+    place = resolve(Target(edit.module, unfit.class_qualname), computed.modules)
+    if isinstance(place, Refusal) or not is_class(place.value):
+        return  # it has no objects, and never will
+    cls, target = place.value, Target(edit.module, f"{unfit.class_qualname}.{unfit.name}")
+    name = mangled(unfit.name, cls.__name__)
+    computed.out.outliving.new.append(
+        Unlike(str(target), weakref.ref(cls), name, unfit.reason, kinds=frozenset(unfit.kinds))
+    )
+    computed.out.note(
+        target,
+        Refusal(
+            "revert-leaves-objects",
+            f"the old code reads {unfit.name} and cannot use objects that the new side makes: {unfit.reason}",
+            "objects that both sides can use",
+            "let go of those objects before a revert or 'off'; `left` of the status then counts what there is",
+        ),
+    )
+
+
+def _from_keepers(computed: Computed, attribute: AttributeDefault, cls: type, target: Target) -> None:
+    """Give each object what the object that keeps it has."""
+    where = Target.parse(attribute.kept_by)
+    owner, _, held = where.qualname.rpartition(".")
+    place = resolve(Target(where.module, owner), computed.modules)
+    if isinstance(place, Refusal) or not is_class(place.value):
+        computed.out.note(where, place if isinstance(place, Refusal) else no_such_name(where))
+        return
+    keeper = place.value
+    code = compile(f"lambda {attribute.of}: (\n{attribute.expression}\n)", str(target), "eval", dont_inherit=True)
+    (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
+    read = FunctionType(inner, vars(place.module))
+    pairs, alone = kept_objects(cls, keeper, mangled(held, keeper.__name__))
+    if alone:
+        computed.out.note(target, _no_initial_value(replace(attribute, reason="nothing keeps them"), alone))
+        return
+    name = mangled(attribute.name, cls.__name__)
+    for each, its_keeper in pairs:
+        try:
+            value = read(its_keeper)
+        except Exception as error:  # noqa: BLE001  # an attribute may be the program's own code
+            reason = f"reading it from what keeps them raised {type(error).__name__}"
+            computed.out.note(target, _no_initial_value(replace(attribute, reason=reason), 1))
+            return
+        slot = replace(slot_of(each, name, f"an object's {target}"), yields=True)
+        computed.out.writes.append((slot, value))
+    computed.out.outliving.changing.append(str(target))
+    make = from_keeper(keeper, mangled(held, keeper.__name__), attribute.name, read)
+    computed.out.attributes.append(NewAttribute(target, cls, name, InitialValue(name, make)))
+
+
+def _has_dict(cls: type) -> bool:
+    return cls.__dictoffset__ != 0
+
+
+def no_such_name(target: Target) -> Refusal:
+    """The refusal of a place that is not there."""
+    return Refusal(
+        "no-such-name", f"there is no {target}", "what the before side defines", "use the patch made for this code"
+    )
+
+
+_SWITCH_WAITS = Refusal(
+    "switch-waits",
+    "no object without it as the new code reads it, but the old code makes them",
+    "a switch in a moment without such an object, and without a call under way",
+    "nothing: the switch waits for that moment, up to its timeout; later 'on' after 'off' does so, too",
+)
+_NO_ROOM = "they have no __dict__ to hold it"
+
+
+def _no_initial_value(attribute: AttributeDefault, count: int) -> Refusal:
+    reason = attribute.reason or _NO_ROOM
+    return Refusal(
+        "attribute-unknown",
+        f"{count} objects without {attribute.name} as the new code reads it; {reason}",
+        "objects that have it so, or an initial value that the source tells",
+        "let go of them before the patch goes in, so that they are made anew after it; or restart",
+    )
