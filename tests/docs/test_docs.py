@@ -243,6 +243,20 @@ def test_the_rooms_that_the_overview_names_exist_and_no_folder_is_missing_from_i
     assert folders <= named
 
 
+def files_by_room(text: str) -> dict[str, set[str]]:
+    """The files that the overview's tables name, by room: those are headings, and files have no ending there."""
+    sections = re.findall(r"^### `(\w+/)`.*?\n(.*?)(?=^##)", text, re.DOTALL | re.MULTILINE)
+    return {room: set(re.findall(r"`(\w+)`", table)) for room, table in sections}
+
+
+def test_the_files_that_the_overview_s_tables_name_are_in_those_rooms():
+    rooms = files_by_room((ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"))
+    assert rooms.keys() == {f"{path.parent.relative_to(SOURCE)}/" for path in SOURCE.glob("*/__init__.py")}
+    for room, files in rooms.items():
+        assert files
+        assert {file for file in files if not (SOURCE / room / f"{file}.py").is_file()} == set(), room
+
+
 # What the threat model says that livepatch never does
 
 
