@@ -24,6 +24,7 @@ import livepatch
 from livepatch.process import live
 
 _OURS = str(Path(livepatch.__file__).parent)
+_CORE = ("public", "applied", "live", "transaction", "examining", "events", "transition", "commit", "stack", "caches")
 
 NODE = """
     import functools
@@ -338,7 +339,7 @@ def _steps(seen: Counter[CodeType]) -> list[tuple[CodeType, int]]:
 
 def _is_core(code: CodeType) -> bool:
     """Whether it is of the part that decides, writes and undoes; the rest only looks."""
-    return Path(code.co_filename).stem in ("process", "live", "events", "transition", "commit", "stack", "caches")
+    return Path(code.co_filename).stem in _CORE
 
 
 @pytest.fixture(autouse=True)

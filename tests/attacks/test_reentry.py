@@ -28,8 +28,8 @@ from tests.few_modules import FewModules
 import livepatch
 
 _OURS = str(Path(livepatch.__file__).parent)
-_CORE = ("live", "transition", "commit", "events")
-_LOOKERS = ("process", "standing", "stack", "frames")
+_CORE = ("live", "transaction", "examining", "transition", "commit", "events")
+_LOOKERS = ("public", "applied", "standing", "stack", "frames")
 
 NODE = """
     LIMIT = 123456
