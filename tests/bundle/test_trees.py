@@ -13,7 +13,7 @@ import pytest
 from tests.bundle.trees_of import write_tree
 
 import livepatch
-from livepatch.bundle import trees
+from livepatch.bundle import archives, trees
 from livepatch.bundle.trees import open_tree
 from livepatch.errors import BundleError
 
@@ -117,10 +117,10 @@ def test_links_in_archives_and_out_of_directories_are_not_followed(tmp_path):
 def test_bounds(tmp_path, monkeypatch):
     write_tree(tmp_path, INIT)
     with monkeypatch.context() as patch:
-        patch.setattr(trees, "MAX_FILES", 2)
+        patch.setattr(archives, "MAX_FILES", 2)
         with pytest.raises(BundleError, match="too large"):
             open_tree(tmp_path, "app")
-    monkeypatch.setattr(trees, "MAX_FILE_BYTES", 3)
+    monkeypatch.setattr(archives, "MAX_FILE_BYTES", 3)
     with pytest.raises(BundleError, match="too large"):
         open_tree(tmp_path, "app")
     path = archive(tmp_path / "bomb.zip", {"app/__init__.py": b"x" * 100})

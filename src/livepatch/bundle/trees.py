@@ -3,29 +3,20 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import re
 import subprocess
 import sys
-import tarfile
 import tempfile
-import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
-from typing import IO
+from pathlib import Path
 
+from livepatch.bundle.archives import NATIVE, NATIVE_SOURCE, read_archive, read_directory
 from livepatch.bundle.metadata import Metadata, distributions_of, metadata_folder, normalised, read_metadata
 from livepatch.errors import BundleError
 
-__all__ = ["MAX_FILES", "MAX_FILE_BYTES", "MAX_TOTAL_BYTES", "Tree", "open_tree"]
+__all__ = ["Tree", "open_tree"]
 
-MAX_FILES = 50_000
-MAX_FILE_BYTES = 32 * 2**20
-MAX_TOTAL_BYTES = 1024 * 2**20
-
-_NATIVE = (".so", ".pyd", ".dylib")
-_NATIVE_SOURCE = (".pyx", ".pxd", ".c", ".cc", ".cpp", ".h", ".rs")
 _NOT_PACKAGES = frozenset(
     [
         "tests",
@@ -81,9 +72,9 @@ def open_tree(source: str | Path, package: str) -> Tree:
     """
     path = Path(source)
     if path.is_dir():
-        return _tree(*_read_directory(path), package, str(source))
+        return _tree(*read_directory(path), package, str(source))
     if path.is_file():
-        return _tree(*_read_archive(path), package, str(source))
+        return _tree(*read_archive(path), package, str(source))
     if isinstance(source, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*", source):
         return _downloaded(source, package)
     raise BundleError(
@@ -92,186 +83,6 @@ def open_tree(source: str | Path, package: str) -> Tree:
         expected="a directory, a wheel, an sdist, or name==version",
         action="correct the path",
     )
-
-
-# Files
-
-
-def _wanted(path: PurePosixPath) -> bool:
-    if any(part in ("__pycache__", ".git", ".tox", ".nox", ".venv", "node_modules") for part in path.parts):
-        return False
-    if path.suffix in (".py", *_NATIVE, *_NATIVE_SOURCE):
-        return True
-    if path.parent.name.endswith((".dist-info", ".egg-info")):
-        return path.name in ("METADATA", "RECORD", "top_level.txt", "PKG-INFO", "SOURCES.txt")
-    return path.name in ("PKG-INFO", "pyproject.toml", "setup.cfg")
-
-
-# What no code reads at run time: documents, types, what translations and metadata are made from.
-_NO_DATA = frozenset(
-    [
-        *(".md", ".rst", ".pyi", ".pyc", ".pyo", ".po", ".pot", ".mo", ".map", ".a", ".o", ".lib", ".orig", ".rej"),
-        *(".in", ".am", ".egg", ".whl", ".license", ".lpatch", ".typed"),
-    ]
-)
-_DOCUMENTS = re.compile(
-    r"(licen[cs]e|copying|notice|authors|contributors|readme|change(s|log)|news|history|todo|install|makefile|dockerfile"
-    r"|requirements)\b.*|py\.typed",
-    re.IGNORECASE,
-)
-
-
-def _is_data(path: PurePosixPath) -> bool:
-    if any(part.startswith(".") or part == "__pycache__" for part in path.parts) or len(path.parts) < 2:
-        return False
-    if any(part.endswith((".dist-info", ".egg-info")) for part in path.parts) or path.suffix in _NO_DATA:
-        return False
-    return not _wanted(path) and not _DOCUMENTS.fullmatch(path.name)
-
-
-class _Files:
-    """Files as they are read, within bounds."""
-
-    def __init__(self, origin: str) -> None:
-        self.origin = origin
-        self.found: dict[str, bytes] = {}
-        self.data: dict[str, bytes] = {}
-        self.total = 0
-
-    def add(self, path: str, data: bytes) -> None:
-        self.total += len(data)
-        if len(self.found) + len(self.data) >= MAX_FILES or self.total > MAX_TOTAL_BYTES:
-            raise BundleError(
-                "the source tree is too large",
-                found=f"more than {len(self.found)} files or {self.total} bytes in {self.origin}",
-                expected=f"at most {MAX_FILES} files and {MAX_TOTAL_BYTES} bytes",
-                action="give the tree of the package alone",
-            )
-        self.found[path] = data
-
-    def add_data(self, path: str, stream: IO[bytes]) -> None:
-        """Keep the digest of a file that is not source."""
-        if len(self.found) + len(self.data) >= MAX_FILES:
-            self.add(path, b"")
-        digest = hashlib.blake2b(digest_size=20)
-        while part := stream.read(2**20):
-            self.total += len(part)
-            if self.total > MAX_TOTAL_BYTES:
-                self.add(path, b"")
-            digest.update(part)
-        self.data[path] = digest.digest()
-
-    def sorted(self) -> tuple[dict[str, bytes], dict[str, bytes]]:
-        """The sources, and the digests of the rest, by path."""
-        return dict(sorted(self.found.items())), dict(sorted(self.data.items()))
-
-    def check(self, path: str, size: int) -> None:
-        if size > MAX_FILE_BYTES:
-            raise BundleError(
-                "a file in the source tree is too large",
-                found=f"{path}: {size} bytes",
-                expected=f"at most {MAX_FILE_BYTES} bytes",
-                action="give the tree of the package alone",
-            )
-
-
-def _read_directory(root: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    files = _Files(str(root))
-    try:
-        base = root.resolve()
-        pending = [root]
-        while pending:
-            directory = pending.pop()
-            for entry in sorted(directory.iterdir()):
-                relative = PurePosixPath(entry.relative_to(root).as_posix())
-                if entry.is_symlink() and not entry.resolve().is_relative_to(base):
-                    continue  # what lies outside is no part of the tree
-                if entry.is_dir():
-                    if not entry.is_symlink() and entry.name not in ("__pycache__", ".git", ".tox", "node_modules"):
-                        pending.append(entry)
-                elif entry.is_file() and _wanted(relative):
-                    files.check(str(relative), entry.stat().st_size)
-                    files.add(str(relative), entry.read_bytes())
-                elif entry.is_file() and _is_data(relative):
-                    with entry.open("rb") as stream:
-                        files.add_data(str(relative), stream)
-    except OSError as error:
-        raise BundleError(
-            "the source tree cannot be read", found=str(error), expected="readable files", action="check permissions"
-        ) from error
-    return files.sorted()
-
-
-def _read_archive(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
-    try:
-        if zipfile.is_zipfile(path):
-            found, data = _read_zip(path).sorted()
-        elif tarfile.is_tarfile(path):
-            found, data = _read_tar(path).sorted()
-        else:
-            raise BundleError(
-                "the file is no archive", found=str(path), expected="a wheel, or an sdist as .tar.gz or .zip"
-            )
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError) as error:
-        raise BundleError(
-            "the archive cannot be read", found=f"{path.name}: {error}", expected="a wheel or an sdist that is whole"
-        ) from error
-    tops = {name.partition("/")[0] for name in found}
-    if len(tops) == 1 and path.suffix != ".whl" and all("/" in name for name in found):
-        # An sdist keeps everything in one folder of its own.
-        found, data = ({name.partition("/")[2]: one for name, one in each.items()} for each in (found, data))
-    return found, data
-
-
-def _inside(name: str) -> PurePosixPath:
-    """The path of a member; it must stay inside the archive."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\\" in name or (path.parts and ":" in path.parts[0]):
-        raise BundleError(
-            "the archive names a path outside itself",
-            found=name[:200],
-            expected="relative paths without '..'",
-            action="do not use this archive",
-        )
-    return path
-
-
-def _read_zip(path: Path) -> _Files:
-    files = _Files(path.name)
-    with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
-            name = _inside(info.filename)
-            is_link = (info.external_attr >> 16) & 0o170000 == 0o120000
-            if info.is_dir() or is_link or not (_wanted(name) or _is_data(name)):
-                continue
-            with archive.open(info) as stream:
-                if not _wanted(name):
-                    files.add_data(str(name), stream)
-                    continue
-                data = stream.read(MAX_FILE_BYTES + 1)
-            files.check(str(name), len(data))
-            files.add(str(name), data)
-    return files
-
-
-def _read_tar(path: Path) -> _Files:
-    files = _Files(path.name)
-    with tarfile.open(path) as archive:
-        for number, member in enumerate(archive):
-            if number > 4 * MAX_FILES:
-                files.check("members", MAX_FILE_BYTES + 1)
-            name = _inside(member.name)
-            if not member.isfile() or not (_wanted(name) or _is_data(name)):
-                continue
-            stream = archive.extractfile(member)
-            if not _wanted(name):
-                if stream is not None:
-                    files.add_data(str(name), stream)
-                continue
-            files.check(str(name), member.size)
-            if stream is not None:
-                files.add(str(name), stream.read())
-    return files
 
 
 def _downloaded(requirement: str, package: str) -> Tree:
@@ -288,7 +99,7 @@ def _downloaded(requirement: str, package: str) -> Tree:
                 expected="a release that pip finds",
                 action="correct the version, or give the path of a directory, wheel or sdist",
             )
-        return _tree(*_read_archive(files[0]), package, requirement)
+        return _tree(*read_archive(files[0]), package, requirement)
 
 
 # Which files, and what they are called
@@ -297,7 +108,7 @@ def _downloaded(requirement: str, package: str) -> Tree:
 def _tree(files: dict[str, bytes], data: dict[str, bytes], package: str, origin: str) -> Tree:
     info = metadata_folder(files, package)
     listed = _recorded(files, info) if info else None
-    code = {name: data for name, data in files.items() if name.endswith((".py", *_NATIVE, *_NATIVE_SOURCE))}
+    code = {name: data for name, data in files.items() if name.endswith((".py", *NATIVE, *NATIVE_SOURCE))}
     if listed is not None:
         listed |= _beside(listed, data)
         data = {name: digest for name, digest in data.items() if name in listed}
