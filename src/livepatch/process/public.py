@@ -130,7 +130,8 @@ def apply(
     `timeout` is how many seconds to wait for another switch to end, or for a quiescent moment.  `replaces` names
     applied patches that this one takes the place of in the same step.  `max_pause`: how many seconds other threads may
     be held up at a time by searches of the whole heap, if some are needed; the patch is refused if an estimate is above
-    it.  It is for this call, not for what drains, changes its mode or is reverted later.
+    it.  It is for this call, not for what drains, changes its mode or is reverted later, but for the search of objects
+    that the side which comes then cannot use.
     `policy` is the path of a TOML file with rules, in addition to those in force (docs/compatibility.md).
     `on_stuck` is called, from a thread of livepatch's own, once for each call that keeps the old side and never leaves
     it by itself.
