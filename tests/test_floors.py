@@ -20,7 +20,15 @@ SOURCE = Path(__file__).resolve().parent.parent / "src"
 # rows of one report, which is a value like the errors that carry it.
 FLOORS = (
     {"errors", "events", "contents", "compat.report", "compat.screen"},
-    {"bundle.reading", "bundle.codec", "bundle.disk"},
+    {
+        "bundle.reading",
+        "bundle.jsontext",
+        "bundle.envelope",
+        "bundle.keys",
+        "bundle.signing",
+        "bundle.codec",
+        "bundle.disk",
+    },
     {"patch"},
     {"engine"},
     {"compat"},
@@ -146,10 +154,10 @@ def test_a_sound_house_passes(tmp_path):
         engine__dispatch="import bytecode",
         compat__checks="import packaging.version\nfrom ..engine import stack",
         bundle__codec="import msgpack\nfrom ..contents.edits import Text",
-        bundle__signing="from ..govern import audit\nfrom .codec import encode",
+        bundle__trust="from ..govern import audit\nfrom .codec import encode",
         contents__edits="",
         patch="def save():\n    from livepatch.bundle import codec\n    from livepatch.bundle.codec import encode",
-        govern__audit="from ..bundle import signing",
+        govern__audit="from ..bundle import trust",
         cli__apply="import rich\nfrom ..process.public import apply",
         __init__="def __getattr__(name):\n    from .cli import main\n    from livepatch import process",
     )

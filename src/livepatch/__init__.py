@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from livepatch.bundle.build import build as build
     from livepatch.bundle.load import load as load
+    from livepatch.bundle.signed import sign as sign
     from livepatch.bundle.trust import UNSIGNED as UNSIGNED
+    from livepatch.bundle.trustroot import TrustRoot as TrustRoot
     from livepatch.compat.report import Finding as Finding
     from livepatch.compat.report import Report as Report
+    from livepatch.contents.release import Release as Release
     from livepatch.engine.frames import InFlight as InFlight
     from livepatch.engine.frames import Stuck as Stuck
     from livepatch.engine.modes import At as At
@@ -28,6 +31,7 @@ if TYPE_CHECKING:
     from livepatch.errors import TransitionError as TransitionError
     from livepatch.errors import TrustError as TrustError
     from livepatch.errors import UnknownPatchError as UnknownPatchError
+    from livepatch.errors import UntrustedFileError as UntrustedFileError
     from livepatch.govern.policies import Protection as Protection
     from livepatch.govern.policies import protect as protect
     from livepatch.patch import Patch as Patch
@@ -47,7 +51,10 @@ if TYPE_CHECKING:
 _HOMES = {
     "livepatch.bundle.build": ("build",),
     "livepatch.bundle.load": ("load",),
+    "livepatch.contents.release": ("Release",),
+    "livepatch.bundle.signed": ("sign",),
     "livepatch.bundle.trust": ("UNSIGNED",),
+    "livepatch.bundle.trustroot": ("TrustRoot",),
     "livepatch.compat.report": ("Finding", "Report"),
     "livepatch.errors": (
         "AuditError",
@@ -60,6 +67,7 @@ _HOMES = {
         "TransitionError",
         "TrustError",
         "UnknownPatchError",
+        "UntrustedFileError",
     ),
     "livepatch.engine.frames": ("InFlight", "Stuck"),
     "livepatch.engine.modes": ("At", "Shadow", "Split", "at", "split"),

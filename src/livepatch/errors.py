@@ -24,6 +24,7 @@ __all__ = [
     "TransitionError",
     "TrustError",
     "UnknownPatchError",
+    "UntrustedFileError",
     "counted",
     "shortened",
     "spelled",
@@ -136,6 +137,13 @@ class StateError(LivepatchError):
 
 class TrustError(LivepatchError):
     """A patch file is not approved by the keys that this process trusts.  Nothing was compiled."""
+
+
+class UntrustedFileError(TrustError, BundleError):
+    """A file cannot be read as the signed file that it is said to be: too large, malformed, or of another kind.
+
+    Nothing of it was compiled, and nothing in the process has changed.
+    """
 
 
 class PolicyError(LivepatchError):

@@ -35,9 +35,10 @@ engine.effects engine.names engine.readers engine.remnants engine.sourced engine
 engine.surveyor engine.survey process.fitting govern govern.guarding process.left_behind process.transaction
 process.live process.examining process.applied govern.policies process.proving process.public
 """
-_BENEATH = (
-    "errors contents contents.edits contents.claims contents.identity contents.written patch engine.pace engine.refusal"
-)
+_BENEATH = """
+errors contents contents.edits contents.claims contents.identity contents.release contents.written patch engine.pace
+engine.refusal
+"""
 _PARTS = (
     *_OTHERS.split(),
     *(f"livepatch.{name}" for name in _BENEATH.split()),

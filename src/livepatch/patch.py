@@ -13,13 +13,14 @@ import keyword
 import os
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepatch.contents.claims import RoundTrip, Waiver, check_reason, check_target, round_trip_of
 from livepatch.contents.edits import NOTHING_KNOWN, ModuleEdit, Obstacle, PlanEntry
 from livepatch.contents.identity import check_distribution, check_ids, check_name, check_specifier
+from livepatch.contents.release import Release
 from livepatch.contents.written import check_source, check_wrapper, pins_of
 from livepatch.errors import BundleError, PatchError, spelled
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from livepatch.bundle.codec import Contents
+    from livepatch.bundle.envelope import SignedBundle
 
 __all__ = ["Addition", "Assignment", "Change", "Origin", "Patch", "Replacement", "Target", "Wrapping"]
 
@@ -121,14 +123,19 @@ Change = Replacement | Addition | Assignment | Wrapping
 class Origin:
     """The file that a patch was loaded from.  Only one that was `verified` or vouched for can be applied.
 
-    `digest` is that of the file's bytes, ``sha256:`` and hexadecimal digits.  `vouched`: the caller took the file as
-    it was, with ``trust=livepatch.UNSIGNED``.
+    `digest` is that of the patch's bytes, ``sha256:`` and hexadecimal digits: the same whoever signs them.  `verified`:
+    the signatures hold that a trust root asks for; then `signers` are the ids of the keys that count, by role, and
+    `until` is the moment at which that trust root expires.  `signed` is the envelope of a signed file.  `vouched`: the
+    caller took the file as it was, with ``trust=livepatch.UNSIGNED``.
     """
 
     path: str
     digest: str
     verified: bool = False
     vouched: bool = False
+    signers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    until: str = ""
+    signed: SignedBundle | None = field(default=None, repr=False)
 
 
 class Patch:
@@ -205,6 +212,11 @@ class Patch:
 
         Only they may run twice, in the mode ``"shadow"``; of a patch written in code, ``replace`` says it of each.
         """
+        self.release = Release()
+        """To whom the file of the patch is given out: channel, revision, until when, for which nodes.
+
+        Signatures cover it, and a trust root is held against it; a patch without a file does not need it.
+        """
         self.origin: Origin | None = None
         """The file that the patch was loaded from: its path, its digest, and who answers for it.
 
@@ -230,9 +242,15 @@ class Patch:
         Raises :class:`BundleError` if it cannot be written, or if part of the patch was written in code: a file holds
         source text and metadata only.  Then the file that was there, and the patch, are unchanged.
         """
-        from livepatch.bundle import codec, disk
+        from livepatch.bundle import disk
 
-        disk.write(path, codec.encode(self._contents()))
+        disk.write(path, self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The bytes that :meth:`save` writes.  Raises :class:`BundleError` as it does."""
+        from livepatch.bundle import codec
+
+        return codec.encode(self._contents())
 
     def _contents(self) -> Contents:
         from livepatch.bundle.codec import Contents

@@ -14,9 +14,9 @@ import msgpack
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.bundle.patches import CONTENTS, of_functions
+from tests.bundle.patches import CONTENTS, decode, of_functions
 
-from livepatch.bundle.codec import Contents, decode, encode
+from livepatch.bundle.codec import Contents, encode
 from livepatch.bundle.reading import LIMITS
 from livepatch.errors import BundleError
 

@@ -7,7 +7,10 @@ import random
 
 from hypothesis import strategies as st
 
+from livepatch.bundle import codec
 from livepatch.bundle.codec import Contents
+from livepatch.bundle.envelope import UnverifiedBundle
+from livepatch.bundle.reading import LIMITS, Limits
 from livepatch.contents.claims import RoundTrip, Waiver
 from livepatch.contents.edits import (
     AttributeDefault,
@@ -26,6 +29,7 @@ from livepatch.contents.edits import (
     Unfit,
     replaced_functions,
 )
+from livepatch.contents.release import Release
 
 NAMES = st.sampled_from(["validate", "_private", "__dunder__", "Größe", "名前", "a", "x" * 300])
 DOTTED = st.lists(NAMES, min_size=1, max_size=3).map(".".join)
@@ -36,6 +40,11 @@ SOURCES = st.text(
 ) | st.sampled_from(["def f():\n    return 1\n", "x = '😀'\n", "a" * 300, "ü" * 200])
 TEXTS = st.builds(Text, source=SOURCES, line=st.sampled_from([1, 127, 128, 255, 256, 65_535, 65_536, 10_000_000]))
 STATEMENTS = st.builds(Statement, scope=st.just("") | DOTTED, text=TEXTS)
+
+
+def decode(data: bytes, limits: Limits = LIMITS) -> Contents:
+    """What nobody has verified, read all the same."""
+    return codec.decode(UnverifiedBundle(data), limits)
 
 
 def few(strategy: st.SearchStrategy, most: int = 3) -> st.SearchStrategy:
@@ -141,6 +150,13 @@ CONTENTS = st.builds(
         after=few(st.sampled_from(["a", 'c<2,>=1; sys_platform == "linux"'])),
     ),
     round_trips=few(st.builds(RoundTrip, encode=PATHS, decode=PATHS, values=PATHS)),
+    release=st.builds(
+        Release,
+        channel=st.sampled_from(["stable", "x" * 128]),
+        revision=st.sampled_from([1, 127, 128, 65_536, 2**31 - 1]),
+        expires=st.sampled_from(["", "2028-02-29T23:59:59Z"]),
+        nodes=st.lists(st.sampled_from(["a", "validator-7"]), unique=True).map(tuple),
+    ),
 ).map(lambda contents: dataclasses.replace(contents, pure=replaced_functions(contents.edits)))
 
 
@@ -182,6 +198,7 @@ def of_every_part() -> Contents:
         needs=Needs(python=">=3.11", before=("b>=1",), after=('b>=2; python_version < "4"',)),
         round_trips=(RoundTrip(encode="a:dump", decode="a:load", values="a:EXAMPLES"),),
         pure=("a:g",),
+        release=Release(channel="testing", revision=2, expires="2027-03-31T00:00:00Z", nodes=("validator-7",)),
     )
 
 

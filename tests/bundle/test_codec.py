@@ -7,10 +7,10 @@ import dataclasses
 import msgpack
 import pytest
 from hypothesis import HealthCheck, given, settings
-from tests.bundle.patches import CONTENTS, of_every_part, of_functions
+from tests.bundle.patches import CONTENTS, decode, of_every_part, of_functions
 
 from livepatch.bundle import codec
-from livepatch.bundle.codec import Contents, decode, digest, encode
+from livepatch.bundle.codec import Contents, digest, encode
 from livepatch.bundle.reading import Limits
 from livepatch.contents import edits
 from livepatch.contents.claims import RoundTrip, Waiver
@@ -46,9 +46,10 @@ def test_what_was_written_is_read_and_has_one_file_only(contents):
 def test_the_format_is_this_to_the_byte():
     contents = dataclasses.replace(PLAIN, edits=(), plan=(), requires=("A-1",), summary="ü")
     assert encode(contents) == (
-        b"\x93\xaflivepatch.patch\x01\x8e"
+        b"\x93\xaflivepatch.patch\x01\x8f"
         b"\xafcompatible_with\xa0\xa5edits\x90\xa4flag\xadCVE-2026-1234\xa2id\xadCVE-2026-1234\xa5needs\x83\xa5after\x90\xa6before\x90\xa6python\xa0\xa9obstacles\x90\xa7package\xaanodeclient"
-        b"\xa4plan\x90\xa4pure\x90\xa8requires\x91\xa3A-1\xabround_trips\x90\xa7summary\xa2\xc3\xbc"
+        b"\xa4plan\x90\xa4pure\x90\xa7release\x84\xa7channel\xa6stable\xa7expires\xa0\xa5nodes\x90\xa8revision\x01"
+        b"\xa8requires\x91\xa3A-1\xabround_trips\x90\xa7summary\xa2\xc3\xbc"
         b"\xa8versions\xa7==2.1.*\xa7waivers\x90"
     )
 
@@ -257,7 +258,7 @@ def test_a_name_that_is_no_text_is_no_field():
         (b"\xa2id\xad", b"\xd9\x02id\xad", "the file; found: a text in 4 bytes"),
         (b"\xa7package\xaa", b"\xa7package\xdb\0\0\0\x0a", "package; found: a text in 15 bytes"),
         (b"\xa9obstacles\x90", b"\xa9obstacles\xdc\0\0", "obstacles; found: the length of a list in 3 bytes"),
-        (b"\x01\x8e\xafcompat", b"\x01\xde\0\x0e\xafcompat", "the file; found: the length of a map in 3 bytes"),
+        (b"\x01\x8f\xafcompat", b"\x01\xde\0\x0f\xafcompat", "the file; found: the length of a map in 3 bytes"),
     ],
 )
 def test_every_value_has_one_spelling(old, new, told):

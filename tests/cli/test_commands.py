@@ -22,6 +22,7 @@ from tests.graphs import graph
 
 import livepatch
 from livepatch.bundle import codec
+from livepatch.bundle.envelope import UnverifiedBundle
 from livepatch.cli.main import main
 from livepatch.cli.output import visible
 from livepatch.contents.edits import (
@@ -205,7 +206,7 @@ def test_json_holds_the_whole_file(fix, capsys):
     assert main(["show", fix, "--json"]) == 0
     text = capsys.readouterr().out
     shown = json.loads(text)
-    contents = codec.decode(Path(fix).read_bytes())
+    contents = codec.decode(UnverifiedBundle(Path(fix).read_bytes()))
     assert text.isascii()
     assert {name: shown[name] for name in shown if name not in OWN} == json.loads(
         json.dumps(dataclasses.asdict(contents))
@@ -214,12 +215,13 @@ def test_json_holds_the_whole_file(fix, capsys):
         "file": fix,
         "digest": codec.digest(Path(fix).read_bytes()),
         "format": 1,
+        "signatures": [],
         "verified": False,
         "targets": ["nodeclient.mempool:Mempool.admit", "nodeclient.mempool:MAX_SIZE"],
     }
 
 
-OWN = ("file", "digest", "format", "verified", "targets")
+OWN = ("file", "digest", "format", "signatures", "verified", "targets")
 
 
 def test_show_shows_every_part(capsys):
@@ -387,7 +389,7 @@ def test_check_judges_by_rules_too(fix, ruled, capsys):
 
 
 def write_again(path: str, **changes) -> str:
-    contents = dataclasses.replace(codec.decode(Path(path).read_bytes()), **changes)
+    contents = dataclasses.replace(codec.decode(UnverifiedBundle(Path(path).read_bytes())), **changes)
     Path("again.lpatch").write_bytes(codec.encode(contents))
     return "again.lpatch"
 

@@ -20,6 +20,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 
 with atheris.instrument_imports(include=["livepatch"]):
     from livepatch.bundle import codec
+    from livepatch.bundle.envelope import UnverifiedBundle
 from tests.bundle.patches import of_every_part  # noqa: E402  # the path is set above
 
 from livepatch.errors import BundleError  # noqa: E402  # what it imports is not to be instrumented twice
@@ -28,7 +29,7 @@ from livepatch.errors import BundleError  # noqa: E402  # what it imports is not
 def read(data: bytes) -> None:
     """What is read has exactly these bytes."""
     try:
-        contents = codec.decode(data)
+        contents = codec.decode(UnverifiedBundle(data))
     except BundleError:
         return
     assert codec.encode(contents) == data

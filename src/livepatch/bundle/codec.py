@@ -8,12 +8,12 @@ reader can tell a later version from a broken file.  `contents` is a record of :
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import unicodedata
 from typing import Any, Literal
 
 import msgpack
 
+from livepatch.bundle.envelope import UnverifiedBundle, VerifiedBundle, digest
 from livepatch.bundle.reading import LIMITS, Limits, Reader
 from livepatch.contents.claims import RoundTrip, Waiver, check_path, check_reason, check_target
 from livepatch.contents.edits import (
@@ -35,6 +35,7 @@ from livepatch.contents.edits import (
     replaced_functions,
 )
 from livepatch.contents.identity import check_distribution, check_name, check_specifier
+from livepatch.contents.release import ANYONE, LARGEST, Release, check_expires
 from livepatch.errors import BundleError, PatchError, spelled
 
 __all__ = ["FORMAT", "MAGIC", "Contents", "decode", "digest", "encode"]
@@ -65,11 +66,7 @@ class Contents:
     round_trips: tuple[RoundTrip, ...] = ()
     needs: Needs = NOTHING_KNOWN
     pure: tuple[str, ...] = ()
-
-
-def digest(data: bytes) -> str:
-    """What a file is known by in records: ``sha256:`` and 64 hexadecimal digits."""
-    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+    release: Release = ANYONE
 
 
 def encode(contents: Contents) -> bytes:
@@ -97,11 +94,15 @@ def _plain(value: Any) -> Any:
     return list(map(_plain, value)) if isinstance(value, tuple) else value
 
 
-def decode(data: bytes, limits: Limits = LIMITS) -> Contents:
-    """Read the bytes of a patch file.  Its sources are not parsed, and nothing of it is run.
+def decode(bundle: VerifiedBundle | UnverifiedBundle, limits: Limits = LIMITS) -> Contents:
+    """Read the bytes of a patch.  Its sources are not parsed, and nothing of it is run.
 
+    It takes bytes of which it is known whether they were verified, and no others: what reads a file has to say.
     Raises :class:`BundleError`, which says where in the file and what is wrong with it.
     """
+    if not isinstance(bundle, (VerifiedBundle, UnverifiedBundle)):
+        raise TypeError(f"bundle must be a VerifiedBundle or an UnverifiedBundle, not {spelled(bundle)}")
+    data = bundle.payload
     reader = Reader(data, limits)
     if msgpack.packb(MAGIC) not in data[:32]:
         raise BundleError(
@@ -144,6 +145,7 @@ def _contents(reader: Reader) -> Contents:
         package=field("package", reader.name, check_distribution),
         plan=field("plan", items, reader.record, lambda: _entry(reader)),
         pure=field("pure", items, reader.name, _check_not_empty),
+        release=field("release", reader.record, lambda: _release(reader)),
         requires=field("requires", items, reader.name, lambda text: check_name("requires", text)),
         round_trips=field("round_trips", items, reader.record, lambda: _round_trip(reader)),
         summary=field("summary", reader.free),
@@ -316,6 +318,18 @@ def _waiver(reader: Reader) -> Waiver:
         reason=reader.field("reason", reader.name, check_reason),
         target=reader.field("target", reader.name, check_target),
     )
+
+
+def _release(reader: Reader) -> Release:
+    field = reader.field
+    channel = field("channel", reader.name, lambda text: check_name("channel", text))
+    expires = field("expires", reader.name, check_expires)
+    nodes = field("nodes", reader.items, reader.name, lambda text: check_name("nodes", text))
+    revision = field("revision", reader.number, 1, LARGEST)
+    try:
+        return Release(channel=channel, expires=expires, nodes=nodes, revision=revision)
+    except PatchError as error:
+        reader.fail(found=error.found, expected=error.expected, cause=error)
 
 
 def _round_trip(reader: Reader) -> RoundTrip:

@@ -1,31 +1,30 @@
-"""Patch files on disk: written whole or not at all, and read only as far as a patch file can reach."""
+"""Files on disk: written whole or not at all, and read only as far as such a file can reach."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import os
 import stat
 from pathlib import Path
 
-from livepatch.bundle.reading import LIMITS
-from livepatch.errors import BundleError, spelled
+from livepatch.bundle.envelope import LARGEST_FILE
+from livepatch.errors import BundleError, TrustError, UntrustedFileError, spelled
 
-__all__ = ["read", "write"]
+__all__ = ["read", "read_for_trust", "write", "write_new"]
 
 
-def write(path: str | os.PathLike[str], data: bytes) -> None:
+def write(path: str | os.PathLike[str], data: bytes, what: str = "the patch file") -> None:
     """Put `data` at `path`, in the place of a file that is there.  Once it returns, it outlives a power cut.
 
     A link stays, and the file that it leads to is written.  Raises :class:`BundleError`, also for what is there and is
     no regular file, such as a pipe or a device; then what was at `path` is unchanged and nothing else is left.
     """
-    where = _place(Path(path))
+    where = _place(Path(path), what)
     # In the same directory, since a rename is one step only within a file system.
     beside = where.parent / f".livepatch-{os.urandom(8).hex()}.tmp"
     try:
         try:
-            _write_new(beside, data)
+            write_new(beside, data, 0o644)
             beside.replace(where)
         except BaseException:
             with contextlib.suppress(OSError):
@@ -34,14 +33,14 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
         _sync_directory(where.parent)
     except (OSError, ValueError) as error:
         raise BundleError(
-            "the patch file cannot be written",
+            f"{what} cannot be written",
             found=f"{spelled(str(where))}: {_reason(error)}",
             expected="a path in a directory that can be written to",
             action="choose another path",
         ) from error
 
 
-def _place(path: Path) -> Path:
+def _place(path: Path, what: str) -> Path:
     """Where the file lies, or will lie, beyond any links."""
     where = path
     try:
@@ -51,7 +50,7 @@ def _place(path: Path) -> Path:
         return where  # nothing is there, or writing it will say what is wrong
     if not stat.S_ISREG(mode):
         raise BundleError(
-            "the patch file cannot be written",
+            f"{what} cannot be written",
             found=f"{spelled(str(path))}, which is no regular file",
             expected="a path at which there is a regular file, or nothing",
             action="choose another path",
@@ -59,8 +58,9 @@ def _place(path: Path) -> Path:
     return where
 
 
-def _write_new(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+def write_new(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
+    """Put `data` into a file that is not there yet, for whom the `mode` says.  Raises :class:`OSError`."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     with open(descriptor, "wb") as file:  # noqa: PTH123  # it is the descriptor that is opened
         file.write(data)
         file.flush()
@@ -77,19 +77,12 @@ def _sync_directory(path: Path) -> None:
 
 
 def read(path: str | os.PathLike[str]) -> bytes:
-    """The bytes of the file at `path`.
+    """The bytes of the patch file at `path`.
 
     Raises :class:`BundleError` if it cannot be read, is no regular file, or is larger than any patch file.
     """
     try:
-        # A pipe would make the open wait for a writer.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        try:
-            regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
-            with open(descriptor, "rb", closefd=False) if regular else io.BytesIO() as file:
-                data = file.read(LIMITS.file + 1)
-        finally:
-            os.close(descriptor)
+        data = _regular(path, LARGEST_FILE)
     except (OSError, ValueError) as error:
         raise BundleError(
             "the patch file cannot be read",
@@ -97,14 +90,50 @@ def read(path: str | os.PathLike[str]) -> bytes:
             expected="a file that was saved with Patch.save or livepatch build",
             action="correct the path",
         ) from error
-    if not regular or len(data) > LIMITS.file:
-        raise BundleError(
+    if data is None or len(data) > LARGEST_FILE:
+        raise UntrustedFileError(
             "no patch file",
-            found=f"{spelled(os.fsdecode(path))}, " + ("which is too large" if regular else "which is no regular file"),
-            expected=f"a regular file of {LIMITS.file} bytes or fewer",
+            found=f"{spelled(os.fsdecode(path))}, "
+            + ("which is no regular file" if data is None else "which is too large"),
+            expected=f"a regular file of {LARGEST_FILE} bytes or fewer",
             action="correct the path",
         )
     return data
+
+
+def read_for_trust(path: str | os.PathLike[str], most: int, what: str) -> bytes:
+    """The bytes of a file that says whom to trust: at most so many.  Raises :class:`TrustError`."""
+    try:
+        data = _regular(path, most)
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, most, what, _reason(error)) from error
+    if data is None:
+        raise _unreadable(path, most, what, "no regular file")
+    if len(data) > most:
+        raise _unreadable(path, most, what, f"more than {most} bytes")
+    return data
+
+
+def _unreadable(path: str | os.PathLike[str], most: int, what: str, wrong: str) -> TrustError:
+    return TrustError(
+        f"{what} cannot be read",
+        found=f"{spelled(os.fsdecode(path))}: {wrong}",
+        expected=f"a regular file of {most} bytes or fewer",
+        action="correct the path",
+    )
+
+
+def _regular(path: str | os.PathLike[str], most: int) -> bytes | None:
+    """At most one byte more than `most`; ``None`` for what is no regular file."""
+    # A pipe would make the open wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return None
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(most + 1)
+    finally:
+        os.close(descriptor)
 
 
 def _reason(error: Exception) -> str:

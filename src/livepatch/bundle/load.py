@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 
 from livepatch.bundle import codec, disk
-from livepatch.bundle.trust import UNSIGNED, check_trust
+from livepatch.bundle.envelope import VerifiedBundle, read_bundle
+from livepatch.bundle.trust import Unsigned, admitted, check_trust, origin_of, settle
 from livepatch.errors import spelled
-from livepatch.patch import Origin, Patch
+from livepatch.patch import Patch
 
 __all__ = ["load"]
 
@@ -15,17 +16,25 @@ __all__ = ["load"]
 def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
     """Read the patch file at `path` (16 MiB at most), strictly, and without compiling, importing or running any of it.
 
-    The patch remembers its file (``patch.origin``), and :func:`livepatch.apply` refuses it with :class:`TrustError`
-    unless somebody answers for it: ``trust=livepatch.UNSIGNED``, here or there, says that the caller does.
+    With a ``trust=livepatch.TrustRoot.load(path)`` the file must be signed as that trust root asks, for this package,
+    channel and node, and still be valid; :class:`TrustError` says what is missing.  Without, the patch can be looked
+    at, and :func:`livepatch.apply` refuses it unless somebody answers for it: a trust root there, or
+    ``trust=livepatch.UNSIGNED``, here or there, which says that the caller does.  ``patch.origin`` tells which it is.
 
     Raises :class:`BundleError` for a file that cannot be read or is no patch file, saying what is wrong and where in
     it, and :class:`TypeError` for another `path` or `trust`.  Nothing in the process has changed, whatever happens.
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or os.PathLike, not {spelled(path)}")
-    vouched = check_trust(trust) is UNSIGNED
-    data = disk.read(path)
-    contents = codec.decode(data)
+    given = check_trust(trust)
+    name = os.fsdecode(path)
+    file = read_bundle(disk.read(path))
+    bundle = admitted(file, given, name)
+    contents = codec.decode(bundle)
+    if isinstance(bundle, VerifiedBundle):
+        assert given is not None
+        assert not isinstance(given, Unsigned)
+        settle(given, bundle, contents)
     patch = Patch(
         contents.id,
         package=contents.package,
@@ -37,6 +46,6 @@ def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
     )
     patch.edits, patch.obstacles, patch.plan = contents.edits, contents.obstacles, contents.plan
     patch.waivers, patch.round_trips, patch.needs = contents.waivers, contents.round_trips, contents.needs
-    patch.pure = contents.pure
-    patch.origin = Origin(path=os.fsdecode(path), digest=codec.digest(data), vouched=vouched)
+    patch.pure, patch.release = contents.pure, contents.release
+    patch.origin = origin_of(file, bundle, name)
     return patch

@@ -7,6 +7,7 @@ import sys
 
 from livepatch.cli.output import Style, add_json, described, print_json, print_lines, visible
 from livepatch.cli.show import manifest, spelled_obstacle
+from livepatch.contents.release import CHANNEL, Release
 from livepatch.errors import counted
 from livepatch.patch import Patch
 
@@ -67,6 +68,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TARGET",
         help="declare that both sides of this function change nothing, so that it may be shadowed; may be given again",
     )
+    parser.add_argument(
+        "--channel", default=CHANNEL, metavar="NAME", help=f"where it is given out; by default {CHANNEL}"
+    )
+    parser.add_argument(
+        "--revision", type=int, default=1, metavar="N", help="which file under this id it is; the first by default"
+    )
+    parser.add_argument(
+        "--expires", default="", metavar="MOMENT", help="until when it may be taken, such as 2027-03-31T00:00:00Z"
+    )
+    parser.add_argument(
+        "--node", action="append", default=[], metavar="NAME", help="give it to this node only; may be given again"
+    )
     parser.add_argument("-o", "--output", metavar="FILE", help="the file to write; by default ID.lpatch")
     add_json(parser)
 
@@ -92,6 +105,9 @@ def run(given: argparse.Namespace) -> bool:
         patch.waive(target, reason=reason)
     for names in given.round_trip:
         patch.round_trip(*names)
+    patch.release = Release(
+        channel=given.channel, revision=given.revision, expires=given.expires, nodes=tuple(given.node)
+    )
     if not patch.edits and not patch.obstacles:
         return _says_nothing(patch, given)
     path = given.output or f"{patch.id}.lpatch"

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_report
+from livepatch.cli.trusting import add_trust, trust_of
 from livepatch.errors import BundleError
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HEIGHT",
         help="judge it as a patch that goes live at this height, and not at once",
     )
+    add_trust(parser)
     add_color(parser)
     add_json(parser)
 
@@ -59,7 +61,7 @@ def run(given: argparse.Namespace) -> bool:
     from livepatch.compat.protected import ModeFacts
     from livepatch.govern.policies import policy_in_force
 
-    patch = load(given.file)
+    patch = load(given.file, trust=trust_of(given))
     if not Path(given.package_dir).exists():
         raise BundleError(
             "there is no such source tree",

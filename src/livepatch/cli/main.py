@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from livepatch.cli import build, callers, check, graph, show
+from livepatch.cli import build, callers, check, graph, keygen, show, sign, trust, verify
 from livepatch.cli.output import OutputGoneError, in_options, visible
 from livepatch.errors import BundleError, LivepatchError, PatchError, PolicyError
 
@@ -19,7 +19,8 @@ FINE, REFUSED, UNUSABLE = 0, 1, 2
 _CODES = """\
 exit status:
   0  done; the patch fits
-  1  the patch does not fit, or was refused; there is no such path
+  1  the patch does not fit, is not signed as the trust root asks, or was refused; a
+     key or a trust root is of no use; there is no such path
   2  wrong usage, or a file that cannot be read or written
 """
 
@@ -55,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (build, show, check, callers, graph):
+    for command in (build, show, check, keygen, sign, verify, trust, callers, graph):
         name = command.__name__.rpartition(".")[2]
         own = commands.add_parser(
             name,

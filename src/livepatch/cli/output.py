@@ -104,6 +104,14 @@ def print_report(report: Report, style: Style, place: str) -> None:
     print_lines(style(_WEIGHTS.get(line.weight, "plain"), line.text) for line in lines)
 
 
+def _signatures(patch: Patch) -> list[dict[str, Any]]:
+    """Who signed, as the envelope says, and in which role each signature counts under the trust root, if any does."""
+    if patch.origin is None or patch.origin.signed is None:
+        return []
+    roles = {keyid: role for role, keyids in patch.origin.signers.items() for keyid in keyids}
+    return [{"keyid": each.keyid, "role": roles.get(each.keyid)} for each in patch.origin.signed.envelope.signatures]
+
+
 def described(patch: Patch, file: str, digest: str) -> dict[str, Any]:
     """All that a patch file holds, and what it is known by, as plain values."""
     return {
@@ -117,6 +125,8 @@ def described(patch: Patch, file: str, digest: str) -> dict[str, Any]:
         "summary": patch.summary,
         "flag": patch.flag,
         "requires": list(patch.requires),
+        "release": asdict(patch.release),
+        "signatures": _signatures(patch),
         "compatible_with": patch.compatible_with,
         "needs": asdict(patch.needs),
         "waivers": [asdict(waiver) for waiver in patch.waivers],

@@ -8,7 +8,9 @@ from typing import Any
 
 from livepatch.cli.diff import differences
 from livepatch.cli.output import Style, add_color, add_json, described, in_options, print_json, print_lines
+from livepatch.cli.trusting import add_trust, trust_of
 from livepatch.contents.edits import Obstacle
+from livepatch.contents.release import ANYONE
 from livepatch.errors import counted
 from livepatch.patch import Patch
 
@@ -26,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--diff", action=argparse.BooleanOptionalAction, default=True, help="print the diff as well (the default)"
     )
+    add_trust(parser)
     add_color(parser)
     add_json(parser)
 
@@ -34,7 +37,7 @@ def run(given: argparse.Namespace) -> bool:
     """Print."""
     from livepatch.bundle.load import load
 
-    patch = load(given.file)
+    patch = load(given.file, trust=trust_of(given))
     assert patch.origin is not None
     facts = described(patch, given.file, patch.origin.digest)
     if given.json:
@@ -60,7 +63,8 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
         ("pure", ", ".join(patch.pure)),
         ("file", facts["file"]),
         ("digest", facts["digest"]),
-        ("verified", "yes" if facts["verified"] else "no: nothing here proves who made it"),
+        ("release", _released(patch)),
+        ("verified", _verified(facts)),
     ):
         if value:
             # What is free text stays in its place, whatever it holds.
@@ -80,6 +84,25 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
     functions = sum(len(edit.functions) for edit in patch.edits)
     yield ""
     yield style("plain", f"{counted(functions, 'function')} in {counted(len(patch.edits), 'module')}")
+
+
+def _released(patch: Patch) -> str:
+    release = patch.release
+    if release == ANYONE:
+        return ""
+    parts = [f"channel {release.channel}, revision {release.revision}"]
+    parts += [f"until {release.expires}"] if release.expires else []
+    parts += [f"for {', '.join(release.nodes)} only"] if release.nodes else []
+    return ", ".join(parts)
+
+
+def _verified(facts: dict[str, Any]) -> str:
+    signatures = facts["signatures"]
+    if facts["verified"]:
+        return "yes, signed by " + ", ".join(f"{s['role']} {s['keyid'][:16]}" for s in signatures if s["role"])
+    if signatures:
+        return f"no: {counted(len(signatures), 'signature')}, not compared with a trust root (--trust)"
+    return "no: nothing here proves who made it"
 
 
 def _section(title: str, lines: Iterator[str], style: Style) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import CellType, FunctionType
 
-from livepatch.bundle.trust import is_admitted, require_admitted, unadmitted
+from livepatch.bundle.trust import refusal, require_admitted, unadmitted
 from livepatch.compat.report import Report, by_weight
 from livepatch.engine import code
 from livepatch.engine.frames import Stuck
@@ -69,8 +69,9 @@ def check(
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
     patch = _opened(patch, trust)
-    if not is_admitted(patch, trust):
-        return unadmitted(patch, sys.modules)
+    refused = refusal(patch, trust)
+    if refused is not None:
+        return unadmitted(patch, refused, sys.modules)
 
     def body() -> Report:
         rules = policy_in_force(policy)
@@ -117,7 +118,8 @@ def apply(
     """Put `patch` into this process; with ``mode="off"`` dormant.  Returns once the new side is live.
 
     `patch` may be the path of a patch file.  One that came from a file is refused with :class:`TrustError`, before
-    anything of it is compiled, unless somebody answers for it: ``trust=livepatch.UNSIGNED`` says that the caller does.
+    anything of it is compiled, unless somebody answers for it: with ``trust=livepatch.TrustRoot.load(path)``, those who
+    signed it; ``trust=livepatch.UNSIGNED`` says that the caller does.
 
     `consistency` says what calls see that are under way meanwhile.  ``"chain"``: a call chain that has a function of
     one side on its stack, and a unit of work, stays on that side to its end; every other gets the new one.

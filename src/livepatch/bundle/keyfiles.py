@@ -1,0 +1,161 @@
+"""Private keys: in files that nobody else may read, or behind a command that asks a device to sign."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livepatch.bundle import disk
+from livepatch.bundle.keys import PublicKey
+from livepatch.errors import PatchError, TrustError, spelled
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+__all__ = ["KeyFile", "is_encrypted", "make_key", "read_public", "write_public"]
+
+_LARGEST = 16 << 10
+_ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
+
+
+class KeyFile:
+    """Signs with the private key in a file: PEM, PKCS #8, Ed25519, mode 0600, encrypted or not.
+
+    Raises :class:`TrustError` for a file that cannot be read, that another user owns or may read, that holds another
+    kind of key, and for a passphrase that is missing, wrong or of no use.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], passphrase: str | None = None) -> None:
+        data = read_private(path)
+        if passphrase is None and is_encrypted(data):
+            raise _no_key(path, "an encrypted key", "a passphrase for it", "give the passphrase")
+        self._private = _private(data, path, passphrase)
+        self._key = PublicKey(self._private.public_key().public_bytes_raw())
+
+    @property
+    def key(self) -> PublicKey:
+        """The public key of its signatures."""
+        return self._key
+
+    def sign(self, message: bytes) -> bytes:
+        """The 64 bytes of a signature."""
+        return self._private.sign(message)
+
+
+def make_key(path: str | os.PathLike[str], passphrase: str | None = None) -> PublicKey:
+    """Draw a new key: the private part into a new file at `path`, the public part into one with ``.pub`` behind it.
+
+    Raises :class:`TrustError` if one of the files is there already or cannot be written; then no file is new.
+    """
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    if passphrase is not None and not passphrase:
+        raise _no_key(path, "an empty passphrase", "a passphrase, or none", "give another passphrase")
+    private = Ed25519PrivateKey.generate()
+    protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
+    if passphrase is not None:
+        protection = serialization.BestAvailableEncryption(passphrase.encode())
+    data = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
+    key = PublicKey(private.public_key().public_bytes_raw())
+    write_public(f"{os.fspath(path)}.pub", key)
+    try:
+        disk.write_new(path, data, 0o600)
+    except (OSError, ValueError) as error:
+        Path(f"{os.fspath(path)}.pub").unlink()
+        raise _not_written(path, error) from error
+    return key
+
+
+def write_public(path: str | os.PathLike[str], key: PublicKey) -> None:
+    """Write a public key into a new file, as PEM.  Raises :class:`TrustError`."""
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    data = Ed25519PublicKey.from_public_bytes(key.data).public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    try:
+        disk.write_new(path, data, 0o644)
+    except (OSError, ValueError) as error:
+        raise _not_written(path, error) from error
+
+
+def read_public(path: str | os.PathLike[str]) -> PublicKey:
+    """The public key in a PEM file.  Raises :class:`TrustError`."""
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+    data = disk.read_for_trust(path, _LARGEST, "the public key")
+    try:
+        found = load_pem_public_key(data)
+        if isinstance(found, Ed25519PublicKey):
+            return PublicKey(found.public_bytes_raw())
+    except (ValueError, UnsupportedAlgorithm, PatchError) as error:
+        raise _no_key(path, "no public key that can be read", _PUBLIC, "name the .pub file of keygen") from error
+    raise _no_key(path, "another kind of key", _PUBLIC, "name the .pub file of keygen")
+
+
+_PUBLIC = "an Ed25519 public key in PEM"
+
+
+def read_private(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file that its owner alone may read, and that is ours.  Raises :class:`TrustError`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError) as error:
+        raise _no_key(
+            path, f"a file that cannot be opened: {error}", "a file with a key", "correct the path"
+        ) from error
+    with open(descriptor, "rb") as file:  # noqa: PTH123  # it is the descriptor that is opened
+        # Asked of the open file: nobody can put another in its place meanwhile.
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise _no_key(path, "no regular file", "a file with a key", "correct the path")
+        if stat.S_IMODE(about.st_mode) & 0o077 or about.st_uid != os.geteuid():
+            mode = f"mode {stat.S_IMODE(about.st_mode):04o}, owned by user {about.st_uid}"
+            mine = f"mode 0600, owned by user {os.geteuid()}"
+            raise _no_key(path, mode, mine, "chmod 600 the file; if others could read it, draw a new key")
+        data = file.read(_LARGEST + 1)
+    if len(data) > _LARGEST:
+        raise _no_key(path, f"more than {_LARGEST} bytes", "a key", "correct the path")
+    return data
+
+
+def is_encrypted(data: bytes) -> bool:
+    """Whether the PEM of a private key asks for a passphrase."""
+    return _ENCRYPTED in data
+
+
+def _private(data: bytes, path: str | os.PathLike[str], passphrase: str | None) -> Ed25519PrivateKey:
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
+    expected = "an Ed25519 private key in PEM (PKCS #8)"
+    try:
+        found = load_pem_private_key(data, None if passphrase is None else passphrase.encode())
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        wrong = "a passphrase that does not open it, or no key" if passphrase is not None else "no key that can be read"
+        raise _no_key(path, wrong, expected, "correct the passphrase or the path") from error
+    if not isinstance(found, Ed25519PrivateKey):
+        raise _no_key(path, "another kind of key", expected, "draw one with livepatch keygen")
+    return found
+
+
+def _no_key(path: str | os.PathLike[str], found: str, expected: str, action: str) -> TrustError:
+    return TrustError(
+        f"the key in {spelled(os.fsdecode(path))} cannot be used", found=found, expected=expected, action=action
+    )
+
+
+def _not_written(path: str | os.PathLike[str], error: Exception) -> TrustError:
+    return TrustError(
+        "the key cannot be written",
+        found=f"{spelled(os.fsdecode(path))}: {error}",
+        expected="a path at which there is nothing, in a directory that can be written to",
+        action="choose another path",
+    )

@@ -1,0 +1,52 @@
+"""Sign a patch file."""
+
+from __future__ import annotations
+
+import os
+
+from livepatch.bundle import codec, disk
+from livepatch.bundle.envelope import PATCH_TYPE, Envelope, SignedBundle, read_bundle
+from livepatch.bundle.keys import PublicKey, Signer
+from livepatch.bundle.signing import sign as sign_envelope
+from livepatch.errors import spelled
+
+__all__ = ["sign"]
+
+
+def sign(
+    path: str | os.PathLike[str],
+    *,
+    key: str | os.PathLike[str] | Signer,
+    passphrase: str | None = None,
+    output: str | os.PathLike[str] | None = None,
+) -> PublicKey:
+    """Add a signature to the patch file at `path`, or write the signed file to `output`; by which public key.
+
+    `key` is the path of a private key, as ``livepatch keygen`` writes it, with a `passphrase` if it is encrypted, or
+    anything with a ``key`` and a ``sign(message)``, such as a :class:`livepatch.bundle.command.Command`.  In which role
+    the signature counts is for the trust root to say.  A signature by the same key is replaced.
+
+    Raises :class:`BundleError` for a file that cannot be read, is no patch file, or cannot be written, and
+    :class:`TrustError` for a key that cannot be used.  Then the file is unchanged.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be a str or os.PathLike, not {spelled(path)}")
+    signer = _signer(key, passphrase)
+    file = read_bundle(disk.read(path))
+    plain = file.unverified() if isinstance(file, SignedBundle) else file
+    codec.decode(plain)  # nobody signs what nobody can read
+    envelope = (
+        file.envelope if isinstance(file, SignedBundle) else Envelope(payload_type=PATCH_TYPE, payload=file.payload)
+    )
+    disk.write(path if output is None else output, sign_envelope(envelope, signer).to_bytes())
+    return signer.key
+
+
+def _signer(key: str | os.PathLike[str] | Signer, passphrase: str | None) -> Signer:
+    if isinstance(key, (str, os.PathLike)):
+        from livepatch.bundle.keyfiles import KeyFile
+
+        return KeyFile(key, passphrase)
+    if passphrase is not None:
+        raise TypeError("passphrase is for the path of a key")
+    return key

@@ -1,0 +1,60 @@
+"""``livepatch keygen``: a new key."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import sys
+
+from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.trusting import add_passphrase, passphrase_of
+from livepatch.errors import PatchError, TrustError
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "draw a key to sign patch files or trust roots with"
+DESCRIPTION = """\
+Draw an Ed25519 key: the private part into FILE, which its owner alone may read
+(mode 0600, PEM, PKCS #8), and the public part into FILE.pub.  No file is overwritten."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("file", metavar="FILE", help="where the private key goes")
+    parser.add_argument("--encrypt", action="store_true", help="ask for a passphrase and encrypt the private key")
+    add_passphrase(parser)
+    add_json(parser)
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Draw."""
+    from livepatch.bundle.keyfiles import make_key
+
+    passphrase = passphrase_of(given)
+    if passphrase is None and given.encrypt:
+        passphrase = _asked()
+    key = make_key(given.file, passphrase)
+    facts = {
+        "private_key": given.file,
+        "public_key": f"{given.file}.pub",
+        "keyid": key.id,
+        "encrypted": passphrase is not None,
+    }
+    if given.json:
+        print_json(facts)
+    else:
+        print_lines([f"wrote {visible(given.file)} and {visible(given.file)}.pub", f"key id {key.id}"])
+    return True
+
+
+def _asked() -> str:
+    if not sys.stdin.isatty():
+        raise PatchError(
+            "there is nobody to ask for a passphrase",
+            found="a standard input that is no terminal",
+            expected="a terminal, or --passphrase-file",
+        )
+    one = getpass.getpass("Passphrase: ")
+    if one != getpass.getpass("The same again: "):
+        raise TrustError("the passphrases differ", found="two texts", expected="one", action="try again")
+    return one
