@@ -22,6 +22,7 @@ FLOORS = (
     {"errors", "events", "contents", "compat.report", "compat.screen"},
     {
         "bundle.reading",
+        "bundle.naming",
         "bundle.jsontext",
         "bundle.envelope",
         "bundle.keys",

@@ -107,6 +107,19 @@ def test_every_error_is_of_both_kinds():
     assert issubclass(UntrustedFileError, BundleError)
 
 
+@settings(max_examples=80, deadline=None)
+@given(st.text("AQRZaz09+/=-_ \n", max_size=12))
+def test_bytes_have_one_spelling(text):
+    """Whatever base64 is read is what the bytes would be written as."""
+    envelope = changed(payload=text)
+    try:
+        file = read_bundle(envelope)
+    except UntrustedFileError:
+        return
+    assert isinstance(file, SignedBundle)
+    assert base64.b64encode(file.envelope.payload).decode() == text
+
+
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=9), inner, max_size=4),

@@ -8,12 +8,24 @@ reader can tell a later version from a broken file.  `contents` is a record of :
 from __future__ import annotations
 
 import dataclasses
-import unicodedata
 from typing import Any, Literal
 
 import msgpack
 
 from livepatch.bundle.envelope import UnverifiedBundle, VerifiedBundle, digest
+from livepatch.bundle.naming import (
+    check_claim,
+    check_code,
+    check_dotted,
+    check_file,
+    check_identifier,
+    check_identifier_or_nothing,
+    check_not_empty,
+    check_requirement,
+    check_scope,
+    check_target_or_nothing,
+    check_versions,
+)
 from livepatch.bundle.reading import LIMITS, Limits, Reader
 from livepatch.contents.claims import RoundTrip, Waiver, check_path, check_reason, check_target
 from livepatch.contents.edits import (
@@ -34,7 +46,7 @@ from livepatch.contents.edits import (
     Unfit,
     replaced_functions,
 )
-from livepatch.contents.identity import check_distribution, check_name, check_specifier
+from livepatch.contents.identity import check_distribution, check_name
 from livepatch.contents.release import ANYONE, LARGEST, Release, check_expires
 from livepatch.errors import BundleError, PatchError, spelled
 
@@ -136,7 +148,7 @@ def _read(reader: Reader) -> Contents:
 def _contents(reader: Reader) -> Contents:
     field, items = reader.field, reader.items
     contents = Contents(
-        compatible_with=field("compatible_with", reader.name, _check_claim),
+        compatible_with=field("compatible_with", reader.name, check_claim),
         edits=field("edits", items, reader.record, lambda: _module(reader)),
         flag=field("flag", reader.name, lambda text: check_name("flag", text)),
         id=field("id", reader.name, lambda text: check_name("id", text)),
@@ -144,12 +156,12 @@ def _contents(reader: Reader) -> Contents:
         obstacles=field("obstacles", items, reader.record, lambda: _obstacle(reader)),
         package=field("package", reader.name, check_distribution),
         plan=field("plan", items, reader.record, lambda: _entry(reader)),
-        pure=field("pure", items, reader.name, _check_not_empty),
+        pure=field("pure", items, reader.name, check_not_empty),
         release=field("release", reader.record, lambda: _release(reader)),
         requires=field("requires", items, reader.name, lambda text: check_name("requires", text)),
         round_trips=field("round_trips", items, reader.record, lambda: _round_trip(reader)),
         summary=field("summary", reader.free),
-        versions=field("versions", reader.name, _check_versions),
+        versions=field("versions", reader.name, check_versions),
         waivers=field("waivers", items, reader.record, lambda: _waiver(reader)),
     )
     _check_once(reader, "edits", [edit.module for edit in contents.edits])
@@ -179,15 +191,15 @@ def _module(reader: Reader) -> ModuleEdit:
         after=field("after", record, lambda: _side(reader)),
         attributes=field("attributes", items, record, lambda: _attribute(reader)),
         before=field("before", record, lambda: _side(reader)),
-        caches=field("caches", items, reader.name, _check_dotted),
+        caches=field("caches", items, reader.name, check_dotted),
         captured=field("captured", items, record, lambda: _captured(reader)),
         classes=field("classes", items, record, lambda: _class(reader)),
         functions=field("functions", items, record, lambda: _function(reader)),
         memos=field("memos", items, record, lambda: _memo(reader)),
-        module=field("module", reader.name, _check_dotted),
+        module=field("module", reader.name, check_dotted),
         names=field("names", items, record, lambda: _name(reader)),
-        path=field("path", reader.name, _check_path),
-        tables=field("tables", items, reader.name, _check_dotted),
+        path=field("path", reader.name, check_file),
+        tables=field("tables", items, reader.name, check_dotted),
         unfit=field("unfit", items, record, lambda: _unfit(reader)),
         whole=field("whole", reader.optional, reader.source, least=0),
     )
@@ -199,14 +211,14 @@ def _module(reader: Reader) -> ModuleEdit:
 def _class(reader: Reader) -> ClassHead:
     return ClassHead(
         bases=reader.field("bases", reader.items, reader.source),
-        qualname=reader.field("qualname", reader.name, _check_dotted),
+        qualname=reader.field("qualname", reader.name, check_dotted),
     )
 
 
 def _side(reader: Reader) -> Side:
     field, items = reader.field, reader.items
     return Side(
-        futures=field("futures", items, reader.name, _check_identifier),
+        futures=field("futures", items, reader.name, check_identifier),
         imports=field("imports", items, reader.source),
         program=field("program", items, reader.record, lambda: _statement(reader)),
     )
@@ -214,7 +226,7 @@ def _side(reader: Reader) -> Side:
 
 def _statement(reader: Reader) -> Statement:
     return Statement(
-        scope=reader.field("scope", reader.name, _check_scope),
+        scope=reader.field("scope", reader.name, check_scope),
         text=reader.field("text", reader.record, lambda: _text(reader)),
     )
 
@@ -232,7 +244,7 @@ def _function(reader: Reader) -> FunctionEdit:
         count=field("count", reader.number, 1, LIMITS.items),
         defaults=field("defaults", reader.flag),
         index=field("index", reader.number, 0, LIMITS.items),
-        qualname=field("qualname", reader.name, _check_dotted),
+        qualname=field("qualname", reader.name, check_dotted),
         rebound=field("rebound", reader.flag),
     )
     if edit.before is None and edit.after is None:
@@ -245,20 +257,20 @@ def _function(reader: Reader) -> FunctionEdit:
 def _name(reader: Reader) -> NameEdit:
     return NameEdit(
         kind=reader.field("kind", reader.choice, _KINDS),
-        qualname=reader.field("qualname", reader.name, _check_dotted),
+        qualname=reader.field("qualname", reader.name, check_dotted),
     )
 
 
 def _attribute(reader: Reader) -> AttributeDefault:
     field = reader.field
     return AttributeDefault(
-        class_qualname=field("class_qualname", reader.name, _check_dotted),
+        class_qualname=field("class_qualname", reader.name, check_dotted),
         expression=field("expression", reader.source, least=0),
         fixed=field("fixed", reader.flag),
-        kept_by=field("kept_by", reader.name, _check_target_or_nothing),
-        kinds=field("kinds", reader.items, reader.name, _check_identifier),
-        name=field("name", reader.name, _check_identifier),
-        of=field("of", reader.name, _check_identifier_or_nothing),
+        kept_by=field("kept_by", reader.name, check_target_or_nothing),
+        kinds=field("kinds", reader.items, reader.name, check_identifier),
+        name=field("name", reader.name, check_identifier),
+        of=field("of", reader.name, check_identifier_or_nothing),
         reason=field("reason", reader.free),
         shared=field("shared", reader.flag),
     )
@@ -267,9 +279,9 @@ def _attribute(reader: Reader) -> AttributeDefault:
 def _unfit(reader: Reader) -> Unfit:
     field = reader.field
     return Unfit(
-        class_qualname=field("class_qualname", reader.name, _check_dotted),
-        kinds=field("kinds", reader.items, reader.name, _check_identifier),
-        name=field("name", reader.name, _check_identifier),
+        class_qualname=field("class_qualname", reader.name, check_dotted),
+        kinds=field("kinds", reader.items, reader.name, check_identifier),
+        name=field("name", reader.name, check_identifier),
         reason=field("reason", reader.free),
     )
 
@@ -277,8 +289,8 @@ def _unfit(reader: Reader) -> Unfit:
 def _memo(reader: Reader) -> Memo:
     return Memo(
         initial=reader.field("initial", reader.source, least=0),
-        of=reader.field("of", reader.name, _check_not_empty),
-        target=reader.field("target", reader.name, _check_dotted),
+        of=reader.field("of", reader.name, check_not_empty),
+        target=reader.field("target", reader.name, check_dotted),
     )
 
 
@@ -286,10 +298,10 @@ def _captured(reader: Reader) -> Captured:
     return Captured(
         after=reader.field("after", reader.source, least=0),
         before=reader.field("before", reader.source, least=0),
-        but_for=reader.field("but_for", reader.items, reader.name, _check_target_or_nothing),
-        class_qualname=reader.field("class_qualname", reader.name, _check_dotted),
-        name=reader.field("name", reader.name, _check_identifier),
-        of=reader.field("of", reader.name, _check_not_empty),
+        but_for=reader.field("but_for", reader.items, reader.name, check_target_or_nothing),
+        class_qualname=reader.field("class_qualname", reader.name, check_dotted),
+        name=reader.field("name", reader.name, check_identifier),
+        of=reader.field("of", reader.name, check_not_empty),
     )
 
 
@@ -297,19 +309,19 @@ def _obstacle(reader: Reader) -> Obstacle:
     field = reader.field
     return Obstacle(
         action=field("action", reader.free),
-        code=field("code", reader.name, _check_code),
+        code=field("code", reader.name, check_code),
         expected=field("expected", reader.free),
         found=field("found", reader.free),
-        target=field("target", reader.name, _check_not_empty),
+        target=field("target", reader.name, check_not_empty),
     )
 
 
 def _needs(reader: Reader) -> Needs:
     field, items = reader.field, reader.items
     return Needs(
-        after=field("after", items, reader.name, _check_requirement),
-        before=field("before", items, reader.name, _check_requirement),
-        python=field("python", reader.name, _check_claim),
+        after=field("after", items, reader.name, check_requirement),
+        before=field("before", items, reader.name, check_requirement),
+        python=field("python", reader.name, check_claim),
     )
 
 
@@ -343,80 +355,8 @@ def _round_trip(reader: Reader) -> RoundTrip:
 def _entry(reader: Reader) -> PlanEntry:
     field = reader.field
     return PlanEntry(
-        target=field("target", reader.name, _check_not_empty),
+        target=field("target", reader.name, check_not_empty),
         verdict=field("verdict", reader.choice, _VERDICTS),
         what=field("what", reader.free),
         why=field("why", reader.free),
     )
-
-
-# What names are made of
-
-
-def _refuse_unless(holds: bool, value: str, expected: str) -> None:
-    if not holds:
-        raise PatchError("not usable", found=spelled(value), expected=expected)
-
-
-def _is_identifier(value: str) -> bool:
-    # The compiler takes names in this normal form, so that a name has one spelling.
-    return value.isidentifier() and (value.isascii() or unicodedata.is_normalized("NFKC", value))
-
-
-def _check_identifier(value: str) -> None:
-    _refuse_unless(_is_identifier(value), value, "a Python identifier")
-
-
-def _check_identifier_or_nothing(value: str) -> None:
-    _refuse_unless(not value or _is_identifier(value), value, "a Python identifier, or nothing")
-
-
-def _check_target_or_nothing(value: str) -> None:
-    module, _, qualname = value.partition(":")
-    names = [*module.split("."), *qualname.split(".")]
-    _refuse_unless(not value or all(map(_is_identifier, names)), value, "'module:Class.attribute', or nothing")
-
-
-def _check_dotted(value: str) -> None:
-    _refuse_unless(all(map(_is_identifier, value.split("."))), value, "Python identifiers with dots between them")
-
-
-def _check_scope(value: str) -> None:
-    if value:
-        _check_dotted(value)
-
-
-def _check_not_empty(value: str) -> None:
-    _refuse_unless(value != "", value, "a text")
-
-
-def _check_code(value: str) -> None:
-    plain = value.isascii() and value.replace("-", "a").isalnum() and value == value.lower()
-    _refuse_unless(plain, value, "a code of small letters, digits and -")
-
-
-def _check_path(value: str) -> None:
-    parts = value.split("/")
-    plain = "\\" not in value and not any(unicodedata.category(character) == "Cc" for character in value)
-    inside = not any(part in ("", ".", "..") for part in parts)
-    _refuse_unless(plain and inside, value, "a path inside the tree, with / between its parts")
-
-
-def _check_requirement(value: str) -> None:
-    from packaging.requirements import InvalidRequirement, Requirement
-
-    try:
-        written = str(Requirement(value))
-    except InvalidRequirement:
-        written = ""
-    _refuse_unless(written == value, value, "a requirement as PEP 508 writes it, such as 'name>=1'")
-
-
-def _check_claim(value: str) -> None:
-    if value:
-        _check_versions(value)
-
-
-def _check_versions(value: str) -> None:
-    if check_specifier(value) != value:
-        raise PatchError("not usable", found=spelled(value), expected="a PEP 440 specifier without blanks around it")
