@@ -11,7 +11,7 @@ import random
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.signing import key, patch_envelope, trust_root
+from tests.signing import key, patch_envelope, root_envelope, trust_root
 
 from livepatch.bundle import codec
 from livepatch.bundle.envelope import (
@@ -24,6 +24,7 @@ from livepatch.bundle.envelope import (
     read_bundle,
 )
 from livepatch.bundle.keys import PublicKey
+from livepatch.bundle.remembered import Remembered
 from livepatch.bundle.signing import sign
 from livepatch.bundle.trustroot import TrustRoot, clock
 from livepatch.errors import BundleError, PatchError, TrustError, UntrustedFileError
@@ -140,18 +141,71 @@ def test_any_bytes_end_in_a_documented_error(read, data):
     only_documented(read, b"{" + data)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(READERS, st.dictionaries(st.sampled_from(["payload", "payloadType", "signatures", "x"]), VALUES))
 def test_any_object_ends_in_a_documented_error(read, value):
     only_documented(read, json.dumps(value).encode())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(st.dictionaries(st.sampled_from(["type", "format", "package", "version", "keys", "roles"]), VALUES))
 def test_any_trust_root_ends_in_a_documented_error(value):
     payload = json.dumps(value).encode()
     envelope = Envelope(payload_type="application/vnd.livepatch.trust-root+json", payload=payload)
     only_documented(TrustRoot.parse_unsigned, envelope.to_bytes())
+
+
+ROOT = root_envelope()
+STATE = Remembered(time=clock(), roots=(trust_root(),)).to_bytes()
+READ_AND_VALID = {
+    "envelope": (read_bundle, GOOD.to_bytes()),
+    "trust root": (TrustRoot.parse, ROOT.to_bytes()),
+    "payload": (
+        lambda data: TrustRoot.parse_unsigned(dataclasses.replace(ROOT, payload=data).to_bytes()),
+        ROOT.payload,
+    ),
+    "state": (Remembered.parse, STATE),
+}
+
+
+@pytest.mark.parametrize("what", READ_AND_VALID)
+def test_valid_files_cut_and_spliced_end_in_a_documented_error(what):
+    """As many as take a moment; each is near a valid file, where readers have their corners."""
+    read, valid = READ_AND_VALID[what]
+    read(valid)
+    splices(read, valid, 200)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", READ_AND_VALID)
+def test_many_files_cut_and_spliced_end_in_a_documented_error(what):
+    splices(*READ_AND_VALID[what], 100_000)
+
+
+def splices(read, valid: bytes, count: int) -> None:
+    chance = random.Random(7)
+    parts = [
+        b'"',
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"0",
+        b"1e9",
+        b"null",
+        b"true",
+        b"\\u0000",
+        b"\\ud800",
+        b"NaN",
+        b"=",
+    ]
+    for _ in range(count):
+        start, end = sorted(chance.choices(range(len(valid) + 1), k=2))
+        end = chance.choice([start, start + 1, end])
+        middle = chance.choice([b"", chance.choice(parts), chance.randbytes(2), valid[start:end] * 2])
+        only_documented(read, valid[:start] + middle + valid[end:])
 
 
 @settings(max_examples=50, deadline=None)

@@ -136,6 +136,7 @@ ALICE, CAROL, ROOT_1 = key("alice").key.id, key("carol").key.id, key("root-1").k
         ({f"keys__{ALICE}__keyval__public": key("bob").key.data.hex()}, "the id that its bytes give"),
         ({f"keys__{ALICE}__keytype": "rsa"}, "keytype: 'rsa'"),
         ({f"keys__{ALICE}__holder": "Alice A."}, "holder: 'Alice A.'"),
+        ({f"keys__{ALICE}__holder": "Bob"}, "one spelling a holder"),
         ({f"keys__{ALICE}__more": 1}, "an unknown field"),
         ({f"keys__{'0' * 64}": {**key("alice").key.to_dict(), "holder": "x"}}, "the id that its bytes give"),
     ],

@@ -31,6 +31,7 @@ _LARGEST = 16 << 20
 _ENTRIES = 10_000
 _BACK = timedelta(hours=1)
 """How far a clock may be set back without a word: what summer time and a synchronised clock do."""
+_FRESH = timedelta(minutes=1)
 _REFUSE = refusing(
     TrustError,
     "no readable trust state",
@@ -180,11 +181,12 @@ def see_roots(path: str, roots: Sequence[TrustRoot]) -> None:
     Raises :class:`TrustError`; then the file is unchanged.
     """
     with _locked(path):
-        remembered = _read(path).at(clock())
+        before = _read(path)
+        remembered = before.at(clock())
         for root in roots[:-1]:
             if remembered.version_of(root) < root.version:
                 remembered = remembered.with_root(root)
-        _write(path, remembered.with_root(roots[-1]))
+        _write(path, before, remembered.with_root(roots[-1]))
 
 
 def see_patch(path: str, root: TrustRoot, patch_id: str, release: Release, bundle: VerifiedBundle) -> None:
@@ -201,7 +203,8 @@ def see_patch(path: str, root: TrustRoot, patch_id: str, release: Release, bundl
         keyids=tuple(keyid for keyids in bundle.signers.values() for keyid in keyids),
     )
     with _locked(path):
-        _write(path, _read(path).at(clock()).with_root(root).with_patch(root, seen))
+        before = _read(path)
+        _write(path, before, before.at(clock()).with_root(root).with_patch(root, seen))
 
 
 def _read(path: str) -> Remembered:
@@ -210,7 +213,11 @@ def _read(path: str) -> Remembered:
     return Remembered.parse(disk.read_for_trust(path, _LARGEST, "the trust state"))
 
 
-def _write(path: str, remembered: Remembered) -> None:
+def _write(path: str, before: Remembered, remembered: Remembered) -> None:
+    if before.time and replace(remembered, time=before.time).to_bytes() == before.to_bytes():
+        late = _moment(remembered.time) - _moment(before.time)
+        if late < _FRESH:
+            return  # nothing to remember but the time, which is not worth the wait for a disk
     try:
         disk.write(path, remembered.to_bytes(), "the trust state")
     except BundleError as error:

@@ -164,6 +164,8 @@ def _must_still_hold(patch: Patch, origin: Origin, root: TrustRoot | None) -> No
         _must_be_as_signed(patch, bundle.payload)
         _settle(root, bundle, patch.id, patch.package, patch.release)
         return
+    assert origin.signed is not None
+    _must_be_as_signed(patch, origin.signed.envelope.payload)
     until = min(filter(None, (origin.until, patch.release.expires)))
     if now >= until:
         raise TrustError(
@@ -172,8 +174,6 @@ def _must_still_hold(patch: Patch, origin: Origin, root: TrustRoot | None) -> No
             expected="a patch and a trust root that are still valid",
             action="get the newest trust root and patch file, and load the file again",
         )
-    assert origin.signed is not None
-    _must_be_as_signed(patch, origin.signed.envelope.payload)
 
 
 def _must_be_as_signed(patch: Patch, payload: bytes) -> None:

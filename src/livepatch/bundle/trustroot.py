@@ -261,6 +261,7 @@ def _root(fields: Fields, envelope: Envelope) -> TrustRoot:
 
 def _keys(fields: Fields) -> dict[str, Holder]:
     keys = {}
+    spellings: dict[str, str] = {}
     for keyid in fields.names(_KEYS):
         each = fields.record(keyid)
         each.exactly("keytype", "ed25519")
@@ -270,6 +271,9 @@ def _keys(fields: Fields) -> dict[str, Holder]:
         value.end()
         name = each.text("holder", 128, lambda text: check_name("holder", text))
         each.end()
+        other = spellings.setdefault(name.lower(), name)
+        if other != name:
+            raise _REFUSE(f"the holders {other} and {name}", "one spelling a holder, since holders are counted")
         if key.id != keyid:
             raise _REFUSE(f"a key under the id {spelled(keyid)}", f"the id that its bytes give: {key.id}")
         keys[keyid] = Holder(key, name)
