@@ -61,16 +61,20 @@ class Acts(Names):
     # Attributes and operations
 
     def lookup(self, unit: Function, offset: int, receiver: int, name: str) -> int:
-        """The node of an attribute."""
-        if receiver == self.silent:
-            return receiver
+        """The node of an attribute that is not read by an instruction; always the same for the same three."""
         key = unit, receiver, name
         dest = self._lookups.get(key, -1)
         if dest < 0:
-            dest = self._lookups[key] = self.flow.node()
-            site = Lookup(self.whole(), unit, offset, dest, name)
-            self.flow.attach(receiver, site)
-            self.asked.append(receiver)
+            dest = self._lookups[key] = self.read_attribute(unit, offset, receiver, name)
+        return dest
+
+    def read_attribute(self, unit: Function, offset: int, receiver: int, name: str) -> int:
+        """A node for an attribute that is read."""
+        if receiver == self.silent:
+            return receiver
+        dest = self.flow.node()
+        self.flow.attach(receiver, Lookup(self.whole(), unit, offset, dest, name))
+        self.asked.append(receiver)
         return dest
 
     def special(

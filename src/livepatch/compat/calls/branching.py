@@ -125,10 +125,9 @@ def _match_class(machine: Machine, argument: int) -> None:
     names = machine.constant_of(machine.pop_slot())
     machine.pop_slot()
     subject = machine.pop()
-    program, unit, offset = machine.program, machine.unit, machine.offset
-    found = [program.lookup(unit, offset, subject, n) for n in (names if type(names) is tuple else ())]
+    found = [machine.attribute(subject, n) for n in (names if type(names) is tuple else ())]
     box = display(machine, "tuple", found)
-    program.unknown_rest(box)
+    machine.program.unknown_rest(box)
 
 
 _HANDLERS: dict[object, str] = {

@@ -156,9 +156,9 @@ class Fans(Binding):
     def _declared_but_narrowed(self) -> None:
         """Where something of another type than the declared one is passed, the name is possible, too."""
         flow = self.flow
-        narrowed, flow.narrowed = flow.narrowed, set()
+        narrowed, flow.narrowed = flow.narrowed, {}
         for node in narrowed:
-            for use in flow.uses.get(node, ()):
+            for use in tuple(flow.used(node)):
                 if isinstance(use, (MethodCall, Lookup)) and use.fan is None and not isinstance(use, Special):
                     self._link_aside(use)
         flow.run()

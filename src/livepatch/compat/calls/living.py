@@ -37,6 +37,8 @@ class LiveProgram(Program):
             self.modules[name] = Module(self, name, is_package="__path__" in space)
         self._actual: dict[tuple[str, str, int], list[CodeType]] = {}
         self._first: dict[tuple[str, str], int] = {}
+        self._holders: dict[str, list[str]] | None = None
+        """The modules that have a function or class of a name."""
         self._without_source: set[str] = set(self._spaces)
         self._discover()
         self._take_bodies(bodies)
@@ -170,12 +172,14 @@ class LiveProgram(Program):
         return self.live.imported(name) or self.outside(name, is_module=True)
 
     def globals_named(self, name: str) -> list[int]:
-        found = []
-        for module, space in self._spaces.items():
-            value = space.get(name)
-            if type(value) is FunctionType or is_class(value):
-                found.append(self.global_node(module, name))
-        return found
+        if self._holders is None:
+            self._holders = {}
+            for module, space in self._spaces.items():
+                breathe()
+                for held, value in list(space.items()):
+                    if type(value) is FunctionType or is_class(value):
+                        self._holders.setdefault(held, []).append(module)
+        return [self.global_node(module, name) for module in self._holders.get(name, ())]
 
     def functions_of(self, module: str, prefix: str = "") -> list[int]:
         space = self._spaces.get(module, {})

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from livepatch.compat.calls.machine import NULL, Machine, Method, register
+from livepatch.compat.calls.machine import NULL, Machine, Method, register, register_quick
 from livepatch.compat.calls.opcodes import CODES, LOADS_NULL_FIRST, VERSION
 from livepatch.compat.calls.uses import Store
 
 __all__: list[str] = []
-
-
-def _nothing(machine: Machine, argument: int) -> None:
-    pass
 
 
 def _pop(machine: Machine, argument: int) -> None:
@@ -40,14 +36,6 @@ def _silent(machine: Machine, argument: int) -> None:
 # Constants and local variables
 
 
-def _load_const(machine: Machine, argument: int) -> None:
-    machine.stack.append(-2 - argument)
-
-
-def _load_fast(machine: Machine, argument: int) -> None:
-    machine.stack.append(machine.base + argument)
-
-
 def _load_two(machine: Machine, argument: int) -> None:
     machine.stack += (machine.base + (argument >> 4), machine.base + (argument & 15))
 
@@ -61,7 +49,7 @@ def _store_fast(machine: Machine, argument: int) -> None:
 
 def _store_load(machine: Machine, argument: int) -> None:
     _store_fast(machine, argument >> 4)
-    _load_fast(machine, argument & 15)
+    machine.stack.append(machine.base + (argument & 15))
 
 
 def _store_two(machine: Machine, argument: int) -> None:
@@ -134,7 +122,7 @@ def _import_name(machine: Machine, argument: int) -> None:
 
 def _import_from(machine: Machine, argument: int) -> None:
     source = machine.node(machine.stack[-1])
-    machine.stack.append(machine.program.lookup(machine.unit, machine.offset, source, machine.names[argument]))
+    machine.stack.append(machine.attribute(source, machine.names[argument]))
 
 
 def _import_star(machine: Machine, argument: int) -> None:
@@ -157,7 +145,7 @@ def _load_attribute(machine: Machine, argument: int) -> None:
         argument >>= 1
     name = machine.names[argument]
     receiver = machine.pop()
-    machine.stack.append(machine.program.lookup(machine.unit, machine.offset, receiver, name))
+    machine.stack.append(machine.attribute(receiver, name))
 
 
 def _store_attribute(machine: Machine, argument: int) -> None:
@@ -175,7 +163,7 @@ def _load_super(machine: Machine, argument: int) -> None:
     if argument & 1:
         machine.stack += (Method(found, name), found)
     else:
-        machine.stack.append(machine.program.lookup(machine.unit, machine.offset, found, name))
+        machine.stack.append(machine.attribute(found, name))
 
 
 def _load_special(machine: Machine, argument: int) -> None:
@@ -188,16 +176,25 @@ def _build_class(machine: Machine, argument: int) -> None:
     machine.stack.append(machine.program.class_builder)
 
 
+_NOTHING = (
+    "NOP RESUME CACHE MAKE_CELL COPY_FREE_VARS PRECALL SETUP_ANNOTATIONS DELETE_FAST DELETE_DEREF "
+    "DELETE_GLOBAL DELETE_NAME NOT_TAKEN ASYNC_GEN_WRAP EXIT_INIT_CHECK RESERVED"
+)
+_LOCALS = "LOAD_FAST LOAD_FAST_BORROW LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_DEREF LOAD_CLOSURE"
+for _code in _NOTHING.split():
+    if _code in CODES:
+        register_quick(CODES[_code])
+for _code in _LOCALS.split():
+    if _code in CODES:
+        register_quick(CODES[_code], local=True)
+register_quick(CODES["LOAD_CONST"], constant=True)
+
 _HANDLERS = {
-    _nothing: "NOP RESUME CACHE MAKE_CELL COPY_FREE_VARS PRECALL SETUP_ANNOTATIONS DELETE_FAST DELETE_DEREF "
-    "DELETE_GLOBAL DELETE_NAME NOT_TAKEN ASYNC_GEN_WRAP EXIT_INIT_CHECK RESERVED",
     _pop: "POP_TOP POP_EXCEPT PRINT_EXPR",
     _copy: "COPY",
     _swap: "SWAP",
     _push_null: "PUSH_NULL",
     _silent: "LOAD_ASSERTION_ERROR LOAD_LOCALS RETURN_GENERATOR",
-    _load_const: "LOAD_CONST",
-    _load_fast: "LOAD_FAST LOAD_FAST_BORROW LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_DEREF LOAD_CLOSURE",
     _load_two: "LOAD_FAST_LOAD_FAST LOAD_FAST_BORROW_LOAD_FAST_BORROW",
     _store_fast: "STORE_FAST STORE_DEREF",
     _store_load: "STORE_FAST_LOAD_FAST",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from livepatch.compat.calls.objects import Function
     from livepatch.compat.calls.program import Program
 
-__all__ = ["NULL", "Handler", "Machine", "Method", "Slot", "register"]
+__all__ = ["NULL", "Handler", "Machine", "Method", "Slot", "register", "register_quick"]
 
 NULL = -1
 """What lies in the empty slot of a call."""
@@ -42,10 +42,18 @@ Slot = int | Method
 Handler = Callable[["Machine", int], None]
 _handlers: list[Handler | None] = [None] * 256
 
+_PUSHES_LOCAL, _PUSHES_CONSTANT, _DOES_NOTHING = 1, 2, 3
+_QUICK = [0] * 256
+
 
 def register(code: int, handler: Handler) -> None:
     """Let the handler see to an instruction."""
     _handlers[code] = handler
+
+
+def register_quick(code: int, *, local: bool = False, constant: bool = False) -> None:
+    """Let the instruction put a local variable or a constant on the stack, or do nothing."""
+    _QUICK[code] = _PUSHES_LOCAL if local else _PUSHES_CONSTANT if constant else _DOES_NOTHING
 
 
 class Machine:
@@ -73,10 +81,11 @@ class Machine:
         """The functions that were made here, by their nodes."""
         self.caught = -1
         """The node of the error that is handled."""
+        self._attributes: dict[tuple[int, str], int] = {}
+        """The nodes of attributes that were read here, by the nodes that have them."""
         self._entry: dict[int, list[Slot]] = {}
-        self._read: list[tuple[int, int]] = []
-        """The parts that have been read, from where to before where."""
-        self._begun = 0
+        self._read = bytearray(len(self.raw))
+        """What has been read, or is being read: not zero where that is so."""
         self._left: list[int] = []
         self._protected: dict[int, list[tuple[int, int, bool]]] = {}
         self._marks: set[int] = set()
@@ -95,7 +104,16 @@ class Machine:
 
     def method_node(self, method: Method) -> int:
         """An attribute that is not called after all."""
-        return self.program.lookup(self.unit, self.offset, method.receiver, method.name)
+        return self.attribute(method.receiver, method.name)
+
+    def attribute(self, receiver: int, name: str) -> int:
+        """The node of an attribute; the same at each place of the code."""
+        dest = self._attributes.get((receiver, name), -1)
+        if dest < 0:
+            dest = self._attributes[receiver, name] = self.program.read_attribute(
+                self.unit, self.offset, receiver, name
+            )
+        return dest
 
     def pop(self) -> int:
         """Take the topmost value off."""
@@ -134,7 +152,7 @@ class Machine:
     def jump(self, target: int, stack: list[Slot] | None = None) -> None:
         """Note that the code may go on there, with that stack."""
         stack = self.stack if stack is None else stack
-        if self._is_read(target):
+        if self._read[target]:
             return
         there = self._entry.get(target)
         if there is None:
@@ -164,26 +182,38 @@ class Machine:
                 self._marks.add(start)
         if "setattr" in self.names:
             self.program.stored_names.update(text for text in self.constants if type(text) is str)
-        self._begun = len(self.raw)
         self.jump(0)
         while self._left:
             self._left.sort(reverse=True)
             start = self._left.pop()
-            if not self._is_read(start):
+            if not self._read[start]:
                 self.stack = self._entry.pop(start)
                 self._straight_on(start)
 
     def _straight_on(self, offset: int) -> None:
         """Read on until the code ends, or has been read."""
-        raw, marks, extended = self.raw, self._marks, 0
-        self._begun = offset
+        raw, marks, read, extended = self.raw, self._marks, self._read, 0
         size = len(raw)
+        base = self.base
+        push = self.stack.append
         self.ended = False
         while offset < size:
-            if offset in marks and not self._arrive(offset):
-                break
+            if offset in marks:
+                if not self._arrive(offset):
+                    break
+                push = self.stack.append
+            read[offset] = 1
             op = raw[offset]
             argument = extended | raw[offset + 1]
+            quick = _QUICK[op]  # two thirds of all instructions
+            if quick:
+                if quick == _PUSHES_LOCAL:
+                    push(base + argument)
+                elif quick == _PUSHES_CONSTANT:
+                    push(-2 - argument)
+                offset += REACH[op]
+                extended = 0
+                continue
             following = offset + REACH[op]
             handler = _handlers[op]
             extended = 0
@@ -196,19 +226,12 @@ class Machine:
                 self.offset, self.following = offset, following
                 handler(self, argument)
                 if self.ended:
-                    offset = following
                     break
             offset = following
-        self._read.append((self._begun, offset))
-        self._begun = size
-
-    def _is_read(self, offset: int) -> bool:
-        """Whether the code there has been read, or is being read."""
-        return self._begun <= offset <= self.offset or any(start <= offset < end for start, end in self._read)
 
     def _arrive(self, offset: int) -> bool:
         """Come to where branches meet or a protected part begins.  Whether to read on."""
-        if any(start <= offset < end for start, end in self._read):
+        if self._read[offset]:
             return False
         there = self._entry.pop(offset, None)
         if there is not None and there != self.stack:

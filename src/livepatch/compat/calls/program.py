@@ -75,7 +75,8 @@ class Program(Making):
 
     def forget(self) -> None:
         """Let go of everything, so that nothing waits for the collector."""
-        for held in (self.flow.values, self.flow.next, self.flow.uses, self.functions, self.globals, self.fans):
+        self.flow.forget()
+        for held in (self.functions, self.globals, self.fans):
             held.clear()
         for site in self.sites:
             site.targets = {}

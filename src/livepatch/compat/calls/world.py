@@ -24,6 +24,7 @@ __all__ = ["MOST_CALLABLES", "OVERFULL", "UNKNOWN", "WEAK", "Flow", "Obj"]
 MOST_OBJECTS = 10
 MOST_CALLABLES = 24
 _SLICE = 512
+_ROOM = 4_096
 
 
 class Obj:
@@ -82,20 +83,23 @@ UNKNOWN, WEAK, OVERFULL = _Marker("unknown"), _Marker("weak"), _Marker("overfull
 
 
 class Flow:
-    """The nodes, what they hold, and where it goes."""
+    """The nodes, what they hold, and where it goes.
+
+    Nodes are positions in lists.  Most hold one object, and go to one other: that is a tuple, and more a dict or list.
+    """
 
     def __init__(self) -> None:
         self.count = 0
-        self.values: dict[int, set[Obj]] = {}
-        self.next: dict[int, list[int]] = {}
-        self.uses: dict[int, list[Use]] = {}
+        self._room = 0
+        self._values: list[Collection[Obj] | None] = []
+        self._next: list[Collection[int] | None] = []
+        self._uses: list[Collection[Use] | None] = []
         self.declared: dict[int, set[Class]] = {}
         """Nodes whose type is declared."""
-        self.narrowed: set[int] = set()
+        self.narrowed: dict[int, None] = {}
         """Those of them that something of another type would go to."""
         self.dropped: dict[Obj, None] = {}
         """What may be called, and did not go into some node that was full."""
-        self.running = False
         self._queue: deque[tuple[int, Obj]] = deque()
         self._meetings: list[tuple[Use, Obj]] = []
 
@@ -103,46 +107,68 @@ class Flow:
         """A new node."""
         made = self.count
         self.count = made + 1
+        if made >= self._room:
+            self._grow()
         return made
 
     def nodes(self, count: int) -> int:
         """The first of so many new nodes."""
         first = self.count
         self.count = first + count
+        while self.count > self._room:
+            self._grow()
         return first
+
+    def _grow(self) -> None:
+        empty = (None,) * _ROOM
+        self._values += empty
+        self._next += empty
+        self._uses += empty
+        self._room += _ROOM
 
     def holding(self, obj: Obj) -> int:
         """A new node that holds the object."""
         made = self.node()
-        self.add(made, obj)
+        self._values[made] = (obj,)
         return made
 
     def add(self, node: int, obj: Obj) -> None:
         """Let a node hold an object."""
+        held = self._values[node]
+        if held is not None and obj in held:
+            return
         if node in self.declared and not self._fits(node, obj):
             return
-        held = self.values.get(node)
         if held is None:
-            self.values[node] = {obj}
+            self._values[node] = (obj,)
+        elif len(held) >= obj.most and not obj.marks:
+            self._too_many(node, held, obj)
+            return
         else:
-            if obj in held:
-                return
-            if len(held) >= obj.most and not obj.marks:
-                self._too_many(node, held, obj)
-                return
-            held.add(obj)
-        self._queue.append((node, obj))
+            self._hold_more(node, held, obj)
+        if self._next[node] is not None or self._uses[node] is not None:
+            self._queue.append((node, obj))
+
+    def _hold_more(self, node: int, held: Collection[Obj], obj: Obj) -> None:
+        if type(held) is dict:
+            held[obj] = None
+        else:
+            self._values[node] = dict.fromkeys((*held, obj))
 
     def objects(self, node: int) -> Collection[Obj]:
         """What a node holds."""
-        return self.values.get(node, ())
+        return self._values[node] or ()
+
+    def used(self, node: int) -> Collection[Use]:
+        """What is done with what the node holds."""
+        return self._uses[node] or ()
 
     def declare(self, node: int, kind: Class) -> None:
         """A node holds instances of the class, and markers do not count there any more."""
         self.declared.setdefault(node, set()).add(kind)
-        held = self.values.get(node)
-        if held is not None:
-            held.difference_update([obj for obj in held if obj.marks])
+        held = self._values[node]
+        if held is not None and any(obj.marks for obj in held):
+            self._values[node] = dict.fromkeys(obj for obj in held if not obj.marks) or None
 
     def _fits(self, node: int, obj: Obj) -> bool:
         """Whether a node whose type is declared can hold the object."""
@@ -151,12 +177,13 @@ class Flow:
         kind = obj.kind_of()
         if kind is None:
             return True
-        if any(one in kind.order or kind in one.order for one in self.declared[node]):
-            return True
-        self.narrowed.add(node)
+        for one in self.declared[node]:
+            if one in kind.order or kind in one.order:
+                return True
+        self.narrowed[node] = None
         return False
 
-    def _too_many(self, node: int, held: set[Obj], obj: Obj) -> None:
+    def _too_many(self, node: int, held: Collection[Obj], obj: Obj) -> None:
         """Hold something more general in its place, or nothing but the note that there are more."""
         general = obj.general()
         if general is not obj and general not in held:
@@ -165,36 +192,42 @@ class Flow:
             if obj.callable:
                 self.dropped[obj] = None
             if OVERFULL not in held:
-                held.add(OVERFULL)
+                self._hold_more(node, held, OVERFULL)
                 self._queue.append((node, OVERFULL))
 
     def copy(self, source: int, target: int) -> None:
         """Let all that a node holds, or ever will, be in the other as well."""
         if source == target:
             return
-        goes = self.next.get(source)
+        goes = self._next[source]
         if goes is None:
-            self.next[source] = [target]
-        else:
+            self._next[source] = (target,)
+        elif type(goes) is list:
             goes.append(target)
-        if self.running:
-            for obj in tuple(self.values.get(source, ())):
+        else:
+            self._next[source] = [*goes, target]
+        held = self._values[source]
+        if held is not None:
+            for obj in tuple(held):
                 self.add(target, obj)
 
     def attach(self, node: int, use: Use) -> None:
         """Let a use meet all that the node holds, or ever will."""
-        there = self.uses.get(node)
+        there = self._uses[node]
         if there is None:
-            self.uses[node] = [use]
-        else:
+            self._uses[node] = (use,)
+        elif type(there) is list:
             there.append(use)
-        if self.running:
-            self._meetings += [(use, obj) for obj in self.values.get(node, ())]
+        else:
+            self._uses[node] = [*there, use]
+        held = self._values[node]
+        if held is not None:
+            self._meetings += [(use, obj) for obj in held]
 
     def run(self) -> None:
         """Until nothing new arrives anywhere."""
-        self.running = True
-        queue, goes, uses, add = self._queue, self.next.get, self.uses.get, self.add
+        queue, add = self._queue, self.add
+        values, goes, uses = self._values, self._next, self._uses
         passed = 0
         meetings = self._meetings
         while queue or meetings:
@@ -206,11 +239,17 @@ class Flow:
             passed += 1
             if not passed % _SLICE:
                 breathe()
-            targets = goes(node)
+            targets = goes[node]
             if targets is not None:
                 for target in targets:
-                    add(target, obj)
-            met = uses(node)
+                    held = values[target]
+                    if held is None or obj not in held:
+                        add(target, obj)
+            met = uses[node]
             if met is not None:
                 for use in tuple(met):
                     use.meet(obj)
+
+    def forget(self) -> None:
+        """Let go of everything."""
+        self._values, self._next, self._uses = [], [], []
