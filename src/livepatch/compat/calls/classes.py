@@ -134,6 +134,12 @@ class Class(Obj):
         self._below = self._mixed = None
         self._found.clear()
 
+    def forget(self) -> None:
+        self._exactly = self._any_instance = self._any = self.metaclass = self.body = None
+        self._below = self._mixed = None
+        self.bases, self.order, self.subclasses = [], (), []
+        self.names, self._found = {}, {}
+
     # Looking attributes up
 
     def find(self, name: str, *, below: bool = False) -> Found:

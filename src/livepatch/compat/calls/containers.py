@@ -41,6 +41,9 @@ class Container(Obj):
             self.program.fill(self, filler)
         return self
 
+    def forget(self) -> None:
+        self._listeners = None
+
     def every(self) -> int:
         """The node of all values."""
         if self._every < 0:

@@ -121,8 +121,9 @@ def _import_name(machine: Machine, argument: int) -> None:
 
 
 def _import_from(machine: Machine, argument: int) -> None:
-    source = machine.node(machine.stack[-1])
-    machine.stack.append(machine.attribute(source, machine.names[argument]))
+    source, name = machine.node(machine.stack[-1]), machine.names[argument]
+    found = machine.program.imported_from(source, name)
+    machine.stack.append(found if found >= 0 else machine.attribute(source, name))
 
 
 def _import_star(machine: Machine, argument: int) -> None:

@@ -237,8 +237,8 @@ class Machine:
         if there is not None and there != self.stack:
             self.stack = self._merged(there, self.stack)
         for target, depth, place in self._protected.get(offset, ()):
-            error = self.flow.holding(UNKNOWN)
-            self.jump(target, [*self.stack[:depth], *([self.program.silent] if place else []), error])
+            program = self.program
+            self.jump(target, [*self.stack[:depth], *([program.silent] if place else []), program.unknown])
         return True
 
     def _unknown(self, op: int, argument: int) -> None:

@@ -122,6 +122,10 @@ class Making(Fans):
 
     def _take_bases(self) -> None:
         for made in self._statements:
+            for node in (*made.bases, *(node for _, node in made.keywords)):
+                self.flow.objects(node)  # wakes it
+        self.flow.run()
+        for made in self._statements:
             kind = made.kind
             if kind.live is None:
                 kind.bases = []
@@ -216,7 +220,7 @@ class Making(Fans):
     def note_import(self, unit: Function, offset: int, body: Function) -> None:
         call = Call(self.whole(), unit, offset, self.flow.node(), NONE)
         call.how, call.doubt = "import", True
-        call.targets[body] = 0
+        call.targets = {body: 0}
 
 
 def _merge(orders: list[list[Class]]) -> list[Class]:

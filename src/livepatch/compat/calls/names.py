@@ -21,6 +21,8 @@ class Names(State):
         self.bound_globals: set[int] = set()
         """Nodes of globals that somebody binds."""
         self.imports: list[tuple[Function, int, str]] = []
+        self._module_nodes: dict[str, int] = {}
+        self._imported: dict[int, Obj] = {}
 
     # Globals
 
@@ -135,7 +137,19 @@ class Names(State):
             self._runs(unit, offset, f"{absolute}.{part}")
         if not wanted and not level:
             absolute = absolute.partition(".")[0]
-        return self.flow.holding(self.module_named(absolute))
+        node = self._module_nodes.get(absolute, -1)
+        if node < 0:
+            found = self.module_named(absolute)
+            node = self._module_nodes[absolute] = self.flow.holding(found)
+            self._imported[node] = found
+        return node
+
+    def imported_from(self, node: int, name: str) -> int:
+        """The node of a name of the module that an import statement gave, or -1."""
+        found = self._imported.get(node)
+        if isinstance(found, Module):
+            return self.global_node(found.name, name)
+        return self.outside_global(found, name) if isinstance(found, Outside) and found.is_module else -1
 
     def absolute(self, module: str, name: str, level: int) -> str:
         """The full name of what is imported."""

@@ -171,6 +171,10 @@ class Function(Obj):
             if box is not None:
                 flow.add(box.rest(), marker)
 
+    def forget(self) -> None:
+        del self.home
+        self.owner = self.scope = self.rest = self.kwargs = self._running = None
+
     # Being called
 
     def call(self, call: Call, receiver: Obj | None = None) -> None:
@@ -376,6 +380,9 @@ class Module(Obj):
 
     def __repr__(self) -> str:
         return self.name
+
+    def forget(self) -> None:
+        self.body = None
 
     def load(self, site: Lookup | MethodCall) -> None:
         site.take_node(self.program.global_node(self.name, site.name))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from types import ModuleType
 
 from livepatch.compat.calls import branching, calling, library, loading, operating, reflection
@@ -14,8 +15,8 @@ from livepatch.compat.calls.models import Models
 from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.uses import Call
 from livepatch.compat.calls.values import Values
-from livepatch.compat.calls.world import Obj
-from livepatch.engine.pace import breathe
+from livepatch.compat.calls.world import Obj, drop
+from livepatch.engine.pace import breathe, paced
 
 __all__ = ["Program"]
 
@@ -74,22 +75,20 @@ class Program(Making):
             self.flow.run()
 
     def forget(self) -> None:
-        """Let go of everything, so that nothing waits for the collector."""
+        """Let go of everything in small steps, and of what refers to itself by hand.
+
+        So nothing waits for the collector, which would hold all other threads for as long as it takes.
+        """
         self.flow.forget()
-        for held in (self.functions, self.globals, self.fans):
-            held.clear()
-        for site in self.sites:
-            site.targets = {}
-            site.fan = site.parent = None
-        self.sites.clear()
-        for kind in self.classes:
-            kind.settle()
-            kind.names.clear()
-            kind.subclasses.clear()
-            kind.bases.clear()
-            kind.order = ()
-        self.live.forget()
+        for site in paced(chain(self.sites, self.fans.values())):
+            site.forget()
+        objects = chain(self.functions.values(), self.classes, self.modules.values(), self.live.known(), [self.nowhere])
+        for obj in paced(dict.fromkeys(objects)):
+            obj.forget()
+        held = [value for value in vars(self).values() if isinstance(value, (dict, list, set))]
         vars(self).clear()
+        for one in held:
+            drop(one)
 
     def read_names(self) -> None:
         """Note what can be known of names when all code has been read."""

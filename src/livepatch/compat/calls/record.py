@@ -16,7 +16,6 @@ from livepatch.compat.calls.models import MODELS
 from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.program import Program
 from livepatch.compat.calls.uses import Call, Lookup, Site, Special
-from livepatch.compat.calls.world import Obj
 from livepatch.engine.pace import breathe
 
 __all__ = ["Lines", "Place", "Record", "record"]
@@ -53,38 +52,27 @@ class Record(NamedTuple):
 
 def record(program: Program) -> Record:
     """Take down what an analysis has found."""
-    numbers, infos = _numbered(program)
-    outsides: dict[str, int] = {}
+    numbers = _Numbers(program)
     fans: dict[Fan, int] = {}
     fan_rows: list[tuple[int, ...]] = []
     places: list[Place] = []
     shapes: dict[tuple[object, ...], Shape] = {}
 
-    def number_of(target: Obj) -> int:
-        if isinstance(target, Function):
-            return numbers.get(target, -1)
-        if isinstance(target, Outside) and not _is_nobody(target):
-            number = outsides.get(target.name)
-            if number is None:
-                number = outsides[target.name] = len(infos)
-                infos.append(FunctionInfo(target.name, "outside"))
-            return number
-        return -1
-
     for i, site in enumerate(program.sites):
         if not i % 512:
             breathe()
-        caller = numbers.get(site.unit.home, -1)
+        if not (site.targets or site.open or site.fan is not None):
+            continue
+        caller = numbers.functions.get(site.unit.home, -1)
         if caller < 0:
             continue
-        callees = tuple((n, more) for target, more in site.targets.items() if (n := number_of(target)) >= 0)
+        callees = numbers.callees(site) if site.targets else ()
         fan = -1
         if isinstance(site.fan, Fan):
             fan = fans.get(site.fan, -1)
             if fan < 0:
                 fan = fans[site.fan] = len(fan_rows)
-                row = [number_of(target) for target in site.fan.targets]
-                fan_rows.append(tuple(dict.fromkeys(n for n in row if n >= 0)))
+                fan_rows.append(tuple(dict.fromkeys(number for number, _ in numbers.callees(site.fan))))
             if not fan_rows[fan]:
                 fan = -1
         what = _what(site) if fan < 0 and site.open else ""
@@ -93,7 +81,36 @@ def record(program: Program) -> Record:
             way = site.used if isinstance(site, Call) else 0
             certain = _is_certain(site)
             places.append(Place(caller, site.unit.code, site.offset, site.how, certain, callees, fan, shape, way, what))
-    return Record(infos, places, fan_rows)
+    return Record(numbers.infos, places, fan_rows)
+
+
+class _Numbers:
+    """The functions of the graph by number, and what lies outside as it is met."""
+
+    def __init__(self, program: Program) -> None:
+        self.functions, self.infos = _numbered(program)
+        self._outsides: dict[str, int] = {}
+
+    def callees(self, site: Site) -> tuple[tuple[int, int], ...]:
+        """Whom a site calls, and with how many arguments more than it shows."""
+        found = []
+        for target, more in site.targets.items():
+            if isinstance(target, Function):
+                number = self.functions.get(target, -1)
+            elif isinstance(target, Outside) and not _is_nobody(target):
+                number = self._outside(target.name)
+            else:
+                continue
+            if number >= 0:
+                found.append((number, more))
+        return tuple(found)
+
+    def _outside(self, name: str) -> int:
+        number = self._outsides.get(name, -1)
+        if number < 0:
+            number = self._outsides[name] = len(self.infos)
+            self.infos.append(FunctionInfo(name, "outside"))
+        return number
 
 
 def _is_nobody(target: Outside) -> bool:

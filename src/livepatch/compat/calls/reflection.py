@@ -219,7 +219,7 @@ def _asks_the_type(models: Models, call: Call, receiver: Obj | None) -> None:
 
 
 def _shown(call: Call) -> str:
-    name: str = getattr(next(reversed(call.targets), None), "name", "")
+    name: str = getattr(next(reversed(tuple(call.targets)), None), "name", "")
     return name.partition(":")[2]
 
 

@@ -6,6 +6,8 @@ asks, from the offset of the instruction.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from livepatch.compat.calls.world import OVERFULL, UNKNOWN, WEAK, Obj
@@ -58,6 +60,9 @@ FALLBACKS = {
 }
 """The methods that an operation falls back to where the type lacks the first."""
 
+
+_NO_TARGETS: Mapping[Obj, int] = MappingProxyType({})
+"""Those of a site that has called nothing; most never do."""
 
 _DEEPEST = 6
 """Calls that follow from calls, such as callbacks of callbacks, after which they count as one."""
@@ -145,7 +150,7 @@ class Site(Use):
         self.dest = dest
         self.how = how
         self.root: Site = self
-        self.targets: dict[Obj, int] = {}
+        self.targets: Mapping[Obj, int] = _NO_TARGETS
         """What is called; by how many arguments more than the site shows."""
         self.doubt = False
         """Whether something else might be called as well."""
@@ -163,12 +168,18 @@ class Site(Use):
         """All that have the name, where nothing but the name is known."""
         program.sites.append(self)
 
+    def forget(self) -> None:
+        """Let go of itself and of other sites."""
+        del self.root
+        self.fan = self.parent = self.expanded = None
+        self.targets = _NO_TARGETS
+
     def behalf(self, args: Arguments, dest: int | None = None) -> Call:
         """A call with other arguments that counts as one from here."""
         call = Call.__new__(Call)
         call.program, call.unit, call.offset, call.how = self.program, self.unit, self.offset, self.how
         call.dest = self.dest if dest is None else dest
-        call.root, call.targets, call.doubt, call.open = self.root, {}, False, False
+        call.root, call.targets, call.doubt, call.open = self.root, _NO_TARGETS, False, False
         call.fan, call.parent, call.overfull, call.depth, call.expanded = None, None, False, self.depth, None
         call.args, call.used, call._seen = args, 0, None  # noqa: SLF001  # its own class
         return call
@@ -184,9 +195,13 @@ class Site(Use):
 
     def hit(self, target: Obj, more: int = 0) -> bool:
         """Note that it is called from here.  Whether that is new."""
-        if target in self.targets:
+        targets = self.targets
+        if target in targets:
             return False
-        self.targets[target] = more
+        if isinstance(targets, dict):
+            targets[target] = more
+        else:
+            self.targets = {target: more}
         root = self.root
         if root is not self:
             root.hit(target, more + root.fewer_than(self))

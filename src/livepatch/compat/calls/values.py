@@ -7,7 +7,7 @@ import functools
 import sys
 import types
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -309,10 +309,9 @@ class Values:
         self._program.live_modules[made.name] = module
         return made
 
-    def forget(self) -> None:
-        """Let go of everything."""
-        self._known.clear()
-        self._held.clear()
+    def known(self) -> Collection[Obj]:
+        """All that stands for live objects."""
+        return self._known.values()
 
     def imported(self, name: str) -> Obj | None:
         """A module that is loaded, and not looked into."""

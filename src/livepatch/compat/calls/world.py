@@ -9,8 +9,8 @@ dropped anywhere.  What a set with a marker leads to is never certain.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepatch.engine.pace import breathe
 
@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from livepatch.compat.calls.containers import Container
     from livepatch.compat.calls.uses import Call, Lookup, MethodCall, Special, Store, Use
 
-__all__ = ["MOST_CALLABLES", "OVERFULL", "UNKNOWN", "WEAK", "Flow", "Obj"]
+__all__ = ["MOST_CALLABLES", "OVERFULL", "UNKNOWN", "WEAK", "Flow", "Obj", "drop"]
+
+T = TypeVar("T")
 
 MOST_OBJECTS = 10
 MOST_CALLABLES = 24
-_SLICE = 512
+_SLICE = 128
 _ROOM = 4_096
 
 
@@ -67,6 +69,9 @@ class Obj:
         """Itself as a container, if it is one."""
         return None
 
+    def forget(self) -> None:
+        """Let go of what refers to it in turn."""
+
 
 class _Marker(Obj):
     __slots__ = ("text",)
@@ -86,6 +91,9 @@ class Flow:
     """The nodes, what they hold, and where it goes.
 
     Nodes are positions in lists.  Most hold one object, and go to one other: that is a tuple, and more a dict or list.
+
+    A node with which nothing is done, and that goes nowhere, sleeps: it only knows where its values would come from,
+    and takes them when somebody asks.  So what nobody uses is not worked out.
     """
 
     def __init__(self) -> None:
@@ -93,6 +101,8 @@ class Flow:
         self._room = 0
         self._values: list[Collection[Obj] | None] = []
         self._next: list[Collection[int] | None] = []
+        self._from: list[Collection[int] | None] = []
+        """Where the values of a node that sleeps come from."""
         self._uses: list[Collection[Use] | None] = []
         self.declared: dict[int, set[Class]] = {}
         """Nodes whose type is declared."""
@@ -123,6 +133,7 @@ class Flow:
         empty = (None,) * _ROOM
         self._values += empty
         self._next += empty
+        self._from += empty
         self._uses += empty
         self._room += _ROOM
 
@@ -157,6 +168,8 @@ class Flow:
 
     def objects(self, node: int) -> Collection[Obj]:
         """What a node holds."""
+        if self._from[node] is not None:
+            self._wake(node)
         return self._values[node] or ()
 
     def used(self, node: int) -> Collection[Use]:
@@ -199,13 +212,12 @@ class Flow:
         """Let all that a node holds, or ever will, be in the other as well."""
         if source == target:
             return
-        goes = self._next[source]
-        if goes is None:
-            self._next[source] = (target,)
-        elif type(goes) is list:
-            goes.append(target)
-        else:
-            self._next[source] = [*goes, target]
+        if self._next[target] is None and self._uses[target] is None:
+            _put(self._from, target, source)
+            return
+        _put(self._next, source, target)
+        if self._from[source] is not None:
+            self._wake(source)
         held = self._values[source]
         if held is not None:
             for obj in tuple(held):
@@ -213,16 +225,27 @@ class Flow:
 
     def attach(self, node: int, use: Use) -> None:
         """Let a use meet all that the node holds, or ever will."""
-        there = self._uses[node]
-        if there is None:
-            self._uses[node] = (use,)
-        elif type(there) is list:
-            there.append(use)
-        else:
-            self._uses[node] = [*there, use]
         held = self._values[node]
         if held is not None:
             self._meetings += [(use, obj) for obj in held]
+        _put(self._uses, node, use)
+        if self._from[node] is not None:
+            self._wake(node)
+
+    def _wake(self, node: int) -> None:
+        """Let the values of a node come from where they are, and from now on as they arrive there."""
+        left = [node]
+        while left:
+            target = left.pop()
+            sources, self._from[target] = self._from[target], None
+            for source in sources or ():
+                _put(self._next, source, target)
+                if self._from[source] is not None:
+                    left.append(source)
+                held = self._values[source]
+                if held is not None:
+                    for obj in tuple(held):
+                        self.add(target, obj)
 
     def run(self) -> None:
         """Until nothing new arrives anywhere."""
@@ -231,14 +254,14 @@ class Flow:
         passed = 0
         meetings = self._meetings
         while queue or meetings:
+            passed += 1
+            if not passed % _SLICE:
+                breathe()
             if meetings:
                 use, obj = meetings.pop()
                 use.meet(obj)
                 continue
             node, obj = queue.popleft()
-            passed += 1
-            if not passed % _SLICE:
-                breathe()
             targets = goes[node]
             if targets is not None:
                 for target in targets:
@@ -252,4 +275,27 @@ class Flow:
 
     def forget(self) -> None:
         """Let go of everything."""
-        self._values, self._next, self._uses = [], [], []
+        for held in (self._values, self._next, self._from, self._uses):
+            drop(held)
+
+
+def drop(held: dict[Any, Any] | list[Any] | set[Any]) -> None:
+    """Empty it in small steps."""
+    while held:
+        breathe()
+        if isinstance(held, list):
+            del held[-_SLICE:]
+        else:
+            take: Callable[[], object] = held.popitem if isinstance(held, dict) else held.pop
+            for _ in range(min(_SLICE, len(held))):
+                take()
+
+
+def _put(lists: list[Collection[T] | None], node: int, one: T) -> None:
+    there = lists[node]
+    if there is None:
+        lists[node] = (one,)
+    elif type(there) is list:
+        there.append(one)
+    else:
+        lists[node] = [*there, one]
