@@ -7,7 +7,7 @@ PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set P
 ENVIRONMENT := $(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench cves clean
+.PHONY: help demo test test-all lint format bench graphs cves clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ format:  ## let ruff mend and format what it can
 
 bench:  ## measure what a patched call costs beside the alternatives
 	@$(ENVIRONMENT) bench --extras bench -- python benchmarks/run.py
+
+graphs:  ## measure the call graph beside PyCG and pyan
+	@$(ENVIRONMENT) graphs --extras bench --install PyCG==0.0.8 pyan3==2.9.0 'setuptools<80' -- \
+	  python benchmarks/run.py callgraph
 
 cves:  ## patch published vulnerabilities of packages from the index, one process each, and take the patches back
 	@$(ENVIRONMENT) cves --install pip -- python benchmarks/cves/run.py

@@ -1,0 +1,85 @@
+"""What the analysis behind a call graph does with values: it follows those that are used, and leaves nothing behind."""
+
+import gc
+import sys
+from collections import Counter
+
+from livepatch.compat import callgraph
+from livepatch.compat.callgraph import live_graph, within
+from livepatch.compat.calls.uses import Use
+from livepatch.compat.calls.world import UNKNOWN, Flow, Obj
+
+
+class Seen(Use):
+    def __init__(self) -> None:
+        self.objects: list[Obj] = []
+
+    def meet(self, obj: Obj) -> None:
+        self.objects.append(obj)
+
+
+def test_what_nobody_uses_is_not_followed_until_somebody_does():
+    flow = Flow()
+    first, middle, last = flow.node(), flow.node(), flow.node()
+    one, other = Obj(), Obj()
+    flow.copy(first, middle)
+    flow.copy(middle, last)
+    flow.add(first, one)
+    flow.run()
+    assert flow._values[middle] is None
+    assert flow._values[last] is None
+
+    use = Seen()
+    flow.attach(last, use)
+    flow.run()
+    flow.add(first, other)
+    flow.run()
+    assert use.objects == [one, other]
+
+
+def test_values_that_go_round_in_circles_arrive_once_somebody_asks():
+    flow = Flow()
+    a, b, c = flow.node(), flow.node(), flow.node()
+    flow.copy(a, b)
+    flow.copy(b, a)
+    flow.copy(b, c)
+    one, other = Obj(), Obj()
+    flow.add(a, one)
+    flow.add(b, other)
+    use = Seen()
+    flow.attach(c, use)
+    flow.run()
+    assert set(use.objects) == {one, other}
+    assert set(flow.objects(a)) == {one, other}
+
+
+def test_what_a_node_holds_is_there_when_it_is_asked():
+    flow = Flow()
+    source, target = flow.holding(UNKNOWN), flow.node()
+    flow.copy(source, target)
+    assert list(flow.objects(target)) == [UNKNOWN]
+
+
+def test_two_graphs_of_one_process_are_the_same():
+    modules = within(sys.modules, ["json", "argparse"])
+    callgraph._last.clear()
+    first = live_graph(modules).to_dict()
+    callgraph._last.clear()
+    assert live_graph(modules).to_dict() == first
+
+
+def test_nothing_of_an_analysis_waits_for_the_collector():
+    callgraph._last.clear()
+    gc.collect()
+    gc.disable()
+    gc.set_debug(gc.DEBUG_SAVEALL)
+    try:
+        graph = live_graph(within(sys.modules, ["json", "argparse"]))
+        gc.collect()
+        left = Counter(type(one).__qualname__ for one in gc.garbage if type(one).__module__.startswith("livepatch."))
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+    assert len(graph.functions) > 100
+    assert left.total() < len(graph.functions) / 10, left
