@@ -487,6 +487,7 @@ def test_objects_that_exist_get_the_attributes_that_only_the_new_init_sets(relea
     assert [case.see(new), case.see(new)] == case.now
     with_fix.revert()
     assert [case.see(old), case.see(running["m"].C())] == case.was
+    assert vars(old).keys() == {"a"}
 
 
 PARSER = """

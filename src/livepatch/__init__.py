@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from livepatch.engine.modes import Split as Split
     from livepatch.engine.modes import at as at
     from livepatch.engine.modes import split as split
+    from livepatch.engine.shadow_variables import shadow as shadow
     from livepatch.engine.units import unit_of_work as unit_of_work
     from livepatch.errors import AuditError as AuditError
     from livepatch.errors import BundleError as BundleError
@@ -71,6 +72,7 @@ _HOMES = {
     ),
     "livepatch.engine.frames": ("InFlight", "Stuck"),
     "livepatch.engine.modes": ("At", "Shadow", "Split", "at", "split"),
+    "livepatch.engine.shadow_variables": ("shadow",),
     "livepatch.engine.units": ("unit_of_work",),
     "livepatch.patch": ("Patch",),
     "livepatch.govern.policies": ("Protection", "protect"),

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import keyword
 import os
 import re
 from collections.abc import Callable, Iterable
@@ -21,7 +20,14 @@ from livepatch.contents.claims import RoundTrip, Waiver, check_reason, check_tar
 from livepatch.contents.edits import NOTHING_KNOWN, ModuleEdit, Obstacle, PlanEntry
 from livepatch.contents.identity import check_distribution, check_ids, check_name, check_specifier
 from livepatch.contents.release import Release
-from livepatch.contents.written import check_source, check_wrapper, pins_of
+from livepatch.contents.written import (
+    check_default,
+    check_names,
+    check_source,
+    check_wrapper,
+    pins_of,
+    written_attributes,
+)
 from livepatch.errors import BundleError, PatchError, spelled
 
 if TYPE_CHECKING:
@@ -30,7 +36,7 @@ if TYPE_CHECKING:
     from livepatch.bundle.codec import Contents
     from livepatch.bundle.envelope import SignedBundle
 
-__all__ = ["Addition", "Assignment", "Change", "Origin", "Patch", "Replacement", "Target", "Wrapping"]
+__all__ = ["Addition", "Assignment", "Attachment", "Change", "Origin", "Patch", "Replacement", "Target", "Wrapping"]
 
 T = TypeVar("T")
 C = TypeVar("C", bound=Callable[[], object])
@@ -116,7 +122,15 @@ class Wrapping:
     wrapper: Callable[..., Any]
 
 
-Change = Replacement | Addition | Assignment | Wrapping
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Attributes that objects of a class lack, each with its default: a plain value, or a factory."""
+
+    owner: Target
+    names: Mapping[str, object]
+
+
+Change = Replacement | Addition | Assignment | Wrapping | Attachment
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -255,7 +269,8 @@ class Patch:
     def _contents(self) -> Contents:
         from livepatch.bundle.codec import Contents
 
-        in_code = [f"a change of {place}" for change in self._changes for place in sorted(_places(change))]
+        edits, left = _with_attachments(self.edits, self._changes)
+        in_code = [f"a change of {place}" for change in left for place in sorted(_places(change))]
         in_code += [f"a {moment} callback" for moment in self._callbacks]
         in_code += ["a round trip with functions or values" for each in self.round_trips if each.in_code]
         if in_code:
@@ -265,7 +280,8 @@ class Patch:
                 expected="a patch built from two source trees: a file holds no live objects",
                 action="build it with livepatch.build, or apply it from code",
             )
-        return Contents(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Contents)})
+        contents = Contents(**{field.name: getattr(self, field.name) for field in dataclasses.fields(Contents)})
+        return dataclasses.replace(contents, edits=tuple(edits.values()))
 
     def pre_apply(self, function: C) -> C:
         """Decorate what is called, with nothing, before the patch goes in.  The only one that can veto, by raising.
@@ -329,14 +345,22 @@ class Patch:
     def add(self, owner: str, /, **names: object) -> None:
         """Add new `names` to the module or class `owner`.  Names that exist already are refused at check."""
         where = Target.parse(owner, argument="owner", owner=True)
-        odd = next((name for name in names if not name.isidentifier() or keyword.iskeyword(name)), None)
-        if odd is not None:
-            raise PatchError("names holds no usable name", found=spelled(odd), expected="Python identifiers")
-        if not names:
-            raise PatchError(
-                "names is empty", found=f"add({spelled(owner)})", expected="one name or more, such as LIMIT=4096"
-            )
+        check_names(names, f"add({spelled(owner)})", "LIMIT=4096")
         self._add(Addition(where, MappingProxyType(dict(names))))
+
+    def shadow(self, owner: str, /, **names: object) -> None:
+        """Give all objects of the class `owner` new attributes, as if ``__init__`` had set each to its default.
+
+        A callable default is a factory that makes each object its own value when that is first read: called with
+        nothing, or, a plain function of one parameter, with the object.  Any other value serves all.  What an object
+        holds itself is read past it.  A revert takes away what was attached (docs/state.md).  In a file of a built
+        patch go those in modules that it changes whose default is a plain value or a builtin type.
+        """
+        where = Target.parse(owner, argument="owner")
+        check_names(names, f"shadow({spelled(owner)})", "seen=set")
+        for name, default in names.items():
+            check_default(name, default)
+        self._add(Attachment(where, MappingProxyType(dict(names))))
 
     def set(self, target: str, value: object) -> None:
         """Give the module or class attribute at `target` another `value`, and so its proven aliases."""
@@ -401,8 +425,24 @@ class Patch:
         self._changes.append(change)
 
 
+def _with_attachments(
+    edits: tuple[ModuleEdit, ...], changes: Iterable[Change]
+) -> tuple[dict[str, ModuleEdit], list[Change]]:
+    """The edits by module, with the attributes declared in code that can be written down; and all other changes."""
+    by_module = {edit.module: edit for edit in edits}
+    left: list[Change] = []
+    for change in changes:
+        edit = by_module.get(change.owner.module) if isinstance(change, Attachment) else None
+        new = written_attributes(change.owner.qualname, change.names) if isinstance(change, Attachment) else ()
+        if edit is None or edit.whole is not None or not new:
+            left.append(change)
+        else:
+            by_module[edit.module] = dataclasses.replace(edit, attributes=(*edit.attributes, *new))
+    return by_module, left
+
+
 def _places(change: Change) -> set[Target]:
-    if isinstance(change, Addition):
+    if isinstance(change, (Addition, Attachment)):
         prefix = change.owner.qualname + "." if change.owner.qualname else ""
         return {Target(change.owner.module, prefix + name) for name in change.names}
     return {change.target}

@@ -52,6 +52,7 @@ def test_the_plan_says_what_became_of_each_difference(tmp_path):
         "nodeclient.limits:MAX_BYTES": "needed",
         "nodeclient.limits:MAX_PEERS": "taken",
         "nodeclient.peers:Connection.__init__": "taken",
+        "nodeclient.peers:Connection.offences": "needed",
         "nodeclient.peers:Connection.on_peers": "taken",
         "nodeclient.peers:MAX_BYTES": "needed",
         "nodeclient.peers:MAX_PEERS": "needed",

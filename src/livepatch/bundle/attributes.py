@@ -20,10 +20,13 @@ __all__ = [
     "assigned",
     "attribute_defaults",
     "candidates",
+    "changes_later",
+    "default_of",
     "defaults_of",
     "is_class",
     "is_guarded",
     "is_read",
+    "is_shared",
     "made_by",
     "methods_of",
     "outside",
@@ -67,27 +70,32 @@ def attribute_defaults(
         settings = settings_of(new, entity, name)
         if not settings or not is_read(new, entity, name, readers, settings):
             continue
-        expression, shared, of, reason = _default(old, entity, name, settings)
-        kept_by = ""
-        if not expression:
-            expression, of, kept_by = _of_its_keeper(old, new, entity, settings)
-            shared, reason = not kept_by, "" if kept_by else reason
-        found.setdefault(entity[0], []).append(
-            AttributeDefault(
-                class_qualname=entity[1],
-                name=name,
-                expression=expression,
-                shared=shared,
-                of=of,
-                kept_by=kept_by,
-                reason=reason,
-                fixed=bool(expression) and shared and not _changes_later(new, entity, name, readers),
-            )
-        )
+        found.setdefault(entity[0], []).append(default_of(old, new, entity, name, settings, readers))
     return found
 
 
-def _changes_later(new: World, entity: Entity, name: str, readers: list[Item]) -> bool:
+def default_of(
+    old: World, new: World, entity: Entity, name: str, settings: list[Setting], readers: list[Item]
+) -> AttributeDefault:
+    """What objects get for an attribute that they lack, if the source tells; else with the reason."""
+    expression, shared, of, reason = _default(old, entity, name, settings)
+    kept_by = ""
+    if not expression:
+        expression, of, kept_by = _of_its_keeper(old, new, entity, settings)
+        shared, reason = not kept_by, "" if kept_by else reason
+    return AttributeDefault(
+        class_qualname=entity[1],
+        name=name,
+        expression=expression,
+        shared=shared,
+        of=of,
+        kept_by=kept_by,
+        reason=reason,
+        fixed=bool(expression) and shared and not changes_later(new, entity, name, readers),
+    )
+
+
+def changes_later(new: World, entity: Entity, name: str, readers: list[Item]) -> bool:
     """Whether new code sets or deletes the attribute after an object is made, or may, because it knows it by a text."""
     made = {id(item) for method in made_by(new, entity) for item in new.items(method)}
     for item in readers:
@@ -279,7 +287,7 @@ def _default(old: World, entity: Entity, name: str, settings: list[Setting]) -> 
         text = ast.unparse(ast.fix_missing_locations(value))
     except (ValueError, RecursionError):
         return "", True, "", f"{setting.method[1]} sets {name} to something that cannot be written down"
-    return text, not of and _is_shared(value), of, ""
+    return text, not of and is_shared(value), of, ""
 
 
 def _of_its_keeper(old: World, new: World, entity: Entity, settings: list[Setting]) -> tuple[str, str, str]:
@@ -401,11 +409,11 @@ def defaults_of(node: FunctionNode) -> dict[str, ast.expr]:
     return found
 
 
-def _is_shared(value: ast.expr) -> bool:
+def is_shared(value: ast.expr) -> bool:
     """Whether one object can serve all: it never changes in place, or is shared in the source, too."""
     match value:
         case ast.Call(func=ast.Name(id="frozenset" | "tuple"), args=[], keywords=[]):
             return True
         case ast.Subscript(value=inner):
-            return _is_shared(inner)
+            return is_shared(inner)
     return not any(isinstance(n, _PER_OBJECT) for n in ast.walk(value))

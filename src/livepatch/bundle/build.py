@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from livepatch.bundle.edit import edits_of
+from livepatch.bundle.edit import attached_by, edits_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.pure import declared_pure, texts_of
 from livepatch.bundle.trees import Tree, open_tree
@@ -70,7 +70,7 @@ def build(
         )
         patch.edits = edits_of(plan)
         patch.obstacles = plan.obstacles()
-        patch.plan = plan.entries()
+        patch.plan = plan.entries(attached_by(patch.edits))
         plan.library.forget()
         del plan
     patch.pure = declared_pure(declared, patch.edits)

@@ -16,14 +16,29 @@ from livepatch.bundle.retaken import captured_by_objects
 from livepatch.bundle.tables import tables_of
 from livepatch.bundle.unfit import attributes_of_objects, unfit_for_the_old
 from livepatch.bundle.world import Entity, World
-from livepatch.contents.edits import ClassHead, FunctionEdit, ModuleEdit, NameEdit, Side, Statement
+from livepatch.contents.edits import ClassHead, FunctionEdit, ModuleEdit, NameEdit, PlanEntry, Side, Statement
 
-__all__ = ["edits_of"]
+__all__ = ["attached_by", "edits_of"]
 
 
 def edits_of(plan: Plan) -> tuple[ModuleEdit, ...]:
     """What changes in each module, in the order in which the modules are to be computed."""
     return _Edits(plan).all()
+
+
+def attached_by(edits: Iterable[ModuleEdit]) -> Iterator[PlanEntry]:
+    """What the edits give to objects that exist, for the plan."""
+    for edit in edits:
+        for each in edit.attributes:
+            if each.expression:
+                own = "" if each.shared else ", each its own"
+                start = f"what {each.kept_by} has as {each.expression}" if each.kept_by else f"{each.expression}{own}"
+                yield PlanEntry(
+                    target=f"{edit.module}:{each.class_qualname}.{each.name}",
+                    what="shadow variable",
+                    verdict="needed",
+                    why=f"objects that exist lack it; they get {start}",
+                )
 
 
 class _Edits:
@@ -44,6 +59,8 @@ class _Edits:
         if not self.plan.selection.whole and staying.issuperset((*names, *changed, *map(_entity, self.taken))):
             return ()  # nothing is done to any of them
         attributes = attributes_of_objects(self.old, self.new, self.taken, self.plan.selection.whole)
+        for name, more in self.plan.lacking.attributes.items():
+            attributes.setdefault(name, []).extend(more)
         unfit = unfit_for_the_old(self.old, self.new, self.taken)
         kept = kept_from(self.old, names, self.flows[0].defaults, names)
         for name, caches in self._caches().items():

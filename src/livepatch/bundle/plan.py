@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from functools import cached_property
 
 from livepatch.bundle import normal
@@ -11,6 +12,7 @@ from livepatch.bundle.datafiles import data_files
 from livepatch.bundle.flow import Flow
 from livepatch.bundle.hooks import told_its_name
 from livepatch.bundle.items import Item, Module
+from livepatch.bundle.lacking import Lacking, lacking
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.library import Library
 from livepatch.bundle.making import has_written_methods, is_special, makers_of, read_when_made
@@ -103,6 +105,19 @@ class Plan:
             what = "comments, docstrings and layout only"
             self.notes.append(PlanEntry(target=name, what="module", verdict="left-out", why=what))
 
+    @cached_property
+    def lacking(self) -> Lacking:
+        """What objects lack that is a field, or set by what is left out."""
+        sources = self.before.sources.values()
+        return lacking(
+            self.old,
+            self.new,
+            self.found,
+            self.selection.taken(),
+            self.selection.whole,
+            lambda name: any(name in self.library.words(source) for source in sources),
+        )
+
     # What is reached
 
     def _follow(self) -> None:
@@ -120,6 +135,8 @@ class Plan:
         entered: set[Entity] = set()
         for one in self.selection.taken():
             entity = (one.module, one.qualname)
+            if entity in self.lacking.fields:
+                continue
             items = one.before if flow.world is self.old else one.after
             if one.form == "function" and one.kind == "changed":
                 for a, b, _, _ in one.pairs:
@@ -143,6 +160,7 @@ class Plan:
         found |= {(d.module, d.qualname) for d in self.selection.taken() if d.form == "name"}
         for world, flow in zip((self.old, self.new), self.flows, strict=True):
             found |= {e for e in flow.defaults if any(i.kind == "class" for i in world.items(e))}
+        found -= self.lacking.fields
         edited = {(d.module, d.qualname) for d in self.selection.taken() if d.form == "function"}
         edited -= {e for flow in self.flows for e in flow.decorated}
         edited |= self.left
@@ -265,7 +283,9 @@ class Plan:
             found += native_obstacles(self.before, self.after)
         found += self._data[0]
         for one in self.selection.taken():
-            found += obstacles_of(one, self.old, self.new)
+            if (one.module, one.qualname) not in self.lacking.fields:
+                found += obstacles_of(one, self.old, self.new)
+        found += self.lacking.obstacles
         return tuple(dict.fromkeys([*found, *self._effects()]))
 
     def _effects(self) -> list[Obstacle]:
@@ -290,13 +310,13 @@ class Plan:
                     found.setdefault(id(item.unit), outward)
         return [each for group in found.values() for each in group]
 
-    def entries(self) -> tuple[PlanEntry, ...]:
-        """What became of each difference."""
+    def entries(self, more: Iterable[PlanEntry] = ()) -> tuple[PlanEntry, ...]:
+        """What became of each difference, and `more` that the patch does."""
         blocked: dict[str, Obstacle] = {}
         for obstacle in self.obstacles():
             blocked.setdefault(obstacle.target, obstacle)
         staying = set(map(id, self.staying))
-        found = [*self.notes, *self._data[1]]
+        found = [*self.notes, *self._data[1], *more]
         for one in self.found:
             verdict, why = self.selection.verdict(one)
             what = f"{one.what} {one.kind}" if one.kind != "changed" else one.what

@@ -31,11 +31,13 @@ _MILDER: dict[str, Severity] = {
     "decorators-differ": "warning",
     "default-differs": "warning",
     "defaults-of-the-maker": "warning",
+    "field-attached": "warning",
     "heap-not-walked": "info",
     "not-in-process": "info",
     "objects-keep-old": "warning",
     "return-annotation": "warning",
     "revert-leaves-objects": "warning",
+    "shadow-variable": "info",
     "switch-waits": "info",
 }
 

@@ -120,6 +120,8 @@ class AttributeDefault:
     `reason` says why, and the patch does not go into a process that has such objects.  `kinds` are then the types of
     what new code can use; without any, it can use whatever an object has there.
 
+    With an expression, `reason` says what the attribute is in the new release and not here: a field of a dataclass.
+
     A `fixed` one is set by nothing but what makes an object, so that calls of either side may come to one object in
     turn: no call relies on what another one has left there.
     """

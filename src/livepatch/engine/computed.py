@@ -14,7 +14,7 @@ from livepatch.contents.edits import FunctionEdit, ModuleEdit, NameEdit, Text
 from livepatch.engine.code import nested_codes
 from livepatch.engine.default_values import is_plain, plainly_same
 from livepatch.engine.existing import drop_kept, give_attribute, no_such_name, note_kept, note_unfit
-from livepatch.engine.expand import NewAttribute, NewBody
+from livepatch.engine.expand import NewAttribute, NewBody, NewShadow
 from livepatch.engine.functions import Held, defaults_of, own
 from livepatch.engine.generated import Generated
 from livepatch.engine.graph import Comparison
@@ -48,6 +48,7 @@ class Sourced:
 
     bodies: list[tuple[NewBody, Found]] = field(default_factory=list)
     attributes: list[NewAttribute] = field(default_factory=list)
+    shadows: list[NewShadow] = field(default_factory=list)
     instances: list[tuple[FunctionType, dict[str, object]]] = field(default_factory=list)
     """Live instances of nested functions, with the attributes that each shall have."""
     writes: list[tuple[Slot, object]] = field(default_factory=list)

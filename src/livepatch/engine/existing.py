@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import weakref
+from collections.abc import Callable
 from dataclasses import replace
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from livepatch.contents.edits import AttributeDefault, Captured, Memo, ModuleEdit, Unfit
 from livepatch.engine.caches import Cache
-from livepatch.engine.defaults import InitialValue, attribute_default
-from livepatch.engine.expand import NewAttribute
+from livepatch.engine.expand import NewAttribute, NewShadow
 from livepatch.engine.graph import Comparison
 from livepatch.engine.keepers import from_keeper, kept_objects, objects_by_class
 from livepatch.engine.locate import mangled, resolve
@@ -120,11 +120,9 @@ def give_attribute(computed: Computed, edit: ModuleEdit, attribute: AttributeDef
     if attribute.expression and attribute.kept_by:
         _from_keepers(computed, attribute, cls, target)
         return
-    lacking = not attribute.expression or not _has_dict(cls)
     name = mangled(attribute.name, cls.__name__)
-    if lacking:
-        why = attribute.reason or _NO_ROOM
-        unlike = Unlike(str(target), weakref.ref(cls), name, why, but_for=frozenset(attribute.kinds))
+    if not attribute.expression:
+        unlike = Unlike(str(target), weakref.ref(cls), name, attribute.reason, but_for=frozenset(attribute.kinds))
         count = unlike_objects([unlike]).get(unlike, 0)
         if count:
             computed.out.note(target, _no_initial_value(attribute, count))
@@ -132,21 +130,28 @@ def give_attribute(computed: Computed, edit: ModuleEdit, attribute: AttributeDef
             computed.out.note(target, _SWITCH_WAITS)
         computed.out.outliving.old.append(unlike)
         return
-    if not attribute.fixed:
-        computed.out.outliving.changing.append(str(target))
-    made: object = None
-    maker = None
+    if attribute.reason:
+        computed.out.note(target, _not_quite(attribute))
+    told = f"{attribute.expression}, each its own"
+    of_class: object = ABSENT
     if attribute.shared and not attribute.of:
         value = computed.after.evaluate(edit.module, edit.after, attribute.expression, str(target))
         made = computed.carried(value, str(target))
         if made is ABSENT:
             return
+        if attribute.fixed and _has_dict(cls) and not hasattr(type(made), "__get__"):
+            # Objects are never given another, so the class can answer for all, and nothing is to be taken back.
+            computed.out.attributes.append(NewAttribute(target, cls, name, made))
+            return
+        make: Callable[[object], object] = lambda _: made  # noqa: E731  # one of two
+        told = attribute.expression
+        of_class = made if attribute.reason else ABSENT  # dataclass leaves a field's default in the class
     else:
         source = f"lambda {attribute.of or '_'}: (\n{attribute.expression}\n)"
         code = compile(source, patch_filename(computed.patch_id, target), "eval", dont_inherit=True)
         (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-        maker = FunctionType(inner, vars(place.module))
-    computed.out.attributes.append(NewAttribute(target, cls, name, attribute_default(name, made, maker)))
+        make = FunctionType(inner, vars(place.module))
+    computed.out.shadows.append(NewShadow(target, cls, name, make, told, attribute.fixed, of_class))
 
 
 def note_unfit(computed: Computed, edit: ModuleEdit, unfit: Unfit) -> None:
@@ -196,9 +201,9 @@ def _from_keepers(computed: Computed, attribute: AttributeDefault, cls: type, ta
             return
         slot = replace(slot_of(each, name, f"an object's {target}"), yields=True)
         computed.out.writes.append((slot, value))
-    computed.out.outliving.changing.append(str(target))
     make = from_keeper(keeper, mangled(held, keeper.__name__), attribute.name, read)
-    computed.out.attributes.append(NewAttribute(target, cls, name, InitialValue(name, make)))
+    told = f"the {attribute.expression.rpartition('.')[2]} of the {keeper.__qualname__} that keeps it as {held}"
+    computed.out.shadows.append(NewShadow(target, cls, name, make, told))
 
 
 def _has_dict(cls: type) -> bool:
@@ -218,14 +223,21 @@ _SWITCH_WAITS = Refusal(
     "a switch in a moment without such an object, and without a call under way",
     "nothing: the switch waits for that moment, up to its timeout; later 'on' after 'off' does so, too",
 )
-_NO_ROOM = "they have no __dict__ to hold it"
+
+
+def _not_quite(attribute: AttributeDefault) -> Refusal:
+    return Refusal(
+        "field-attached",
+        f"{attribute.name} is {attribute.reason}",
+        "code that reads and sets it, and nothing more",
+        "see whether such objects are compared, or written out by their fields",
+    )
 
 
 def _no_initial_value(attribute: AttributeDefault, count: int) -> Refusal:
-    reason = attribute.reason or _NO_ROOM
     return Refusal(
         "attribute-unknown",
-        f"{count} objects without {attribute.name} as the new code reads it; {reason}",
+        f"{count} objects without {attribute.name} as the new code reads it; {attribute.reason}",
         "objects that have it so, or an initial value that the source tells",
         "let go of them before the patch goes in, so that they are made anew after it; or restart",
     )

@@ -8,14 +8,24 @@ from dataclasses import dataclass
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
+from livepatch.contents.written import maker_of, told_default
 from livepatch.engine.locate import mangled, resolve
-from livepatch.engine.namespaces import functions_behind, is_a, is_class, is_function, is_module, namespace_of
+from livepatch.engine.namespaces import (
+    functions_behind,
+    is_a,
+    is_class,
+    is_function,
+    is_module,
+    namespace_of,
+    owner_name,
+)
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.sides import NewSide
 from livepatch.engine.stack import ABSENT
-from livepatch.patch import Addition, Assignment, Change, Replacement, Target, Wrapping
+from livepatch.errors import spelled
+from livepatch.patch import Addition, Assignment, Attachment, Change, Replacement, Target, Wrapping
 
-__all__ = ["NewAttribute", "NewBody", "Step", "ValueFor", "WrapperFor", "expand"]
+__all__ = ["NewAttribute", "NewBody", "NewShadow", "Step", "ValueFor", "WrapperFor", "expand"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,23 @@ class NewAttribute:
 
 
 @dataclass(frozen=True, slots=True)
+class NewShadow:
+    """An attribute that objects of `owner` lack; `make` gives each its own, and `told` says in words what.
+
+    A `fixed` one is never set but by what makes an object, so that no call relies on what another one left there.
+    `of_class` is what the class itself shall answer with, if anything.
+    """
+
+    target: Target
+    owner: type
+    name: str
+    make: Callable[[object], object]
+    told: str
+    fixed: bool = False
+    of_class: object = ABSENT
+
+
+@dataclass(frozen=True, slots=True)
 class ValueFor:
     """Another value for an attribute that exists."""
 
@@ -55,7 +82,7 @@ class WrapperFor:
     wrapper: Callable[..., Any]
 
 
-Step = NewBody | NewAttribute | ValueFor | WrapperFor
+Step = NewBody | NewAttribute | NewShadow | ValueFor | WrapperFor
 Lacks = Callable[[type, str], bool]
 
 # What every class body has, or the class machinery puts there, and no author means as a change.
@@ -79,6 +106,8 @@ def expand(
             yield from _replacement(change, modules, lacks)
         elif isinstance(change, Addition):
             yield from _addition(change, modules)
+        elif isinstance(change, Attachment):
+            yield from _attachment(change, modules)
         elif isinstance(change, Assignment):
             yield ValueFor(change.target, change.value)
         elif isinstance(change, Wrapping):
@@ -239,3 +268,35 @@ def _addition(change: Addition, modules: dict[str, ModuleType]) -> Iterator[Step
     for name, value in change.names.items():
         attribute = mangled(name, owner.__name__) if is_class(owner) else name
         yield NewAttribute(Target(change.owner.module, prefix + name), owner, attribute, value)
+
+
+def _attachment(change: Attachment, modules: dict[str, ModuleType]) -> Iterator[Step | tuple[Target, Refusal]]:
+    place = resolve(change.owner, modules)
+    if isinstance(place, Refusal):
+        yield change.owner, place
+        return
+    owner = place.value
+    if place.owner is None or not is_class(owner):
+        found = "nothing of that name" if place.owner is None else f"a {type(owner).__qualname__}"
+        yield (
+            change.owner,
+            Refusal("not-a-class", found, "a class, of which objects lack an attribute", "name the class"),
+        )
+        return
+    for name, default in change.names.items():
+        target = Target(change.owner.module, f"{change.owner.qualname}.{name}")
+        attribute = mangled(name, owner.__name__)
+        base = next((base for base in owner.__mro__[1:] if attribute in namespace_of(base)), None)
+        if base is not None:
+            yield target, _hides(base, attribute)
+        else:
+            yield NewShadow(target, owner, attribute, maker_of(default), told_default(default))
+
+
+def _hides(base: type, name: str) -> Refusal:
+    return Refusal(
+        "exists-already",
+        f"{owner_name(base)} has {name}: {spelled(namespace_of(base).get(name))}",
+        "an attribute that objects of the class lack",
+        "use set() for the value that they share, or another name",
+    )

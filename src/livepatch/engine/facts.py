@@ -12,6 +12,7 @@ from livepatch.engine.heap import Walks
 from livepatch.engine.outliving import Outliving
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.relatives import Relative
+from livepatch.engine.shadow_variables import Shadows
 from livepatch.engine.stack import Slot
 from livepatch.engine.sweep import CallSite
 from livepatch.patch import Target
@@ -60,6 +61,8 @@ class Survey:
     caches: list[Cache] = field(default_factory=list)
     outliving: Outliving = field(default_factory=Outliving)
     """What the patch means to objects that outlive a call."""
+    shadows: Shadows = field(default_factory=Shadows)
+    """The attributes that it attaches to objects."""
     calls: list[tuple[Target, CallSite]] = field(default_factory=list)
     walks: Walks = field(default_factory=Walks)
     """The walks through the heap that it took."""

@@ -29,6 +29,7 @@ __all__ = [
     "functions_of",
     "hidden_from_the_heap_walk",
     "instances_of",
+    "is_granted",
     "is_permitted",
     "is_unnoticed",
     "locals_on_the_stacks",
@@ -129,6 +130,12 @@ def is_permitted(targets: int = 1) -> bool:
     """Whether a walk that looks for so many objects may be made here."""
     walks = _walks.get()
     return walks is None or walks.most is None or pause_of_a_walk(targets) * _longer() <= walks.most
+
+
+def is_granted(targets: int = 1) -> bool:
+    """Whether the caller has said how long a walk may be, and one that looks for so many objects is no longer."""
+    walks = _walks.get()
+    return walks is not None and walks.most is not None and is_permitted(targets)
 
 
 def permit(targets: int = 1) -> float:

@@ -16,13 +16,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, Final
 
 from livepatch.engine.code import FUTURE_FLAGS, FunctionNode, nested_codes, same_code
 from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
 
-__all__ = ["Definition", "SourceFiles", "forget_source", "is_of_a_patch", "lines_of", "patch_filename", "show_source"]
+__all__ = [
+    "PATCH_PREFIX",
+    "Definition",
+    "SourceFiles",
+    "forget_source",
+    "is_of_a_patch",
+    "lines_of",
+    "patch_filename",
+    "show_source",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,14 +125,18 @@ def _functions(tree: ast.AST) -> Iterator[FunctionNode]:
             yield node
 
 
+PATCH_PREFIX: Final = "<livepatch "
+"""What the file names of all code begin with that patches bring; the id of the patch follows, and a blank."""
+
+
 def patch_filename(patch_id: str, target: object) -> str:
     """The file name under which the new side of a target shows in tracebacks."""
-    return f"<livepatch {patch_id} {target}>"
+    return f"{PATCH_PREFIX}{patch_id} {target}>"
 
 
 def is_of_a_patch(code: CodeType) -> bool:
     """Whether a patch brought the code, so that no file of the program gives it."""
-    return code.co_filename.startswith("<livepatch ")
+    return code.co_filename.startswith(PATCH_PREFIX)
 
 
 def show_source(filename: str, text: str) -> None:

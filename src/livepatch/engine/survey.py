@@ -133,6 +133,8 @@ class Built(Surveyor):
         self.bodies += made.bodies
         for attribute in made.attributes:
             self.new_attribute(attribute)
+        for shadow in made.shadows:
+            self.new_shadow(shadow)
         for instance, side in made.instances:
             for name, value in side.items():
                 self.out.put(instance, name, value, f"{instance.__module__}:{instance.__qualname__}.{name}")

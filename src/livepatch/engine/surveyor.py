@@ -14,7 +14,7 @@ from livepatch.engine.caches import caches_of
 from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint
 from livepatch.engine.disk import Disk
-from livepatch.engine.expand import NewAttribute, NewBody, Step, ValueFor, expand
+from livepatch.engine.expand import NewAttribute, NewBody, NewShadow, Step, ValueFor, expand
 from livepatch.engine.facts import Survey
 from livepatch.engine.functions import code_of
 from livepatch.engine.heap import PauseTooLongError, functions_of, permit
@@ -26,6 +26,7 @@ from livepatch.engine.pace import breathe, paced
 from livepatch.engine.places import slot_of, value_of
 from livepatch.engine.refusal import Place, Refusal, several
 from livepatch.engine.relatives import Relatives
+from livepatch.engine.shadow_attributes import attached_by_name, declared, names_attached, what_is_attached
 from livepatch.engine.source import Definition, SourceFiles, patch_filename
 from livepatch.engine.sourced import OWN_CODE
 from livepatch.engine.stack import ABSENT, Stack, Write
@@ -122,6 +123,8 @@ class Surveyor:
             follow_aliases(assignment, place, self.stack, swept, self.out)
         self._abstract()
         self.in_the_end()
+        for label, refusal in what_is_attached(self.out.shadows.declared, count=callers):
+            self.out.note(label, refusal)
         if any(cache.owner is not None for cache in self.out.caches):
             permit()  # for the walk that finds the objects whose answers are dropped with the switch
 
@@ -152,6 +155,8 @@ class Surveyor:
                 self.out.note(step.target, too_long(error))
         elif isinstance(step, NewAttribute):
             self.new_attribute(step)
+        elif isinstance(step, NewShadow):
+            self.new_shadow(step)
         elif isinstance(step, ValueFor):
             place = assign(step, self.modules, self.out)
             if place is not None:
@@ -243,6 +248,9 @@ class Surveyor:
             out.note(target, new)
             return
         breathe()
+        names = names_attached(new.text)
+        if names:
+            out.note(target, attached_by_name(names))
         self._carry(target, new, found.place.module, found.function)
         self._carry_to_copies(target, new, found, swept)
         if found.function is None:
@@ -381,6 +389,17 @@ class Surveyor:
             value = made
         if not self._brought_already(step.owner, step.name, value, step.target, "exists-already"):
             self.out.put(step.owner, step.name, value, str(step.target))
+
+    def new_shadow(self, step: NewShadow) -> None:
+        """Let objects of a class have an attribute that they lack, or note why they cannot."""
+        variable, value = declared(step, self.stack)
+        before = len(self.out.observations)
+        self.new_attribute(NewAttribute(step.target, step.owner, step.name, value))
+        if len(self.out.observations) > before:
+            return
+        self.out.shadows.declared.append(variable)
+        if not step.fixed:
+            self.out.outliving.changing.append(str(step.target))
 
     def _method(self, step: NewAttribute, value: object) -> object | Refusal:
         """A member of a class body as the target class's own source would have made it."""

@@ -14,7 +14,7 @@ from livepatch.engine.modes import Mode
 from livepatch.engine.pace import breathe
 from livepatch.engine.survey import survey
 from livepatch.govern.guarding import Governed, govern, graph_of_process
-from livepatch.patch import Addition, Patch
+from livepatch.patch import Addition, Attachment, Patch
 from livepatch.process import distribution
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def examine(
     """Survey the process for `patch`, and judge what was found, by the rules in force too.  Changes nothing."""
     stack = live.state.stack.only(lambda slot: slot.owner is not None)
     gone = frozenset(replaced)
-    places = [change.owner if isinstance(change, Addition) else change.target for change in patch.changes]
+    places = [c.owner if isinstance(c, (Addition, Attachment)) else c.target for c in patch.changes]
     holder = next((r.id for r in live.records.values() if r.flag == patch.flag and r.id != patch.id), None)
     staying = [record for record in live.records.values() if record.id not in gone]
     provided = {name for record in staying for name in record.provides}

@@ -122,6 +122,8 @@ class Live(Transactions):
             for name in replaced:
                 self._before_leaving(self.records[name])
             caches = [*found.caches, *(cache for name in replaced for cache in self.records[name].caches)]
+            found.shadows.take_over(self.records[name].shadows for name in replaced)
+            self._shadows_in_force({patch.id: found.shadows})
             # What refers to code besides the stack itself would look like a call in flight.
             found.originals = {}
             del originals, alive
@@ -149,6 +151,7 @@ class Live(Transactions):
                 on_stuck,
                 found.outliving,
                 request.max_pause,
+                found.shadows,
             )
         except BaseException:
             call_back(patch.id, patch.callbacks, "post_revert")

@@ -11,6 +11,7 @@ from livepatch.engine.caches import Cache
 from livepatch.engine.frames import InFlight, Stuck
 from livepatch.engine.modes import Mode
 from livepatch.engine.outliving import Outliving
+from livepatch.engine.shadow_variables import Shadows
 from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
 from livepatch.patch import Patch
@@ -44,6 +45,7 @@ class Record:
     on_stuck: Callable[[Stuck], object] | None = None
     outliving: Outliving = field(default_factory=Outliving)
     max_pause: float | None = None
+    shadows: Shadows = field(default_factory=Shadows)
 
     def imported_since(self, modules: Mapping[str, object]) -> tuple[str, ...]:
         """The modules that the patch would change, and that the process has imported, unchanged, since it went in."""

@@ -10,14 +10,16 @@ from __future__ import annotations
 import collections
 import threading
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeVar
 
-from livepatch.engine import source, units
+from livepatch.engine import shadow_variables, source, units
 from livepatch.engine.choosing import Chooser
 from livepatch.engine.commit import restore
 from livepatch.engine.gauge import Gauge
 from livepatch.engine.pace import courteous
 from livepatch.engine.plan import Choices, State
+from livepatch.engine.shadow_variables import Shadows
 from livepatch.engine.stack import Stack
 from livepatch.engine.transition import Transition
 from livepatch.errors import TransitionError
@@ -139,6 +141,7 @@ class Transactions:
         state.stack, state.choosers, state.choices = before.stack, before.choosers, before.choices
         self.records, self.reverted, self.left = before.records, before.reverted, before.left
         self._pending = before.pending
+        self._shadows_in_force()
         for filename in self._shown:
             source.forget_source(filename)
         for record in self.records.values():
@@ -188,6 +191,14 @@ class Transactions:
         pending, self._pending = self._pending, {}
         for record, moment in pending.values():
             call_back(record.id, record.callbacks, moment)
+            if moment == "post_revert":
+                shadow_variables.release(record.shadows, [each.shadows for each in self.records.values()])
+        self._shadows_in_force()
+
+    def _shadows_in_force(self, coming: Mapping[str, Shadows] = MappingProxyType({})) -> None:
+        """Let the code of each patch attach to its own: also of one that goes, until its last call has ended."""
+        going = {record.id: record.shadows for record, _ in self._pending.values()}
+        shadow_variables.in_force({**going, **{i: r.shadows for i, r in self.records.items()}, **coming})
 
     def _before_leaving(self, record: Record) -> None:
         waiting = self._pending.get(record.id)

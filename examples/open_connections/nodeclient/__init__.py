@@ -1,0 +1,1 @@
+"""A small node client: it keeps connections to its peers open."""
