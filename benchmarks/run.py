@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Run the benchmarks and print their tables.
 
-    run.py [calls] [switch] [transition] [build] [callgraph] [trust] [import] [--quick] [--strict] [--json FILE]
+    run.py [calls] [shadows] [switch] [transition] [build] [callgraph] [trust] [import] [--quick] [--strict]
+           [--json FILE]
 
 Every figure to compare stands beside its peer of the same run.  Bars are shown, not enforced: the exit status is 0
 unless a benchmark fails to run (1), or with --strict a bar is missed (2).
@@ -25,7 +26,7 @@ import structlog
 if TYPE_CHECKING:
     from measure import Table
 
-_BENCHMARKS = ("calls", "switch", "transition", "build", "callgraph", "trust", "import")
+_BENCHMARKS = ("calls", "shadows", "switch", "transition", "build", "callgraph", "trust", "import")
 _PEERS = ("livepatch", "structlog", "wrapt", "openfeature-sdk", "bytecode")
 
 
@@ -41,12 +42,7 @@ def _versions() -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "names",
-        nargs="*",
-        metavar="NAME",
-        help="calls, switch, transition, build, callgraph, trust, import (default: all)",
-    )
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"{', '.join(_BENCHMARKS)} (default: all)")
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works, not to quote")
     parser.add_argument("--strict", action="store_true", help="exit with status 2 if a bar is missed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there as well")
