@@ -35,6 +35,9 @@ if TYPE_CHECKING:
     from livepatch.errors import UntrustedFileError as UntrustedFileError
     from livepatch.govern.policies import Protection as Protection
     from livepatch.govern.policies import protect as protect
+    from livepatch.govern.recording import Recording as Recording
+    from livepatch.govern.recording import record_to as record_to
+    from livepatch.govern.tripwires import tripwire as tripwire
     from livepatch.patch import Patch as Patch
     from livepatch.process.applied import Applied as Applied
     from livepatch.process.applied import cancel as cancel
@@ -74,6 +77,8 @@ _HOMES = {
     "livepatch.engine.modes": ("At", "Shadow", "Split", "at", "split"),
     "livepatch.engine.shadow_variables": ("shadow",),
     "livepatch.engine.units": ("unit_of_work",),
+    "livepatch.govern.recording": ("Recording", "record_to"),
+    "livepatch.govern.tripwires": ("tripwire",),
     "livepatch.patch": ("Patch",),
     "livepatch.govern.policies": ("Protection", "protect"),
     "livepatch.process.applied": ("Applied", "cancel", "flags", "revert", "status", "verify"),

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from livepatch.bundle.edit import attached_by, edits_of
 from livepatch.bundle.plan import Plan
@@ -17,6 +18,7 @@ from livepatch.bundle.trees import Tree, open_tree
 from livepatch.contents.edits import Needs
 from livepatch.errors import BundleError
 from livepatch.events import emit
+from livepatch.govern.recording import note
 from livepatch.patch import Patch
 
 __all__ = ["build"]
@@ -75,16 +77,16 @@ def build(
         del plan
     patch.pure = declared_pure(declared, patch.edits)
     verdicts = Counter(entry.verdict for entry in patch.plan)
-    emit(
-        "built",
-        patch=patch.id,
-        modules=len(patch.edits),
-        obstacles=len(patch.obstacles),
-        taken=verdicts["taken"],
-        needed=verdicts["needed"],
-        left_out=verdicts["left-out"],
-        total_ms=round((time.perf_counter() - begun) * 1e3, 1),
-    )
+    told: dict[str, Any] = {
+        "modules": len(patch.edits),
+        "obstacles": len(patch.obstacles),
+        "taken": verdicts["taken"],
+        "needed": verdicts["needed"],
+        "left_out": verdicts["left-out"],
+        "total_ms": round((time.perf_counter() - begun) * 1e3, 1),
+    }
+    note("built", patch, **told)
+    emit("built", patch=patch.id, **told)
     return patch
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 
 from livepatch.compat.report import Report
 from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.govern.recording import note
 from livepatch.patch import Patch
 from livepatch.process import standing
 from livepatch.process.arguments import check_consistency, check_mode, check_seconds, check_text
@@ -37,7 +38,8 @@ def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 
     that of the apply unless it is given; with ``"quiescent"`` the revert waits until there is no such object.
 
     Raises :class:`UnknownPatchError` for an id that was never applied, and :class:`TransitionError` if another patch
-    requires this one, or another switch does not end within `timeout` seconds; then nothing has changed.
+    requires this one, or another switch does not end within `timeout` seconds, and :class:`AuditError` if it cannot be
+    recorded; then nothing has changed.
     """
     check_text("id", id)
     check_consistency(consistency)
@@ -56,7 +58,8 @@ def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
     """Take back the switch of that patch that is being made: one that waits or drains.  What was before is live again.
 
     An ``apply`` that waits for a quiescent moment raises :class:`TransitionError` in its own thread.  Raises
-    :class:`TransitionError` itself if no switch of that patch is under way.
+    :class:`TransitionError` itself if no switch of that patch is under way, and :class:`AuditError` if it cannot be
+    recorded.
     """
     check_text("id", id)
     if live.busy_with == id:
@@ -77,7 +80,15 @@ def verify() -> Verification:
 
     And whether the process has since imported a module that an applied patch would have changed.
     """
-    return standing.verified(live.state, sys.modules, live.imported_since())
+    found = standing.verified(live.state, sys.modules, live.imported_since())
+    note(
+        "verified",
+        ok=found.ok,
+        checked=found.checked,
+        patches=list(live.records),
+        findings=[f"{each.code} {each.target}" for each in found.findings],
+    )
+    return found
 
 
 class Applied:
@@ -116,7 +127,8 @@ class Applied:
         """``"on"``, ``"off"``, ``"shadow"``, or what ``split()`` or ``at()`` gave.  Setting it is one atomic switch.
 
         Raises :class:`PatchError` for another mode, :class:`PolicyError` for one that a patch of protected code may not
-        have, :class:`UnknownPatchError` once reverted, and :class:`TransitionError`; then nothing has changed.
+        have, :class:`UnknownPatchError` once reverted, :class:`TransitionError`, and :class:`AuditError` if it cannot
+        be recorded; then nothing has changed.
         """
         layer = live.state.stack.layer(self.id)
         return layer.mode if layer is not None and self._is_applied() else "off"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from types import ModuleType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from livepatch.compat.report import Report
 from livepatch.engine import source
@@ -153,6 +153,21 @@ class Live(Transactions):
                 request.max_pause,
                 found.shadows,
             )
+            told: dict[str, Any] = {
+                "flag": patch.flag,
+                "mode": spelled_mode(mode),
+                "consistency": "quiescent" if hold else consistency,
+                "draining": self.state.open is not None,
+                "writes": went.writes,
+                "left": len(went.left),
+                "replaced": list(replaced),
+                "protected": report.protected,
+                "waived": list(report.waived),
+                "switch_us": round(went.seconds * 1e6, 1),
+                "walked_ms": round((went.walked + (found.walked or 0.0)) * 1e3, 1),
+                "total_ms": round((time.perf_counter() - begun) * 1e3, 1),
+            }
+            self.announcing.done({**told, "targets": report.targets})
         except BaseException:
             call_back(patch.id, patch.callbacks, "post_revert")
             raise
@@ -162,23 +177,7 @@ class Live(Transactions):
         self.reverted = {k: v for k, v in {**self.reverted, **gone}.items() if k != patch.id}
         for name in replaced:
             self._forget(was[name])
-        emit(
-            "applied",
-            patch=patch.id,
-            flag=patch.flag,
-            mode=spelled_mode(mode),
-            consistency="quiescent" if hold else consistency,
-            draining=self.state.open is not None,
-            targets=len(report.targets),
-            writes=went.writes,
-            left=len(went.left),
-            replaced=list(replaced),
-            protected=report.protected,
-            waived=list(report.waived),
-            switch_us=round(went.seconds * 1e6, 1),
-            walked_ms=round((went.walked + (found.walked or 0.0)) * 1e3, 1),
-            total_ms=round((time.perf_counter() - begun) * 1e3, 1),
-        )
+        emit("applied", patch=patch.id, targets=len(report.targets), **told)
         self._when_settled([(record, "post_apply"), *((was[name], "post_revert") for name in replaced)])
         return record
 
@@ -205,6 +204,7 @@ class Live(Transactions):
     def take_out(self, record: Record, request: Request) -> Status:
         """Take a layer out, wherever it is."""
         begun = time.perf_counter()
+        self.announcing.intend("reverted", record.patch, way_back=True, flag=record.flag)
         staying = {k: v for k, v in self.records.items() if k != record.id}
         self._check_left_whole(staying)
         self._before_leaving(record)
@@ -223,20 +223,13 @@ class Live(Transactions):
         self.reverted = {**self.reverted, record.id: status}
         self.left = {k: v for k, v in self.left.items() if k != record.id}
         self._forget(record)
-        emit(
-            "reverted",
-            level="warning" if went.foreign or left or record.report.protected else "info",
-            patch=record.id,
-            flag=record.flag,
-            draining=self.state.open is not None,
-            writes=went.writes,
-            foreign=len(went.foreign),
-            left=len(left),
-            protected=record.report.protected,
-            switch_us=round(went.seconds * 1e6, 1),
-            walked_ms=round(went.walked * 1e3, 1),
-            total_ms=round((time.perf_counter() - begun) * 1e3, 1),
-        )
+        told: dict[str, Any] = {
+            "flag": record.flag,
+            **self._told(record, went, left),
+            "total_ms": round((time.perf_counter() - begun) * 1e3, 1),
+        }
+        self.announcing.done(told)
+        emit("reverted", level=_level(record, went, left), patch=record.id, **told)
         self._when_settled([(record, "post_revert")])
         return self.status_of_gone(record)
 
@@ -246,6 +239,8 @@ class Live(Transactions):
         assert layer is not None
         if layer.mode == mode:
             return
+        modes = {"before": spelled_mode(layer.mode), "mode": spelled_mode(mode)}
+        self.announcing.intend("mode_changed", record.patch, way_back=mode == "off", flag=record.flag, **modes)
         check_fits(mode, layer, self.state.stack, record.patch, record.outliving)
         if record.report.protected:
             check_change(record.id, layer.mode, mode)
@@ -267,20 +262,21 @@ class Live(Transactions):
         )
         left = (*went.left, *(objects_left(record.outliving, record.max_pause) if mode == "off" else ()))
         self.left = {**self.left, record.id: left}
-        emit(
-            "mode_changed",
-            level="warning" if went.foreign or left or record.report.protected else "info",
-            patch=record.id,
-            flag=record.flag,
-            mode=spelled_mode(mode),
-            protected=record.report.protected,
-            draining=self.state.open is not None,
-            writes=went.writes,
-            foreign=len(went.foreign),
-            left=len(left),
-            switch_us=round(went.seconds * 1e6, 1),
-            walked_ms=round(went.walked * 1e3, 1),
-        )
+        told: dict[str, Any] = {"flag": record.flag, "mode": spelled_mode(mode), **self._told(record, went, left)}
+        self.announcing.done(told)
+        emit("mode_changed", level=_level(record, went, left), patch=record.id, **told)
+
+    def _told(self, record: Record, went: Went, left: tuple[str, ...]) -> dict[str, Any]:
+        """What events and the record say of a switch that takes a side away."""
+        return {
+            "draining": self.state.open is not None,
+            "writes": went.writes,
+            "foreign": len(went.foreign),
+            "left": len(left),
+            "protected": record.report.protected,
+            "switch_us": round(went.seconds * 1e6, 1),
+            "walked_ms": round(went.walked * 1e3, 1),
+        }
 
     def cancel(self, patch_id: str) -> None:
         """Turn the open transition round.  Raises :class:`TransitionError` if none of that patch is open."""
@@ -295,10 +291,14 @@ class Live(Transactions):
             )
         back = self.draining.memory
         check_may_return(about, back.records, back.stack, self.state.stack)
+        record = self.records.get(patch_id) or back.records[patch_id]
+        self.announcing.intend("rolled_back", record.patch, way_back=True, flag=record.flag, switch_of=sorted(about))
         now = Before(self.records, self.reverted, self.left, self.state.stack)
         seconds = opened.turn(back.stack)
         self.records, self.reverted, self.left, _ = self.draining.turned(now)
-        emit("cancelled", patches=sorted(about), switch_us=round(seconds * 1e6, 1))
+        told: dict[str, Any] = {"switch_us": round(seconds * 1e6, 1)}
+        self.announcing.done({"flag": record.flag, "switch_of": sorted(about), **told})
+        emit("cancelled", patches=sorted(about), **told)
         applied = [(r, "post_apply") for r, m in self._pending.values() if r.id in self.records and m != "post_apply"]
         gone = [(r, "post_revert") for r, m in self._pending.values() if r.id not in self.records]
         self._when_settled([*applied, *gone])  # type: ignore[list-item]  # the two moments
@@ -389,6 +389,10 @@ class Live(Transactions):
             if record.flag == flag:
                 return record
         raise unknown("flag", flag, [record.flag for record in self.records.values()])
+
+
+def _level(record: Record, went: Went, left: tuple[str, ...]) -> str:
+    return "warning" if went.foreign or left or record.report.protected else "info"
 
 
 live = Live()

@@ -17,10 +17,11 @@ from livepatch.compat.report import Report, by_weight
 from livepatch.engine import code
 from livepatch.engine.frames import Stuck
 from livepatch.engine.locate import find
-from livepatch.engine.modes import Mode
+from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.refusal import Refusal
-from livepatch.errors import IncompatibleError, PatchError, ProtectedError
+from livepatch.errors import IncompatibleError, PatchError, ProtectedError, TrustError
 from livepatch.govern.policies import check_policy, policy_in_force
+from livepatch.govern.recording import note
 from livepatch.patch import Patch, Target
 from livepatch.process.applied import Applied
 from livepatch.process.arguments import (
@@ -71,7 +72,7 @@ def check(
     patch = _opened(patch, trust)
     refused = refusal(patch, trust)
     if refused is not None:
-        return unadmitted(patch, refused, sys.modules)
+        return _checked(patch, unadmitted(patch, refused, sys.modules))
 
     def body() -> Report:
         rules = policy_in_force(policy)
@@ -79,10 +80,15 @@ def check(
         governed, found = examine(live, patch, (), callers=True, policy=rules, mode=mode, max_pause=max_pause)
         wrong = unsuitable(mode, found, live.state.stack, patch)
         if wrong is None:
-            return governed.report
-        return replace(governed.report, findings=by_weight([*governed.report.findings, wrong]))
+            return _checked(patch, governed.report)
+        return _checked(patch, replace(governed.report, findings=by_weight([*governed.report.findings, wrong])))
 
     return live.transact(timeout, body)
+
+
+def _checked(patch: Patch, report: Report) -> Report:
+    note("checked", patch, ok=report.ok, findings=[f"{each.severity} {each.code}" for each in report.findings])
+    return report
 
 
 def fingerprint(target: str | FunctionType) -> str:
@@ -138,6 +144,9 @@ def apply(
     `on_stuck` is called, from a thread of livepatch's own, once for each call that keeps the old side and never leaves
     it by itself.
 
+    Where a record is kept (:func:`livepatch.record_to`), the intent is on the disk before anything is done, and this
+    raises :class:`AuditError` if it, or the result, cannot be written; so do a change of mode, revert and cancel.
+
     Raises :class:`IncompatibleError`, which carries the whole report and is a :class:`PolicyError` as well if policy
     forbids the patch, :class:`PolicyError` for rules that cannot be read, :class:`TransitionError`,
     :class:`BundleError` for a file that is no patch file, or :class:`TypeError` and :class:`PatchError` for a wrong
@@ -151,11 +160,18 @@ def apply(
     check_hook("on_stuck", on_stuck)
     check_policy(policy)
     replaced = names_of("replaces", replaces)
-    patch = _opened(patch, trust)
-    require_admitted(patch, trust)
+    given = patch
+    try:
+        patch = _opened(given, trust)
+        require_admitted(patch, trust)
+    except TrustError as error:
+        known = patch if isinstance(patch, Patch) else None
+        note("applied", known, error, file="" if isinstance(given, Patch) else os.fspath(given))
+        raise
     begun = time.perf_counter()
 
     def body() -> Applied:
+        live.announcing.intend("applied", patch, flag=patch.flag, mode=spelled_mode(mode), replaces=list(replaced))
         rules = policy_in_force(policy)
         live.wait_for_settled(timeout, max_pause)
         governed, found = examine(live, patch, replaced, callers=False, policy=rules, mode=mode, max_pause=max_pause)

@@ -14,6 +14,7 @@ from livepatch.engine.outliving import Outliving
 from livepatch.engine.shadow_variables import Shadows
 from livepatch.errors import TransitionError, UnknownPatchError
 from livepatch.events import emit
+from livepatch.govern.tripwires import tripped
 from livepatch.patch import Patch
 from livepatch.process.standing import Phase, Status
 from livepatch.process.switching import Consistency
@@ -77,6 +78,7 @@ class Record:
             left=left,
             protected=self.report.protected,
             waived=self.report.waived,
+            tripped=tripped(self.id),
         )
 
 

@@ -35,7 +35,8 @@ class Status:
     closures whose variables differ, modules of the patch that were imported since, or objects that the code which is
     live now cannot use, as many as there were right after it.  `troubles` counts calls for which the mode could not
     decide, so that they got the old side, and `trouble` is the last reason; `shadow` is what shadow runs have shown so
-    far.  `protected` and `waived` are those of the report on which the patch went in.
+    far.  `protected` and `waived` are those of the report on which the patch went in.  `tripped` is how often somebody
+    has tried the hole in this process (:func:`livepatch.tripwire`).
     """
 
     id: str
@@ -54,6 +55,7 @@ class Status:
     shadow: Tallied | None = None
     protected: bool = False
     waived: tuple[str, ...] = ()
+    tripped: int = 0
 
     @property
     def drained(self) -> bool:
@@ -83,6 +85,7 @@ class Status:
         if self.shadow is not None:
             wrong = self.shadow.different + self.shadow.raised
             line += f", {counted(self.shadow.calls, 'call')} shadowed and {wrong} different"
+        line += f", tripped {self.tripped} times" if self.tripped else ""
         line += ", touches protected code" if self.protected else ""
         line += f", {self.troubles} calls undecided: {self.trouble}" if self.troubles else ""
         line += f", changed by others: {', '.join(self.foreign)}" if self.foreign else ""

@@ -23,6 +23,7 @@ from livepatch.engine.shadow_variables import Shadows
 from livepatch.engine.stack import Stack
 from livepatch.engine.transition import Transition
 from livepatch.errors import TransitionError
+from livepatch.process.announcing import Announcing
 from livepatch.process.draining import Draining
 from livepatch.process.records import Moment, Record, call_back
 from livepatch.process.standing import Status
@@ -65,6 +66,7 @@ class Transactions:
         self._shown: dict[str, str] = {}
         self.busy_with = ""
         """The id of the patch that is being switched."""
+        self.announcing = Announcing()
 
     def transact(self, timeout: float, body: Callable[[], T], about: str = "") -> T:
         """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
@@ -95,10 +97,12 @@ class Transactions:
                 if self.state.open is not None:
                     self.draining.go_on()
                 return done
-            except BaseException:
+            except BaseException as error:
                 self._recover()
+                self.announcing.failed(error)
                 raise
             finally:
+                self.announcing.over()
                 self._before = None
                 self._shown = {}
                 self.state.undo = ()
@@ -154,6 +158,7 @@ class Transactions:
         if not lock._is_owned():  # noqa: SLF001  # see transact
             self._recover()
             self._before = None
+            self.announcing.over()
             self._lock = threading.RLock()
         units.after_fork()
         self.draining.after_fork(self.state.open)

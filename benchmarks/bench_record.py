@@ -1,0 +1,117 @@
+"""What the record costs: an entry beside a bare append and fdatasync, a verification, and a tripwire."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from unittest import mock
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from measure import Bar, Column, Row, Table, call_loop, take_turns
+
+import livepatch
+from livepatch.govern import audit, files, tripwires
+from livepatch.govern.log import Log
+
+__all__ = ["tables"]
+
+_MOST_RATIO = 1.3
+_MOST_US = 10.0  # 100,000 entries a second
+_ORIGIN = "node7.example.com/livepatch"
+
+
+def _entry(number: int) -> dict[str, object]:
+    patch = {"digest": "sha256:" + "a" * 64, "id": "CVE-2026-1234", "package": "nodeclient", "versions": "==2.1.*"}
+    details = {"flag": "transaction-size", "mode": "on", "number": number, "replaces": []}
+    return {"event": "applied", "who": "alice", "phase": "intent", "patch": patch, "details": details}
+
+
+def _append(folder: Path, rounds: int) -> Table:
+    """Both write the same bytes to the same disk, in turns."""
+    key = Ed25519PrivateKey.generate()
+    log = Log(folder / "record", key, _ORIGIN)
+    log.append(_entry(0))
+    data = b"".join((folder / "record" / "record-000000000000.jsonl").read_bytes().splitlines(True)[-2:])
+    bare = os.open(folder / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def plain(_: int) -> None:
+        os.write(bare, data)
+        os.fdatasync(bare)
+
+    def entry(number: int) -> None:
+        log.append(_entry(number))
+
+    contenders: dict[str, Callable[[int], None]] = {"an entry with its checkpoint": entry, "a bare append": plain}
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    order = list(contenders)
+    for number in range(rounds):
+        order.append(order.pop(0))
+        for name in order:
+            begun = time.perf_counter()
+            contenders[name](number)
+            taken[name].append((time.perf_counter() - begun) * 1e6)
+    os.close(bare)
+    log.close()
+    # A turn in which somebody else got the processor or the disk says nothing of either.
+    quick = {name: statistics.quantiles(taken[name], n=10)[0] for name in contenders}
+    rows = [
+        Row(
+            name,
+            {
+                "µs": quick[name],
+                "to bare": quick[name] / quick["a bare append"],
+                "median µs": statistics.median(taken[name]),
+            },
+            Bar("to bare", _MOST_RATIO) if name != "a bare append" else None,
+        )
+        for name in contenders
+    ]
+    columns = (Column("µs", "{:.0f}"), Column("to bare", "{:.2f}"), Column("median µs", "{:.0f}"))
+    title = f"An entry of the record, on the disk: {len(data)} bytes and fdatasync; the quickest tenth of {rounds}"
+    return Table(title, columns, rows)
+
+
+def _verify(folder: Path, entries: int, rounds: int) -> Table:
+    key = Ed25519PrivateKey.generate()
+    log = Log(folder / "long", key, _ORIGIN)
+    with mock.patch.object(files, "write_through", os.write):  # the disk is not what this is about
+        for number in range(entries):
+            log.append(_entry(number))
+    log.close()
+    rows = []
+    for name, deep, times in (
+        ("the chain and the newest checkpoint", False, rounds),
+        ("every signature as well", True, 1),
+    ):
+        best = float("inf")
+        for _ in range(times):
+            begun = time.process_time()
+            assert audit.verify(folder / "long", key=log.verifier, deep=deep).ok
+            best = min(best, time.process_time() - begun)
+        figures = {"µs an entry": best / entries * 1e6, "entries a second": entries / best}
+        rows.append(Row(name, figures, None if deep else Bar("µs an entry", _MOST_US)))
+    columns = (Column("µs an entry", "{:.1f}"), Column("entries a second", "{:,.0f}"))
+    note = "Each entry has a checkpoint, so there are twice as many lines.  Processor time; the best of the rounds."
+    return Table(f"Verifying a record of {entries:,} entries", columns, rows, note)
+
+
+def _tripwire(turns: int) -> Table:
+    with mock.patch.object(tripwires, "emit"):
+        names = {"f": livepatch.tripwire}
+        loops = {"livepatch.tripwire": call_loop('f("CVE-2026-1234", peer="203.0.113.9")', names)}
+        timed = take_turns([loops], turns)
+    rows = [Row(name, {"ns": timed.ns(name)}) for name in loops]
+    return Table("A call of a tripwire", (Column("ns", "{:.0f}"),), rows)
+
+
+def tables(*, quick: bool = False) -> Iterator[Table]:
+    # Beside the other files of whoever runs this: a folder for temporary ones may have no disk behind it.
+    with tempfile.TemporaryDirectory(dir=Path.cwd(), prefix="bench-record-") as name:
+        folder = Path(name)
+        yield _append(folder, 30 if quick else 400)
+        yield _verify(folder, 1_000 if quick else 10_000, 3 if quick else 9)
+    yield _tripwire(20 if quick else 200)

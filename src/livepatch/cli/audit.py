@@ -1,0 +1,180 @@
+"""``livepatch audit``: does a record hold, what is in it, and what of it others need."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines, visible
+from livepatch.errors import AuditError, spelled
+from livepatch.govern.audit import Audit, verify
+from livepatch.govern.notes import Verifier
+from livepatch.govern.telling import consistency, entries, evidence
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "verify, show or export the record of what was done"
+DESCRIPTION = """\
+Read the record that a process keeps with livepatch.record_to.  Nothing is written to it."""
+_WHAT = {
+    "verify": "say whether the record holds, and if not where",
+    "show": "print its entries, newest last",
+    "export": "print entries with what proves them, a checkpoint to keep, or a proof between two checkpoints",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", dest="action", required=True)
+    made = {}
+    for name, summary in _WHAT.items():
+        made[name] = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
+        made[name].add_argument("folder", metavar="FOLDER", help="the folder of the record")
+        made[name].add_argument(
+            "--key",
+            metavar="KEY",
+            help="the node's verifier key, or a file with it; else the one that it names",
+        )
+        made[name].add_argument(
+            "--archived", action="store_true", help="the oldest files may have been taken elsewhere"
+        )
+        made[name].add_argument(
+            "--clock-steps", action="store_true", help="a clock that was set back is a warning, and no error"
+        )
+    own = made["verify"]
+    own.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="a checkpoint that was kept elsewhere: the record must go on from it; may be given more than once",
+    )
+    own.add_argument(
+        "--witness",
+        metavar="KEY",
+        action="append",
+        default=[],
+        help="somebody who must have signed each --checkpoint as well: a verifier key, or a file with it",
+    )
+    own.add_argument("--deep", action="store_true", help="verify the signature of every checkpoint in it")
+    for name in ("show", "export"):
+        made[name].add_argument("--patch", metavar="ID", help="only entries about this patch")
+        made[name].add_argument("--event", metavar="EVENT", help="only entries of this kind, such as applied")
+    made["show"].add_argument("--last", metavar="N", type=int, help="only so many of them")
+    own = made["export"]
+    own.add_argument("--checkpoint", action="store_true", help="print the newest checkpoint, a signed note, instead")
+    own.add_argument(
+        "--since", metavar="FILE", help="print what proves that the record goes on from this checkpoint, instead"
+    )
+    for each in made.values():
+        add_color(each)
+        add_json(each)
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Do it.  Whether the record holds."""
+    found = verify(
+        given.folder,
+        key=_key(given.key) if given.key else None,
+        checkpoints=[_read(path) for path in (given.checkpoint if given.action == "verify" else [])],
+        witnesses=[_key(each) for each in (given.witness if given.action == "verify" else [])],
+        deep=given.action == "verify" and given.deep,
+        archived=given.archived,
+        clock_steps=given.clock_steps,
+    )
+    if given.action == "verify":
+        _print_audit(found, given)
+        return found.ok
+    if not found:
+        sys.stderr.write(f"livepatch audit: {visible(str(found))}\n")
+        if given.action == "export":
+            return False  # what does not hold proves nothing
+    if given.action == "show":
+        _show(found, given)
+    else:
+        _export(found, given)
+    return found.ok
+
+
+def _print_audit(found: Audit, given: argparse.Namespace) -> None:
+    if given.json:
+        print_json(found.to_dict())
+        return
+    style = Style(given.color)
+    first, *rest = str(found).splitlines()
+    print_lines([style("green" if found else "red", first)])
+    inks = {"error": "red", "warning": "yellow"}
+    print_lines(style(inks.get(line.partition(":")[0], "plain"), f"  {line}") for line in rest)  # type: ignore[arg-type]  # inks
+    if found.deep and found.unfinished:
+        told = ", ".join(map(str, found.unfinished[:20]))
+        print_lines([style("yellow", f"  intents without a result, as a crash leaves them: {told}")])
+
+
+def _picked(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for each in entries(given.folder):
+        if given.patch and each.get("patch", {}).get("id") != given.patch:
+            continue
+        if not given.event or each["event"] == given.event:
+            yield each
+
+
+def _show(found: Audit, given: argparse.Namespace) -> None:
+    told = list(_picked(given))
+    if given.last is not None:
+        told = told[len(told) - given.last :] if 0 < given.last < len(told) else told if given.last > 0 else []
+    if given.json:
+        print_json({"origin": found.origin, "key": found.key, "ok": found.ok, "entries": told})
+        return
+    style = Style(given.color)
+    print_lines([style("bold", f"record of {found.origin}"), style("plain", f"key {found.key}"), ""])
+    inks = {"failed": "red", "done": "green"}
+    print_lines(style(inks.get(each["phase"], "plain"), line) for each in told for line in _lines(each))  # type: ignore[arg-type]  # inks
+
+
+def _lines(entry: dict[str, Any]) -> Iterable[str]:
+    """One line, with what fits into it."""
+    patch = entry.get("patch", {}).get("id", "")
+    hidden = {"checkpoint", "key", "subtrees", "torn"} | ({"format", "origin"} if entry["event"] == "opened" else set())
+    details = " ".join(f"{k}={_short(v)}" for k, v in entry["details"].items() if k not in hidden and v not in ("", []))
+    head = f"{entry['index']:>7} {entry['at'][:19]}Z {entry['event']} {entry['phase']}"
+    return [" ".join(part for part in (head, patch, f"by {entry['who']}", details) if part)]
+
+
+def _short(value: object) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return text if len(text) <= 60 else text[:59] + "…"
+
+
+def _export(found: Audit, given: argparse.Namespace) -> None:
+    if given.checkpoint and given.since:
+        raise AuditError("--checkpoint and --since are two things", expected="one of them")
+    if given.checkpoint:
+        if given.json:
+            print_json({"checkpoint": found.checkpoint, "key": found.key})
+        else:
+            print_lines(found.checkpoint.removesuffix("\n").split("\n"))
+        return
+    if given.since:
+        print_json(consistency(given.folder, _read(given.since), found))
+        return
+    print_json(evidence(given.folder, _picked(given), found))
+
+
+def _key(text: str) -> Verifier:
+    return Verifier.parse(text if text.count("+") >= 2 else _read(text).decode("utf-8", "replace"))
+
+
+def _read(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return file.read(1 << 20)
+    except OSError as error:
+        raise AuditError(
+            f"{spelled(path)} cannot be read",
+            found=error.strerror or str(error),
+            expected="a file with a checkpoint or a key",
+            action="correct the path",
+        ) from error

@@ -1,0 +1,208 @@
+"""The lines of a record: one JSON object each, in the one way in which it can be written.
+
+A line begins with the hash of the line before (its RFC 6962 leaf hash), so that no line can be changed, taken out, put
+in or moved without breaking what follows.  It is either an entry, which says what was done, or a checkpoint, which
+signs everything above it.  Only ASCII is written, so that a line shows what it holds and cannot steer a terminal.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from json.encoder import encode_basestring_ascii
+from typing import Any, Final, Literal, Self
+
+from livepatch.errors import AuditError, spelled
+from livepatch.govern.notes import Note, decoded
+
+__all__ = ["EVENTS", "Checkpoint", "Opening", "Phase", "checkpoint_line", "encode", "note_of", "parse"]
+
+FORMAT: Final = 1
+LARGEST: Final = 64 * 1024  # bytes of a line
+AFTER: Final = slice(10, 74)
+"""Where the hash of the line before stands in a line."""
+FIRST: Final = b"0" * 64
+"""What stands there in the very first line."""
+MARK: Final = b'","checkpoint":"'
+"""What makes a line a checkpoint: it stands right behind the hash, and cannot occur elsewhere."""
+
+Phase = Literal["intent", "done", "failed", "noted"]
+PHASES: Final = ("intent", "done", "failed", "noted")
+EVENTS: Final = frozenset(
+    {
+        "built", "signed", "approved", "classified", "checked", "applied", "mode_changed", "breach", "rolled_back",
+        "reverted", "verified", "migrated", "overridden", "tripwire",
+        "opened", "recovered", "rotated", "stopped",
+    }
+)  # fmt: skip
+"""What is recorded; the last four are about the record itself."""
+
+CLOCKS: Final = re.compile(
+    rb'^\{"after":"[0-9a-f]{64}","at":"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z)",'
+    rb'"clock":\{"boot":"([0-9a-f]{16})","monotonic_ns":(\d{1,19})\},',
+    re.MULTILINE,
+)
+"""The times of each entry: UTC, the start of the machine, and nanoseconds since about then."""
+
+
+_written = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+def encode(after: bytes, fields: Mapping[str, Any]) -> bytes:
+    """A line, without its newline.  `after` is the hash of the line before, in hexadecimal digits.
+
+    Raises :class:`AuditError` for what is no plain value, or too long.
+    """
+    try:
+        line = _written({"after": after.decode(), **fields}).encode("ascii")
+    except (TypeError, ValueError, RecursionError) as error:
+        raise AuditError(
+            "an entry of the record cannot be written",
+            found=str(error),
+            expected="plain values: text, whole numbers, lists and dictionaries of them",
+            action="correct what is to be recorded",
+        ) from error
+    if len(line) > LARGEST:
+        raise AuditError(
+            "an entry of the record is too long",
+            found=f"{len(line)} bytes",
+            expected=f"{LARGEST} at most",
+            action="record less of it",
+        )
+    return line
+
+
+def checkpoint_line(after: bytes, note: Note) -> bytes:
+    """The line of a checkpoint, without its newline."""
+    return b'{"after":"%b","checkpoint":%b}' % (after, encode_basestring_ascii(str(note)).encode("ascii"))
+
+
+def is_checkpoint(line: bytes) -> bool:
+    """Whether a line claims to be a checkpoint."""
+    return line.startswith(MARK, AFTER.stop)
+
+
+def _wrong(found: str, expected: str = "a line as livepatch writes it") -> AuditError:
+    return AuditError(
+        "that is no line of a record", found=found, expected=expected, action="see livepatch audit verify"
+    )
+
+
+def parse(line: bytes) -> dict[str, Any]:
+    """What a line holds.  Raises :class:`AuditError` for one that would have been written with other bytes."""
+    if len(line) > LARGEST:
+        raise _wrong(f"{len(line)} bytes", f"{LARGEST} at most")
+    try:
+        held = json.loads(line)
+        again = _written(held).encode("ascii")
+    except (ValueError, TypeError, RecursionError) as error:
+        raise _wrong(f"no JSON: {type(error).__name__}") from error
+    if again != line or not isinstance(held, dict):
+        raise _wrong("other JSON")
+    if set(held) == {"after", "checkpoint"}:
+        _require(held, {"after": str, "checkpoint": str})
+    else:
+        _require(held, _FIELDS)
+        _require(held["clock"], {"boot": str, "monotonic_ns": int})
+        _require(held["process"], {"pid": int, "started": int})
+        if held["phase"] not in PHASES or not isinstance(held.get("of", 0), int) or not CLOCKS.match(line):
+            raise _wrong("other values in an entry")
+    if not re.fullmatch(r"[0-9a-f]{64}", held["after"]):
+        raise _wrong("no hash of the line before")
+    return held
+
+
+_FIELDS: dict[str, type] = {
+    "after": str, "at": str, "clock": dict, "details": dict, "event": str, "host": str, "index": int, "phase": str,
+    "process": dict, "versions": dict, "who": str,
+}  # fmt: skip
+
+
+def _require(held: dict[str, Any], fields: dict[str, type]) -> None:
+    for name, kind in fields.items():
+        if type(held.get(name)) is not kind:
+            raise _wrong(f"{name} is {spelled(held.get(name))}", f"{name} of type {kind.__name__}")
+
+
+def note_of(line: bytes) -> Note:
+    """The signed note in the line of a checkpoint.  Raises :class:`AuditError`."""
+    held = parse(line)
+    if "checkpoint" not in held:
+        raise _wrong("an entry", "a checkpoint")
+    note = Note.parse(held["checkpoint"])
+    if str(note) != held["checkpoint"] or len(note.signatures) != 1:
+        raise _wrong("a checkpoint that is written in another way", "one signature, that of the node")
+    return note
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The body of a checkpoint (C2SP tlog-checkpoint): the name of a record, its size and the root of its tree."""
+
+    origin: str
+    size: int
+    root: bytes
+
+    @property
+    def text(self) -> str:
+        """What is signed."""
+        return f"{self.origin}\n{self.size}\n{base64.b64encode(self.root).decode()}\n"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read the text of a note.  Raises :class:`AuditError`."""
+        lines = text.split("\n")
+        right = "the name of a record, its size and the root of its tree (C2SP tlog-checkpoint)"
+        if len(lines) != 4 or lines[3] or not lines[0] or not re.fullmatch(r"0|[1-9][0-9]{0,17}", lines[1], re.ASCII):
+            raise AuditError("that is no checkpoint", found=spelled(text), expected=right, action="get it anew")
+        try:
+            root = decoded(lines[2])
+        except ValueError:
+            root = b""
+        if len(root) != 32:
+            raise AuditError("that is no checkpoint", found=spelled(lines[2]), expected=right, action="get it anew")
+        return cls(lines[0], int(lines[1]), root)
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """What the first line of a file says: whose record it is, and the tree with which the file goes on."""
+
+    origin: str
+    key: str
+    size: int
+    subtrees: tuple[bytes, ...]
+    checkpoint: Note
+
+    def details(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "checkpoint": str(self.checkpoint),
+            "format": FORMAT,
+            "key": self.key,
+            "origin": self.origin,
+            "size": self.size,
+            "subtrees": [each.hex() for each in self.subtrees],
+        }
+
+    @classmethod
+    def of(cls, line: bytes) -> Self:
+        """Read the first line of a file.  Raises :class:`AuditError`; no signature is looked at."""
+        held = parse(line)
+        details = held.get("details")
+        if held.get("event") != "opened" or not isinstance(details, dict) or details.get("format") != FORMAT:
+            raise _wrong("a file that begins in another way", f"the first line of a record of format {FORMAT}")
+        kinds = {"checkpoint": str, "key": str, "origin": str, "size": int, "subtrees": list}
+        _require(details, kinds)
+        try:
+            subtrees = tuple(bytes.fromhex(each) for each in details["subtrees"])
+        except (TypeError, ValueError) as error:
+            raise _wrong("subtrees that are none") from error
+        note = Note.parse(details["checkpoint"])
+        made = cls(details["origin"], details["key"], details["size"], subtrees, note)
+        if made.details() != details or held["index"] != made.size:
+            raise _wrong("a first line that is written in another way")
+        return made

@@ -1,0 +1,146 @@
+"""The files of a record: segments of lines in one folder, a lock beside them, and some room in reserve."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from livepatch.errors import AuditError, spelled
+
+__all__ = ["Segment", "lock_file", "locked", "segments", "unwritable"]
+
+_NAME = re.compile(r"record-(\d{12})\.jsonl")
+RESERVE = 256 * 1024  # bytes
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+def unwritable(folder: Path, error: OSError) -> AuditError:
+    """What is raised when the record cannot be written."""
+    return AuditError(
+        f"the record in {spelled(str(folder))} cannot be written",
+        found=error.strerror or str(error),
+        expected="a folder that can be written, with room",
+        action="make room or mend the folder; to act without a record all the same, call record_to(None) first",
+    )
+
+
+class Segment:
+    """One file of a record: its path, and how many lines the record had before it."""
+
+    def __init__(self, path: Path, start: int) -> None:
+        self.path = path
+        self.start = start
+
+    def read(self) -> bytes:
+        """All of it.  Raises :class:`AuditError`."""
+        try:
+            descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(descriptor, "rb") as file:  # noqa: PTH123  # it is the descriptor that is opened
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise OSError(errno.EINVAL, "no regular file")
+                return file.read()
+        except OSError as error:
+            raise AuditError(
+                f"the record cannot be read at {spelled(str(self.path))}",
+                found=error.strerror or str(error),
+                expected="a file of a record",
+                action="see who may read it",
+            ) from error
+
+
+def path_of(folder: Path, start: int) -> Path:
+    """Where the segment lies that begins after so many lines."""
+    return folder / f"record-{start:012d}.jsonl"
+
+
+def segments(folder: Path) -> list[Segment]:
+    """The files of the record in that folder, the oldest first.  Raises :class:`AuditError` if it cannot be read."""
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except OSError as error:
+        raise AuditError(
+            f"there is no record at {spelled(str(folder))}",
+            found=error.strerror or str(error),
+            expected="the folder that was given to livepatch.record_to",
+            action="correct the path",
+        ) from error
+    found = [(int(match[1]), name) for name in names if (match := _NAME.fullmatch(name))]
+    return [Segment(folder / name, start) for start, name in sorted(found)]
+
+
+def lock_file(folder: Path) -> int:
+    """Open the file that is locked while somebody writes."""
+    return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+@contextlib.contextmanager
+def locked(descriptor: int, folder: Path, patience: float) -> Iterator[None]:
+    """Keep other processes from writing.  Raises :class:`AuditError` if one does not end within `patience` seconds."""
+    until = time.monotonic() + patience
+    pause = 0.0002
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise AuditError(
+                    f"the record in {spelled(str(folder))} is held by another process",
+                    found=f"its lock taken for {patience:g} s",
+                    expected="writers that end within milliseconds",
+                    action="find the process that holds the file 'lock' there (lslocks), and end it",
+                ) from None
+            time.sleep(pause)
+            pause = min(pause * 2, 0.02)
+    try:
+        yield
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names of new files last."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_through(descriptor: int, data: bytes) -> None:
+    """Write all of it to the disk itself.  Raises :class:`OSError`; some of it may be there then."""
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]
+    os.fdatasync(descriptor)
+
+
+def keep_reserve(folder: Path) -> bool:
+    """Set room aside for the way back on a full disk; whether there is some."""
+    try:
+        descriptor = os.open(folder / "reserve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError:
+        return False
+    try:
+        os.posix_fallocate(descriptor, 0, RESERVE)
+        return True
+    except OSError:
+        return False
+    finally:
+        os.close(descriptor)
+
+
+def give_reserve(folder: Path) -> bool:
+    """Free the room that was set aside; whether there was some."""
+    try:
+        (folder / "reserve").unlink()
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,364 @@
+"""The record on disk: lines are added, each time with a checkpoint, and nothing else is ever done to it.
+
+What is written is an entry and the checkpoint that signs it and all before, in one write, and it is on the disk when
+:meth:`Log.append` returns.  Several threads and processes may write to one record: each takes the lock of the folder,
+reads what others have added, and goes on from there.  What a process that was killed left half written is recognised,
+kept in an entry of its own, and gone on from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from livepatch.errors import AuditError, spelled
+from livepatch.govern import files, merkle, surroundings
+from livepatch.govern.entries import (
+    AFTER,
+    FIRST,
+    Checkpoint,
+    Opening,
+    checkpoint_line,
+    encode,
+    is_checkpoint,
+    note_of,
+    parse,
+)
+from livepatch.govern.merkle import Frontier
+from livepatch.govern.notes import Note, sign, verifier_of
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+__all__ = ["Log", "Written"]
+
+_SEGMENT = 16 * 1024 * 1024  # bytes, from which on a new file is begun
+_AT_ONCE = 2  # lines, that are written in one go
+_TORN = 4096  # bytes of what was half written that are kept as they are
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Where an entry went, and the checkpoint that covers it."""
+
+    index: int
+    checkpoint: Note
+
+
+class _Tail:
+    """The end of the record as this process knows it, and the file that is written to."""
+
+    def __init__(self, folder: Path, tree: Frontier, last: bytes, *, descriptor: int, offset: int) -> None:
+        self.folder = folder
+        self.tree = tree
+        self.last = last
+        """The hash of the last line, in hexadecimal digits."""
+        self.descriptor = descriptor
+        self.offset = offset
+        self.uncovered = 0
+        """How many lines at the end no checkpoint signs."""
+        self.closed = False
+        """The last entry says that the record goes on in another file."""
+
+
+class Log:
+    """A record in a folder, written with one key.  Opening it checks its newest file and makes it if there is none.
+
+    `origin` is the name of the record and of its key, such as ``node7.example.com/livepatch``.  Raises
+    :class:`AuditError` if it cannot be written, if it is another key's or name's, or if it does not hold.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        key: Ed25519PrivateKey,
+        origin: str,
+        *,
+        segment_bytes: int = _SEGMENT,
+        patience: float = 10.0,
+    ) -> None:
+        self.folder = Path(folder)
+        self.verifier = verifier_of(origin, key)
+        self._key = key
+        self._segment_bytes = segment_bytes
+        self._patience = patience
+        self._mutex = threading.RLock()
+        self._lock: int | None = None
+        self._tail: _Tail | None = None
+        self._reserved = False
+        self._writing = False
+        with self._alone():
+            self._catch_up({"who": surroundings.user()})
+
+    def append(self, fields: Mapping[str, Any], *, way_back: bool = False) -> Written:
+        """Add an entry; it is on the disk, with a checkpoint, when this returns.
+
+        On a full disk the `way_back` may use room that was set aside.  Raises :class:`AuditError` if it cannot be
+        written: then the record ends as it did before, or if even that fails with what will be taken for half written.
+        """
+        with self._alone():
+            tail = self._catch_up(fields)
+            if tail.offset >= self._segment_bytes:
+                tail = self._rotate(tail, fields)
+            try:
+                return self._write(tail, fields)
+            except AuditError as error:
+                cause = error.__cause__
+                full = isinstance(cause, OSError) and cause.errno in files.FULL
+                if not (way_back and full and files.give_reserve(self.folder)):
+                    raise
+            self._reserved = False
+            return self._write(self._catch_up(fields), fields)
+
+    def checkpoint(self) -> Note:
+        """Sign the record as it is now: all lines, of other processes too.  Raises :class:`AuditError`."""
+        with self._alone():
+            return self._sign(self._catch_up({"who": surroundings.user()}).tree)
+
+    def close(self) -> None:
+        """Let go of the files."""
+        with self._mutex:
+            self._drop_tail()
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
+
+    def after_fork(self) -> None:
+        """In a child: open all anew with the next entry.  A lock that another thread held is not ours."""
+        self._mutex = threading.RLock()
+        self._writing = False
+        with contextlib.suppress(OSError):
+            self.close()  # only closed and never unlocked, for the parent may be writing
+
+    # Beneath the locks
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        if not self._mutex.acquire(timeout=self._patience):
+            raise self._busy("another thread of this process writes, and does not end")
+        try:
+            if self._writing:
+                raise self._busy("a call from a signal handler or __del__ that ran while this thread was writing")
+            self._writing = True
+            try:
+                if self._lock is None:
+                    self._lock = self._made()
+                with files.locked(self._lock, self.folder, self._patience):
+                    yield
+            except OSError as error:
+                self._drop_tail()
+                raise files.unwritable(self.folder, error) from error
+            except BaseException:
+                self._drop_tail()  # whatever was interrupted: the next one reads what is there
+                raise
+            finally:
+                self._writing = False
+        finally:
+            self._mutex.release()
+
+    def _busy(self, found: str) -> AuditError:
+        return AuditError(
+            f"the record in {spelled(str(self.folder))} is being written",
+            found=found,
+            expected="one entry at a time",
+            action="try again",
+        )
+
+    def _made(self) -> int:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return files.lock_file(self.folder)
+
+    def _drop_tail(self) -> None:
+        tail, self._tail = self._tail, None
+        if tail is not None:
+            os.close(tail.descriptor)
+
+    def _catch_up(self, fields: Mapping[str, Any]) -> _Tail:
+        """Read what others have added, and mend what somebody left half written."""
+        tail = self._tail or self._open(fields)
+        facts = os.fstat(tail.descriptor)
+        if facts.st_nlink == 0 or facts.st_size < tail.offset:
+            self._drop_tail()
+            raise self._broken("a file that was taken away or cut short while it was in use", "a file that only grows")
+        if facts.st_size > tail.offset:
+            added = os.pread(tail.descriptor, facts.st_size - tail.offset, tail.offset)
+            torn = self._take_in(tail, added)
+            if torn or tail.uncovered:
+                self._mend(tail, fields, torn)
+        while tail.closed:
+            tail = self._go_on(tail, fields)
+        if not self._reserved:
+            self._reserved = files.keep_reserve(self.folder)
+        return tail
+
+    def _open(self, fields: Mapping[str, Any]) -> _Tail:
+        found = files.segments(self.folder)
+        for segment in reversed(found):
+            data = segment.read()
+            if not _is_half_written(data):
+                return self._enter(segment, data.partition(b"\n")[0])
+        if found and found[0].start:
+            raise self._broken("no file with a whole line", "files of a record")
+        return self._begin(Frontier(), FIRST, fields)
+
+    def _enter(self, segment: files.Segment, head: bytes) -> _Tail:
+        """Go on with a file that is there.  Its lines are read when the end is caught up with."""
+        opening = Opening.of(head)
+        if (opening.origin, opening.key) != (self.verifier.name, str(self.verifier)):
+            raise AuditError(
+                f"the record in {spelled(str(self.folder))} is another one's",
+                found=f"a record of {opening.origin}, with the key {opening.key}",
+                expected=str(self.verifier),
+                action="use the key and the name with which it was begun, or another folder",
+            )
+        try:
+            tree = Frontier(opening.size, opening.subtrees)
+        except ValueError as error:
+            raise self._broken(str(error), "the tree of the files before") from error
+        self._check(opening.checkpoint, tree)
+        if segment.start != tree.size:
+            raise self._broken(f"the name {segment.path.name}", files.path_of(self.folder, tree.size).name)
+        descriptor = os.open(segment.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        self._tail = _Tail(self.folder, tree, head[AFTER], descriptor=descriptor, offset=0)
+        return self._tail
+
+    def _begin(self, tree: Frontier, last: bytes, fields: Mapping[str, Any]) -> _Tail:
+        """Begin a new file, with the tree so far in its first line."""
+        path = files.path_of(self.folder, tree.size)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._drop_tail()
+        self._tail = tail = _Tail(self.folder, tree, last, descriptor=descriptor, offset=0)
+        os.ftruncate(descriptor, 0)  # the first line of a file may have been left half written
+        opening = Opening(self.verifier.name, str(self.verifier), tree.size, tree.roots, self._sign(tree))
+        self._write(tail, {**_own(fields), "event": "opened", "details": opening.details()})
+        files.sync_folder(self.folder)
+        return tail
+
+    def _rotate(self, tail: _Tail, fields: Mapping[str, Any]) -> _Tail:
+        self._write(tail, {**_own(fields), "event": "rotated", "details": {}})
+        return self._begin(tail.tree, tail.last, fields)
+
+    def _go_on(self, tail: _Tail, fields: Mapping[str, Any]) -> _Tail:
+        """Follow to the file with which another process has gone on, or see to it if that did not get so far."""
+        path = files.path_of(self.folder, tail.tree.size)
+        segment = files.Segment(path, tail.tree.size)
+        data = segment.read() if path.exists() else b""
+        if _is_half_written(data):
+            return self._begin(tail.tree, tail.last, fields)
+        self._drop_tail()
+        self._enter(segment, data.partition(b"\n")[0])
+        return self._catch_up(fields)
+
+    def _take_in(self, tail: _Tail, added: bytes) -> bytes:
+        """Check lines that follow, and give what is no whole line."""
+        lines = added.split(b"\n")
+        torn = lines.pop()
+        # Where the machine itself stopped, blocks of what was written last may be missing: they read as zeros.
+        whole = next((i for i, line in enumerate(lines) if b"\0" in line), len(lines))
+        if len(lines) - _AT_ONCE <= whole < len(lines):
+            torn = b"\n".join([*lines[whole:], torn])
+            del lines[whole:]
+        hashes = merkle.leaf_hashes(lines)
+        before = [tail.last, *(each.hex().encode() for each in hashes)]
+        for number, (line, last) in enumerate(zip(lines, before, strict=False)):
+            if line[AFTER] != last:
+                raise self._broken(f"a break before line {tail.tree.size + number}", "an unbroken chain")
+        signed = next((i for i in reversed(range(len(lines))) if is_checkpoint(lines[i])), None)
+        covered = 0
+        if signed is not None:
+            tail.tree.extend(hashes[:signed])
+            self._check(note_of(lines[signed]), tail.tree)
+            tail.tree.extend(hashes[signed : signed + 1])
+            tail.uncovered = 0
+            covered = signed + 1
+        tail.tree.extend(hashes[covered:])
+        tail.uncovered += len(lines) - covered
+        tail.last = before[-1]
+        tail.offset += len(added) - len(torn)
+        last_entry = next((line for line in reversed(lines) if not is_checkpoint(line)), None)
+        tail.closed = last_entry is not None and parse(last_entry)["event"] == "rotated"
+        return torn
+
+    def _mend(self, tail: _Tail, fields: Mapping[str, Any], torn: bytes) -> None:
+        """Take what was left half written into an entry."""
+        os.ftruncate(tail.descriptor, tail.offset)
+        details = {
+            "torn": torn[:_TORN].decode("ascii", "backslashreplace"),
+            "torn_bytes": len(torn),
+            "torn_sha256": hashlib.sha256(torn).hexdigest(),
+            "uncovered": tail.uncovered,
+        }
+        closed = tail.closed
+        self._write(tail, {**_own(fields), "event": "recovered", "details": details})
+        if closed:
+            self._write(tail, {**_own(fields), "event": "rotated", "details": {}})
+            tail.closed = True
+
+    def _write(self, tail: _Tail, fields: Mapping[str, Any]) -> Written:
+        tree, index = tail.tree, tail.tree.size
+        entry = encode(
+            tail.last,
+            {
+                "details": {},
+                "phase": "noted",
+                **surroundings.here(),
+                "versions": dict(surroundings.versions()),
+                **fields,
+                "index": index,
+            },
+        )
+        # Whatever fails from here on lets go of the tail, and the next one reads what is there.
+        first = merkle.leaf_hash(entry)
+        tree.add(first)
+        note = self._sign(tree)
+        signed = checkpoint_line(first.hex().encode(), note)
+        last = merkle.leaf_hash(signed)
+        tree.add(last)
+        data = b"%b\n%b\n" % (entry, signed)
+        try:
+            files.write_through(tail.descriptor, data)
+        except BaseException as error:
+            # Whether an interrupt or a failure, some of it may be there; and the disk may have lost what it was given.
+            with contextlib.suppress(OSError):
+                os.ftruncate(tail.descriptor, tail.offset)
+            self._drop_tail()
+            if isinstance(error, OSError):
+                raise files.unwritable(self.folder, error) from error
+            raise
+        tail.last, tail.uncovered = last.hex().encode(), 0
+        tail.offset += len(data)
+        return Written(index, note)
+
+    def _sign(self, tree: Frontier) -> Note:
+        text = Checkpoint(self.verifier.name, tree.size, tree.root()).text
+        return sign(text, self.verifier, self._key)
+
+    def _check(self, note: Note, tree: Frontier) -> None:
+        expected = Checkpoint(self.verifier.name, tree.size, tree.root()).text
+        if note.text != expected or not note.signed_by([self.verifier]):
+            raise self._broken("a checkpoint that does not fit the lines before it", "the node's own")
+
+    def _broken(self, found: str, expected: str) -> AuditError:
+        return AuditError(
+            f"the record in {spelled(str(self.folder))} does not hold",
+            found=found,
+            expected=expected,
+            action="`livepatch audit verify` says where; keep it as it is, and record to another folder",
+        )
+
+
+def _is_half_written(data: bytes) -> bool:
+    """Whether a file has nothing but a beginning that somebody left half written."""
+    newlines = data.count(b"\n")
+    return newlines == 0 or (newlines <= _AT_ONCE and b"\0" in data)
+
+
+def _own(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What an entry about the record itself takes from the one for which it is written."""
+    return {"who": fields["who"]}

@@ -1,0 +1,106 @@
+"""Who acts, when and where, as an entry of the record says it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.metadata
+import os
+import platform
+import time
+from pathlib import Path
+from typing import Any
+
+__all__ = ["here", "origin", "user", "version_of", "versions"]
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="ascii", errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _short(*parts: str) -> str:
+    return hashlib.sha256("\n".join(("livepatch", *parts)).encode()).hexdigest()[:16]
+
+
+@functools.cache
+def host() -> str:
+    """An id of this machine: a hash, since the id that the system gives it is meant to stay on it."""
+    return _short("host", _read("/etc/machine-id") or _read("/var/lib/dbus/machine-id") or platform.node())
+
+
+@functools.cache
+def boot() -> str:
+    """An id of the machine's run: the monotonic clocks of all processes with the same one can be compared."""
+    try:
+        namespace = os.readlink("/proc/self/ns/time")  # noqa: PTH115  # a name, and no path
+    except OSError:
+        namespace = ""
+    run = _read("/proc/sys/kernel/random/boot_id") or f"process {os.getpid()} {time.time_ns()}"
+    return _short("boot", run, namespace)
+
+
+_process: dict[int, dict[str, int]] = {}
+
+
+def process() -> dict[str, int]:
+    """What this process is: its id, and when it was started, in ticks since the machine was (0 if nobody says)."""
+    pid = os.getpid()
+    known = _process.get(pid)
+    if known is None:
+        # The name of the program, in brackets, may hold anything.
+        after_name = _read("/proc/self/stat").rpartition(")")[2].split()
+        known = {"pid": pid, "started": int(after_name[19]) if len(after_name) > 19 else 0}
+        _process.clear()
+        _process[pid] = known
+    return known
+
+
+def utc(nanoseconds: int) -> str:
+    """A time since the epoch as the record writes it."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{rest // 1000:06d}Z"
+
+
+def here() -> dict[str, Any]:
+    """When and where, as fields of an entry."""
+    return {
+        "at": utc(time.time_ns()),
+        "clock": {"boot": boot(), "monotonic_ns": time.monotonic_ns()},
+        "host": host(),
+        "process": dict(process()),
+    }
+
+
+def origin() -> str:
+    """The name of a record that was given none: C2SP asks for a URL without a scheme."""
+    node = "".join(c if c.isascii() and (c.isalnum() or c in ".-_") else "-" for c in platform.node())
+    return f"{node or 'localhost'}/livepatch"
+
+
+@functools.cache
+def user() -> str:
+    """Who the process runs as."""
+    try:
+        import pwd
+
+        return f"user {pwd.getpwuid(os.geteuid()).pw_name}"
+    except (ImportError, KeyError):
+        return f"user {os.geteuid()}"
+
+
+def version_of(distribution: str) -> str:
+    """The version of a distribution that is installed, or ``""``."""
+    try:
+        return str(importlib.metadata.version(distribution))
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """The versions of what acts."""
+    return {"livepatch": version_of("livepatch"), "python": platform.python_version()}

@@ -1,0 +1,73 @@
+"""Whatever is done to a record is found, and found where it was done; a record that was let alone is never accused."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.govern.records import fill, lines_of, new_log, only_file
+from tests.govern.tampering import every
+
+from livepatch.govern import audit
+
+
+def tamper(tmp_path, entries, times, seed):
+    """Tamper so many times with a record of so many entries, and tell which of them were not found."""
+    key = Ed25519PrivateKey.generate()
+    folder = tmp_path / "record"
+    log, another = new_log(folder, key, segment_bytes=1 << 40), new_log(tmp_path / "another", key)
+    fill(log, entries)
+    fill(another, min(entries, 300))
+    lines, verifier, kept = lines_of(folder), log.verifier, str(log.checkpoint())
+    path = only_file(folder)
+    untouched = path.read_bytes()
+    assert audit.verify(folder, key=verifier, checkpoints=[kept]).flaws == ()
+    chance = random.Random(seed)
+    tamperings = every(lines_of(tmp_path / "another"))
+    wrong = []
+    for number in range(times):
+        tampering = tamperings[number % len(tamperings)]
+        done = tampering(chance, lines)
+        data = b"".join(line + b"\n" for line in done.lines) + done.rest
+        if data == untouched:
+            continue
+        path.write_bytes(data)
+        found = audit.verify(folder, key=verifier, checkpoints=[kept])
+        errors = [flaw for flaw in found.flaws if flaw.severity == "error"]
+        if found.ok or not errors:
+            wrong.append((tampering.__name__, "not found", done.first))
+            continue
+        first = errors[0]
+        near = done.first - 1 <= first.first and first.last <= max(done.last, first.first + 2)
+        if not near or (first.what != "truncated" and first.last - first.first > 2 + done.last - done.first):
+            wrong.append((tampering.__name__, done.first, done.last, str(first)))
+    return wrong
+
+
+def test_every_tampering_is_found_where_it_was_done(tmp_path):
+    assert tamper(tmp_path, entries=120, times=13 * 12, seed=7) == []
+
+
+@pytest.mark.slow
+def test_ten_thousand_tamperings_of_ten_thousand_entries(tmp_path):
+    assert tamper(tmp_path, entries=10_000, times=10_000, seed=11) == []
+
+
+@pytest.mark.slow
+def test_an_untouched_record_is_never_accused(tmp_path):
+    key = Ed25519PrivateKey.generate()
+    chance = random.Random(13)
+    for number in range(300):
+        folder = tmp_path / str(number)
+        log = new_log(folder, key, segment_bytes=chance.choice((1, 3000, 20_000, 1 << 30)))
+        kept = []
+        for _ in range(chance.randrange(1, 6)):
+            fill(log, chance.randrange(1, 20))
+            kept.append(str(log.checkpoint()))
+            if chance.random() < 0.3:
+                log.close()
+                log = new_log(folder, key, segment_bytes=chance.choice((1, 3000, 20_000, 1 << 30)))
+        found = audit.verify(folder, key=log.verifier, checkpoints=kept, deep=chance.random() < 0.2)
+        assert found.flaws == (), found
+        log.close()
