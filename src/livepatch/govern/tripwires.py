@@ -85,7 +85,9 @@ def tripwire(id: str, *, peer: object = None) -> None:  # noqa: A002  # the patc
 
 
 def _text(value: object, most: int) -> str:
-    return shortened(value if type(value) is str else spelled(value), most)
+    """What a peer chose may hold anything: nothing of it reaches a log that a terminal would obey."""
+    text = shortened(value if type(value) is str else spelled(value), most)
+    return text if text.isprintable() else ascii(text)[1:-1]
 
 
 def _trip(name: str, peer: object) -> None:
