@@ -48,8 +48,15 @@ if TYPE_CHECKING:
     from livepatch.process.public import apply as apply
     from livepatch.process.public import check as check
     from livepatch.process.public import fingerprint as fingerprint
+    from livepatch.process.recovery import Recovered as Recovered
+    from livepatch.process.recovery import Recovery as Recovery
+    from livepatch.process.recovery import recover as recover
+    from livepatch.process.standing import Migrated as Migrated
     from livepatch.process.standing import Status as Status
     from livepatch.process.standing import Verification as Verification
+    from livepatch.state.checkpoint import Checkpoint as Checkpoint
+    from livepatch.state.lazies import up_to_date as up_to_date
+    from livepatch.state.touches import Touches as Touches
 
 # Where each public name lives; its module is imported when the name is first used.
 _HOMES = {
@@ -83,7 +90,11 @@ _HOMES = {
     "livepatch.govern.policies": ("Protection", "protect"),
     "livepatch.process.applied": ("Applied", "cancel", "flags", "revert", "status", "verify"),
     "livepatch.process.public": ("apply", "check", "fingerprint"),
-    "livepatch.process.standing": ("Status", "Verification"),
+    "livepatch.process.recovery": ("Recovered", "Recovery", "recover"),
+    "livepatch.process.standing": ("Migrated", "Status", "Verification"),
+    "livepatch.state.checkpoint": ("Checkpoint",),
+    "livepatch.state.lazies": ("up_to_date",),
+    "livepatch.state.touches": ("Touches",),
 }
 _MACHINERY = {"livepatch.process.applied", "livepatch.process.public"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

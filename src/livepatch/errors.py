@@ -129,7 +129,10 @@ class TransitionError(LivepatchError):
 
 
 class StateError(LivepatchError):
-    """Data that a patch changes could not be changed or restored."""
+    """Data that a patch changes could not be changed or restored.
+
+    The message says whether everything is as it was before; if it is not, what was done and how to go on.
+    """
 
 
 # Whoever governs must act.

@@ -28,17 +28,18 @@ compat.versions engine.environment compat.checks compat.patterns compat.policy c
 compat.contracts process.distribution engine.endless engine.frames engine.dispatch engine.comparing engine.lane
 engine.shadowing engine.standins engine.choosing engine.closures engine.aliases engine.wrapping engine.latecomers
 engine.plan engine.holders engine.transition events govern govern.tripwires govern.recording process.standing
-process.switching process.records process.announcing process.draining engine.anatomy engine.bases engine.abstract
-engine.attributes engine.compiling engine.generated engine.counterparts engine.graph engine.instances engine.leaving
-engine.matching engine.memos engine.relink engine.containers engine.following engine.reconcile engine.retaken
-engine.rewriting engine.scratch engine.existing engine.computed engine.disk engine.texts engine.ondisk engine.declared
-engine.effects engine.names engine.readers engine.remnants engine.sourced engine.nested engine.two_sides
-engine.surveyor engine.survey process.fitting govern.guarding process.left_behind process.transaction process.live
+process.switching state.digests state.driving state.saved state.ways state.once state.run state.lazies state.states
+process.records process.announcing process.draining engine.anatomy engine.bases engine.abstract engine.attributes
+engine.compiling engine.generated engine.counterparts engine.graph engine.instances engine.leaving engine.matching
+engine.memos engine.relink engine.containers engine.following engine.reconcile engine.retaken engine.rewriting
+engine.scratch engine.existing engine.computed engine.disk engine.texts engine.ondisk engine.declared engine.effects
+engine.names engine.readers engine.remnants engine.sourced engine.nested engine.two_sides engine.surveyor
+engine.survey state.trial process.fitting govern.guarding process.left_behind process.transaction process.live
 process.examining process.applied govern.policies process.proving process.public
 """
 _BENEATH = """
-errors contents contents.edits contents.claims contents.identity contents.release contents.written patch engine.pace
-engine.refusal
+errors contents contents.edits contents.claims contents.identity contents.release contents.written state
+state.files state.checkpoint state.touches state.migration patch engine.pace engine.refusal
 """
 _PARTS = (
     *_OTHERS.split(),

@@ -29,12 +29,15 @@ from livepatch.contents.written import (
     written_attributes,
 )
 from livepatch.errors import BundleError, PatchError, spelled
+from livepatch.state.migration import Migration, migration_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from livepatch.bundle.codec import Contents
     from livepatch.bundle.envelope import SignedBundle
+    from livepatch.state.checkpoint import Checkpoint
+    from livepatch.state.touches import Touches
 
 __all__ = ["Addition", "Assignment", "Attachment", "Change", "Origin", "Patch", "Replacement", "Target", "Wrapping"]
 
@@ -236,6 +239,8 @@ class Patch:
 
         ``None`` for a patch made in this process.
         """
+        self.migrations: tuple[Migration, ...] = ()
+        """How the data of the process changes along with the code; see :meth:`migrate`."""
         self._changes: list[Change] = []
         self._callbacks: dict[str, Callable[[], object]] = {}
 
@@ -272,6 +277,7 @@ class Patch:
         edits, left = _with_attachments(self.edits, self._changes)
         in_code = [f"a change of {place}" for change in left for place in sorted(_places(change))]
         in_code += [f"a {moment} callback" for moment in self._callbacks]
+        in_code += [f"migration {migration}" for migration in self.migrations]
         in_code += ["a round trip with functions or values" for each in self.round_trips if each.in_code]
         if in_code:
             raise BundleError(
@@ -383,6 +389,71 @@ class Patch:
             return wrapper
 
         return register
+
+    def migrate(
+        self,
+        name: str,
+        version: int,
+        up: Callable[..., object],
+        down: Callable[..., object] | None,
+        check: Callable[..., object] | None = None,
+        objects: Iterable[object] | Callable[[], Iterable[object]] | None = None,
+        lazy: bool = False,  # the order is part of the contract
+        *,
+        of: type | tuple[type, ...] | None = None,
+        follows: int | Iterable[int] | None = None,
+        budget: float = 0.5,
+        checkpoint: Checkpoint | tuple[Callable[..., object], Callable[..., object]] | None = None,
+        touches: Touches | Mapping[str, Iterable[str]] | None = None,
+        durable: bool = False,
+        loop: object = None,
+    ) -> None:
+        """Take the state `name` to `version` along with the code: `up` leads there, `down` back.
+
+        `objects` gives what is to change: ``up(obj)`` is called for each, once, and ``down(obj)`` for each in reverse
+        order when the patch is taken out or switched off.  A function that gives them is asked again for those that
+        come meanwhile.  Without objects ``up()`` and ``down()`` are called once; as generator functions they may yield
+        where others may go on.  ``check`` says whether what it is given has the new form, and is asked after each `up`.
+        `up` must leave alone what has the new form already.
+
+        The work is done before the switch, in slices of `budget` milliseconds: here, or if `loop` is an asyncio event
+        loop (or a function that gives it) there, between other tasks.  With `lazy`, an object is taken up when it is
+        first given to a replaced function: every object of the classes `of` (default: those of the replaced methods),
+        or those in `objects` only.
+
+        A version that is in force already is not made again, a lower one is refused, and so is one from which `up` does
+        not know the way: it `follows` the version before, unless others are named.  `checkpoint` saves what `up` will
+        change, a pair of functions or a :class:`livepatch.Checkpoint`.  `touches` declares what the migration does to
+        which attributes, and it is held to that (:class:`livepatch.Touches`).  `durable`: what `up` changes outlives
+        the process, such as a file; then every step is written down in the directory that :func:`livepatch.recover` was
+        given.  ``docs/state.md`` says all of it.
+
+        Raises :class:`PatchError` or :class:`TypeError`, each naming the argument.
+        """
+        made = migration_of(
+            name,
+            version,
+            up,
+            down,
+            check,
+            objects,
+            lazy,
+            of=of,
+            follows=follows,
+            budget=budget,
+            checkpoint=checkpoint,
+            touches=touches,
+            durable=durable,
+            loop=loop,
+        )
+        last = next((each for each in reversed(self.migrations) if each.name == made.name), None)
+        if last is not None and last.version >= made.version:
+            raise PatchError(
+                f"patch {self.id} takes state {made.name} to version {made.version} after {last.version}",
+                found="versions that do not rise",
+                expected="each version once, in the order in which they are made",
+            )
+        self.migrations = (*self.migrations, made)
 
     def waive(self, target: str, *, reason: str) -> None:
         """Say that no protected code calls `target`, whatever names make it seem so, and why.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 from pathlib import Path
 
 from livepatch.bundle.envelope import LARGEST_FILE
 from livepatch.errors import BundleError, TrustError, UntrustedFileError, spelled
+from livepatch.state.files import put
 
 __all__ = ["read", "read_for_trust", "write", "write_new"]
 
@@ -20,17 +20,8 @@ def write(path: str | os.PathLike[str], data: bytes, what: str = "the patch file
     no regular file, such as a pipe or a device; then what was at `path` is unchanged and nothing else is left.
     """
     where = _place(Path(path), what)
-    # In the same directory, since a rename is one step only within a file system.
-    beside = where.parent / f".livepatch-{os.urandom(8).hex()}.tmp"
     try:
-        try:
-            write_new(beside, data, 0o644)
-            beside.replace(where)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                beside.unlink(missing_ok=True)
-            raise
-        _sync_directory(where.parent)
+        put(where, data, mode=0o644)
     except (OSError, ValueError) as error:
         raise BundleError(
             f"{what} cannot be written",
@@ -65,15 +56,6 @@ def write_new(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        with contextlib.suppress(OSError):  # some file systems cannot; the file itself is safe
-            os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read(path: str | os.PathLike[str]) -> bytes:

@@ -71,10 +71,22 @@ class _Default:
         return repr(self._shown)
 
 
-def forwarding_code(shape: FunctionType, callee: FunctionType, free: tuple[str, ...]) -> CodeType:
-    """A body with the parameters and name of `shape`, and `free` variables, that calls `callee` with all it gets."""
-    header, arguments = _layout(parameters_of(shape))
-    return _assemble(shape, header, f"return {_MARK}NEW({arguments})", {f"{_MARK}NEW": callee}, free)
+def forwarding_code(
+    shape: FunctionType, callee: FunctionType, free: tuple[str, ...], first: Callable[..., object] | None = None
+) -> CodeType:
+    """A body with the parameters and name of `shape`, and `free` variables, that calls `callee` with all it gets.
+
+    It calls `first` before, with what its named parameters hold; that must be hashable, and no Python function.
+    """
+    parameters = parameters_of(shape)
+    header, arguments = _layout(parameters)
+    body = f"return {_MARK}NEW({arguments})"
+    constants: dict[str, object] = {f"{_MARK}NEW": callee}
+    if first is not None:
+        named = ", ".join(parameter.name for parameter in parameters if parameter.kind not in ("*", "**"))
+        body = f"{_MARK}FIRST({named})\n{body}"
+        constants[f"{_MARK}FIRST"] = first
+    return _assemble(shape, header, body, constants, free)
 
 
 def dispatching(shape: FunctionType, ways: Sequence[Way], cell: Cell | None = None) -> Dispatch:

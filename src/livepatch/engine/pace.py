@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-__all__ = ["breathe", "courteous", "is_alone", "others_work", "paced"]
+__all__ = ["Slices", "breathe", "courteous", "is_alone", "others_work", "paced"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,7 @@ REST = 20.0
 _MOST = 4.0
 _LONGEST = 0.05  # the longest single rest, in seconds: after a step that could not be split
 _SHORTER = 0.5  # of a step, while others have work to do: the time for which one of their system calls is delayed
+_SHARE = 0.5  # of REST: after a slice of long work, for whose rests there is no bound
 
 # Others have work to do if they use so great a share of one processor in the time of a breath.
 _BUSY = 0.05
@@ -124,6 +125,23 @@ def _runs_a_loop() -> bool:
         return True
     in_trio_run: Any = getattr(sys.modules.get("trio.lowlevel"), "in_trio_run", None)
     return in_trio_run is not None and bool(in_trio_run())
+
+
+class Slices:
+    """Work that may take minutes, in slices: between two, others have the interpreter, and a rest if they have work."""
+
+    def __init__(self) -> None:
+        self._beside = False
+
+    def rest(self, worked: float) -> None:
+        """After a slice of so many seconds."""
+        if is_alone():
+            return
+        others = _processor_times()[1]
+        begun = time.perf_counter()
+        time.sleep(max(_NAP, min(worked * REST * _SHARE, _LONGEST)) if self._beside else _NAP)
+        took = time.perf_counter() - begun
+        self._beside = _processor_times()[1] - others > took * _BUSY
 
 
 def paced(items: Iterable[T]) -> Iterator[T]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from livepatch.compat.checks import PatchFacts, judge, standing_findings
 from livepatch.compat.drift import names_of_needed
 from livepatch.compat.policy import Policy
+from livepatch.compat.report import by_weight
 from livepatch.engine.environment import observe
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import Mode
@@ -48,7 +50,7 @@ def examine(
         already_applied=patch.id in live.records and patch.id not in gone,
         flag_taken_by=None if holder in gone else holder,
         replaces_unknown=tuple(sorted(gone - live.records.keys())),
-        changes=len(patch.changes) + len(patch.edits) + len(patch.obstacles),
+        changes=len(patch.changes) + len(patch.edits) + len(patch.obstacles) + len(patch.migrations),
         requires_missing=tuple(name for name in patch.requires if name not in provided),
         needs=patch.needs,
     )
@@ -71,4 +73,5 @@ def examine(
         max_pause=max_pause,
     )
     report = judge(facts, installed, observe(), found)
+    report = replace(report, findings=by_weight([*report.findings, *live.states.findings(patch, found.values)]))
     return govern(patch, policy, mode, report, found, installed.installed, graph_of_process), found

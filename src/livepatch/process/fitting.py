@@ -38,6 +38,7 @@ def check_fits(mode: Mode, layer: Layer, stack: Stack, patch: Patch, outliving: 
     """Raise :class:`PatchError` if a mode cannot do for a layer of a stack what it says."""
     if mode in ("on", "off"):
         return
+    _check_migrations(mode, patch)
     originals = stack.originals
     values = [
         str(slot)
@@ -64,6 +65,18 @@ def check_fits(mode: Mode, layer: Layer, stack: Stack, patch: Patch, outliving: 
     _check_objects(mode, layer, outliving)
     if isinstance(mode, Split) and isinstance(mode.key, str):
         _check_key(mode, mode.key, layer, stack)
+
+
+def _check_migrations(mode: Mode, patch: Patch) -> None:
+    """Raise :class:`PatchError` if calls of the old side would go on making what only a migration takes up."""
+    eager = [str(migration) for migration in patch.migrations if not migration.lazy or as_shadow(mode) is not None]
+    if eager:
+        raise PatchError(
+            f"mode {spelled_mode(mode)} does not suit patch {patch.id}",
+            found=f"migration {', '.join(eager[:5])}, which is made once, while both sides go on with the data",
+            expected="data that calls of either side can use in turn",
+            action="use 'on' or 'off'" + ("" if as_shadow(mode) is not None else ", or a lazy migration"),
+        )
 
 
 def _check_objects(mode: Mode, layer: Layer, outliving: Outliving) -> None:

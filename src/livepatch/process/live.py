@@ -101,6 +101,7 @@ class Live(Transactions):
         on_stuck: Callable[[Stuck], object] | None = None,
     ) -> Record:
         """Add a layer for `patch` and take out those that it replaces, in one step."""
+        prepared = self.states.prepare(patch, found.values)
         layer = Layer(patch.id, mode, found.values, patch.flag)
         originals = found.originals
         alive = self.state.stack.only(lambda slot: slot.owner is not None)
@@ -109,7 +110,7 @@ class Live(Transactions):
         )
         check_fits(mode, layer, new, patch, found.outliving)
         hold = held_up_by(mode, request.consistency, patch, found.outliving)
-        consistency = request.consistency or fitting(layer, new)
+        consistency = request.consistency or ("chain" if patch.migrations else fitting(layer, new))
         name_members(found)
         self._shown = found.sources
         for filename, text in found.sources.items():
@@ -128,6 +129,8 @@ class Live(Transactions):
             found.originals = {}
             del originals, alive
             breathe()
+            if mode != "off":
+                self.states.enter(prepared, lambda: self.switching.cancelled)
             went = self._switch(
                 new,
                 caches if mode != "off" or replaced else [],
@@ -152,7 +155,9 @@ class Live(Transactions):
                 found.outliving,
                 request.max_pause,
                 found.shadows,
+                prepared,
             )
+            self._reconcile({**staying, patch.id: record})
             told: dict[str, Any] = {
                 "flag": patch.flag,
                 "mode": spelled_mode(mode),
@@ -217,6 +222,7 @@ class Live(Transactions):
             whole=False,
             how=Request(request.consistency or record.consistency, request.timeout, None, hold),
         )
+        self._reconcile(staying)
         left = (*went.left, *objects_left(record.outliving, record.max_pause))
         status = record.gone(went.foreign, left)
         self.records = staying
@@ -249,6 +255,8 @@ class Live(Transactions):
             if needing:
                 raise needed(record, needing, "switch it off")
         hold = held_up_by(mode, request.consistency, record.patch, record.outliving)
+        if mode != "off":
+            self.states.enter(record.prepared, lambda: self.switching.cancelled)
         went = self._switch(
             self.state.stack.with_mode(record.id, mode),
             record.caches,
@@ -260,6 +268,7 @@ class Live(Transactions):
                 hold,
             ),
         )
+        self._reconcile(self.records)
         left = (*went.left, *(objects_left(record.outliving, record.max_pause) if mode == "off" else ()))
         self.left = {**self.left, record.id: left}
         told: dict[str, Any] = {"flag": record.flag, "mode": spelled_mode(mode), **self._told(record, went, left)}
@@ -364,11 +373,12 @@ class Live(Transactions):
         if chooser is not None:
             shadow = chooser.tally.snapshot() if chooser.tally is not None else None
             status = replace(status, troubles=chooser.troubles, trouble=chooser.trouble, shadow=shadow)
+        status = replace(status, migrations=self.states.told(record.id))
         return self.draining.told(status) if draining else status
 
     def status_of_gone(self, record: Record) -> Status:
         """How a patch stands that is not applied any more."""
-        status = self.reverted.get(record.id) or record.gone()
+        status = replace(self.reverted.get(record.id) or record.gone(), migrations=self.states.told(record.id))
         return self.draining.told(status) if record.id in self.draining.about else status
 
     def imported_since(self) -> dict[str, tuple[str, ...]]:

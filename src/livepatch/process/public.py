@@ -37,6 +37,7 @@ from livepatch.process.fitting import unsuitable
 from livepatch.process.live import Request, live
 from livepatch.process.proving import prove
 from livepatch.process.switching import Consistency
+from livepatch.state.trial import boundary_findings
 
 __all__ = ["apply", "check", "fingerprint"]
 
@@ -57,6 +58,8 @@ def check(
 
     `patch` may be the path of a patch file.  Nothing of a file is compiled that nobody answers for (see
     :func:`livepatch.load`): its report says so, as a reason why it may not go in, and what its metadata tell.
+
+    A migration that declares what it `touches` is tried in a forked child, on some of its objects (docs/state.md).
 
     `mode` is the one in which it would go in: what touches protected code may not in each (docs/compatibility.md).
 
@@ -79,9 +82,8 @@ def check(
         live.wait_for_settled(timeout, max_pause)
         governed, found = examine(live, patch, (), callers=True, policy=rules, mode=mode, max_pause=max_pause)
         wrong = unsuitable(mode, found, live.state.stack, patch)
-        if wrong is None:
-            return _checked(patch, governed.report)
-        return _checked(patch, replace(governed.report, findings=by_weight([*governed.report.findings, wrong])))
+        more = [*([wrong] if wrong is not None else []), *(boundary_findings(patch) if governed.report.ok else ())]
+        return _checked(patch, replace(governed.report, findings=by_weight([*governed.report.findings, *more])))
 
     return live.transact(timeout, body)
 
@@ -131,9 +133,9 @@ def apply(
     one side on its stack, and a unit of work, stays on that side to its end; every other gets the new one.
     ``"quiescent"``: the switch waits for a moment in which none is under way.  ``"immediate"``: running functions end
     on the old side, and every call that they make gets the new one.  ``None`` is ``"immediate"`` for a patch that
-    changes one body and nothing else but its docstring and annotations, and else ``"chain"``; but ``"quiescent"``, and
-    the only one possible, where new code cannot use objects that the old side makes: then the switch waits for a moment
-    without such an object, too.
+    changes one body and nothing else but its docstring and annotations, and no data, and else ``"chain"``; but
+    ``"quiescent"``, and the only one possible, where new code cannot use objects that the old side makes: then the
+    switch waits for a moment without such an object, too.
 
     `timeout` is how many seconds to wait for another switch to end, or for a quiescent moment.  `replaces` names
     applied patches that this one takes the place of in the same step.  `max_pause`: how many seconds other threads may

@@ -18,6 +18,7 @@ from livepatch.govern.tripwires import tripped
 from livepatch.patch import Patch
 from livepatch.process.standing import Phase, Status
 from livepatch.process.switching import Consistency
+from livepatch.state.states import Prepared
 
 __all__ = ["Moment", "Record", "call_back", "may_apply", "unknown"]
 
@@ -47,6 +48,7 @@ class Record:
     outliving: Outliving = field(default_factory=Outliving)
     max_pause: float | None = None
     shadows: Shadows = field(default_factory=Shadows)
+    prepared: Prepared = field(default_factory=Prepared)
 
     def imported_since(self, modules: Mapping[str, object]) -> tuple[str, ...]:
         """The modules that the patch would change, and that the process has imported, unchanged, since it went in."""

@@ -18,10 +18,28 @@ from livepatch.engine.shadowing import Tallied
 from livepatch.engine.stack import ABSENT, Slot, Stack
 from livepatch.errors import counted, spelled
 
-__all__ = ["Phase", "Status", "Verification", "verified"]
+__all__ = ["Migrated", "Phase", "Status", "Verification", "verified"]
 
 
 Phase = Literal["draining", "settled", "reverted"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Migrated:
+    """A migration that is in force: the state and its version, and how many objects have been taken up.
+
+    `trouble` says what could neither be taken up nor back; empty if there is nothing.
+    """
+
+    name: str
+    version: int
+    lazy: bool
+    objects: int
+    trouble: str = ""
+
+    def __str__(self) -> str:
+        told = f"{self.name} at version {self.version}" + (f", {self.objects} objects so far" if self.lazy else "")
+        return told + (f", not wholly: {self.trouble}" if self.trouble else "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,8 +53,9 @@ class Status:
     closures whose variables differ, modules of the patch that were imported since, or objects that the code which is
     live now cannot use, as many as there were right after it.  `troubles` counts calls for which the mode could not
     decide, so that they got the old side, and `trouble` is the last reason; `shadow` is what shadow runs have shown so
-    far.  `protected` and `waived` are those of the report on which the patch went in.  `tripped` is how often somebody
-    has tried the hole in this process (:func:`livepatch.tripwire`).
+    far.  `migrations` are those of its data that are in force.  `protected` and `waived` are those of the report on
+    which the patch went in.  `tripped` is how often somebody has tried the hole in this process
+    (:func:`livepatch.tripwire`).
     """
 
     id: str
@@ -53,6 +72,7 @@ class Status:
     troubles: int = 0
     trouble: str = ""
     shadow: Tallied | None = None
+    migrations: tuple[Migrated, ...] = ()
     protected: bool = False
     waived: tuple[str, ...] = ()
     tripped: int = 0
@@ -71,6 +91,7 @@ class Status:
         """The status as plain values, fit for JSON."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         plain |= {"mode": spelled_mode(self.mode), "frames": [asdict(frame) for frame in self.frames]}
+        plain["migrations"] = [asdict(migrated) for migrated in self.migrations]
         plain["shadow"] = self.shadow.to_dict() if self.shadow is not None else None
         return {**plain, "drained": self.drained}
 
@@ -86,6 +107,7 @@ class Status:
             wrong = self.shadow.different + self.shadow.raised
             line += f", {counted(self.shadow.calls, 'call')} shadowed and {wrong} different"
         line += f", tripped {self.tripped} times" if self.tripped else ""
+        line += "".join(f", state {migrated}" for migrated in self.migrations)
         line += ", touches protected code" if self.protected else ""
         line += f", {self.troubles} calls undecided: {self.trouble}" if self.troubles else ""
         line += f", changed by others: {', '.join(self.foreign)}" if self.foreign else ""

@@ -28,6 +28,7 @@ from livepatch.process.draining import Draining
 from livepatch.process.records import Moment, Record, call_back
 from livepatch.process.standing import Status
 from livepatch.process.switching import Switching
+from livepatch.state.states import States
 
 __all__ = ["Transactions"]
 
@@ -59,6 +60,7 @@ class Transactions:
         self.left: dict[str, tuple[str, ...]] = {}
         """What could not follow the last switch of each applied patch."""
         self.draining = Draining(self)
+        self.states = States()
         self._pending: dict[str, tuple[Record, Moment]] = {}
         """Callbacks that wait for the open transition to end."""
         self._lock = threading.RLock()
@@ -118,6 +120,7 @@ class Transactions:
         self.switching.cancelled = False
         self.busy_with = about
         state.undo = ()  # in a child, what a thread that did not come along was doing
+        self.states.begin()
         self._before = _Memory(
             state.stack,
             state.choosers,
@@ -130,8 +133,11 @@ class Transactions:
             self._pending,
         )
 
-    def _recover(self) -> None:
-        """Put back what the transaction has changed so far."""
+    def _recover(self, *, data: bool = True) -> None:
+        """Put back what the transaction has changed so far; and last, unless told otherwise, the data of the process.
+
+        Raises :class:`StateError` for data that could not be put back.
+        """
         before, state = self._before, self.state
         if before is None:
             return
@@ -151,12 +157,16 @@ class Transactions:
         for record in self.records.values():
             for filename, text in record.sources.items():
                 source.show_source(filename, text)
+        if data:
+            self.states.roll_back()
 
     def after_fork(self) -> None:
         """In a child: only the forking thread lives on, so a switch that another was making is taken back."""
         lock: Any = self._lock
-        if not lock._is_owned():  # noqa: SLF001  # see transact
-            self._recover()
+        away = not lock._is_owned()  # noqa: SLF001  # see transact
+        self.states.after_fork(interrupted=away and self._before is not None)
+        if away:
+            self._recover(data=False)  # functions of the program must not run in the middle of a fork
             self._before = None
             self.announcing.over()
             self._lock = threading.RLock()
@@ -194,6 +204,7 @@ class Transactions:
 
     def _call_back(self) -> None:
         pending, self._pending = self._pending, {}
+        self.states.settle(self._live(self.records))
         for record, moment in pending.values():
             call_back(record.id, record.callbacks, moment)
             if moment == "post_revert":
@@ -204,6 +215,15 @@ class Transactions:
         """Let the code of each patch attach to its own: also of one that goes, until its last call has ended."""
         going = {record.id: record.shadows for record, _ in self._pending.values()}
         shadow_variables.in_force({**going, **{i: r.shadows for i, r in self.records.items()}, **coming})
+
+    def _reconcile(self, records: Mapping[str, Record]) -> None:
+        """Bring the data to what the patches of those records ask for, unless calls still drain: then when they end."""
+        if self.state.open is None:
+            self.states.reconcile(self._live(records))
+
+    def _live(self, records: Mapping[str, Record]) -> frozenset[str]:
+        layers = {layer.patch_id: layer for layer in self.state.stack.layers}
+        return frozenset(name for name in records if name in layers and layers[name].mode != "off")
 
     def _before_leaving(self, record: Record) -> None:
         waiting = self._pending.get(record.id)

@@ -1,0 +1,1 @@
+"""A client of a node that remembers its peers."""

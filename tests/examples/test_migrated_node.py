@@ -1,0 +1,36 @@
+"""The example of migrations runs as it lies there, from any folder, and shows what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "examples" / "migrated_node"
+
+
+def test_data_goes_with_the_code_and_a_killed_process_leaves_nothing_half(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", EXAMPLE / "node.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split(None, 1) for line in done.stdout.splitlines()] == [
+        ["before:", "[7] known"],
+        ["patched:", "set known taken"],
+        ["status:", "peer-seen at version 1"],
+        ["reverted:", "[7, 8] known"],
+        ["killed:", "-9 eve flood mallory"],
+        ["found:", "before"],
+        ["files:", "eve mallory"],
+        ["patched:", "eve flood mallory flood ['eve', 'mallory']"],
+        ["reverted:", "eve mallory ['eve', 'mallory']"],
+    ]
