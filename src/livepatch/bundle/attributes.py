@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
 from livepatch.bundle.makers import makings
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import FunctionNode, normal
 from livepatch.bundle.world import Entity, World
 from livepatch.contents.edits import AttributeDefault
@@ -101,7 +102,7 @@ def changes_later(new: World, entity: Entity, name: str, readers: list[Item]) ->
     for item in readers:
         refs = new.refs(item)
         stored = any(r.store == "attr" and r.chain[-1:] == (name,) for r in [*refs.header, *refs.body])
-        told = any(isinstance(node, ast.Constant) and node.value == name for node in ast.walk(item.node))
+        told = any(isinstance(node, ast.Constant) and node.value == name for node in walk(item.node))
         if told or (stored and id(item) not in made):
             return True
     return False
@@ -195,7 +196,7 @@ def assigned(body: list[ast.stmt], own: str, name: str, *, always: bool) -> Iter
         for target in targets:
             if _is_attribute(target, own, name):
                 yield value, always
-            elif any(_is_attribute(t, own, name) for t in ast.walk(target)):
+            elif any(_is_attribute(t, own, name) for t in walk(target)):
                 yield None, always
         if isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             continue
@@ -259,7 +260,7 @@ def related(world: World, entity: Entity, other: Entity) -> bool:
 
 def is_guarded(node: ast.AST, name: str) -> bool:
     """Whether the code first looks whether the attribute is there."""
-    for one in ast.walk(node):
+    for one in walk(node):
         match one:
             case ast.Call(func=ast.Name(id="hasattr"), args=[_, ast.Constant(value=str(asked))]) if asked == name:
                 return True
@@ -297,7 +298,7 @@ def _of_its_keeper(old: World, new: World, entity: Entity, settings: list[Settin
     if len(settings) > 1 or not setting.always or not isinstance(value, ast.Name):
         return "", "", ""
     assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    stored = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+    stored = {n.id for n in walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
     if value.id not in _parameters(node) or value.id in stored:
         return "", "", ""
     places = {(m.owner, m.passed, m.kept) for m in makings(new, entity, value.id)}
@@ -316,10 +317,10 @@ def _read_of_itself(old: World, entity: Entity, setting: Setting) -> str:
     assert setting.value is not None
     first = [*node.args.posonlyargs, *node.args.args][:1]
     name = first[0].arg if first else ""
-    uses = sum(isinstance(n, ast.Name) and n.id == name for n in ast.walk(setting.value))
+    uses = sum(isinstance(n, ast.Name) and n.id == name for n in walk(setting.value))
     read = [
         n.attr
-        for n in ast.walk(setting.value)
+        for n in walk(setting.value)
         if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name) and n.value.id == name
     ]
     if not uses or uses != len(read):
@@ -335,11 +336,11 @@ def outside(old: World, setting: Setting, of: str) -> tuple[ast.expr | None, str
     """
     assert setting.value is not None
     steps = (ast.Await, ast.Yield, ast.YieldFrom, ast.NamedExpr)
-    if any(isinstance(n, steps) for n in ast.walk(setting.value)):
+    if any(isinstance(n, steps) for n in walk(setting.value)):
         return None, f"{setting.method[1]} computes it in steps"
     work = _Outside(old, setting, of)
     value = work.visit(copy.deepcopy(setting.value))
-    for one in ast.walk(value):
+    for one in walk(value):
         # The default of a parameter may itself be a name.
         if isinstance(one, ast.Name) and one.id != of and not work.is_outside(one.id):
             work.reason = work.reason or f"it comes from {one.id}, which the module does not define"
@@ -363,8 +364,8 @@ class _Outside(ast.NodeTransformer):
         self.before = {
             p for i in old.items(setting.method) if isinstance(i.node, ast.FunctionDef) for p in _parameters(i.node)
         }
-        self.bound = {n.id for n in ast.walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
-        inner = [*ast.walk(setting.value)]
+        self.bound = {n.id for n in walk(node) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
+        inner = [*walk(setting.value)]
         self.own = {n.id for n in inner if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)}
         self.own |= {a.arg for a in inner if isinstance(a, ast.arg)}
 
@@ -416,4 +417,4 @@ def is_shared(value: ast.expr) -> bool:
             return True
         case ast.Subscript(value=inner):
             return is_shared(inner)
-    return not any(isinstance(n, _PER_OBJECT) for n in ast.walk(value))
+    return not any(isinstance(n, _PER_OBJECT) for n in walk(value))

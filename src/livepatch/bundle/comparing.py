@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from io import BytesIO
 from typing import Protocol
 
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.trust import targets
 from livepatch.compat.report import Finding, Report, by_weight
 from livepatch.compat.versions import Distribution, version_findings
@@ -176,7 +177,7 @@ def _stored(node: ast.stmt) -> Iterator[str]:
     """The names that a simple statement binds."""
     if isinstance(node, (ast.Assign, ast.AnnAssign)):
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-            yield from (each.id for each in ast.walk(target) if isinstance(each, ast.Name))
+            yield from (each.id for each in walk(target) if isinstance(each, ast.Name))
 
 
 def _names(node: ast.Import | ast.ImportFrom) -> set[tuple[str, ...]]:

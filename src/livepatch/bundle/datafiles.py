@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
 from livepatch.bundle.leftout import reason_to_leave_file
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.trees import Tree
 from livepatch.contents.edits import Obstacle, PlanEntry
 
@@ -71,6 +72,6 @@ def _is_near(folder: str, name: str) -> bool:
 
 
 def _strings(item: Item) -> Iterable[str]:
-    for node in ast.walk(item.node):
+    for node in walk(item.node):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 500:
             yield node.value

@@ -165,21 +165,20 @@ class _Edits:
 
     def _ordered(self, edits: dict[str, ModuleEdit]) -> list[str]:
         order: list[str] = []
-        visiting: set[str] = set()
-
-        def visit(name: str) -> None:
-            if name in visiting:
-                return
-            visiting.add(name)
-            module = self.new.module(name)
-            for other in _imported_modules(module, self.new) if module else ():
-                if other in edits:
-                    visit(other)
-            order.append(name)
-
+        visited: set[str] = set()
         for name in sorted(edits):
-            visit(name)
+            self._visit(name, edits, visited, order)
         return order
+
+    def _visit(self, name: str, edits: dict[str, ModuleEdit], visited: set[str], order: list[str]) -> None:
+        if name in visited:
+            return
+        visited.add(name)
+        module = self.new.module(name)
+        for other in _imported_modules(module, self.new) if module else ():
+            if other in edits:
+                self._visit(other, edits, visited, order)
+        order.append(name)
 
 
 def _entity(one: Difference) -> Entity:

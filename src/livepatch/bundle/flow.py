@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Literal
 
 from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.making import makers_of, read_by_decorator
-from livepatch.bundle.refs import EVERYTHING, NEVER, Ref, is_partial
+from livepatch.bundle.refs import EVERYTHING, NEVER, Ref, Refs, is_partial
 from livepatch.bundle.transparent import gives_its_argument, writes_to_its_argument
 from livepatch.bundle.world import Entity, Trace, World
 
@@ -44,10 +45,18 @@ class Flow:
     _not_made: set[Entity] = field(default_factory=set)
     _carriers: set[Entity] = field(default_factory=set)
     """Names of functions that calls of changed functions gave: what calls them is to be looked at."""
+    _holding: set[Entity] = field(default_factory=set)
+    """Names of containers that hold functions which do something else."""
+    _held: set[str] = field(default_factory=set)
+    """The words of which whatever calls what they hold has one."""
+    _takers: dict[Entity, set[Entity]] = field(default_factory=dict)
+    """Functions that call what such containers hold."""
     _entries: set[Entity] = field(default_factory=set)
     _asked: set[Entity] = field(default_factory=set)
     _asking: set[Entity] = field(default_factory=set)
     """Names about which it is being found out whether they give something else when they are called."""
+    _wanted: set[str] = field(default_factory=set)
+    """The words of which whatever is reached newly names one."""
     _owners: set[Entity] = field(default_factory=set)
     """Classes of which a member changes."""
 
@@ -61,23 +70,30 @@ class Flow:
     def run(self) -> None:
         """Follow the changes until nothing new is reached."""
         size: object = None
-        seen: dict[Entity, int] = {}
-        known_heirs: set[Entity] = set()
+        seen: frozenset[tuple[Entity, int]] = frozenset()
+        heirs: set[Entity] = set()
+        parsed = -1
         looked: set[str] = set()
         while size != (size := self._size()):
             self._not_made.clear()
-            now = {**dict.fromkeys([*self.values, *self._carriers], -1), **self.calls}
-            new = [entity for entity, level in now.items() if seen.get(entity) != level]
-            seen = now
+            # What is known of a name in one way is new where it becomes known in another.
+            ways = ((self.values, -1), (self._carriers, -2), (self._holding, -3))
+            all_of_it = frozenset([*((e, way) for found, way in ways for e in found), *self.calls.items()])
+            now, new = {e for e, _ in all_of_it}, {e for e, _ in all_of_it - seen}
+            seen = all_of_it
+            self._held = {q.rpartition(".")[2] for _, q in self._holding | self._carriers} if self._holding else set()
             self._owners = {(m, q.rpartition(".")[0]) for m, q in now if "." in q}
-            heirs = self.world.heirs(self._owners)
+            known, heirs_of_new = heirs, self.world.heirs({(m, q.rpartition(".")[0]) for m, q in new if "." in q})
+            if parsed == (parsed := len(self.world.parsed())):
+                heirs = known | heirs_of_new
+            else:
+                heirs = self.world.heirs(self._owners)
             interesting = self._words(now, heirs)
             # Only what mentions something new can be reached newly, but for modules that nobody has looked at.
-            fresh = self._words(new, self.world.heirs({(m, q.rpartition(".")[0]) for m, q in new if "." in q}))
-            fresh |= {q.rpartition(".")[2] for _, q in heirs - known_heirs}
-            known_heirs = heirs
+            fresh = self._words(new, heirs_of_new) | {q.rpartition(".")[2] for _, q in heirs - known}
             self._entries.update(
-                (m, q.partition(".")[0]) for m, q in [*self.values, *self.calls, *self._carriers, *heirs]
+                (m, q.partition(".")[0])
+                for m, q in [*self.values, *self.calls, *self._carriers, *self._holding, *heirs]
             )
             for name in self.mentioning(self._entries - self._asked):
                 self.world.module(name)
@@ -86,14 +102,11 @@ class Flow:
                 wanted = fresh if module.name in looked else interesting
                 looked.add(module.name)
                 self._stars(module)
-                if not module.words.isdisjoint(wanted | _LOOKING):
-                    for item in module.items:
-                        # What looks at a module as a whole need not name what it finds there.
-                        looks = item.kind != "function" and not item.words.isdisjoint(_LOOKING)
-                        if looks or not item.words.isdisjoint(wanted):
-                            self._look(item)
-                            if item.kind in ("assign", "function") and self._carries(item):
-                                self._carriers.update((module.name, b) for b in item.binds)
+                self._wanted = wanted | {EVERYTHING}
+                for item in module.mentioning(wanted, _LOOKING):
+                    self._look(item)
+                    if item.kind in ("assign", "function") and self._carries(item):
+                        self._carriers.update((module.name, b) for b in item.binds)
 
     @staticmethod
     def _words(entities: Iterable[Entity], heirs: set[Entity]) -> set[str]:
@@ -108,6 +121,7 @@ class Flow:
             len(self._entries),
             len(self.values),
             len(self._carriers),
+            len(self._holding),
             len(self.defaults),
             len(self._made),
             sum(NEVER + 1 - n for n in self.calls.values()),
@@ -136,11 +150,59 @@ class Flow:
             if on_condition:
                 self.values.update((own, b) for b in item.binds)
             return
+        self._statement(item, refs, on_condition=on_condition)
+
+    def _statement(self, item: Item, refs: Refs, *, on_condition: bool) -> None:
+        """Take in what a statement binds and changes, where it does something else or on another condition."""
         self._run_again(item)
-        if on_condition or any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call):
-            self.effects[item.module.name, item.line] = item
+        own = item.module.name
+        if any(self._is_held(r, item) for r in refs.header if not r.call and not r.store):
+            self._holding.update((own, b) for b in item.binds if self.world.bound(own, b).kind == "value")
+            self._holding |= self.world.effects(item)
+        reached = any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call)
+        taken = self._containers_called(item) | self._taken_by_calls(refs.header, item)
+        self.results.update(dict.fromkeys(taken - self.results.keys(), 1))
+        self.values |= taken  # they are made again, of functions that are
+        if taken or reached or on_condition:
+            self.effects[own, item.line] = item
             self.values.update((own, b) for b in item.binds)
             self.values.update(self.world.effects(item))
+
+    def _is_held(self, ref: Ref, item: Item) -> bool:
+        """Whether a name, which is not called, gives a function that does something else, or what holds one."""
+        trace = self.world.follow(ref, item)
+        return any(
+            one.holder in self._holding or (one.kind == "function" and self.calls.get(one.end, NEVER) < 1)
+            for one in (trace, *trace.before_it_was_bound_anew())
+        )
+
+    def _containers_called(self, item: Item) -> set[Entity]:
+        """The containers of which a statement, or a call of a function, calls what they hold."""
+        base: Literal["", "scope"] = "scope" if item.scope and item.kind != "function" else ""
+        chains = () if item.words.isdisjoint(self._held) else self.world.entries_called(item)
+        holders = {self.world.follow(Ref(chain, base=base), item).holder for chain in chains}
+        return {holder for holder in holders if holder in self._holding}
+
+    def _taken_by_calls(self, refs: Iterable[Ref], item: Item) -> set[Entity]:
+        """The containers of which functions that a statement calls, at once or by others, call what they hold."""
+        found: set[Entity] = set()
+        seen: set[Entity] = set()
+        pending = [(ref, item) for ref in refs if ref.call] if self._takers else []
+        while pending:
+            ref, within = pending.pop()
+            trace = self.world.follow(ref, within)
+            called = [trace.end] if trace.kind == "function" else []
+            if trace.kind == "class":
+                called = [m for name in _MADE_BY if (m := self.world.member(trace.end, name)) is not None]
+            for entity in called:
+                if entity in seen or self.calls.get(entity, NEVER) > 0:
+                    continue
+                seen.add(entity)
+                found |= self._takers.get(entity, set())
+                for each in self.world.items(entity):
+                    if each.kind == "function":
+                        pending += [(inner, each) for inner in self.world.refs(each).body if inner.call]
+        return found
 
     def _run_again(self, item: Item) -> None:
         """Take in what a statement does beside binding names, where those change: not to what is there already."""
@@ -199,10 +261,16 @@ class Flow:
         if entity not in self.defaults and any(self.reached(r, item) for r in refs.header):
             self.defaults.add(entity)
             self.calls[entity] = 0
-        level = self.calls.get(entity, NEVER)
+        level, wanted = self.calls.get(entity, NEVER), self._wanted
         for ref in refs.body:
-            if ref.level < level and self.reached(ref, item):
+            if ref.level < level and not wanted.isdisjoint(ref.chain) and self.reached(ref, item):
                 level = self.calls[entity] = ref.level
+        taken = set() if isinstance(item.node, ast.AsyncFunctionDef) else self._containers_called(item)
+        if taken:
+            self._takers[entity] = taken
+            level = self.calls[entity] = 0
+        if level < 1 and refs.decorators:
+            self._holding |= self.world.effects(item)
 
     def _decorated(self, item: Item) -> None:
         """Take in what becomes of a definition whose decorators do something else."""
@@ -232,15 +300,18 @@ class Flow:
 
     def reached(self, ref: Ref, item: Item) -> bool:
         """Whether what a chain of names gives, or does when it is called, may differ."""
-        if ref.base == "object":
+        chain, call, base, _, _ = ref
+        if base == "object":
             return False
-        if ref.chain == (EVERYTHING,):
-            return self._any_above(item, item.scope if ref.base else "")
-        if ref.chain[-1:] == (EVERYTHING,):
-            return self._any_of(self.world.follow(replace(ref, chain=ref.chain[:-1]), item), ref.call)
+        if chain[-1:] == (EVERYTHING,):
+            if len(chain) == 1:
+                return self._any_above(item, item.scope if base else "")
+            return self._any_of(self.world.follow(ref._replace(chain=chain[:-1]), item), call)
         trace = self.world.follow(ref, item)
         # The call comes first: it notes what has to be made again, even where another reason is enough.
-        return self._call_reached(trace, ref.call) or any(e in self.values for e in trace.passed)
+        if self._call_reached(trace, call) or not self.values.isdisjoint(trace.passed):
+            return True
+        return bool(trace.others) and self._was_reached(trace, call, item.module.name)
 
     def _any_of(self, trace: Trace, calls: int) -> bool:
         """Whether a name of a module or class may have another value, or a function of it do something else."""
@@ -261,10 +332,12 @@ class Flow:
 
     def _call_reached(self, trace: Trace, calls: int) -> bool:
         if trace.kind == "function":
-            count = calls or (1 if self._is_property(trace.end) else 0)
-            return self.calls.get(trace.end, NEVER) < count or (calls > 0 and self._wrapper_reached(trace.end, calls))
+            count = calls or int(trace.read or self._is_property(trace.end))
+            if self.calls.get(trace.end, NEVER) < count:
+                return True
+            return calls > 0 and self._wrapper_reached(trace.end, calls)
         if trace.kind == "value" and calls and trace.holder == trace.end:
-            return self._result_reached(trace, calls)
+            return self._result_reached(trace.end, calls)
         if trace.kind == "class" and calls:
             if self.makes_other_objects(trace.end):
                 return True
@@ -288,19 +361,32 @@ class Flow:
                     return True
         return False
 
-    def _result_reached(self, trace: Trace, calls: int) -> bool:
+    def _was_reached(self, trace: Trace, calls: int, module: str) -> bool:
+        """Whether a chain led to what does something else, before a name of the module was bound anew.
+
+        What the name gives in its turn is then made again, in the order of the source.
+        """
+        found = False
+        for entity, other in trace.others:
+            if entity[0] != module:
+                continue  # that module was complete by then
+            if self._call_reached(other, calls) or self._was_reached(other, calls, module):
+                self.values.add(entity)
+                found = True
+        return found
+
+    def _result_reached(self, holder: Entity, calls: int) -> bool:
         """Whether a function that a call gave, or a lambda, does something else when it is called in its turn.
 
         It can be changed in place, but what it has given cannot: for that, it is made again.
         """
-        assert trace.holder is not None
-        if trace.holder in self._asking:
+        if holder in self._asking:
             return False  # it is made of itself: what else it is made of decides
-        self._asking.add(trace.holder)
+        self._asking.add(holder)
         try:
-            return self._gives_another(trace.holder, calls)
+            return self._gives_another(holder, calls)
         finally:
-            self._asking.discard(trace.holder)
+            self._asking.discard(holder)
 
     def _gives_another(self, holder: Entity, calls: int) -> bool:
         for item in self.world.items(holder):
@@ -322,7 +408,7 @@ class Flow:
         """How many calls an item makes of what a chain of names gives, or has made when it is called itself."""
         value = getattr(item.node, "value", None)
         later = isinstance(value, ast.Call) and is_partial(value)
-        return ref.call or int(trace.kind == "function" and (later or self._is_property(trace.end)))
+        return ref.call or int(trace.kind == "function" and (later or trace.read or self._is_property(trace.end)))
 
     def _is_property(self, entity: Entity) -> bool:
         return any(

@@ -12,15 +12,21 @@ _METACLASS = ("__new__", "__init__", "__call__", "__prepare__")
 
 def hooks_of(world: World, entity: Entity) -> list[Entity]:
     """The methods that are called when a class is made, as far as names tell."""
+    known = world.hooks.get(entity)
+    if known is None:
+        known = world.hooks[entity] = _hooks(world, entity)
+    return known
+
+
+def _hooks(world: World, entity: Entity) -> list[Entity]:
     hook = world.member(entity, "__init_subclass__")
     found = [hook] if hook and hook != (entity[0], f"{entity[1]}.__init_subclass__") else []
     for metaclass in world.metaclasses(entity):
         if metaclass != entity:
             found += [m for name in _METACLASS if (m := world.member(metaclass, name)) is not None]
     module = world.module(entity[0])
-    for item in module.items if module else ():
-        if item.scope == entity[1]:
-            found += [m for b in item.binds if (m := told_its_name(world, (entity[0], b))) is not None]
+    for item in module.by_scope.get(entity[1], ()) if module else ():
+        found += [m for b in item.binds if (m := told_its_name(world, (entity[0], b))) is not None]
     return list(dict.fromkeys(found))
 
 

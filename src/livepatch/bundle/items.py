@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import ast
 import io
-import re
 import tokenize
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
 from livepatch.bundle import normal
+from livepatch.bundle.nodes import walk
+from livepatch.bundle.words import words_of
 from livepatch.contents.edits import Text
 
 __all__ = [
@@ -102,7 +104,7 @@ class Item:
         """The source of the definition or statement alone."""
         return self.module.text(self.node)
 
-    @property
+    @cached_property
     def line(self) -> int:
         """The line at which it begins, decorators included."""
         return _first_line(self.node)
@@ -130,8 +132,7 @@ class Item:
     @cached_property
     def words(self) -> frozenset[str]:
         """Every identifier on its lines, and in the conditions on which it runs."""
-        own = frozenset(re.findall(r"[^\W\d]\w*", self.raw.decode()))
-        return own.union(*(re.findall(r"[^\W\d]\w*", ast.unparse(test)) for test in self.tests))
+        return words_of(self.raw).union(*(words_of(ast.unparse(test).encode()) for test in self.tests))
 
     @property
     def accessor(self) -> Literal["", "fget", "fset", "fdel"]:
@@ -174,6 +175,12 @@ class Module:
         self.implied: set[int] = set()
         """The ids of statements that are not in the file: the interpreter does what they say."""
 
+    def forget(self) -> None:
+        """Let go of its items, which refer to it."""
+        self.items.clear()
+        for index in (self.by_name, self.star_items, self.by_scope):
+            index.clear()
+
     def index(self) -> None:
         """Sort the items by the names that they bind, once all are there."""
         self._bind_class_attributes()
@@ -204,7 +211,40 @@ class Module:
     @cached_property
     def words(self) -> frozenset[str]:
         """Every identifier in the file, in strings and comments too."""
-        return frozenset(re.findall(r"[^\W\d]\w*", decoded(self.source)))
+        return words_of(b"".join(self.lines))
+
+    @cached_property
+    def _mentions(self) -> dict[str, list[int]]:
+        """The places in `items` of those that have a word."""
+        found: dict[str, list[int]] = {}
+        for place, item in enumerate(self.items):
+            for word in item.words:
+                found.setdefault(word, []).append(place)
+        return found
+
+    def mentioning(self, words: AbstractSet[str], looking: AbstractSet[str]) -> list[Item]:
+        """The items that have one of some words, in source order.
+
+        What looks at a module as a whole need not name what it finds there: of what is no function, those also that
+        have one of the words of `looking`.
+        """
+        own = self.words
+        if own.isdisjoint(words) and own.isdisjoint(looking):
+            return []
+        mentions = self._mentions
+        found = {place for word in own & words for place in mentions.get(word, ())}
+        found |= {
+            place for word in own & looking for place in mentions.get(word, ()) if self.items[place].kind != "function"
+        }
+        return [self.items[place] for place in sorted(found)]
+
+    @cached_property
+    def by_scope(self) -> dict[str, list[Item]]:
+        """The items in the body of each class."""
+        found: dict[str, list[Item]] = {}
+        for item in self.items:
+            found.setdefault(item.scope, []).append(item)
+        return found
 
     def text(self, node: ast.stmt) -> Text:
         """The source of a statement, moved to the left margin."""
@@ -283,7 +323,7 @@ _STRINGS = (ast.Constant, ast.JoinedStr, *([ast.TemplateStr] if hasattr(ast, "Te
 def _inside_strings(node: ast.AST) -> set[int]:
     """The lines that begin within a string literal."""
     kept: set[int] = set()
-    for one in ast.walk(node):
+    for one in walk(node):
         if isinstance(one, _STRINGS) and (one.end_lineno or 0) > one.lineno:
             kept.update(range(one.lineno + 1, (one.end_lineno or 0) + 1))
     return kept

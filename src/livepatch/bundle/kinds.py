@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterable, Iterator
 
 from livepatch.bundle.items import MUTATORS, Item
+from livepatch.bundle.nodes import walk
 
 __all__ = ["held_otherwise", "kind_of_value"]
 
@@ -65,7 +66,7 @@ def _is_it(node: ast.AST, name: str) -> bool:
 
 def _used(node: ast.AST) -> Iterator[ast.AST]:
     """What each expression takes to be more than nothing."""
-    for one in ast.walk(node):
+    for one in walk(node):
         match one:
             case (
                 ast.For(iter=value)
@@ -96,7 +97,7 @@ def _uses(node: ast.AST, name: str) -> bool:
 
 def _asks(node: ast.AST, name: str) -> bool:
     """Whether the code looks whether there is anything in the attribute."""
-    for one in ast.walk(node):
+    for one in walk(node):
         tests: list[ast.expr] = []
         match one:
             case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test) | ast.Assert(test=test):
@@ -114,7 +115,7 @@ def _asks(node: ast.AST, name: str) -> bool:
 
 
 def _changes(node: ast.AST, name: str) -> bool:
-    for one in ast.walk(node):
+    for one in walk(node):
         match one:
             case ast.Call(func=ast.Attribute(value=value, attr=attr)) if attr in MUTATORS and _is_it(value, name):
                 return True

@@ -7,6 +7,7 @@ import re
 
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item, chain_of, full_name
+from livepatch.bundle.nodes import walk
 
 __all__ = ["reason_to_leave", "reason_to_leave_file"]
 
@@ -99,7 +100,7 @@ _PLAIN = (
 def _plain(item: Item) -> bool:
     """Whether the value is a literal, or literals put together."""
     value = getattr(item.node, "value", None)
-    return value is not None and all(isinstance(node, _PLAIN) for node in ast.walk(value))
+    return value is not None and all(isinstance(node, _PLAIN) for node in walk(value))
 
 
 def _warns(item: Item) -> bool:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from livepatch.bundle.dynamic import spaces_in
+from livepatch.bundle.dynamic import LOOKING, spaces_in
 from livepatch.bundle.items import Module, decoded
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.parse import parse
 from livepatch.bundle.refs import Refs
 from livepatch.bundle.trees import Tree
+from livepatch.bundle.words import words_of
 from livepatch.bundle.world import Entity, World
 
 __all__ = ["Library"]
@@ -50,21 +51,17 @@ class Library:
         """
         for module in self._parsed.values():
             if isinstance(module, Module):
-                module.items.clear()
-                module.by_name.clear()
+                module.forget()
         self._parsed.clear()
 
     def words(self, source: bytes) -> frozenset[str]:
-        """Every ASCII identifier of a file, and all words of one that has others."""
+        """Every identifier of a file; none of one that cannot be read."""
         found = self._words.get(source)
         if found is None:
-            if source.isascii():
-                found = frozenset(w.decode() for w in set(re.findall(rb"[A-Za-z_][A-Za-z0-9_]*", source)))
-            else:
-                try:
-                    found = frozenset(re.findall(r"[^\W\d]\w*", decoded(source)))
-                except (SyntaxError, ValueError):
-                    found = frozenset()
+            try:
+                found = words_of(source if source.isascii() else decoded(source).encode())
+            except (SyntaxError, ValueError):
+                found = frozenset()
             self._words[source] = found
         return found
 
@@ -72,7 +69,7 @@ class Library:
         """What a file looks at as a whole."""
         found = self._spaces.get(source)
         if found is None:
-            found = self._spaces[source] = spaces_in(source)
+            found = self._spaces[source] = frozenset() if LOOKING.isdisjoint(self.words(source)) else spaces_in(source)
         return found
 
     def parsed(self, tree: Tree, name: str) -> Module | SyntaxError | ValueError:
@@ -91,28 +88,28 @@ class Library:
 
     def mentioning(self, tree: Tree) -> Callable[[set[Entity]], list[str]]:
         """What finds the modules of a tree that may use one of some names of other modules."""
-        names = {n: path for n, path in tree.modules.items() if not reason_to_leave_file(path)}
+        words: dict[str, set[str]] = {}
+        spaces: dict[str, set[str]] = {}
+        starred, dotted, nothing = set[str](), set[str](), frozenset[str]()
+        for module, path in tree.modules.items():
+            if reason_to_leave_file(path):
+                continue
+            source = tree.sources[path]
+            for index, found in ((words, self.words(source)), (spaces, self.spaces(source))):
+                for word in found:
+                    index.setdefault(word, set()).add(module)
+            if b"import" in source and _STAR.search(source):
+                starred.add(module)
+            if b"from" in source and _DOTS.search(source):
+                dotted.add(module)
 
         def find(entities: set[Entity]) -> list[str]:
-            wanted: dict[str, set[str]] = {}
+            found = starred & dotted if entities else set[str]()
             for module, name in entities:
-                wanted.setdefault(module.rpartition(".")[2], set()).add(name)
-            everything = {name for _, name in entities}
-            found = []
-            for module, path in names.items():
-                source = tree.sources[path]
-                words = self.words(source)
-                if _STAR.search(source) and (_DOTS.search(source) or not words.isdisjoint(wanted)):
-                    found.append(module)
-                    continue
-                if not self.spaces(source).isdisjoint(wanted):
-                    found.append(module)
-                    continue
-                if words.isdisjoint(everything):
-                    continue
+                last = module.rpartition(".")[2]
+                naming, having = words.get(last, nothing), words.get(name, nothing)
                 # Who imports from a module names it, apart from `from . import name`.
-                if _DOTS.search(source) or any(not words.isdisjoint(wanted[w]) for w in words & wanted.keys()):
-                    found.append(module)
-            return found
+                found |= (having & naming) | (having & dotted) | (naming & starred) | spaces.get(last, nothing)
+            return sorted(found)
 
         return find

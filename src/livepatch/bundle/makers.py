@@ -11,6 +11,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.world import Entity, World
 
@@ -46,7 +47,7 @@ def makings(world: World, entity: Entity, parameter: str) -> list[Making]:
 
 
 def _calls(node: ast.AST, name: str) -> Iterator[ast.Call]:
-    for one in ast.walk(node):
+    for one in walk(node):
         if isinstance(one, ast.Call):
             called = one.func
             last = called.id if isinstance(called, ast.Name) else getattr(called, "attr", "")
@@ -85,7 +86,7 @@ def _own(value: ast.expr | None, itself: str) -> str:
 
 def _kept(node: FunctionNode, call: ast.Call, itself: str) -> str:
     """The attribute of the method's object under which it keeps what the call makes."""
-    assigned = [one for one in ast.walk(node) if isinstance(one, (ast.Assign, ast.AnnAssign))]
+    assigned = [one for one in walk(node) if isinstance(one, (ast.Assign, ast.AnnAssign))]
     variables: set[str] = set()
     for one in assigned:
         targets = one.targets if isinstance(one, ast.Assign) else [one.target]

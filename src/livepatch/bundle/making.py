@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from livepatch.bundle.items import MUTATORS, Item, chain_of
+from livepatch.bundle.nodes import children, walk
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.shapes import is_data
@@ -116,7 +117,7 @@ def _outside(node: ast.AST) -> Iterator[ast.AST]:
     """A node and what is in it, but for what functions inside it hold."""
     yield node
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-        for child in ast.iter_child_nodes(node):
+        for child in children(node):
             yield from _outside(child)
 
 
@@ -132,8 +133,8 @@ def _read_of(world: World, item: Item, position: int, depth: int, inner: Functio
     if position == 3:
         names |= _made_in(node)
     found: set[str] = set()
-    parents = {id(child): one for one in ast.walk(node) for child in ast.iter_child_nodes(one)}
-    for one in ast.walk(node):
+    parents = {id(child): one for one in walk(node) for child in children(one)}
+    for one in walk(node):
         if isinstance(one, ast.Name) and one.id in names and isinstance(one.ctx, ast.Load):
             found |= _use(world, item, one, parents, depth)
     return found
@@ -143,7 +144,7 @@ def _made_in(node: FunctionNode) -> set[str]:
     """The variables that hold the class which ``super().__new__`` gave."""
     return {
         target.id
-        for one in ast.walk(node)
+        for one in walk(node)
         if isinstance(one, ast.Assign) and isinstance(one.value, ast.Call)
         for target in one.targets
         if isinstance(target, ast.Name) and _called_name(one.value.func) == "__new__"

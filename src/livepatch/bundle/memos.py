@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from weakref import proxy
 
 from livepatch.bundle.attributes import made_by
 from livepatch.bundle.items import MUTATORS, Item, chain_of
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, Trace, World
@@ -73,9 +75,13 @@ class Search:
         """Search for all of it."""
         if not self.values:
             return self.out
-        functions = [i for m in self.world.parsed() for i in m.items if i.kind == "function" and i.binds]
-        self._find_readers(functions)
-        readers = [i for i in functions if (i.module.name, i.binds[0]) in self.readers]
+        self._find_readers()
+        readers = [
+            item
+            for module in self.world.parsed()
+            for item in module.items
+            if item.kind == "function" and (module.name, item.binds[0]) in self.readers
+        ]
         self.find_giving(readers)
         for item in readers:
             self.cache(item)
@@ -85,16 +91,17 @@ class Search:
                 self._captured((module.name, name))
         return self.out
 
-    def _find_readers(self, functions: list[Item]) -> None:
+    def _find_readers(self) -> None:
         words = {q.rpartition(".")[2] for _, q in self.values}
-        pending = functions
+        modules = self.world.parsed()
         while words:
             new: set[str] = set()
-            left = []
-            for item in pending:
-                of = None if item.words.isdisjoint(words) else self._reads(item)
+            mentioning = [item for module in modules for item in module.mentioning(words, frozenset())]
+            for item in mentioning:
+                if item.kind != "function" or (item.module.name, item.binds[0]) in self.readers:
+                    continue
+                of = self._reads(item)
                 if of is None:
-                    left.append(item)
                     continue
                 name = item.binds[0]
                 self.readers[item.module.name, name] = of
@@ -102,7 +109,7 @@ class Search:
                 new.add(last)
                 if last in _MADE_BY:
                     new.update({item.scope.rpartition(".")[2]} | {q.rpartition(".")[2] for _, q in self._heirs(item)})
-            pending, words = left, new
+            words = new
 
     def _heirs(self, item: Item) -> set[Entity]:
         return self.world.heirs({(item.module.name, item.scope)})
@@ -130,7 +137,7 @@ class Search:
                     return of
         names = self.attributes.keys() & item.words if item.scope else ()
         if any(f"{quote}{name}{quote}".encode() in item.raw for name in names for quote in ("'", '"')):
-            for node in ast.walk(item.node):
+            for node in walk(item.node):
                 if isinstance(node, ast.Constant) and isinstance(node.value, str):
                     of = self.attribute_of(item, node.value)
                     if of is not None:
@@ -182,7 +189,7 @@ class Search:
         """What goes where in a function, by what is known now."""
         flow = self._flows.get(id(node))
         if flow is None:
-            flow = self._flows[id(node)] = _Within(self, item, node)
+            flow = self._flows[id(node)] = _Within(proxy(self), item, node)
         flow.spread()
         return flow
 
@@ -316,7 +323,7 @@ class _Within:
         arguments = [*a.posonlyargs, *a.args]
         decorators = {(chain_of(d) or ("",))[-1] for d in node.decorator_list}
         self.own = arguments[0].arg if item.scope and arguments and "staticmethod" not in decorators else ""
-        nodes = list(ast.walk(node))
+        nodes = walk(node)
         names = [n for n in nodes if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Load)]
         self.outer = {name for n in nodes if isinstance(n, ast.Global) for name in n.names}
         self.stored = list(_stores(nodes))
@@ -328,6 +335,8 @@ class _Within:
         self.classes = "classmethod" in decorators or node.name in ("__new__", "__init_subclass__", "__class_getitem__")
         self.classes = self.classes or self._is_metaclass()
         self.held: dict[str, Entity] = {}
+        self._said: dict[int, list[tuple[tuple[str, ...], bool, str]]] = {}
+        """What each expression names, by the id of its node."""
         self._defaults()
 
     def _is_metaclass(self) -> bool:
@@ -388,24 +397,21 @@ class _Within:
 
     def _of(self, value: ast.expr, reference: Callable[[tuple[str, ...]], Ref]) -> Entity | None:
         search, item = self.search, self.item
-        nodes = list(ast.walk(value))
-        called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-        for node in nodes:
+        said = self._said.get(id(value))
+        if said is None:
+            said = self._said[id(value)] = _said_in(value)
+        for chain, called, text in said:
             found: Entity | None = None
-            if isinstance(node, (ast.Name, ast.Attribute)):
-                chain = chain_of(node)
-                if not chain:
-                    continue
-                if chain[0] in self.held and len(chain) == 1:
-                    found = self.held[chain[0]]
-                elif chain[0] == self.own and len(chain) > 1:
-                    trace = search.world.follow(Ref(chain[1:], base="self"), item)
-                    found = search.value_of(trace, called=id(node) in called)
-                    found = found or search.attribute_of(item, chain[1])
-                elif chain[0] != self.own and chain[0] not in self.bound:
-                    found = search.value_of(search.world.follow(reference(chain), item), called=id(node) in called)
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str) and item.scope:
-                found = search.attribute_of(item, node.value)
+            if not chain:
+                found = search.attribute_of(item, text) if item.scope else None
+            elif chain[0] in self.held and len(chain) == 1:
+                found = self.held[chain[0]]
+            elif chain[0] == self.own and len(chain) > 1:
+                trace = search.world.follow(Ref(chain[1:], base="self"), item)
+                found = search.value_of(trace, called=called)
+                found = found or search.attribute_of(item, chain[1])
+            elif chain[0] != self.own and chain[0] not in self.bound:
+                found = search.value_of(search.world.follow(reference(chain), item), called=called)
             if found is not None:
                 return found
         return None
@@ -413,6 +419,21 @@ class _Within:
     def given(self) -> Entity | None:
         """The value from which what the function gives is made."""
         return next((of for value in self.returned if (of := self.of(value)) is not None), None)
+
+
+def _said_in(value: ast.expr) -> list[tuple[tuple[str, ...], bool, str]]:
+    """The chains of names in an expression, each with whether it is called, and its texts."""
+    nodes = walk(value)
+    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
+    found: list[tuple[tuple[str, ...], bool, str]] = []
+    for node in nodes:
+        if isinstance(node, (ast.Name, ast.Attribute)):
+            chain = chain_of(node)
+            if chain:
+                found.append((chain, id(node) in called, ""))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            found.append(((), False, node.value))
+    return found
 
 
 def _stores(nodes: list[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -428,9 +449,9 @@ def _stores(nodes: list[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
             case ast.NamedExpr(target=target, value=value):
                 yield target, value
             case ast.For(target=target, iter=value) | ast.AsyncFor(target=target, iter=value):
-                yield from ((each, value) for each in ast.walk(target) if isinstance(each, ast.Name))
+                yield from ((each, value) for each in walk(target) if isinstance(each, ast.Name))
             case ast.comprehension(target=target, iter=value):
-                yield from ((each, value) for each in ast.walk(target) if isinstance(each, ast.Name))
+                yield from ((each, value) for each in walk(target) if isinstance(each, ast.Name))
             case ast.withitem(context_expr=value, optional_vars=ast.expr() as target):
                 yield target, value
             case ast.Call(func=ast.Name(id="setattr"), args=[owner, ast.Constant(value=str(name)), value]):

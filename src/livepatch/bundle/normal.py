@@ -7,6 +7,8 @@ import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from livepatch.bundle.nodes import walk
+
 __all__ = [
     "block",
     "body_of",
@@ -39,25 +41,22 @@ def block(statements: Sequence[ast.stmt], *, fields: bool = False) -> Iterator[a
     (`fields`).
     """
     for statement in statements:
-        match statement:
-            case ast.Pass() | ast.Expr(value=ast.Constant()):
-                continue
-            case ast.AnnAssign(value=None) if not fields:
-                continue
-            case ast.If(test=test, orelse=orelse) if is_type_checking(test):
-                yield from block(orelse, fields=fields)
-            case ast.FunctionDef() | ast.AsyncFunctionDef() if is_overload(statement):
-                continue
-            case _:
-                yield statement
+        if isinstance(statement, ast.Pass) or (
+            isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        ):
+            continue
+        if isinstance(statement, ast.AnnAssign) and statement.value is None and not fields:
+            continue
+        if isinstance(statement, ast.If) and is_type_checking(statement.test):
+            yield from block(statement.orelse, fields=fields)
+        elif not isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef)) or not is_overload(statement):
+            yield statement
 
 
 def is_type_checking(test: ast.expr) -> bool:
     """Whether that is the condition under which only type checkers read on."""
-    match test:
-        case ast.Name(id="TYPE_CHECKING") | ast.Attribute(attr="TYPE_CHECKING"):
-            return True
-    return False
+    name = test.id if isinstance(test, ast.Name) else test.attr if isinstance(test, ast.Attribute) else ""
+    return name == "TYPE_CHECKING"
 
 
 def is_overload(node: FunctionNode) -> bool:
@@ -160,7 +159,7 @@ def outer_of(node: FunctionNode, level: int = 0) -> str:
 
 
 def _outer(node: Any, level: int) -> Any:
-    called = {n.func.id for n in ast.walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+    called = {n.func.id for n in walk(node) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
 
     def strip(one: Any, left: int) -> Any:
         made = copy.copy(one)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from livepatch.bundle.items import MUTATORS, Item, chain_of, full_name, outside_functions
+from livepatch.bundle.nodes import children, walk
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
 from livepatch.contents.edits import Obstacle
@@ -64,7 +65,7 @@ def _run(node: ast.stmt) -> Iterable[ast.stmt]:
 
 def _eager(node: ast.AST) -> Iterator[ast.AST]:
     yield node
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         if not isinstance(child, ast.Lambda):
             yield from _eager(child)
 
@@ -86,7 +87,7 @@ def _changes_others(world: World, item: Item, node: ast.AST) -> bool:
 
 def _accounted_call(world: World, item: Item, value: ast.expr) -> bool:
     if not isinstance(value, ast.Call):
-        return not any(isinstance(n, (ast.Call, ast.Await, ast.Yield)) for n in ast.walk(value))
+        return not any(isinstance(n, (ast.Call, ast.Await, ast.Yield)) for n in walk(value))
     chain = chain_of(value.func)
     if full_name(item, chain) in ("warnings.warn", "print"):
         return True
@@ -144,7 +145,7 @@ def _is_foreign(world: World, entity: Entity, depth: int = 0) -> bool:
         name = entity[1].rpartition(".")[2]
         for node in outside_functions([item.node]):
             if isinstance(node, (ast.For, ast.AsyncFor)):
-                if _names(node.target, name) and any(_is_from_outside(world, item, n) for n in ast.walk(node.iter)):
+                if _names(node.target, name) and any(_is_from_outside(world, item, n) for n in walk(node.iter)):
                     return True
             elif isinstance(node, (ast.Assign, ast.AnnAssign)) and node.value is not None:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]

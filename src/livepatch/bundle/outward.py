@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from livepatch.bundle.items import Item, chain_of, full_name
+from livepatch.bundle.nodes import children
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
 from livepatch.contents.edits import Obstacle
@@ -120,7 +121,7 @@ def _acts(item: Item, node: ast.AST) -> str | None:
 def _run(node: ast.AST) -> Iterator[ast.AST]:
     """What runs with a piece of code: not what is in functions and lambdas that it makes."""
     yield node
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
             yield from _run(child)
 

@@ -20,6 +20,7 @@ from livepatch.bundle.items import (
     decoded,
     outside_functions,
 )
+from livepatch.bundle.nodes import children
 
 __all__ = ["parse"]
 
@@ -268,6 +269,6 @@ def _expressions(statement: ast.stmt) -> list[ast.expr]:
 
 def _walk_eager(node: ast.AST) -> Iterator[ast.AST]:
     yield node
-    for child in ast.iter_child_nodes(node):
+    for child in children(node):
         if not isinstance(child, ast.Lambda):
             yield from _walk_eager(child)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from livepatch.bundle.items import Item
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.world import Entity, World
 
 __all__ = ["is_passing"]
@@ -28,7 +29,7 @@ def is_passing(world: World, entity: Entity) -> bool:
 
 def _is_own(node: ast.stmt, name: str) -> bool:
     """Whether a block binds the name by its head, or uses it."""
-    for one in ast.walk(node):
+    for one in walk(node):
         if isinstance(one, ast.Name) and one.id == name and isinstance(one.ctx, ast.Load):
             return True
         if isinstance(one, (ast.For, ast.AsyncFor)):
@@ -37,7 +38,7 @@ def _is_own(node: ast.stmt, name: str) -> bool:
             heads = [one.optional_vars]
         else:
             continue
-        if any(isinstance(n, ast.Name) and n.id == name for head in heads for n in ast.walk(head)):
+        if any(isinstance(n, ast.Name) and n.id == name for head in heads for n in walk(head)):
             return True
     return False
 

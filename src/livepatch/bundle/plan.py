@@ -16,6 +16,7 @@ from livepatch.bundle.lacking import Lacking, lacking
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.library import Library
 from livepatch.bundle.making import has_written_methods, is_special, makers_of, read_when_made
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.obstacles import native_obstacles, obstacles_of
 from livepatch.bundle.only import check_only
 from livepatch.bundle.outside import effect_obstacles, is_unaccounted
@@ -378,7 +379,7 @@ def _level(old: Item, new: Item) -> int:
     """How many calls of what the function gives it takes to run what differs."""
     if isinstance(new.node, ast.AsyncFunctionDef) and isinstance(old.node, ast.AsyncFunctionDef):
         return NEVER
-    if not any(isinstance(n, _INNER) and n is not i.node for i in (old, new) for n in ast.walk(i.node)):
+    if not any(isinstance(n, _INNER) and n is not i.node for i in (old, new) for n in walk(i.node)):
         return 0
     for level in (0, 1):
         if normal.outer_of(old.node, level) != normal.outer_of(new.node, level):  # type: ignore[arg-type]

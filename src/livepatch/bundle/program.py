@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 
 from livepatch.bundle.flow import Flow
 from livepatch.bundle.hooks import entered_by, hooks_of
@@ -64,16 +63,23 @@ class _Programs:
 
     def _ref(self, ref: Ref, item: Item) -> None:
         if ref.chain[-1:] == (EVERYTHING,) and len(ref.chain) > 1:
-            owner = self.world.follow(replace(ref, chain=ref.chain[:-1]), item)
+            owner = self.world.follow(ref._replace(chain=ref.chain[:-1]), item)
             if owner.kind == "class" and self.flow.reached(ref, item):
                 self._support_class(owner.end)  # what reads any attribute of a class is to find all as they are
             return
         trace = self.world.follow(ref, item)
         calls = self.flow.calls_of(ref, trace, item)
-        if calls and trace.kind in ("function", "class"):
-            own = [(item.module.name, bound) for bound in item.binds]
-            self._support(trace.end, calls + max([self.flow.results.get(one, 0) for one in own], default=0))
+        own = [*((item.module.name, bound) for bound in item.binds), *self._filled(item)]
+        calls += max([self.flow.results.get(one, 0) for one in own], default=0)
+        if calls:
+            for one in (trace, *trace.before_it_was_bound_anew()):
+                if one.kind in ("function", "class"):
+                    self._support(one.end, calls)
         self._holder(trace)
+
+    def _filled(self, item: Item) -> frozenset[Entity]:
+        """The containers into which a statement enters something."""
+        return self.world.effects(item) if item.kind in ("assign", "effect", "loop") else frozenset()
 
     def _holder(self, trace: Trace) -> None:
         """Take in the object whose class gives another method or attribute: it is to be made of that class."""

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from livepatch.bundle.items import MUTATORS, chain_of
+from livepatch.bundle.nodes import children, walk
 
 __all__ = ["changes_parameter", "handed_over", "receivers"]
 
 Chain = tuple[str, ...]
+_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 _DOES = ("add_", "append_", "connect", "include", "insert_", "put_", "push_", "register", "set_", "subscribe")
 """How the names of methods begin that do something to their object, also where they give something back."""
@@ -54,19 +56,65 @@ class Handed:
     dropped: bool
 
 
-def handed_over(node: ast.stmt) -> Iterator[Handed]:
-    """What the calls that are statements, or the values of assignments, are given."""
-    for one in _statements(node):
-        value = one.value if isinstance(one, (ast.Expr, ast.Assign, ast.AnnAssign)) else None
+def handed_over(node: ast.stmt, *, everywhere: bool = False) -> Iterator[Handed]:
+    """What the calls that are statements, or the values of assignments, are given; `everywhere`, all calls."""
+    calls: list[tuple[ast.expr | None, bool]] = [
+        (one.value, isinstance(one, ast.Expr))
+        for one in _statements(node)
+        if isinstance(one, (ast.Expr, ast.Assign, ast.AnnAssign))
+    ]
+    if everywhere:
+        calls = [(call, False) for call in _calls(node)]
+    for value, dropped in calls:
         called = chain_of(value.func) if isinstance(value, ast.Call) else ()
         if not isinstance(value, ast.Call) or not called:
             continue
         places: list[tuple[int | str, ast.expr]] = [*enumerate(value.args)]
         places += [(keyword.arg, keyword.value) for keyword in value.keywords if keyword.arg]
         for place, argument in places:
-            chain = chain_of(argument)
+            chain = _through_calls(argument) if everywhere else chain_of(argument)
             if chain:
-                yield Handed(called, place, chain, isinstance(one, ast.Expr))
+                yield Handed(called, place, chain, dropped)
+
+
+def calls_in(node: ast.stmt) -> Iterator[Chain]:
+    """The names of what a statement, or a call of a function, calls when it runs.
+
+    Of ``C().method()`` it is ``C.method``.
+    """
+    for call in _calls(node):
+        chain = _through_calls(call.func)
+        if chain:
+            yield chain
+
+
+def _through_calls(node: ast.expr) -> Chain:
+    """The names of an expression of calls and attributes, as if a class were called wherever something is."""
+    names: list[str] = []
+    while isinstance(node, (ast.Call, ast.Attribute)):
+        if isinstance(node, ast.Attribute):
+            names.append(node.attr)
+        node = node.value if isinstance(node, ast.Attribute) else node.func
+    return (node.id, *reversed(names)) if isinstance(node, ast.Name) else ()
+
+
+def _calls(node: ast.stmt) -> Iterator[ast.Call]:
+    left: list[ast.AST] = list(node.body) if isinstance(node, _FUNCTIONS) else [node]
+    while left:
+        one = left.pop()
+        if not isinstance(one, (*_FUNCTIONS, ast.Lambda)):
+            if isinstance(one, ast.Call):
+                yield one
+            left += children(one)
+
+
+def parameter_of(node: ast.stmt, place: int | str) -> str:
+    """The parameter of a function that is given by position or keyword; empty if it goes elsewhere."""
+    if not isinstance(node, _FUNCTIONS):
+        return ""
+    names = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]
+    name = place if isinstance(place, str) else names[place] if place < len(names) else ""
+    return name if name in {*names, *(a.arg for a in node.args.kwonlyargs)} else ""
 
 
 def changes_parameter(node: ast.stmt, place: int | str, *, perhaps: bool) -> bool:
@@ -74,13 +122,12 @@ def changes_parameter(node: ast.stmt, place: int | str, *, perhaps: bool) -> boo
 
     With `perhaps`, it counts that it calls any method of it, or hands it on.
     """
-    if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    if not isinstance(node, _FUNCTIONS):
         return False
-    names = [a.arg for a in [*node.args.posonlyargs, *node.args.args]]
-    name = place if isinstance(place, str) else names[place] if place < len(names) else ""
-    if name not in {*names, *(a.arg for a in node.args.kwonlyargs)}:
+    name = parameter_of(node, place)
+    if not name:
         return perhaps  # it goes into *args or **kwargs
-    for one in ast.walk(node):
+    for one in walk(node):
         match one:
             case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Subscript(ctx=ast.Store() | ast.Del()):
                 if _root(one) == name:
@@ -90,7 +137,7 @@ def changes_parameter(node: ast.stmt, place: int | str, *, perhaps: bool) -> boo
                     return True
             case ast.Call(func=func) if perhaps and not (isinstance(func, ast.Name) and func.id in _READS):
                 given = [*one.args, *(k.value for k in one.keywords)]
-                if any(isinstance(n, ast.Name) and n.id == name for value in given for n in ast.walk(value)):
+                if any(isinstance(n, ast.Name) and n.id == name for value in given for n in walk(value)):
                     return True
     return False
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, fields
+from typing import Literal, NamedTuple
 
-from livepatch.bundle.dynamic import looked_at_whole, module_named, written_out
+from livepatch.bundle.dynamic import looked_at_whole, may_look, module_named, written_out
 from livepatch.bundle.items import MUTATORS, Item, absolute_name, chain_of
+from livepatch.bundle.nodes import children, walk, walk_all
 from livepatch.bundle.normal import FunctionNode, block, is_type_checking
 
 __all__ = ["EVERYTHING", "NEVER", "Ref", "Refs", "is_partial", "refs_of"]
@@ -25,8 +26,7 @@ NEVER = 99
 """The level of what no call runs."""
 
 
-@dataclass(frozen=True, slots=True)
-class Ref:
+class Ref(NamedTuple):
     """A chain of names.
 
     `base` says where it begins: in the module, in the body of the class (``scope``), at the object that a method is
@@ -48,7 +48,7 @@ class Refs:
     """What an item uses: in its decorators, in the defaults or bases of the definition, and when it is called.
 
     For a statement `header` is what it uses when it runs, and `body` what the lambdas in it use later.  `tests` is what
-    the conditions use on which it runs.
+    the conditions use on which it runs.  Each has what it uses once.
     """
 
     decorators: list[Ref] = field(default_factory=list)
@@ -87,7 +87,7 @@ def refs_of(item: Item) -> Refs:
         refs.body = [r for r in found if r.level]
     for test in item.tests:
         reader.expression(test, top, refs.tests)
-    return refs
+    return Refs(*(list(dict.fromkeys(getattr(refs, each.name))) for each in fields(refs)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,8 +179,10 @@ class _Reader:
         for node in block(body):
             self._statement(node, scope, out)
 
-    def _statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # noqa: C901  # one branch for each kind of syntax
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+    def _statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # one branch for each kind of syntax
+        if isinstance(node, ast.expr):
+            self.expression(node, scope, out)
+        elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             self.decorators(node, scope, out)
             self.defaults(node, scope, out)
             self.annotations(node, scope, out)
@@ -194,8 +196,6 @@ class _Reader:
                 self._statement(one, scope, out)
         elif isinstance(node, ast.If) and is_type_checking(node.test):
             self.statements(node.orelse, scope, out)
-        elif isinstance(node, ast.expr):
-            self.expression(node, scope, out)
         elif isinstance(node, ast.Import):
             out.extend(Ref((alias.name,), base="abs", level=self.level) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -204,15 +204,17 @@ class _Reader:
         else:
             if isinstance(node, ast.AugAssign):
                 self._chain_or_less(node.target, scope, out)
-            for name in node._fields:
-                value = getattr(node, name, None)
-                if name == "annotation" or value is None:
-                    continue
-                for one in value if isinstance(value, list) else [value]:
-                    if isinstance(one, ast.AST):
-                        self._statement(one, scope, out)
+            annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
+            for child in children(node):
+                if child is not annotation:
+                    self._statement(child, scope, out)
 
-    def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # noqa: C901  # one branch for each kind of syntax
+    def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # one branch for each kind of syntax
+        kind = type(node)
+        if kind in _SIMPLE:
+            if kind is ast.Name:
+                self._chain(node, scope, out)  # type: ignore[arg-type]
+            return
         if self.outside and isinstance(node, (ast.Call, ast.BinOp, ast.Subscript, ast.Compare)):
             self._whole_namespace(node, scope, out)
         node = self._plain(node, scope, out)
@@ -229,23 +231,19 @@ class _Reader:
             self._changed(node.value, scope, out)
             self.expression(node.slice, scope, out)
         elif isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
-            names = {n.id for g in node.generators for n in ast.walk(g.target) if isinstance(n, ast.Name)}
+            names = {n.id for g in node.generators for n in walk(g.target) if isinstance(n, ast.Name)}
             known = {k: v for k, v in scope.known.items() if k not in names}
             inner = _Scope(known, scope.bound | names, scope.outer)
-            for child in ast.iter_child_nodes(node):
+            for child in children(node):
                 self.expression(child, inner, out)
-        elif not isinstance(node, _LEAVES):
-            for name in node._fields:
-                value = getattr(node, name, None)
-                if isinstance(value, list):
-                    for one in value:
-                        if isinstance(one, ast.AST):
-                            self.expression(one, scope, out)
-                elif isinstance(value, ast.AST):
-                    self.expression(value, scope, out)
+        else:
+            for child in children(node):
+                self.expression(child, scope, out)
 
     def _plain(self, node: ast.AST, scope: _Scope, out: list[Ref], call: int = 0) -> ast.AST:
         """What reads an attribute by its name as a text, as what names it; and note what may read any attribute."""
+        if not may_look(node):
+            return node
         whole = looked_at_whole(node)
         if whole is not None and (chain := chain_of(whole)) and self._is_outside(chain[0], scope):
             base = scope.known[chain[0]] if chain[0] in scope.known else Ref((chain[0],), base=self.base)
@@ -271,14 +269,14 @@ class _Reader:
         texts = _looked_up(node, names, self.seen)
         if texts is None:
             return
-        inner = [one for one in ast.walk(node) if _is_namespace(one, names)]
+        inner = [one for one in walk(node) if _is_namespace(one, names)]
         self.seen.update(map(id, inner))
         bases: set[Literal["", "scope"]] = {"" if one.func.id == "globals" else self.base for one in inner}  # type: ignore[attr-defined]
         for text in texts:
             # Of a text that is put together, the parts that are there tell what it may name.
             said = [
                 word
-                for one in ast.walk(text)
+                for one in walk(text)
                 if isinstance(one, ast.Constant) and isinstance(one.value, str)
                 for word in _WORDS.findall(one.value)
             ]
@@ -445,12 +443,11 @@ def _called_arguments(node: ast.Call) -> list[ast.expr]:
 def _called_names(body: Iterable[ast.AST]) -> frozenset[str]:
     """The names that a function calls itself."""
     found: set[str] = set()
-    for node in body:
-        for one in ast.walk(node):
-            if isinstance(one, ast.Call):
-                if isinstance(one.func, ast.Name):
-                    found.add(one.func.id)
-                found.update(a.id for a in _called_arguments(one) if isinstance(a, ast.Name))
+    for one in walk_all(body):
+        if isinstance(one, ast.Call):
+            if isinstance(one.func, ast.Name):
+                found.add(one.func.id)
+            found.update(a.id for a in _called_arguments(one) if isinstance(a, ast.Name))
     return frozenset(found)
 
 
@@ -468,7 +465,7 @@ class _Own:
     nested: bool = False
 
 
-def _own(body: Iterable[ast.AST]) -> _Own:  # noqa: C901  # one branch for each kind of syntax
+def _own(body: Iterable[ast.AST]) -> _Own:  # one branch for each kind of syntax
     own = _Own()
     pending = list(body)
     bound = own.bound
@@ -479,8 +476,6 @@ def _own(body: Iterable[ast.AST]) -> _Own:  # noqa: C901  # one branch for each 
             if type(node.ctx) is not ast.Load:  # type: ignore[attr-defined]
                 bound.add(node.id)  # type: ignore[attr-defined]
             continue
-        if kind in _LEAVES:
-            continue
         if kind in _SCOPES:
             own.nested = own.nested or kind in (ast.FunctionDef, ast.AsyncFunctionDef)
             if kind not in _NAMELESS:
@@ -488,21 +483,15 @@ def _own(body: Iterable[ast.AST]) -> _Own:  # noqa: C901  # one branch for each 
             continue
         if kind is ast.Global:
             own.outer.update(node.names)  # type: ignore[attr-defined]
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            own.imports.append(node)
-            bound.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
-        elif (isinstance(node, ast.ExceptHandler) and node.name) or (
-            isinstance(node, (ast.MatchAs, ast.MatchStar)) and node.name
-        ):
-            bound.add(node.name)
-        elif isinstance(node, ast.MatchMapping) and node.rest:
-            bound.add(node.rest)
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if isinstance(value, list):
-                pending += [one for one in value if isinstance(one, ast.AST)]
-            elif isinstance(value, ast.AST):
-                pending.append(value)
+        elif kind in _NAMING:
+            if isinstance(node, (ast.Import, ast.ImportFrom)):
+                own.imports.append(node)
+                bound.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.MatchMapping):
+                bound.update([node.rest] if node.rest else [])
+            elif node.name:  # type: ignore[attr-defined]
+                bound.add(node.name)  # type: ignore[attr-defined]
+        pending += children(node)
     return own
 
 
@@ -510,4 +499,5 @@ _WORDS = re.compile(r"[^\W\d]\w*")
 _NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
 _NAMELESS = (ast.Lambda, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, *_NAMELESS)
-_LEAVES = (ast.Constant, ast.Load, ast.Store, ast.Del, ast.Pass, ast.alias)
+_NAMING = (ast.Import, ast.ImportFrom, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping)
+_SIMPLE = (ast.Name, ast.Constant, ast.Pass, ast.alias)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from livepatch.bundle.items import Item, chain_of
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
@@ -28,7 +29,7 @@ def _kept_answers(world: World, item: Item, node: FunctionNode) -> set[Entity]:
     """The tables of which a function gives back an entry."""
     answers: dict[str, set[Entity]] = {}
     found: set[Entity] = set()
-    inside = list(ast.walk(node))
+    inside = list(walk(node))
     for one in inside:
         if isinstance(one, ast.Assign):
             for target in one.targets:
@@ -44,7 +45,7 @@ def _kept_answers(world: World, item: Item, node: FunctionNode) -> set[Entity]:
 
 def _looked_in(world: World, item: Item, value: ast.expr) -> set[Entity]:
     found = set()
-    for one in ast.walk(value):
+    for one in walk(value):
         match one:
             case ast.Subscript(value=table) | ast.Call(func=ast.Attribute(value=table, attr="get" | "setdefault")):
                 chain = chain_of(table)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from livepatch.bundle.attributes import Setting, defaults_of, made_by, outside, settings_of
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import chain_of
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import normal
 from livepatch.bundle.world import Entity, World
 from livepatch.contents.edits import AttributeDefault, Captured
@@ -123,7 +124,7 @@ def _expression(world: World, entity: Entity, name: str) -> str:
 
 def _is_computed(value: ast.expr) -> bool:
     """Whether the value can be computed without running code of the program, as far as its text tells."""
-    for node in ast.walk(value):
+    for node in walk(value):
         if isinstance(node, ast.Call):
             if ".".join(chain_of(node.func)) not in _CALLS or node.keywords:
                 return False

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from livepatch.bundle.items import decoded
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.world import Entity, World
 
@@ -44,7 +45,7 @@ def _computed_once(node: FunctionNode) -> Iterator[str]:
     itself = first[0].arg
     filled = {
         name
-        for one in ast.walk(node)
+        for one in walk(node)
         if isinstance(one, ast.Assign)
         for target in one.targets
         if isinstance(target, ast.Subscript) and (name := _own(target.value, itself))
@@ -95,7 +96,7 @@ def _own(value: ast.expr, itself: str) -> str:
 def _only_there(name: str, method: FunctionNode, modules: Mapping[str, str], sources: Mapping[str, bytes]) -> bool:
     """Whether the package speaks of the attribute in that method alone, but where it is made empty."""
     word = re.compile(rb"\b" + name.encode() + rb"\b")
-    inside = sum(_speaks(one, name) for one in ast.walk(method))
+    inside = sum(_speaks(one, name) for one in walk(method))
     elsewhere = 0
     for path in modules.values():
         if word.search(sources[path]) is None:
@@ -104,8 +105,8 @@ def _only_there(name: str, method: FunctionNode, modules: Mapping[str, str], sou
             tree = ast.parse(decoded(sources[path]))
         except (SyntaxError, ValueError):
             return False
-        made = {id(target) for one in ast.walk(tree) for target in _made_empty(one, name)}
-        elsewhere += sum(_speaks(one, name) and id(one) not in made for one in ast.walk(tree))
+        made = {id(target) for one in walk(tree) for target in _made_empty(one, name)}
+        elsewhere += sum(_speaks(one, name) and id(one) not in made for one in walk(tree))
     return elsewhere == inside
 
 

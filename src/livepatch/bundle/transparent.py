@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from livepatch.bundle.items import MUTATORS, Item, chain_of
+from livepatch.bundle.nodes import children, walk
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
@@ -47,7 +48,7 @@ def writes_to_its_argument(world: World, item: Item, decorator: ast.expr) -> boo
 
 def _writes_to(node: FunctionNode, skip: int) -> bool:
     name = next((a.arg for a in [*node.args.posonlyargs, *node.args.args][skip:]), "")
-    for one in ast.walk(node):
+    for one in walk(node):
         match one:
             case ast.Attribute(ctx=ast.Store()) | ast.Subscript(ctx=ast.Store()):
                 target: ast.expr = one.value
@@ -81,7 +82,7 @@ def _own_returns(node: FunctionNode) -> list[ast.expr | None]:
         if isinstance(one, ast.Return):
             found.append(one.value)
         elif not isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)):
-            pending.extend(ast.iter_child_nodes(one))
+            pending.extend(children(one))
     return found
 
 

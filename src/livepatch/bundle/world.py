@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from livepatch.bundle.entries import entries_called
+from livepatch.bundle.handing import called_by_others, place_of
 from livepatch.bundle.items import Import, Item, Module, chain_of
 from livepatch.bundle.receivers import Handed, changes_parameter, handed_over, receivers
 from livepatch.bundle.refs import Ref, Refs, refs_of
@@ -25,13 +27,22 @@ class Trace:
 
     `kind` of the end: a module, a class, a function, the object of a class (`instance`), any other value, or nothing
     that the tree defines.  `holder` is the last name on the way that holds an object of its own, and not a module, a
-    class or a function.
+    class or a function.  `others` are where the chain led before a name on the way was bound anew, with that name.
+    With `read`, the function at the end is called wherever the chain is read: a ``property`` has been made of it.
     """
 
     passed: list[Entity] = field(default_factory=list)
     kind: str = ""
     end: Entity = ("", "")
     holder: Entity | None = None
+    others: list[tuple[Entity, Trace]] = field(default_factory=list)
+    read: bool = False
+
+    def before_it_was_bound_anew(self) -> Iterator[Trace]:
+        """Where the chain led before names on the way were bound anew."""
+        for _, other in self.others:
+            yield other
+            yield from other.before_it_was_bound_anew()
 
 
 class World:
@@ -43,11 +54,18 @@ class World:
         self.names = names
         self._load = load
         self._modules: dict[str, Module | None] = {}
+        self._parsed: list[Module] = []
+        self._count = 0
+        self._own_refs: dict[int, Refs] = {}
+        self._called_entries: dict[int, tuple[tuple[str, ...], ...]] = {}
         self._refs: dict[int, Refs] = {} if refs is None else refs
         self._effects: dict[int, frozenset[Entity]] = {}
         self._call_effects: dict[tuple[Entity, int], frozenset[Entity]] = {}
         self._self_changes: dict[tuple[Entity, int], bool] = {}
         self._mros: dict[Entity, list[Entity]] = {}
+        self.hooks: dict[Entity, list[Entity]] = {}
+        """What :mod:`livepatch.bundle.hooks` has found."""
+        self._ancestors: dict[Entity, frozenset[Entity]] = {}
         self._traces: dict[tuple[str, str, str, tuple[str, ...], int], Trace] = {}
 
     def module(self, name: str) -> Module | None:
@@ -58,13 +76,30 @@ class World:
 
     def parsed(self) -> list[Module]:
         """The modules that were asked for until now, by name."""
-        return [m for _, m in sorted(self._modules.items()) if m is not None]
+        if len(self._modules) != self._count:
+            self._count = len(self._modules)
+            self._parsed = [m for _, m in sorted(self._modules.items()) if m is not None]
+        return self._parsed
 
     def refs(self, item: Item) -> Refs:
         """What an item uses."""
-        found = self._refs.get(id(item))
+        found = self._own_refs.get(id(item))
         if found is None:
-            found = self._refs[id(item)] = refs_of(item)
+            found = self._refs.get(id(item))
+            if found is None:
+                found = self._refs[id(item)] = refs_of(item)
+            self._own_refs[id(item)] = found
+            if item.kind in ("assign", "effect", "loop"):
+                called = called_by_others(self, item)
+                if called:
+                    found = self._own_refs[id(item)] = replace(found, header=[*found.header, *called])
+        return found
+
+    def entries_called(self, item: Item) -> tuple[tuple[str, ...], ...]:
+        """The names of containers of which a statement, or a call of a function, calls what they hold."""
+        found = self._called_entries.get(id(item))
+        if found is None:
+            found = self._called_entries[id(item)] = tuple(entries_called(item.node))
         return found
 
     def items(self, entity: Entity) -> list[Item]:
@@ -117,14 +152,18 @@ class World:
 
     def _walk(self, trace: Trace, names: tuple[str, ...]) -> Trace:
         for name in names:
-            if trace.kind == "module":
-                self._global(trace, trace.end[0], name)
-            elif trace.kind in ("class", "instance"):
-                self._member(trace, name)
-            else:
-                trace.kind = "value" if trace.kind else ""
-                break
+            self._step(trace, name)
         return trace
+
+    def _step(self, trace: Trace, name: str) -> None:
+        for _, other in trace.others:
+            self._step(other, name)
+        if trace.kind == "module":
+            self._global(trace, trace.end[0], name)
+        elif trace.kind in ("class", "instance"):
+            self._member(trace, name)
+        else:
+            trace.kind = "value" if trace.kind else ""
 
     def _global(self, trace: Trace, module: str, name: str, depth: int = 0) -> None:
         """Go on to what a module calls `name`."""
@@ -140,6 +179,7 @@ class World:
                     if attempt.kind:
                         trace.passed += [(module, name), *attempt.passed]
                         trace.kind, trace.end, trace.holder = attempt.kind, attempt.end, attempt.holder
+                        trace.others += attempt.others
                         return
         if f"{module}.{name}" in self.names:
             trace.kind, trace.end = "module", (f"{module}.{name}", "")
@@ -152,14 +192,21 @@ class World:
     def _bound(self, trace: Trace, module: str, qualname: str, depth: int = 0) -> None:
         entity = (module, qualname)
         trace.passed.append(entity)
-        trace.end = entity
         *others, item = self.items(entity)
         for other in others:
             # It may be what another definition gives: of `try: from fast import f` and its `except`, either.
-            if qualname in other.imports and depth < _DEPTH:
+            if depth < _DEPTH and (other.kind not in ("function", "class") or other.kind != item.kind):
                 attempt = Trace()
-                self._imported(attempt, other.imports[qualname], depth + 1)
-                trace.passed += attempt.passed
+                self._given_by(attempt, other, entity, depth)
+                if qualname in other.imports:
+                    trace.passed += attempt.passed
+                trace.others.append((entity, attempt))
+        self._given_by(trace, item, entity, depth)
+
+    def _given_by(self, trace: Trace, item: Item, entity: Entity, depth: int) -> None:
+        """Go on to what one definition of a name gives."""
+        qualname = entity[1]
+        trace.end = entity
         if qualname in item.imports and depth < _DEPTH:
             self._imported(trace, item.imports[qualname], depth + 1)
         elif item.kind in ("class", "function"):
@@ -169,7 +216,7 @@ class World:
             meant = self._meant_by(item, depth)
             if meant is not None and meant.kind in ("function", "class", "module", "instance"):
                 trace.passed += meant.passed
-                trace.kind, trace.end, trace.holder = meant.kind, meant.end, meant.holder
+                trace.kind, trace.end, trace.holder, trace.read = meant.kind, meant.end, meant.holder, meant.read
                 return
             made = self._called_by(item, depth)
             if made is not None and made.kind == "class":
@@ -198,6 +245,11 @@ class World:
         if depth > _DEPTH or not single or len(self.items((item.module.name, item.binds[0]))) > 1:
             return None
         value = node.value  # type: ignore[attr-defined]
+        if isinstance(value, ast.Call) and chain_of(value.func) == ("property",) and value.args:
+            getter = self._led_to(item, chain_of(value.args[0]), depth)
+            if getter is not None:
+                getter.read = True
+            return getter
         return self._led_to(item, chain_of(value), depth) if isinstance(value, (ast.Name, ast.Attribute)) else None
 
     def _led_to(self, item: Item, chain: tuple[str, ...], depth: int) -> Trace | None:
@@ -252,14 +304,14 @@ class World:
         if known is not None:
             return known
         order: list[Entity] = []
-
-        def visit(one: Entity) -> None:
-            if one not in order and len(order) < 200:
+        left = [
+            entity
+        ]  # a function that calls itself would hold the world in a circle, and a collection look at it all
+        while left and len(order) < 200:
+            one = left.pop()
+            if one not in order:
                 order.append(one)
-                for base in self.bases(one):
-                    visit(base)
-
-        visit(entity)
+                left += reversed(self.bases(one))
         self._mros[entity] = order
         return order
 
@@ -422,29 +474,32 @@ class World:
         """The classes in the parsed modules that have one of `owners` among their bases."""
         owners = {o for o in owners if self.items(o)}
         found = set()
-        words = {q.rpartition(".")[2] for _, q in owners}
-        grown = bool(owners)
-        while grown:
-            grown = False
+        new = words = {q.rpartition(".")[2] for _, q in owners}
+        read: set[str] = set()
+        while new:
+            new = set()
             for module in self.parsed():
-                if module.words.isdisjoint(words):
+                if module.name in read or not module.class_names or module.words.isdisjoint(words):
                     continue
+                read.add(module.name)
                 for name in module.class_names:
-                    one = (module.name, name)
-                    if one not in found and not owners.isdisjoint(self.mro(one)[1:]):
-                        found.add(one)
-                        if name not in words:
-                            words.add(name.rpartition(".")[2])
-                            grown = True
+                    if not owners.isdisjoint(self._above((module.name, name))):
+                        found.add((module.name, name))
+                        new.add(name.rpartition(".")[2])
+            words = words | new
         return found
+
+    def _above(self, entity: Entity) -> frozenset[Entity]:
+        """The bases of a class."""
+        known = self._ancestors.get(entity)
+        if known is None:
+            known = self._ancestors[entity] = frozenset(self.mro(entity)[1:])
+        return known
 
 
 def _changes_given(function: Item, handed: Handed) -> bool:
     """Whether a function of the tree does something to what it is handed."""
-    node, place = function.node, handed.place
-    if function.scope and isinstance(place, int):
-        place += not any("static" in ast.unparse(d) for d in getattr(node, "decorator_list", ()))
-    return changes_parameter(node, place, perhaps=handed.dropped)
+    return changes_parameter(function.node, place_of(function, handed), perhaps=handed.dropped)
 
 
 def _does_to_own(method: Item) -> bool:

@@ -22,6 +22,7 @@ from livepatch.engine.namespaces import (
     owner_name,
     with_subclasses,
 )
+from livepatch.engine.syntax import syntax_of
 
 __all__ = ["Passed", "calls_of"]
 
@@ -95,21 +96,22 @@ def calls_of(text: str, code: CodeType, module: ModuleType, cls: type | None) ->
 def _parsed(text: str) -> ast.AST:
     """The syntax of a text, which may be indented as it stands in a class."""
     if text[:1] not in (" ", "\t"):
-        return ast.parse(text)
+        return syntax_of(text)
     return ast.increment_lineno(ast.parse(f"if 1:\n{text}"), -1)
 
 
 def _unguarded(node: ast.AST) -> Iterator[ast.Call]:
-    if isinstance(node, (ast.Try, ast.TryStar)) and node.handlers:
-        parts: list[ast.AST] = [*node.handlers, *node.orelse, *node.finalbody]
-    elif isinstance(node, ast.With):
-        parts = []  # it may suppress what fails inside
-    else:
-        parts = list(ast.iter_child_nodes(node))
-    if isinstance(node, ast.Call):
-        yield node
-    for part in parts:
-        yield from _unguarded(part)
+    left = [node]
+    while left:
+        node = left.pop()
+        if isinstance(node, (ast.Name, ast.Constant, ast.With)):
+            continue  # a with statement may suppress what fails inside
+        if isinstance(node, ast.Call):
+            yield node
+        if isinstance(node, (ast.Try, ast.TryStar)) and node.handlers:
+            left += [*node.handlers, *node.orelse, *node.finalbody][::-1]
+        else:
+            left += list(ast.iter_child_nodes(node))[::-1]
 
 
 def _called(

@@ -23,7 +23,7 @@ from livepatch.contents.edits import Text
 from livepatch.engine.code import IMPLICIT_CELLS, FunctionNode, nested_codes
 from livepatch.engine.pace import breathe, paced
 
-__all__ = ["Context", "Surroundings", "compile_at", "compile_function", "preamble", "surroundings_of"]
+__all__ = ["MOST_BLANK", "Context", "Surroundings", "compile_at", "compile_function", "preamble", "surroundings_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,8 @@ def _module(
 
 
 _HERE = {"lineno": 1, "col_offset": 0, "end_lineno": 1, "end_col_offset": 0}
-_MOST_BLANK = 20_000
+MOST_BLANK = 20_000
+"""The blank lines that are put in front of a text at most."""
 _FEATURES = frozenset(__future__.all_feature_names)
 
 
@@ -155,7 +156,7 @@ def preamble(futures: tuple[str, ...], imports: tuple[str, ...]) -> tuple[int, t
 def _definition(context: Context, text: Text, qualname: str, flags: int, line: int) -> FunctionNode:
     """The syntax of the definition at its lines."""
     # Blank lines in front are read faster than something is added to the line of every node.
-    blank = min(line - 1, _MOST_BLANK)
+    blank = min(line - 1, MOST_BLANK)
     tree = _unwarned("\n" * blank + text.source, context.filename, flags | ast.PyCF_ONLY_AST)
     node = tree.body[0] if len(tree.body) == 1 else None
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name != qualname.rpartition(".")[2]:

@@ -30,7 +30,7 @@ from livepatch.engine.places import slot_of
 from livepatch.engine.reconcile import Reconciler, Sides
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.relink import CannotFollow
-from livepatch.engine.scratch import Scratch, ScratchError, parsed
+from livepatch.engine.scratch import Scratch, ScratchError, looked_at
 from livepatch.engine.sides import NewSide, other_return
 from livepatch.engine.source import patch_filename
 from livepatch.engine.stack import ABSENT, Slot
@@ -158,7 +158,7 @@ class Computed:
             was, returns = _definition(change.before, str(target)).returns, node.returns
             if was is not None and returns is not None and (old := ast.unparse(was)) != (new := ast.unparse(returns)):
                 self.out.note(target, other_return(old, new))
-        asserts = any(isinstance(part, ast.Assert) for part in ast.walk(node))
+        asserts = "assert" in text.source and any(isinstance(part, ast.Assert) for part in ast.walk(node))
         self._instances(edit, change, found.function, (found.code, code), node)
         side = NewSide(written, code, text.source, asserts, change.before.source if change.before is not None else "")
         self.out.sources[filename] = text.source
@@ -336,7 +336,7 @@ class Computed:
 
 
 def _definition(text: Text, target: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
-    for node in ast.walk(parsed(text, target)):
+    for node in ast.walk(looked_at(text, target)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             return node
     raise ScratchError(

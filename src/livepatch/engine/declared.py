@@ -28,6 +28,7 @@ from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.sides import other_return, returns_of
 from livepatch.engine.source import lines_of
+from livepatch.engine.syntax import syntax_of
 
 __all__ = ["declared_otherwise", "other_bases"]
 
@@ -55,7 +56,7 @@ def declared_otherwise(
     """
     if found.function is None:
         return
-    node = ast.parse(text.source).body[0]
+    node = syntax_of(text.source).body[0]
     breathe()
     assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     decorated = None if change.rebound else _other_decorators(change, node, found, outlines)
@@ -178,7 +179,7 @@ def _other_in_file(
     wanted = [ast.dump(each) for each in node.decorator_list]
     others = []
     for text in given:
-        other = ast.parse(text.source).body[0]
+        other = syntax_of(text.source).body[0]
         breathe()
         assert isinstance(other, (ast.FunctionDef, ast.AsyncFunctionDef))
         if [ast.dump(each) for each in other.decorator_list] == wanted:

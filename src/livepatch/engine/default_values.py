@@ -20,6 +20,7 @@ from livepatch.engine.functions import Held
 from livepatch.engine.locate import mangled
 from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.pace import breathe
+from livepatch.engine.syntax import syntax_of
 
 __all__ = ["Defaults", "OpenDefault", "defaults_match", "is_plain", "plainly_same", "value_of"]
 
@@ -54,7 +55,7 @@ def defaults_match(held: Held, text: Text, evaluate: Callable[[ast.expr], object
     Where that is the live object, or one that is plainly the same (of the same built-in type, with the same contents),
     the default is right.  Raises :class:`SyntaxError` for a text that does not parse.
     """
-    node = ast.parse(text.source).body[0]
+    node = syntax_of(text.source).body[0]
     breathe()
     assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     differing: list[OpenDefault] = []

@@ -67,6 +67,8 @@ def _pairs(maker: Maker) -> Iterator[Pair]:
     Of several that have one name, each became the one that stands in its place.
     """
     old, new = _by_name(maker.before), _by_name(maker.after)
+    if not old or not new:
+        return
     old_nodes, new_nodes = (_nodes(node) for node in maker.definitions)
     for name, codes in old.items():
         others = new.get(name, [])

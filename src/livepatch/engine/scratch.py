@@ -15,20 +15,22 @@ import importlib
 import importlib.util
 import sys
 from collections import ChainMap
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from types import CodeType, ModuleType
 from typing import Any
 
 from livepatch.contents.edits import ModuleEdit, Side, Statement, Text
-from livepatch.engine.compiling import preamble
+from livepatch.engine.compiling import MOST_BLANK, preamble
 from livepatch.engine.namespaces import is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.rewriting import BodyNames, Members, Stars, full_name, mangled_in
 from livepatch.engine.stack import ABSENT
+from livepatch.engine.syntax import syntax_of
 from livepatch.errors import spelled
 
-__all__ = ["Scratch", "ScratchError", "statement_filename", "told"]
+__all__ = ["Scratch", "ScratchError", "looked_at", "statement_filename", "told"]
 
 
 _DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
@@ -127,7 +129,7 @@ class Scratch:
         """Bind names that imports give and the module lacks, where that loads nothing: annotations may use them."""
         namespace = self.namespace(module)
         for text in imports:
-            for node in ast.parse(text).body:
+            for node in syntax_of(text).body:
                 origin = self._live.get(node.module or "") if isinstance(node, ast.ImportFrom) else None
                 if not isinstance(node, ast.ImportFrom) or node.level or not is_module(origin):
                     continue
@@ -333,8 +335,25 @@ def _open(file: Any, mode: Any = "r", *rest: Any, **more: Any) -> Any:
 
 def parsed(text: Text, target: str) -> ast.Module:
     """The statements of a text, at their lines in the file.  Raises :class:`ScratchError`."""
+    # Blank lines in front are read faster than something is added to the line of every node.
+    blank = min(text.line - 1, MOST_BLANK)
+    with _refused(target):
+        tree = ast.parse("\n" * blank + text.source)
+    if text.line - 1 > blank:
+        ast.increment_lineno(tree, text.line - 1 - blank)
+    return tree
+
+
+def looked_at(text: Text, target: str) -> ast.Module:
+    """The statements of a text, to be looked at only, with the lines of the text.  Raises :class:`ScratchError`."""
+    with _refused(target):
+        return syntax_of(text.source)
+
+
+@contextmanager
+def _refused(target: str) -> Iterator[None]:
     try:
-        tree = ast.parse(text.source)
+        yield
     except (SyntaxError, ValueError) as error:
         raise ScratchError(
             target,
@@ -345,8 +364,6 @@ def parsed(text: Text, target: str) -> ast.Module:
                 "use a patch whose source this Python can compile",
             ),
         ) from error
-    ast.increment_lineno(tree, text.line - 1)
-    return tree
 
 
 def _compiled(body: list[ast.stmt], filename: str, side: Side) -> CodeType:

@@ -27,6 +27,7 @@ from livepatch.engine.pace import paced
 from livepatch.engine.reconcile import ModuleSides, Sides
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.scratch import Scratch, ScratchError
+from livepatch.engine.syntax import syntax_of
 from livepatch.patch import Target
 
 __all__ = ["Sourced", "survey_edits"]
@@ -147,8 +148,13 @@ class _Edits:
         target = Target(edit.module, path)
         texts = [change.before for change in group if change.before is not None]
 
+        compared: dict[tuple[int, Text], tuple[CodeType, bool]] = {}
+
         def runs(code: CodeType, text: Text) -> bool:
-            return matches(code, context, first.qualname, text) is None
+            key = (id(code), text)
+            if key not in compared:
+                compared[key] = code, matches(code, context, first.qualname, text) is None
+            return compared[key][1]
 
         def holds(held: Held, text: Text) -> bool:
             return runs(held.code, text) and defaults_match(held, text).mismatch is None
@@ -272,8 +278,10 @@ def imported_by(edit: ModuleEdit) -> set[str]:
     names: set[str] = set()
     package = edit.module if edit.path.rpartition("/")[2] == "__init__.py" else edit.module.rpartition(".")[0]
     for text in [*texts, edit.whole or ""]:
+        if "import" not in text:
+            continue
         try:
-            tree = ast.parse(text)
+            tree = syntax_of(text)
         except (SyntaxError, ValueError):
             continue  # it is told when it is to be run
         for node in ast.walk(tree):

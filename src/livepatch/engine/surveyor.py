@@ -31,6 +31,7 @@ from livepatch.engine.source import Definition, SourceFiles, patch_filename
 from livepatch.engine.sourced import OWN_CODE
 from livepatch.engine.stack import ABSENT, Stack, Write
 from livepatch.engine.sweep import Swept, sweep
+from livepatch.engine.syntax import forget_syntax
 from livepatch.engine.two_sides import facts_of
 from livepatch.engine.wrapping import unwritable
 from livepatch.errors import spelled
@@ -104,6 +105,8 @@ class Surveyor:
             self._run(callers)
         except PauseTooLongError as error:
             self.out.note("", too_long(error))
+        finally:
+            forget_syntax()
         return self.out
 
     def _run(self, callers: bool) -> None:
