@@ -8,6 +8,7 @@ import random
 import signal
 import threading
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -78,7 +79,9 @@ def scene(write_module: WriteModule, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def killed(scene: Scene, after: float, *, checkpoint: bool) -> None:
     """A life in a process of its own, which is killed at some moment of it."""
     reader, writer = os.pipe()
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that other tests have left
+        child = os.fork()
     if child == 0:
         code = 1
         try:
@@ -296,3 +299,22 @@ def test_a_loop_that_does_not_run(node: ModuleType, made: Made):
     with pytest.raises(livepatch.StateError, match="loop"):
         livepatch.apply(made(loop=loop))
     assert forms(node) == {list}
+
+
+def test_a_failure_is_recorded_also_if_the_data_cannot_go_back(node: ModuleType, made: Made, monkeypatch: Any):
+    failed: list[BaseException] = []
+    monkeypatch.setattr(live.announcing, "failed", failed.append)
+
+    def sink(peer: Any) -> None:
+        raise KeyError("no way down")
+
+    fix = made(way=(up, sink), name="recorded")
+    with livepatch.unit_of_work():
+        with pytest.raises(livepatch.StateError, match="no way down"):
+            livepatch.apply(fix, consistency="quiescent", timeout=0.05)
+    assert len(failed) == 1
+    assert forms(node) == {dict}, "it stays as it is, and is in nobody's way"
+    (told,) = live.states.told(fix.id)
+    assert "no way down" in told.trouble
+    livepatch.apply(made(name="another")).revert()
+    assert [finding.code for finding in livepatch.check(made(name="recorded")).errors] == ["migration-unfinished"]

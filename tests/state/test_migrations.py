@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -322,6 +323,27 @@ def test_data_comes_down_when_the_last_call_of_the_new_side_has_ended(node: Modu
     assert list(running) == [2, 3]
     del running
     assert applied.wait(5)
+    assert forms(node) == {list}
+
+
+def test_a_patch_has_settled_when_its_data_has(node: ModuleType, made: Made):
+    def sink(peer: Any) -> None:
+        time.sleep(0.002)
+        down(peer)
+
+    fix = made(way=(up, sink))
+
+    @fix.replace(f"{node.__name__}:Peer.each")
+    def each(self):
+        yield from self.inbox.keys()
+
+    applied = livepatch.apply(fix)
+    running = node.PEERS[0].each()
+    next(running)
+    applied.revert()
+    running.close()
+    del running
+    assert applied.wait(10)
     assert forms(node) == {list}
 
 

@@ -112,7 +112,7 @@ class Draining:
         """End the transition if it can be ended and no thread could be started for it; whether it is over."""
         opened = self._live.state.open
         if opened is None:
-            return True
+            return not self._live.states.settling
         if self._thread is not None:
             return False
         self.go_on()  # perhaps there can be one now

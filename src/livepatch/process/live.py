@@ -369,7 +369,9 @@ class Live(Transactions):
             *self.left.get(record.id, ()),
             *(f"{name}, which was imported after the patch went in" for name in late),
         )
-        status = record.standing("draining" if frames else "settled", layer.mode, frames, foreign, left)
+        status = record.standing(
+            "draining" if frames or self.states.settling else "settled", layer.mode, frames, foreign, left
+        )
         if chooser is not None:
             shadow = chooser.tally.snapshot() if chooser.tally is not None else None
             status = replace(status, troubles=chooser.troubles, trouble=chooser.trouble, shadow=shadow)
@@ -379,6 +381,8 @@ class Live(Transactions):
     def status_of_gone(self, record: Record) -> Status:
         """How a patch stands that is not applied any more."""
         status = replace(self.reverted.get(record.id) or record.gone(), migrations=self.states.told(record.id))
+        if self.states.settling:
+            status = replace(status, state="draining")
         return self.draining.told(status) if record.id in self.draining.about else status
 
     def imported_since(self) -> dict[str, tuple[str, ...]]:

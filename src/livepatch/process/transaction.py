@@ -100,8 +100,10 @@ class Transactions:
                     self.draining.go_on()
                 return done
             except BaseException as error:
-                self._recover()
-                self.announcing.failed(error)
+                try:
+                    self._recover()
+                finally:
+                    self.announcing.failed(error)
                 raise
             finally:
                 self.announcing.over()
@@ -189,8 +191,12 @@ class Transactions:
     def end(self, opened: Transition) -> None:
         """Settle a transition that has drained, and call back who waited for it."""
         if self.state.open is opened:
-            self.switching.settle(opened)
-            self._call_back()
+            self.states.settling = True  # before: who sees that the calls have ended waits for the data as well
+            try:
+                self.switching.settle(opened)
+                self._call_back()
+            finally:
+                self.states.settling = False
 
     # Callbacks wait for the open transition to end
 

@@ -44,6 +44,8 @@ class States:
         """The ways back from what the transaction under way has done."""
         self.directory: StateDirectory | None = None
         """Where what outlives the process is written down."""
+        self.settling = False
+        """Whether calls have ended, and the data is being brought to where they leave it."""
         self._troubled: dict[str, Run] = {}
         """What could neither go on nor back, by the name of the state."""
         self.interrupted = False
@@ -215,9 +217,19 @@ class States:
     def _take_back(self, run: Run) -> None:
         if run not in self._runs.get(run.migration.name, ()):
             self._watched(run, run.abandon)
-        else:
+            return
+        try:
             self._watched(run, run.down)
-            self._pop(run)
+        except LivepatchError as error:
+            self._leave_up(run, error)
+            raise
+        self._pop(run)
+
+    def _leave_up(self, run: Run, error: LivepatchError) -> None:
+        """Data that stays up though no patch asks for it: no other migration of it may be made, and no other waits."""
+        run.trouble = run.trouble or f"it is still up, and no patch is applied that needs it: {error.found}"
+        self._troubled[run.migration.name] = run
+        self._pop(run)
 
     def _run(self, migration: Migration, patch_id: str) -> Run:
         done = self.directory.done(migration) if self.directory is not None else None
@@ -242,19 +254,21 @@ class States:
 
         Raises :class:`StateError`; then what failed is where it was, and the rest is with :meth:`roll_back`.
         """
+        for run in self._reconciling(live):
+            self._watched(run, run.up_to_date) if run.holders else self._lower(run)
+
+    def _reconciling(self, live: frozenset[str]) -> Iterator[Run]:
+        """What is to be brought up to date, as it has holders, or taken down; what lies above comes first."""
         for name in list(self._runs):
             above: frozenset[str] = frozenset()
             for run in reversed(self._runs.get(name, [])):
                 # What lies beneath a version stays as long as that does.
-                holders = run.holders & live | above
-                if holders:
-                    self._hold(run, holders)
-                    self._watched(run, run.up_to_date)
-                    above = holders
-                elif run.migration.durable and self.directory is None:
+                above = run.holders & live | above
+                self._hold(run, above)
+                if not above and run.migration.durable and self.directory is None:
                     self._pop(run)  # a child of a fork: its parent goes on with the data
                 else:
-                    self._lower(run)
+                    yield run
 
     def _lower(self, run: Run) -> None:
         def undo() -> None:
@@ -274,9 +288,13 @@ class States:
         """As :meth:`reconcile`, where nobody waits for it: what fails is logged, and told by the status."""
         done, self._done = self._done, []
         try:
-            self.reconcile(live)
-        except LivepatchError as error:
-            emit("not_reconciled", level="error", error=str(error)[:500])
+            for run in self._reconciling(live):
+                try:
+                    self._watched(run, run.up_to_date) if run.holders else self._lower(run)
+                except LivepatchError as error:
+                    emit("not_reconciled", level="error", patch=run.patch_id, error=str(error)[:500])
+                    if not run.holders:
+                        self._leave_up(run, error)
         finally:
             self._done = done
 
@@ -289,6 +307,7 @@ class States:
     def after_fork(self, *, interrupted: bool) -> None:
         """In a child: what outlives processes is the parent's affair."""
         self.interrupted = self.interrupted or interrupted
+        self.settling = False
         if self.directory is not None:
             self.directory.leave()
             self.directory = None
@@ -299,7 +318,8 @@ class States:
     # At any time
 
     def told(self, patch_id: str) -> tuple[Migrated, ...]:
-        """What is in force for a patch."""
+        """What is in force for a patch, and what stayed up that should not have."""
+        every = dict.fromkeys([*(run for runs in list(self._runs.values()) for run in runs), *self._troubled.values()])
         return tuple(
             Migrated(
                 name=run.migration.name,
@@ -308,9 +328,8 @@ class States:
                 objects=run.count,
                 trouble=run.trouble,
             )
-            for runs in list(self._runs.values())
-            for run in runs
-            if patch_id in run.holders
+            for run in every
+            if patch_id in run.holders or (run.trouble and patch_id == run.patch_id)
         )
 
 
