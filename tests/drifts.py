@@ -232,12 +232,19 @@ class Specimen:
 
     def _may_be_fixed(self, module: str, file: File, function: Function) -> bool:
         node = function.node
+        if function.qualname in self._called_by_imports():
+            return False
         alike = [other for other in file.functions if other.qualname == function.qualname]
         if function.code is None or len(alike) > 1 or not (node.args.posonlyargs or node.args.args):
             return False
         if function.qualname.endswith(("__init__", "__new__", "__setattr__", "__getattr__", "__del__")):
             return False
         return node.body[0].lineno > node.lineno and isinstance(found(module, function.qualname)[1], FunctionType)
+
+    def _called_by_imports(self) -> set[str]:
+        """What modules call for its effects when they are imported: a patch of that is refused."""
+        statements = [s for text in self.texts.values() for s in ast.parse(text).body if isinstance(s, ast.Expr)]
+        return {ast.unparse(s.value.func) for s in statements if isinstance(s.value, ast.Call)}
 
     def _with_fix(self, path: str) -> str:
         lines = self.texts[path].split("\n")

@@ -493,6 +493,7 @@ def test_to_and_fro_between_modes_while_calls_are_under_way(m: ModuleType, made:
         walk.close()
     assert applied.wait(5)
     applied.revert()
+    assert applied.wait(5)
     assert differences(before) == []
 
 
@@ -575,4 +576,5 @@ def test_immediate_patches_have_modes_too(m: ModuleType, made: Made):
     applied.mode = "on"
     assert applied.wait(5)
     applied.revert()
+    assert applied.wait(5)
     assert differences(before) == []
