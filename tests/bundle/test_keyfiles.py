@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import itertools
 import os
 import shutil
 import stat
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from tests.signing import key
 
+from livepatch.bundle import disk
 from livepatch.bundle.command import Command
 from livepatch.bundle.envelope import PATCH_TYPE, Envelope
 from livepatch.bundle.keyfiles import KeyFile, make_key, read_public
@@ -100,9 +104,27 @@ def test_another_kind_of_key_is_refused(tmp_path):
         with pytest.raises(TrustError, match="cannot be"):
             read_public(tmp_path / "bad")
     os.mkfifo(tmp_path / "pipe", 0o600)
-    for path, told in ((tmp_path / "pipe", "no regular file"), (tmp_path / "none", "cannot be opened")):
+    for path, told in (
+        (tmp_path / "pipe", "no regular file"),
+        (tmp_path / "none", "cannot be read"),
+        (tmp_path, "directory"),
+    ):
         with pytest.raises(TrustError, match=told):
             KeyFile(path)
+
+
+@pytest.mark.parametrize("written", [0, 1])
+def test_a_disk_that_is_full_leaves_no_key_half_written(tmp_path, monkeypatch, written):
+    files = itertools.count()
+
+    def fsync(_: int) -> None:
+        if next(files) >= written:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(disk, "os", SimpleNamespace(**{**vars(os), "fsync": fsync}))
+    with pytest.raises(TrustError, match="No space left"):
+        make_key(tmp_path / "alice")
+    assert list(tmp_path.iterdir()) == []
 
 
 ENVELOPE = Envelope(payload_type=PATCH_TYPE, payload=b"what is signed")

@@ -12,10 +12,10 @@ from tests.few_modules import FewModules
 from tests.govern.records import lines_of
 
 import livepatch
+from livepatch.bundle.keyfiles import make_key
 from livepatch.bundle.trust import UNSIGNED
 from livepatch.govern import audit, files, recording
 from livepatch.govern.entries import is_checkpoint, parse
-from livepatch.govern.keys import new_key
 from livepatch.process import public
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
@@ -52,7 +52,7 @@ def fix(node, new_patch):
 @pytest.fixture
 def key(tmp_path):
     path = tmp_path / "node.pem"
-    new_key(path)
+    make_key(path)
     return path
 
 

@@ -13,9 +13,9 @@ from tests.few_modules import FewModules
 from tests.govern.records import lines_of
 
 import livepatch
+from livepatch.bundle.keyfiles import make_key
 from livepatch.govern import audit, tripwires
 from livepatch.govern.entries import parse
-from livepatch.govern.keys import new_key
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +46,7 @@ def clock(monkeypatch):
 
 @pytest.fixture
 def record(tmp_path):
-    new_key(tmp_path / "node.pem")
+    make_key(tmp_path / "node.pem")
     yield livepatch.record_to(tmp_path / "record", key=tmp_path / "node.pem")
     livepatch.record_to(None)
 

@@ -50,12 +50,19 @@ def _place(path: Path, what: str) -> Path:
 
 
 def write_new(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
-    """Put `data` into a file that is not there yet, for whom the `mode` says.  Raises :class:`OSError`."""
+    """Put `data` into a file that is not there yet, for whom the `mode` says.
+
+    Raises :class:`OSError`, or :class:`ValueError` for what is no path; then no file is new.
+    """
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with open(descriptor, "wb") as file:  # noqa: PTH123  # it is the descriptor that is opened
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123  # it is the descriptor that is opened
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except BaseException:
+        Path(path).unlink(missing_ok=True)
+        raise
 
 
 def read(path: str | os.PathLike[str]) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -14,7 +15,7 @@ from livepatch.errors import PatchError, TrustError, spelled
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-__all__ = ["KeyFile", "is_encrypted", "make_key", "read_public", "write_public"]
+__all__ = ["KeyFile", "is_encrypted", "make_key", "private_key", "read_private", "read_public", "write_public"]
 
 _LARGEST = 16 << 10
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
@@ -28,10 +29,7 @@ class KeyFile:
     """
 
     def __init__(self, path: str | os.PathLike[str], passphrase: str | None = None) -> None:
-        data = read_private(path)
-        if passphrase is None and is_encrypted(data):
-            raise _no_key(path, "an encrypted key", "a passphrase for it", "give the passphrase")
-        self._private = _private(data, path, passphrase)
+        self._private = private_key(path, passphrase)
         self._key = PublicKey(self._private.public_key().public_bytes_raw())
 
     @property
@@ -63,9 +61,11 @@ def make_key(path: str | os.PathLike[str], passphrase: str | None = None) -> Pub
     write_public(f"{os.fspath(path)}.pub", key)
     try:
         disk.write_new(path, data, 0o600)
-    except (OSError, ValueError) as error:
-        Path(f"{os.fspath(path)}.pub").unlink()
-        raise _not_written(path, error) from error
+    except BaseException as error:
+        Path(f"{os.fspath(path)}.pub").unlink(missing_ok=True)
+        if isinstance(error, (OSError, ValueError)):
+            raise _not_written(path, error) from error
+        raise
     return key
 
 
@@ -106,23 +106,32 @@ def read_private(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a file that its owner alone may read, and that is ours.  Raises :class:`TrustError`."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            # Asked of the open file: nobody can put another in its place meanwhile.
+            _check_private(path, os.fstat(descriptor))
+            with open(descriptor, "rb", closefd=False) as file:
+                data = file.read(_LARGEST + 1)
+        finally:
+            os.close(descriptor)
     except (OSError, ValueError) as error:
-        raise _no_key(
-            path, f"a file that cannot be opened: {error}", "a file with a key", "correct the path"
-        ) from error
-    with open(descriptor, "rb") as file:  # noqa: PTH123  # it is the descriptor that is opened
-        # Asked of the open file: nobody can put another in its place meanwhile.
-        about = os.fstat(descriptor)
-        if not stat.S_ISREG(about.st_mode):
-            raise _no_key(path, "no regular file", "a file with a key", "correct the path")
-        if stat.S_IMODE(about.st_mode) & 0o077 or about.st_uid != os.geteuid():
-            mode = f"mode {stat.S_IMODE(about.st_mode):04o}, owned by user {about.st_uid}"
-            mine = f"mode 0600, owned by user {os.geteuid()}"
-            raise _no_key(path, mode, mine, "chmod 600 the file; if others could read it, draw a new key")
-        data = file.read(_LARGEST + 1)
+        raise _no_key(path, f"a file that cannot be read: {error}", "a file with a key", "correct the path") from error
     if len(data) > _LARGEST:
         raise _no_key(path, f"more than {_LARGEST} bytes", "a key", "correct the path")
     return data
+
+
+def _check_private(path: str | os.PathLike[str], about: os.stat_result) -> None:
+    if stat.S_ISDIR(about.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not stat.S_ISREG(about.st_mode):
+        raise _no_key(path, "no regular file", "a file with a key", "correct the path")
+    if stat.S_IMODE(about.st_mode) & 0o077 or about.st_uid != os.geteuid():
+        raise _no_key(
+            path,
+            f"a file that is not private: mode {stat.S_IMODE(about.st_mode):04o}, owned by user {about.st_uid}",
+            f"mode 0600, owned by user {os.geteuid()}",
+            "chmod 600 the file; if others could read it, draw a new key",
+        )
 
 
 def is_encrypted(data: bytes) -> bool:
@@ -130,11 +139,15 @@ def is_encrypted(data: bytes) -> bool:
     return _ENCRYPTED in data
 
 
-def _private(data: bytes, path: str | os.PathLike[str], passphrase: str | None) -> Ed25519PrivateKey:
+def private_key(path: str | os.PathLike[str], passphrase: str | None = None) -> Ed25519PrivateKey:
+    """The private key in a file.  Raises :class:`TrustError`, as :class:`KeyFile` does."""
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    data = read_private(path)
+    if passphrase is None and is_encrypted(data):
+        raise _no_key(path, "an encrypted key", "a passphrase for it", "give the passphrase")
     expected = "an Ed25519 private key in PEM (PKCS #8)"
     try:
         found = load_pem_private_key(data, None if passphrase is None else passphrase.encode())

@@ -7,7 +7,7 @@ object), ``vars`` loads a lazy module.  Here only the real type is asked, and th
 from __future__ import annotations
 
 import functools
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
 from types import FunctionType, MethodType, ModuleType
@@ -101,12 +101,12 @@ class _Kinds(dict[type, int]):
 
 _CLASS, _HOLDER = 1, 2
 _HOLDERS = (staticmethod, classmethod, MethodType, property, functools.partial, functools.cached_property)
-_PIECE = 256
+_PIECE = 256  # values, at least, that are looked at between two looks at the clock
 
 
 @dataclass(slots=True)
 class Piece:
-    """Some namespaces as they were at one moment: whose they are, all that they hold, and what of it is or has code."""
+    """Some namespaces, each as it was at one moment: whose they are, what they hold, and what of that has code."""
 
     owners: list[ModuleType | type] = field(default_factory=list)
     values: list[object] = field(default_factory=list)
@@ -149,12 +149,10 @@ def pieces(modules: Mapping[str, object]) -> Iterator[Piece]:
     yield piece
 
 
-def bindings(
-    modules: Mapping[str, object], wanted: Container[int] = ()
-) -> Iterator[tuple[ModuleType | type, str, object]]:
+def bindings(modules: Mapping[str, object]) -> Iterator[tuple[ModuleType | type, str, object]]:
     """Every (owner, name, value) of the namespaces of modules and of the classes in them that may hold a function.
 
-    Other values are left out unless their ids are `wanted`.  Other threads get their turns meanwhile.
+    Other threads get their turns meanwhile.
     """
     visited: set[int] = set()
     for module in list(modules.values()):
@@ -169,8 +167,6 @@ def bindings(
                     breathe()
                 kind = type(value)
                 if kind in _LEAVES:
-                    if id(value) in wanted:
-                        yield owner, name, value
                     continue
                 yield owner, name, value
                 if kind is not FunctionType and issubclass(kind, type) and id(value) not in visited:
