@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
+from tests.examples.running import EXAMPLES, run
 
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "migrated_node"
+EXAMPLE = EXAMPLES / "migrated_node"
 
 
 def test_data_goes_with_the_code_and_a_killed_process_leaves_nothing_half(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE / "node.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=environment,
-    )
+    done = run(EXAMPLE / "node.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert [line.split(None, 1) for line in done.stdout.splitlines()] == [
         ["before:", "[7] known"],

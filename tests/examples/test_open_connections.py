@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.examples.running import EXAMPLES, run
 
 
 def test_open_connections_count_under_the_fix_and_are_as_before_after_it(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", ROOT / "examples" / "open_connections" / "node.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=environment,
-    )
+    done = run(EXAMPLES / "open_connections" / "node.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     pairs = [line.split(":", 1) for line in done.stdout.splitlines()]
     assert {answer.strip() for name, answer in pairs if name == "check"} == {

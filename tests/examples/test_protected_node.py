@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from importlib.util import find_spec
-from pathlib import Path
+from tests.examples.running import EXAMPLES, run
 
-import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
-EXAMPLE = ROOT / "examples" / "protected_node"
+EXAMPLE = EXAMPLES / "protected_node"
 
 
-@pytest.mark.skipif(find_spec("livepatch.compat.callgraph") is None, reason="this livepatch builds no call graph")
 def test_each_step_answers_as_it_should(tmp_path):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-W", "error", EXAMPLE / "node.py"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-        env=environment,
-    )
+    done = run(EXAMPLE / "node.py", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     pairs = (line.split(":", 1) for line in done.stdout.splitlines())
     source = EXAMPLE / "livepatch.toml"
