@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -180,6 +181,14 @@ def test_an_override_that_comes_with_the_patch_is_met_first(where: str, releases
     )
     new = new.replace("  x = 1\n", "  x = 1\n  def m(self, a, b): return b\n") if where == "D" else new
     assert not found(livepatch.check(releases({"m.py": old}, {"m.py": new}).build()), "callee-differs")
+
+
+def test_code_of_livepatch_itself_is_no_possible_caller(write_module: WriteModule, write_fix: WriteFix):
+    importlib.import_module("livepatch.bundle.envelope")  # whose code names a digest, too
+    m = write_module("def digest(a): return a\ndef g(h): return h.digest()\n")
+    report = livepatch.check(write_fix(f"{m.__name__}:digest", "def digest(a): return 2"))
+    assert any(f"{m.__name__}:g" in caller for caller in map(str, report.callers))
+    assert not [caller for caller in map(str, report.callers) if "livepatch." in caller]
 
 
 def test_that_nobody_knows_the_callers_is_told(

@@ -28,7 +28,7 @@ from livepatch.contents.written import (
     pins_of,
     written_attributes,
 )
-from livepatch.errors import BundleError, PatchError, spelled
+from livepatch.errors import BundleError, PatchError, counted, spelled
 from livepatch.state.migration import Migration, migration_of
 
 if TYPE_CHECKING:
@@ -452,6 +452,7 @@ class Patch:
                 f"patch {self.id} takes state {made.name} to version {made.version} after {last.version}",
                 found="versions that do not rise",
                 expected="each version once, in the order in which they are made",
+                action="give this migration a higher version, or register it first",
             )
         self.migrations = (*self.migrations, made)
 
@@ -481,7 +482,8 @@ class Patch:
         self.round_trips = (*self.round_trips, round_trip_of(encode, decode, values))
 
     def __repr__(self) -> str:
-        return f"<livepatch.Patch {self.id} for {self.package} {self.versions}, {len(self._changes)} changes>"
+        changes = [*self._changes, *self.edits]
+        return f"<livepatch.Patch {self.id} for {self.package} {self.versions}, {counted(len(changes), 'change')}>"
 
     def _add(self, change: Change) -> None:
         taken = {place for other in self._changes for place in _places(other)}

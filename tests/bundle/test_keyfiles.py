@@ -36,6 +36,13 @@ def test_a_new_key_is_for_its_owner_alone(tmp_path):
     assert not made.holds(KeyFile(tmp_path / "alice").sign(b"text"), b"other")
 
 
+def test_the_public_file_in_the_place_of_the_private_one_is_told(tmp_path):
+    make_key(tmp_path / "alice")
+    with pytest.raises(TrustError, match="a public key") as error:
+        KeyFile(tmp_path / "alice.pub")
+    assert error.value.action == "name the file without .pub"
+
+
 def test_no_key_is_overwritten(tmp_path):
     make_key(tmp_path / "alice")
     before = (tmp_path / "alice").read_bytes()

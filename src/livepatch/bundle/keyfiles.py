@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["KeyFile", "is_encrypted", "make_key", "private_key", "read_private", "read_public", "write_public"]
 
 _LARGEST = 16 << 10
+_PUBLIC_BEGINS = b"-----BEGIN PUBLIC KEY-----"
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
 
@@ -108,7 +109,8 @@ def read_private(path: str | os.PathLike[str]) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             # Asked of the open file: nobody can put another in its place meanwhile.
-            _check_private(path, os.fstat(descriptor))
+            about = os.fstat(descriptor)
+            _check_regular(path, about)
             with open(descriptor, "rb", closefd=False) as file:
                 data = file.read(_LARGEST + 1)
         finally:
@@ -117,14 +119,20 @@ def read_private(path: str | os.PathLike[str]) -> bytes:
         raise _no_key(path, f"a file that cannot be read: {error}", "a file with a key", "correct the path") from error
     if len(data) > _LARGEST:
         raise _no_key(path, f"more than {_LARGEST} bytes", "a key", "correct the path")
+    if data.startswith(_PUBLIC_BEGINS):
+        raise _no_key(path, "a public key", "the private one", "name the file without .pub")
+    _check_private(path, about)
     return data
 
 
-def _check_private(path: str | os.PathLike[str], about: os.stat_result) -> None:
+def _check_regular(path: str | os.PathLike[str], about: os.stat_result) -> None:
     if stat.S_ISDIR(about.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(about.st_mode):
         raise _no_key(path, "no regular file", "a file with a key", "correct the path")
+
+
+def _check_private(path: str | os.PathLike[str], about: os.stat_result) -> None:
     if stat.S_IMODE(about.st_mode) & 0o077 or about.st_uid != os.geteuid():
         raise _no_key(
             path,

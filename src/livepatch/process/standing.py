@@ -106,7 +106,7 @@ class Status:
         if self.shadow is not None:
             wrong = self.shadow.different + self.shadow.raised
             line += f", {counted(self.shadow.calls, 'call')} shadowed and {wrong} different"
-        line += f", tripped {self.tripped} times" if self.tripped else ""
+        line += f", tripped {counted(self.tripped, 'time')}" if self.tripped else ""
         line += "".join(f", state {migrated}" for migrated in self.migrations)
         line += ", touches protected code" if self.protected else ""
         line += f", {self.troubles} calls undecided: {self.trouble}" if self.troubles else ""
