@@ -11,15 +11,22 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.untracking import untrack_bookkeeping
 
 import livepatch
 from livepatch.engine import pace
+from livepatch.process import switching
 
 NewPatch = Callable[[], livepatch.Patch]
 WriteModule = Callable[..., ModuleType]
 WriteFix = Callable[..., livepatch.Patch]
 
 _numbers = itertools.count(1)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    untrack_bookkeeping(session)
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +40,16 @@ def nothing_stays_applied() -> Iterator[None]:
 def nobody_rests(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beside threads that never pause, every switch would rest for seconds.  A test of rests asks for them."""
     monkeypatch.setattr(pace, "REST", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def a_busy_machine_changes_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test itself holds of a function's code is told from a call by a walk, which is made however long it is.
+
+    Otherwise a switch on a busy machine would leave that to the drain, and a test would find it still open.
+    """
+    monkeypatch.setattr(switching, "_SHORT", 60.0)
+    monkeypatch.setattr(switching, "_UNNOTICED", 60.0)
 
 
 @pytest.fixture
