@@ -216,11 +216,12 @@ class Specimen:
 
     def _drawn(self) -> list[Fixed]:
         rng = random.Random(self.seed)
+        called = self._called_by_imports()
         every = [
             Fixed(module, path, index, function.qualname)
             for module, (path, file) in zip(self.modules, self.files.items(), strict=True)
             for index, function in enumerate(file.functions)
-            if self._may_be_fixed(module, file, function)
+            if function.qualname not in called and self._may_be_fixed(module, file, function)
         ]
         # Methods of classes with bases, and functions with decorators, are what some drifts are about.
         special = [each for each in every if self.function(each).node.decorator_list]
@@ -232,8 +233,6 @@ class Specimen:
 
     def _may_be_fixed(self, module: str, file: File, function: Function) -> bool:
         node = function.node
-        if function.qualname in self._called_by_imports():
-            return False
         alike = [other for other in file.functions if other.qualname == function.qualname]
         if function.code is None or len(alike) > 1 or not (node.args.posonlyargs or node.args.args):
             return False

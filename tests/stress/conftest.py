@@ -28,3 +28,8 @@ def silent_log() -> Iterator[None]:
 
 def _drop(logger: object, method: str, event: dict[str, Any]) -> dict[str, Any]:
     raise structlog.DropEvent
+
+
+@pytest.fixture(autouse=True)
+def a_busy_machine_changes_no_outcome() -> None:
+    """Here it may, as in a process in use: its threads work all the time, and no walk is to hold them up."""
