@@ -49,7 +49,7 @@ FLOORS = (
         "state",
     },
     {"process"},
-    {"process.applied", "process.public"},
+    {"process.applied", "process.classifying", "process.public"},
     {"node", "fleet", "integrations", "testing"},
     {"cli", "__main__"},
     {"loading"},

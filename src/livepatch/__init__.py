@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from livepatch.errors import TrustError as TrustError
     from livepatch.errors import UnknownPatchError as UnknownPatchError
     from livepatch.errors import UntrustedFileError as UntrustedFileError
+    from livepatch.govern.classification import Classification as Classification
     from livepatch.govern.policies import Protection as Protection
     from livepatch.govern.policies import protect as protect
     from livepatch.govern.recording import Recording as Recording
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from livepatch.process.applied import revert as revert
     from livepatch.process.applied import status as status
     from livepatch.process.applied import verify as verify
+    from livepatch.process.classifying import classify as classify
     from livepatch.process.public import apply as apply
     from livepatch.process.public import check as check
     from livepatch.process.public import fingerprint as fingerprint
@@ -84,11 +86,13 @@ _HOMES = {
     "livepatch.engine.modes": ("At", "Shadow", "Split", "at", "split"),
     "livepatch.engine.shadow_variables": ("shadow",),
     "livepatch.engine.units": ("unit_of_work",),
+    "livepatch.govern.classification": ("Classification",),
     "livepatch.govern.recording": ("Recording", "record_to"),
     "livepatch.govern.tripwires": ("tripwire",),
     "livepatch.patch": ("Patch",),
     "livepatch.govern.policies": ("Protection", "protect"),
     "livepatch.process.applied": ("Applied", "cancel", "flags", "revert", "status", "verify"),
+    "livepatch.process.classifying": ("classify",),
     "livepatch.process.public": ("apply", "check", "fingerprint"),
     "livepatch.process.recovery": ("Recovered", "Recovery", "recover"),
     "livepatch.process.standing": ("Migrated", "Status", "Verification"),
@@ -96,7 +100,7 @@ _HOMES = {
     "livepatch.state.lazies": ("up_to_date",),
     "livepatch.state.touches": ("Touches",),
 }
-_MACHINERY = {"livepatch.process.applied", "livepatch.process.public"}
+_MACHINERY = {"livepatch.process.applied", "livepatch.process.classifying", "livepatch.process.public"}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  # names that are imported on first use

@@ -20,7 +20,7 @@ from livepatch.contents.edits import ModuleEdit
 from livepatch.engine.code import nested_codes
 from livepatch.patch import Patch
 
-__all__ = ["govern_sources", "graph_of_sources"]
+__all__ = ["files_of", "govern_sources", "graph_of_sources", "touched_in"]
 
 
 def govern_sources(
@@ -32,8 +32,8 @@ def govern_sources(
     build: Callable[[Mapping[str, bytes]], Graph],
 ) -> Report:
     """The report with what the rules add to it.  `build` gives the call graph of sources, if there are any rules."""
-    files = _files(tree)
-    touched = list(_touched(patch, files)) if policy else []
+    files = files_of(tree)
+    touched = list(touched_in(patch, files)) if policy else []
     graph, missing = built(lambda: build(files)) if touched else (None, "")
     claim = patch.compatible_with
     guarding = judge_protected(policy, graph, touched, mode, compatible_with=claim, waivers=patch.waivers)
@@ -59,7 +59,7 @@ def graph_of_sources(files: Mapping[str, bytes]) -> Graph:
     return graph
 
 
-def _files(tree: Tree) -> dict[str, bytes]:
+def files_of(tree: Tree) -> dict[str, bytes]:
     """The sources under the paths that their modules' names give, wherever in the tree they lie."""
     packages = {name.rpartition(".")[0] for name in tree.modules}
     return {
@@ -73,7 +73,8 @@ def _is_init(path: str) -> bool:
     return path.rpartition("/")[2] == "__init__.py"
 
 
-def _touched(patch: Patch, files: Mapping[str, bytes]) -> Iterator[Touched]:
+def touched_in(patch: Patch, files: Mapping[str, bytes]) -> Iterator[Touched]:
+    """What a patch changes in sources by path, and which of their functions that concerns."""
     named = {name.qualname.rpartition(".")[2] for edit in patch.edits for name in edit.names}
     readers = _readers(files, named) if named else {}
     for edit in patch.edits:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
-import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -18,9 +17,10 @@ from types import TracebackType
 from typing import Self
 
 from livepatch.compat.patterns import Pattern
-from livepatch.compat.policy import LARGEST, Policy, Protected, merged, read_policy
+from livepatch.compat.policy import Policy, Protected, merged, read_policy
 from livepatch.engine.pace import breathe
 from livepatch.errors import PolicyError, spelled
+from livepatch.govern.rulefiles import read_rules
 
 __all__ = ["FILE", "GROUP", "VARIABLE", "Protection", "check_policy", "policy_in_force", "protect"]
 
@@ -124,23 +124,7 @@ def _of_the_working_directory() -> Iterator[Policy]:
 
 
 def _read(path: Path, source: str) -> Policy:
-    try:
-        # A pipe or a device would make the open, or the read, wait.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:  # noqa: PTH123  # it is the descriptor that is opened
-            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                # What it would hold at this moment, perhaps nothing, must not pass for all the rules that there are.
-                raise ValueError("no regular file")
-            data = file.read(LARGEST + 1)
-    except (OSError, ValueError) as error:
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise PolicyError(
-            f"the policy of {source} cannot be read",
-            found=f"{spelled(str(path))}: {reason}",
-            expected="a TOML file",
-            action="correct the path, or put the file there; nothing is applied while a rule cannot be read",
-        ) from error
-    return read_policy(data, source)
+    return read_policy(read_rules(path, source), source)
 
 
 def _of_packages() -> tuple[Policy, ...]:

@@ -1,0 +1,91 @@
+"""``livepatch classify``: hot-patch, hot-patch with a quorum, or full update?"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines
+from livepatch.cli.trusting import add_trust, trust_of
+from livepatch.errors import BundleError
+from livepatch.govern.severity import EXPLOITABILITY, EXPOSURE
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "say which way a fix should go: as a hot-patch, with a quorum, or as a full update"
+DESCRIPTION = """\
+Classify the patch in FILE beside the sources in DIR, without a live process: nothing of
+either is imported or run.  What can be is measured; how grave the flaw is, is declared.
+The gravest class of all criteria that are met decides, and each of them is named."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("file", metavar="FILE", help="the patch file")
+    parser.add_argument(
+        "--package-dir",
+        required=True,
+        metavar="DIR",
+        help="the package: a source tree, a folder that pip has installed into, a wheel or an sdist",
+    )
+    parser.add_argument("--cvss", default="", metavar="VECTOR", help="a CVSS vector of version 2, 3.0, 3.1 or 4.0")
+    parser.add_argument("--exploitability", choices=EXPLOITABILITY, help="what is known of attacks")
+    parser.add_argument("--exposure", choices=EXPOSURE, help="from where an attack comes")
+    parser.add_argument("--criteria", metavar="FILE", help="criteria in the place of livepatch's own")
+    parser.add_argument(
+        "--policy",
+        metavar="FILE",
+        help="rules in addition to those of $LIVEPATCH_POLICY, or livepatch.toml here, and of installed packages",
+    )
+    add_trust(parser)
+    add_color(parser)
+    add_json(parser)
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Classify.  Whether the fix may go in live."""
+    from livepatch.bundle.comparing import compare
+    from livepatch.bundle.governing import files_of, graph_of_sources, touched_in
+    from livepatch.bundle.load import load
+    from livepatch.bundle.trees import open_tree
+    from livepatch.compat.protected import built
+    from livepatch.govern.classification import classified
+    from livepatch.govern.criteria import criteria_of
+    from livepatch.govern.policies import policy_in_force
+    from livepatch.govern.risk import assess
+    from livepatch.govern.severity import severity_of
+
+    criteria = criteria_of(given.criteria)
+    severity = severity_of(given.cvss) if given.cvss else None
+    patch = load(given.file, trust=trust_of(given))
+    if not Path(given.package_dir).exists():
+        raise BundleError(
+            "there is no such source tree",
+            found=given.package_dir,
+            expected="a directory, a wheel or an sdist",
+            action="correct the path; to classify for a release, fetch it first (pip download --no-deps)",
+        )
+    tree = open_tree(given.package_dir, patch.package)
+    files = files_of(tree)
+    graph, _ = built(lambda: graph_of_sources(files))
+    risk = assess(
+        patch,
+        fits=compare(patch, tree).ok,
+        touched=touched_in(patch, files),
+        graph=graph,
+        policy=policy_in_force(given.policy),
+        place="these sources",
+        severity=severity,
+        exploitability=given.exploitability,
+        exposure=given.exposure,
+    )
+    found = classified(patch.id, patch.package, patch.versions, risk, criteria)
+    assert patch.origin is not None
+    if given.json:
+        where = {"file": given.file, "digest": patch.origin.digest, "package_dir": given.package_dir}
+        print_json({**found.to_dict(), **where})
+    else:
+        first, *rest = str(found).split("\n")
+        style = Style(given.color)
+        print_lines([style("bold", first), *(style("plain", line) for line in rest)])
+    return found.decision != "full-update"

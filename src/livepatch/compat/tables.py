@@ -1,0 +1,167 @@
+"""The tables of a TOML file, read strictly: each key is asked for once, and what is left over is an error."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from livepatch.compat.patterns import Pattern
+from livepatch.errors import PolicyError, spelled
+
+__all__ = ["LARGEST", "Table", "kind_of"]
+
+LARGEST = 256 << 10
+"""Bytes of a file."""
+
+_MOST = 1000  # items of one list
+_LONGEST = 300  # characters of a text
+
+
+class Table:
+    """One table of the file, at the place `where` in it.  `source` is where the file came from, `noun` what it is."""
+
+    def __init__(self, source: str, where: str, values: dict[str, Any], noun: str = "policy") -> None:
+        self.source = source
+        self.where = where
+        self.noun = noun
+        self._left = dict(values)
+        self._known: list[str] = []
+
+    @classmethod
+    def read(cls, data: bytes, source: str, noun: str = "policy") -> Table:
+        """The outermost table in the bytes of a file.  Raises :class:`PolicyError`."""
+        if len(data) > LARGEST:
+            _fail(source, noun, "", f"{len(data)} bytes or more", f"{LARGEST} bytes or fewer")
+        try:
+            tables = tomllib.loads(data.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise PolicyError(
+                f"{source} is no readable {noun}",
+                found=f"{error}"[:200],
+                expected="TOML in UTF-8",
+                action="correct the file",
+            ) from error
+        return cls(source, "", tables, noun)
+
+    def _take(self, key: str) -> Any:
+        self._known.append(key)
+        return self._left.pop(key, None)
+
+    def fail(self, key: str, found: str, expected: str) -> NoReturn:
+        """Raise :class:`PolicyError` for what stands under a key."""
+        _fail(self.source, self.noun, f"{self.where}.{key}".strip("."), found, expected)
+
+    def tables(self, key: str, read: Callable[[Table], Any]) -> tuple[Any, ...]:
+        """An array of tables, each as `read` reads it."""
+        values = self._take(key)
+        if values is None:
+            return ()
+        if not isinstance(values, list) or not all(isinstance(value, dict) for value in values):
+            self.fail(key, kind_of(values), f"an array of tables: [[{f'{self.where}.{key}'.strip('.')}]]")
+        self._bound(key, values)
+        found = []
+        for index, value in enumerate(values):
+            inner = Table(self.source, f"{self.where}.{key}[{index}]".strip("."), value, self.noun)
+            found.append(read(inner))
+            inner.end()
+        return tuple(found)
+
+    def patterns(self, key: str) -> tuple[Pattern, ...]:
+        """A list of patterns, one or more."""
+        values = self._take(key)
+        if not isinstance(values, list) or not values:
+            self.fail(key, "nothing" if values is None else kind_of(values), "a list of patterns, one or more")
+        self._bound(key, values)
+        found = []
+        for index, value in enumerate(values):
+            try:
+                found.append(Pattern(value))
+            except TypeError:
+                self.fail(f"{key}[{index}]", kind_of(value), "a text such as 'package.consensus.*'")
+            except PolicyError as error:
+                self.fail(f"{key}[{index}]", error.found, error.expected)
+        return tuple(found)
+
+    def text(self, key: str) -> str:
+        """A text in one line, perhaps empty."""
+        value = self._take(key)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            self.fail(key, kind_of(value), "a text")
+        if len(value) > _LONGEST or not value.isprintable():
+            self.fail(key, spelled(value), f"a text of {_LONGEST} characters or fewer, in one line")
+        return value
+
+    def one_of(self, key: str, known: tuple[str, ...]) -> str:
+        """One of a few words; there must be one."""
+        value = self.text(key)
+        if value not in known:
+            self.fail(key, spelled(value) if value else "nothing", f"one of {', '.join(known)}")
+        return value
+
+    def words(self, key: str, known: tuple[str, ...]) -> tuple[str, ...]:
+        """Some of a few words: a list, one or more, each once; nothing without the key."""
+        values = self._take(key)
+        if values is None:
+            return ()
+        if not isinstance(values, list) or not values:
+            self.fail(key, kind_of(values), f"a list of one or more of {', '.join(known)}")
+        for index, value in enumerate(values):
+            if not isinstance(value, str) or value not in known:
+                self.fail(f"{key}[{index}]", spelled(value), f"one of {', '.join(known)}")
+            if value in values[:index]:
+                self.fail(f"{key}[{index}]", f"{spelled(value)} twice", "each once")
+        return tuple(values)
+
+    def bounds(self, key: str, names: tuple[str, ...]) -> Mapping[str, float]:
+        """A table of numbers from 0 under one or more of a few names; nothing without the key."""
+        value = self._take(key)
+        if value is None:
+            return {}
+        if not isinstance(value, dict) or not value:
+            self.fail(key, kind_of(value), f"a table such as {{ {names[0]} = 4 }}")
+        for name, number in value.items():
+            if name not in names:
+                self.fail(f"{key}.{name}", "an unknown key", f"one of {', '.join(names)}")
+            if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < 2**53:
+                self.fail(f"{key}.{name}", spelled(number), "a number from 0")
+        return dict(value)
+
+    def count(self, key: str, most: int) -> int:
+        """A whole number from 0."""
+        value = self._take(key)
+        if value is None:
+            return 0
+        if isinstance(value, bool) or not isinstance(value, int):
+            self.fail(key, kind_of(value), "a whole number")
+        if not 0 <= value <= most:
+            self.fail(key, spelled(value), f"0 to {most}")
+        return value
+
+    def end(self) -> None:
+        """Nothing is left."""
+        for key in self._left:
+            self.fail(key, "an unknown key", "one of " + ", ".join(self._known))
+
+    def _bound(self, key: str, values: list[Any]) -> None:
+        if len(values) > _MOST:
+            self.fail(key, f"{len(values)} items", f"{_MOST} items or fewer")
+
+
+def _fail(source: str, noun: str, where: str, found: str, expected: str) -> NoReturn:
+    raise PolicyError(
+        f"{source} is no {noun}{f': {where}' if where else ''}",
+        found=found,
+        expected=expected,
+        action="correct the file; nothing is applied while a rule cannot be read"
+        if noun == "policy"
+        else "correct the file",
+    )
+
+
+def kind_of(value: object) -> str:
+    """What kind of value of TOML it is, in words."""
+    kinds = {dict: "a table", list: "a list", str: "a text", bool: "true or false", int: "a whole number"}
+    return "an empty list" if value == [] else kinds.get(type(value), f"a {type(value).__name__}")
