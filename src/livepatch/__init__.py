@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from livepatch.bundle.approval import approve as approve
     from livepatch.bundle.build import build as build
     from livepatch.bundle.load import load as load
     from livepatch.bundle.signed import sign as sign
@@ -62,6 +63,7 @@ if TYPE_CHECKING:
 
 # Where each public name lives; its module is imported when the name is first used.
 _HOMES = {
+    "livepatch.bundle.approval": ("approve",),
     "livepatch.bundle.build": ("build",),
     "livepatch.bundle.load": ("load",),
     "livepatch.contents.release": ("Release",),

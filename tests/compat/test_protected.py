@@ -112,11 +112,10 @@ def test_a_height_that_is_passed_already_is_told_and_one_that_nobody_knows_refus
     assert reached is not None or "OSError: gone" in rows[0].found
 
 
-def test_approvals_that_nobody_can_verify_refuse():
-    row = judged("pkg.hashing:fold", mode=AT, claim=">=2", approvals=2).findings[-1]
-    assert (row.severity, row.code) == ("error", "approvals-missing")
-    assert "needs 2 approvals" in row.found
-    assert "this version can verify none" in row.found
+def test_a_rule_about_code_asks_for_approvals():
+    (demand,) = judged("pkg.hashing:fold", mode=AT, claim=">=2", approvals=2).demands
+    assert demand.roles == {"anybody": 2}
+    assert "pkg.consensus" in str(demand)
     assert judged("pkg.other:f", approvals=2) == Guarding()
 
 
@@ -171,8 +170,8 @@ def test_the_strictest_of_several_rules_holds_and_the_certain_way_is_shown():
         )
     )
     guarding = judge_protected(two, CALLS, [function("pkg.hashing:digest")], AT, compatible_with=">=2")
-    assert codes(guarding) == [("warning", "protected-path"), ("error", "approvals-missing")]
-    assert "(two)" in guarding.findings[1].found
+    assert codes(guarding) == [("warning", "protected-path")]
+    assert [(each.source, each.roles) for each in guarding.demands] == [("two", {"anybody": 3})]
 
 
 def test_a_graph_that_cannot_be_built_refuses_and_says_why():

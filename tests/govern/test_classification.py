@@ -7,9 +7,10 @@ import os
 import pytest
 
 import livepatch
+from livepatch.contents.words import CLASSES
 from livepatch.errors import PolicyError
 from livepatch.govern.classification import classified
-from livepatch.govern.criteria import CLASSES, WORDS, default_criteria, read_criteria
+from livepatch.govern.criteria import WORDS, default_criteria, read_criteria
 from livepatch.govern.risk import Fact, Risk, _lines
 from livepatch.govern.severity import severity_of
 

@@ -275,7 +275,7 @@ def test_a_share_of_the_calls_is_refused(rule, fix, mode):
     assert codes(refused(fix, mode=mode)) == ["protected-path", "protected-split"]
 
 
-def test_approvals_refuse_since_none_can_be_verified(chain, calls, fix):
+def test_approvals_that_nobody_gave_refuse(chain, calls, fix):
     assert calls
     with livepatch.protect(f"{chain.__name__}:check", approvals=2):
         report = refused(fix, mode=livepatch.at(12, lambda: 10))

@@ -11,6 +11,7 @@ from dataclasses import replace
 from types import CodeType
 
 from livepatch.bundle.trees import Tree
+from livepatch.compat.approvals import NOBODY, Approving, judged
 from livepatch.compat.contracts import judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
 from livepatch.compat.protected import ModeFacts, Touched, built, judge_protected, no_graph, unmatched
@@ -18,6 +19,7 @@ from livepatch.compat.reach import Graph
 from livepatch.compat.report import Report, by_weight
 from livepatch.contents.edits import ModuleEdit
 from livepatch.engine.code import nested_codes
+from livepatch.govern.guarding import case_of
 from livepatch.patch import Patch
 
 __all__ = ["files_of", "govern_sources", "graph_of_sources", "touched_in"]
@@ -30,8 +32,12 @@ def govern_sources(
     policy: Policy,
     mode: ModeFacts,
     build: Callable[[Mapping[str, bytes]], Graph],
+    approving: Approving = NOBODY,
 ) -> Report:
-    """The report with what the rules add to it.  `build` gives the call graph of sources, if there are any rules."""
+    """The report with what the rules add to it.  `build` gives the call graph of sources, if there are any rules.
+
+    When a patch may go in is for the process to ask, and not for the sources.
+    """
     files = files_of(tree)
     touched = list(touched_in(patch, files)) if policy else []
     graph, missing = built(lambda: build(files)) if touched else (None, "")
@@ -43,6 +49,7 @@ def govern_sources(
         *report.findings,
         *([no_graph(missing)] if missing else []),
         *guarding.findings,
+        *judged(policy, guarding.demands, case_of(patch, guarding), approving, None),
         *contract.findings,
         *([narrow] if narrow is not None else []),
         *(unmatched(policy, graph, tree.modules.keys()) if graph is not None else ()),

@@ -105,10 +105,14 @@ class Fields:
             raise self.error(name, str(value), f"a number from {least} to {most}")
         return value
 
-    def moment(self, name: str) -> str:
-        """A moment of UTC."""
+    def truth(self, name: str) -> bool:
+        """True or false."""
+        return bool(self._take(name, bool, "true or false"))
+
+    def moment(self, name: str, *, empty: bool = False) -> str:
+        """A moment of UTC; with `empty`, perhaps none."""
         value = self.text(name, 20)
-        if not is_moment(value):
+        if not is_moment(value) and not (empty and not value):
             raise self.error(name, spelled(value), "a moment of UTC such as '2027-03-31T00:00:00Z'")
         return value
 

@@ -10,7 +10,7 @@ from livepatch.bundle.keys import PublicKey, Signer
 from livepatch.bundle.signing import sign as sign_envelope
 from livepatch.errors import spelled
 
-__all__ = ["sign"]
+__all__ = ["sign", "signer_of"]
 
 
 def sign(
@@ -31,7 +31,7 @@ def sign(
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or os.PathLike, not {spelled(path)}")
-    signer = _signer(key, passphrase)
+    signer = signer_of(key, passphrase)
     file = read_bundle(disk.read(path))
     plain = file.unverified() if isinstance(file, SignedBundle) else file
     codec.decode(plain)  # nobody signs what nobody can read
@@ -42,7 +42,11 @@ def sign(
     return signer.key
 
 
-def _signer(key: str | os.PathLike[str] | Signer, passphrase: str | None) -> Signer:
+def signer_of(key: str | os.PathLike[str] | Signer, passphrase: str | None) -> Signer:
+    """What signs: a path, as ``livepatch keygen`` writes a key there, or what is one already.
+
+    Raises :class:`TrustError` for a key that cannot be used.
+    """
     if isinstance(key, (str, os.PathLike)):
         from livepatch.bundle.keyfiles import KeyFile
 

@@ -19,11 +19,10 @@ from livepatch.bundle.envelope import (
     VerifiedBundle,
 )
 from livepatch.bundle.keys import PublicKey, Signer
+from livepatch.contents.words import AUTHOR, OPERATOR, REVIEWER
 from livepatch.errors import TrustError, counted, spelled
 
 __all__ = ["AUTHOR", "OPERATOR", "REVIEWER", "Holder", "Role", "holders_of", "shortfall", "sign", "verify"]
-
-AUTHOR, REVIEWER, OPERATOR = "author", "security-reviewer", "operator"
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="HEIGHT",
         help="judge it as a patch that goes live at this height, and not at once",
     )
+    parser.add_argument(
+        "--approval", action="append", default=[], metavar="FILE", help="an approval of the patch; may be repeated"
+    )
     add_trust(parser)
     add_color(parser)
     add_json(parser)
@@ -59,9 +62,12 @@ def run(given: argparse.Namespace) -> bool:
     from livepatch.bundle.load import load
     from livepatch.bundle.trees import open_tree
     from livepatch.compat.protected import ModeFacts
+    from livepatch.govern.approving import approving_of, check_approvals
     from livepatch.govern.policies import policy_in_force
 
-    patch = load(given.file, trust=trust_of(given))
+    trust = trust_of(given)
+    patch = load(given.file, trust=trust)
+    approving = approving_of(patch, check_approvals(given.approval), trust)
     if not Path(given.package_dir).exists():
         raise BundleError(
             "there is no such source tree",
@@ -72,7 +78,7 @@ def run(given: argparse.Namespace) -> bool:
     tree = open_tree(given.package_dir, patch.package)
     mode = ModeFacts("on", "on") if given.at_height is None else ModeFacts("at", f"at({given.at_height})")
     rules = policy_in_force(given.policy)
-    report = govern_sources(patch, tree, compare(patch, tree), rules, mode, graph_of_sources)
+    report = govern_sources(patch, tree, compare(patch, tree), rules, mode, graph_of_sources, approving)
     assert patch.origin is not None
     if given.json:
         where = {"file": given.file, "digest": patch.origin.digest, "package_dir": given.package_dir}

@@ -8,7 +8,21 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 
-from livepatch.cli import audit, build, callers, check, classify, graph, keygen, show, sign, trust, verify
+from livepatch.cli import (
+    approve,
+    audit,
+    build,
+    callers,
+    check,
+    classify,
+    graph,
+    keygen,
+    policy,
+    show,
+    sign,
+    trust,
+    verify,
+)
 from livepatch.cli.output import OutputGoneError, in_options, visible
 from livepatch.errors import AuditError, BundleError, LivepatchError, PatchError, PolicyError
 
@@ -20,7 +34,7 @@ _CODES = """\
 exit status:
   0  done; the patch fits; the record holds
   1  the patch does not fit, is not signed as the trust root asks, was refused, or is for
-     a full update; a key or a trust root is of no use; there is no such path; the record
+     a full update; no patch may go in now; a key or a trust root is of no use; there is no such path; the record
      does not hold
   2  wrong usage, or a file that cannot be read or written
 """
@@ -57,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (build, show, check, classify, keygen, sign, verify, trust, callers, graph, audit):
+    for command in (build, show, check, classify, keygen, sign, approve, verify, trust, policy, callers, graph, audit):
         name = command.__name__.rpartition(".")[2]
         own = commands.add_parser(
             name,

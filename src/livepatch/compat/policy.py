@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import timedelta
 
+from livepatch.compat.approvals import ANYBODY, Demand, Emergency
 from livepatch.compat.patterns import Pattern
 from livepatch.compat.tables import LARGEST, Table
+from livepatch.compat.windows import DAYS, Freeze, Window, told_moment
 from livepatch.contents.claims import RoundTrip, round_trip_of
-from livepatch.errors import PatchError
+from livepatch.contents.words import APPROVERS, CLASSES, STATES
+from livepatch.errors import PatchError, spelled
 
 __all__ = ["LARGEST", "Policy", "Protected", "Protocol", "merged", "read_policy"]
 
 _MOST_APPROVALS = 100
+_MOST_DAYS = 3650
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +46,14 @@ class Protocol:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
-    """All rules that are in force."""
+    """All rules that are in force.  It is true if there are some about code, so that a call graph is needed."""
 
     protected: tuple[Protected, ...] = ()
     protocols: tuple[Protocol, ...] = ()
+    demands: tuple[Demand, ...] = ()
+    windows: tuple[Window, ...] = ()
+    freezes: tuple[Freeze, ...] = ()
+    emergencies: tuple[Emergency, ...] = ()
 
     def __bool__(self) -> bool:
         return bool(self.protected or self.protocols)
@@ -62,6 +71,10 @@ def merged(policies: Iterable[Policy]) -> Policy:
     return Policy(
         protected=tuple(rule for policy in every for rule in policy.protected),
         protocols=tuple(rule for policy in every for rule in policy.protocols),
+        demands=tuple(rule for policy in every for rule in policy.demands),
+        windows=tuple(rule for policy in every for rule in policy.windows),
+        freezes=tuple(rule for policy in every for rule in policy.freezes),
+        emergencies=tuple(rule for policy in every for rule in policy.emergencies),
     )
 
 
@@ -75,7 +88,15 @@ def read_policy(data: bytes, source: str) -> Policy:
     policy = Policy(
         protected=table.tables("protected", _protected),
         protocols=table.tables("protocol", _protocol),
+        demands=table.tables("approval", _demand),
+        windows=table.tables("window", _window),
+        freezes=table.tables("freeze", _freeze),
+        emergencies=tuple(filter(None, [table.table("emergency", _emergency)])),
     )
+    names = [demand.name for demand in policy.demands]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            table.fail(f"approval[{index}].name", f"{spelled(name)} twice", "each name once")
     table.end()
     return policy
 
@@ -96,6 +117,44 @@ def _protocol(table: Table) -> Protocol:
         reason=table.text("reason"),
         round_trips=table.tables("round_trip", _round_trip),
     )
+
+
+def _demand(table: Table) -> Demand:
+    name = table.text("name")
+    if not name:
+        table.fail("name", "nothing", "a name such as 'consensus'")
+    days = table.count("max-age-days", _MOST_DAYS)
+    return Demand(
+        name=name,
+        source=table.source,
+        reason=table.text("reason"),
+        roles=table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS),
+        protected=table.flag("protected"),
+        state=table.words("state", STATES),
+        classes=table.words("class", CLASSES),
+        cooling_off=timedelta(hours=table.count("cooling-off-hours", 24 * _MOST_DAYS)),
+        max_age=timedelta(days=days) if days else None,
+    )
+
+
+def _window(table: Table) -> Window:
+    return Window(
+        days=table.words("days", DAYS) or DAYS,
+        begin=table.minutes("from"),
+        until=table.minutes("to"),
+        source=table.source,
+    )
+
+
+def _freeze(table: Table) -> Freeze:
+    begin, until = table.moment("from"), table.moment("to")
+    if until <= begin:
+        table.fail("to", told_moment(until), f"a moment after {told_moment(begin)}")
+    return Freeze(begin=begin, until=until, source=table.source, reason=table.text("reason"))
+
+
+def _emergency(table: Table) -> Emergency:
+    return Emergency(roles=table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS), source=table.source)
 
 
 def _round_trip(table: Table) -> RoundTrip:

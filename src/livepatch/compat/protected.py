@@ -11,13 +11,13 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from livepatch.compat.approvals import ANYBODY, Demand
 from livepatch.compat.patterns import Pattern
 from livepatch.compat.policy import Policy, Protected, Protocol
 from livepatch.compat.reach import Graph, Reach, reach, spelled_way
 from livepatch.compat.report import Finding
 from livepatch.contents.claims import Waiver
 from livepatch.engine.pace import breathe
-from livepatch.errors import counted
 
 __all__ = [
     "Guarding",
@@ -63,6 +63,8 @@ class Guarding:
     findings: tuple[Finding, ...] = ()
     guarded: bool = False
     waived: tuple[str, ...] = ()
+    demands: tuple[Demand, ...] = ()
+    """Who must approve it because of the code that it touches."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +110,9 @@ def judge_protected(
         first = min(ways, key=lambda way: not way.certain)
         findings.append(_guarded(place, first, mode, compatible_with))
     if guarding:
-        findings += _conditions(guarding, mode)
+        findings += _conditions(mode)
     findings += _unused(waivers, waived)
-    return Guarding(tuple(findings), bool(guarding), tuple(waived))
+    return Guarding(tuple(findings), bool(guarding), tuple(waived), tuple(_demands(guarding)))
 
 
 def built(build: Callable[[], Graph]) -> tuple[Graph | None, str]:
@@ -223,7 +225,7 @@ def _guarded(place: Touched, way: _Way, mode: ModeFacts, compatible_with: str) -
     )
 
 
-def _conditions(ways: list[_Way], mode: ModeFacts) -> list[Finding]:
+def _conditions(mode: ModeFacts) -> list[Finding]:
     """What holds for the patch as a whole, once it touches protected code."""
     findings = []
     if mode.kind == "split":
@@ -252,20 +254,20 @@ def _conditions(ways: list[_Way], mode: ModeFacts) -> list[Finding]:
                 else "mend the source",
             )
         )
-    strictest = max((way.rule for way in ways), key=lambda rule: rule.approvals)
-    if strictest.approvals:
-        findings.append(
-            Finding(
-                code="approvals-missing",
-                severity="error",
-                target="",
-                found=f"a rule that needs {counted(strictest.approvals, 'approval')}{because(strictest)}; "
-                "this version can verify none",
-                expected="approvals that are signed by keys which the process trusts",
-                action="have whoever governs the rule lower it to 0 for this patch, or restart with the fix",
-            )
-        )
     return findings
+
+
+def _demands(ways: list[_Way]) -> Iterable[Demand]:
+    """The greatest number of approvals that a rule about the code asks for."""
+    strictest = max((way.rule for way in ways), key=lambda rule: rule.approvals, default=None)
+    if strictest is not None and strictest.approvals:
+        names = ", ".join(map(str, strictest.paths[:2])) + (" …" if len(strictest.paths) > 2 else "")
+        yield Demand(
+            name=f"of what protects {names}",
+            source=strictest.source,
+            reason=strictest.reason,
+            roles={ANYBODY: strictest.approvals},
+        )
 
 
 def _waived(place: Touched, way: _Way, reason: str) -> Finding:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Any, NoReturn
 
 from livepatch.compat.patterns import Pattern
+from livepatch.compat.windows import moment_of
+from livepatch.contents.release import is_moment
 from livepatch.errors import PolicyError, spelled
 
 __all__ = ["LARGEST", "Table", "kind_of"]
@@ -16,6 +20,7 @@ LARGEST = 256 << 10
 
 _MOST = 1000  # items of one list
 _LONGEST = 300  # characters of a text
+_CLOCK = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 
 
 class Table:
@@ -128,6 +133,51 @@ class Table:
             if isinstance(number, bool) or not isinstance(number, (int, float)) or not 0 <= number < 2**53:
                 self.fail(f"{key}.{name}", spelled(number), "a number from 0")
         return dict(value)
+
+    def table(self, key: str, read: Callable[[Table], Any]) -> Any:
+        """One table, as `read` reads it; nothing without the key."""
+        value = self._take(key)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self.fail(key, kind_of(value), f"a table: [{f'{self.where}.{key}'.strip('.')}]")
+        inner = Table(self.source, f"{self.where}.{key}".strip("."), value, self.noun)
+        found = read(inner)
+        inner.end()
+        return found
+
+    def flag(self, key: str) -> bool | None:
+        """True or false; nothing without the key."""
+        value = self._take(key)
+        if value is not None and not isinstance(value, bool):
+            self.fail(key, kind_of(value), "true or false")
+        return value
+
+    def counts(self, key: str, known: tuple[str, ...], most: int) -> Mapping[str, int]:
+        """A table of whole numbers from 1 under one or more of a few names."""
+        value = self._take(key)
+        if not isinstance(value, dict) or not value:
+            self.fail(key, "nothing" if value is None else kind_of(value), f"a table such as {{ {known[0]} = 2 }}")
+        for name, number in value.items():
+            if name not in known:
+                self.fail(f"{key}.{name}", "an unknown key", f"one of {', '.join(known)}")
+            if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
+                self.fail(f"{key}.{name}", spelled(number), f"1 to {most}")
+        return dict(value)
+
+    def minutes(self, key: str) -> int:
+        """A time of day, in minutes after midnight."""
+        value = self.text(key)
+        if not _CLOCK.fullmatch(value):
+            self.fail(key, spelled(value) if value else "nothing", "a time of day such as '02:30', from 00:00 to 23:59")
+        return int(value[:2]) * 60 + int(value[3:])
+
+    def moment(self, key: str) -> datetime:
+        """A moment of UTC."""
+        value = self.text(key)
+        if not is_moment(value):
+            self.fail(key, spelled(value) if value else "nothing", "a moment of UTC such as '2027-03-31T00:00:00Z'")
+        return moment_of(value)
 
     def count(self, key: str, most: int) -> int:
         """A whole number from 0."""

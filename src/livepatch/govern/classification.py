@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from livepatch.govern.criteria import CLASSES, Class, Criteria, Criterion
+from livepatch.contents.words import CLASSES, Class
+from livepatch.govern.criteria import Criteria, Criterion
 from livepatch.govern.risk import Risk
 
 __all__ = ["Classification", "classified"]

@@ -7,18 +7,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Literal
 
 from livepatch.compat.tables import Table
+from livepatch.contents.words import CLASSES, STATES, Class
 from livepatch.errors import spelled
 from livepatch.govern.rulefiles import read_rules
 from livepatch.govern.severity import EXPLOITABILITY, EXPOSURE
 
 __all__ = [
-    "CLASSES",
     "NUMBERS",
     "WORDS",
-    "Class",
     "Criteria",
     "Criterion",
     "criteria_of",
@@ -26,16 +24,12 @@ __all__ = [
     "read_criteria",
 ]
 
-Class = Literal["hot-patch", "hot-patch-with-quorum", "full-update"]
-CLASSES: tuple[Class, ...] = ("hot-patch", "hot-patch-with-quorum", "full-update")
-"""The gravest last."""
-
 WORDS: Mapping[str, tuple[str, ...]] = {
     "fits": ("yes", "no"),
     "exploitability": EXPLOITABILITY,
     "exposure": EXPOSURE,
     "consensus": ("none", "waived", "touched"),
-    "state": ("none", "attached", "reversible", "irreversible"),
+    "state": STATES,
 }
 """The facts that are words, and what each may be."""
 NUMBERS = ("cvss", "places", "lines", "reach")

@@ -9,9 +9,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, cast
 
+from livepatch.compat.approvals import NOBODY, Approving, Case, judged
 from livepatch.compat.callsites import caller_findings, callers_unknown, needs_callers
 from livepatch.compat.contracts import judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
@@ -26,12 +28,22 @@ from livepatch.engine.pace import paced
 from livepatch.engine.readers import name_of, readers
 from livepatch.engine.stack import SIDE, Slot
 from livepatch.errors import PolicyError
+from livepatch.govern.risk import state_of
 from livepatch.patch import Patch
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.answers import CallGraph
 
-__all__ = ["Governed", "check_change", "check_replacing", "facts_of", "govern", "graph_of_process", "touched_by"]
+__all__ = [
+    "Governed",
+    "case_of",
+    "check_change",
+    "check_replacing",
+    "facts_of",
+    "govern",
+    "graph_of_process",
+    "touched_by",
+]
 
 # A patch for something else comes first; then what policy says, which nobody can mend who applies the patch.
 _STANDING = frozenset(
@@ -60,6 +72,7 @@ def govern(
     survey: Survey,
     installed: str | None,
     build: Callable[[frozenset[str], frozenset[str]], Graph],
+    approving: Approving = NOBODY,
 ) -> Governed:
     """Judge a patch by the rules in force.  `build` gives the call graph of the process, if one is needed."""
     claim = patch.compatible_with
@@ -72,12 +85,18 @@ def govern(
     rows = [
         *([no_graph(missing)] if missing else []),
         *guarding.findings,
+        *judged(policy, guarding.demands, case_of(patch, guarding), approving, datetime.now(UTC)),
         *contract.findings,
         *([narrow] if narrow is not None else []),
         *(unmatched(policy, graph, sys.modules.keys()) if graph is not None else ()),
     ]
     governed = _with(report, [*rows, *called_otherwise(survey)], guarding)
     return Governed(governed, contract.round_trips)
+
+
+def case_of(patch: Patch, guarding: Guarding) -> Case:
+    """What rules about approvals ask of a patch."""
+    return Case(protected=guarding.guarded, state=str(state_of(patch).value))
 
 
 def called_otherwise(survey: Survey) -> Iterator[Finding]:

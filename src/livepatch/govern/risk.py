@@ -21,7 +21,7 @@ from livepatch.govern.criteria import WORDS
 from livepatch.govern.severity import Severity
 from livepatch.patch import Addition, Attachment, Patch, Replacement, Wrapping
 
-__all__ = ["Fact", "Risk", "assess"]
+__all__ = ["Fact", "Risk", "assess", "state_of"]
 
 DORMANT = ModeFacts("at", "at(height)")
 
@@ -97,7 +97,7 @@ def assess(
         exploitability=_declared("exploitability", exploitability, severity.exploitability if severity else ""),
         exposure=_declared("exposure", exposure, severity.exposure if severity else ""),
         consensus=_consensus(patch, policy, graph, touched, place),
-        state=_state(patch),
+        state=state_of(patch),
         places=Fact(len(targets(patch)) + _written(patch), "the patch"),
         lines=Fact(lines, counted_by),
         reach=Fact(None, f"no call graph of {place}")
@@ -136,7 +136,8 @@ def _consensus(patch: Patch, policy: Policy, graph: Graph | None, touched: list[
     return Fact("none", place)
 
 
-def _state(patch: Patch) -> Fact:
+def state_of(patch: Patch) -> Fact:
+    """What becomes of data, at the worst."""
     lost = [str(each) for each in patch.migrations if each.down is None and not _is_restored(each.checkpoint)]
     if lost:
         return Fact("irreversible", f"{', '.join(lost)}: no way back")

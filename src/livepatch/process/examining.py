@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from livepatch.compat.approvals import NOBODY, Approving
 from livepatch.compat.checks import PatchFacts, judge, standing_findings
 from livepatch.compat.drift import names_of_needed
 from livepatch.compat.policy import Policy
@@ -34,6 +35,7 @@ def examine(
     policy: Policy,
     mode: Mode = "on",
     max_pause: float | None = None,
+    approving: Approving = NOBODY,
 ) -> tuple[Governed, Survey]:
     """Survey the process for `patch`, and judge what was found, by the rules in force too.  Changes nothing."""
     stack = live.state.stack.only(lambda slot: slot.owner is not None)
@@ -74,4 +76,4 @@ def examine(
     )
     report = judge(facts, installed, observe(), found)
     report = replace(report, findings=by_weight([*report.findings, *live.states.findings(patch, found.values)]))
-    return govern(patch, policy, mode, report, found, installed.installed, graph_of_process), found
+    return govern(patch, policy, mode, report, found, installed.installed, graph_of_process, approving), found

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from types import CellType, FunctionType
+from typing import Any
 
 from livepatch.bundle.trust import refusal, require_admitted, unadmitted
 from livepatch.compat.report import Report, by_weight
@@ -20,6 +21,7 @@ from livepatch.engine.locate import find
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.refusal import Refusal
 from livepatch.errors import IncompatibleError, PatchError, ProtectedError, TrustError
+from livepatch.govern.approving import approving_of, check_approvals
 from livepatch.govern.policies import check_policy, policy_in_force
 from livepatch.govern.recording import note
 from livepatch.patch import Patch, Target
@@ -50,6 +52,7 @@ def check(
     policy: str | os.PathLike[str] | None = None,
     mode: Mode = "on",
     max_pause: float | None = None,
+    approvals: Iterable[str | os.PathLike[str]] = (),
 ) -> Report:
     """Say whether `patch` may go into this process, what it would touch and who calls that.  Never changes anything.
 
@@ -63,24 +66,29 @@ def check(
 
     `mode` is the one in which it would go in: what touches protected code may not in each (docs/compatibility.md).
 
-    `max_pause`, `policy`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch, :class:`BundleError` if the
-    file is no patch file, :class:`PolicyError` if a policy cannot be read, and :class:`TransitionError` if another
-    switch does not end, or drain, within `timeout` seconds.
+    `max_pause`, `policy`, `approvals`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch,
+    :class:`BundleError` if the file is no patch file, :class:`PolicyError` if a policy cannot be read,
+    :class:`TrustError` for approvals that nobody can verify, and :class:`TransitionError` if another switch does not
+    end, or drain, within `timeout` seconds.
     """
     mode = check_mode(mode)
     check_policy(policy)
     check_seconds("timeout", timeout)
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
+    given = check_approvals(approvals)
     patch = _opened(patch, trust)
     refused = refusal(patch, trust)
     if refused is not None:
         return _checked(patch, unadmitted(patch, refused, sys.modules))
+    approving = approving_of(patch, given, trust)
 
     def body() -> Report:
         rules = policy_in_force(policy)
         live.wait_for_settled(timeout, max_pause)
-        governed, found = examine(live, patch, (), callers=True, policy=rules, mode=mode, max_pause=max_pause)
+        governed, found = examine(
+            live, patch, (), callers=True, policy=rules, mode=mode, max_pause=max_pause, approving=approving
+        )
         wrong = unsuitable(mode, found, live.state.stack, patch)
         more = [*([wrong] if wrong is not None else []), *(boundary_findings(patch) if governed.report.ok else ())]
         return _checked(patch, replace(governed.report, findings=by_weight([*governed.report.findings, *more])))
@@ -122,6 +130,7 @@ def apply(
     replaces: Iterable[str] = (),
     max_pause: float | None = None,
     on_stuck: Callable[[Stuck], object] | None = None,
+    approvals: Iterable[str | os.PathLike[str]] = (),
 ) -> Applied:
     """Put `patch` into this process; with ``mode="off"`` dormant.  Returns once the new side is live.
 
@@ -143,6 +152,8 @@ def apply(
     it.  It is for this call, not for what drains, changes its mode or is reverted later, but for the search of objects
     that the side which comes then cannot use.
     `policy` is the path of a TOML file with rules, in addition to those in force (docs/compatibility.md).
+    `approvals` are the paths of approvals of this very patch, as ``livepatch approve`` writes them; rules say whose are
+    needed, and `trust` whose count (docs/approvals.md).
     `on_stuck` is called, from a thread of livepatch's own, once for each call that keeps the old side and never leaves
     it by itself.
 
@@ -162,21 +173,30 @@ def apply(
     check_hook("on_stuck", on_stuck)
     check_policy(policy)
     replaced = names_of("replaces", replaces)
+    handed = check_approvals(approvals)
     given = patch
     try:
         patch = _opened(given, trust)
         require_admitted(patch, trust)
+        approving = approving_of(patch, handed, trust)
     except TrustError as error:
         known = patch if isinstance(patch, Patch) else None
         note("applied", known, error, file="" if isinstance(given, Patch) else os.fspath(given))
         raise
     begun = time.perf_counter()
+    approved = [f"{each.holder} ({each.role})" for each in approving.approvals]
+    urgent = [each.reason for each in approving.approvals if each.emergency]
+    said: dict[str, Any] = {name: told for name, told in (("approvals", approved), ("emergency", urgent)) if told}
 
     def body() -> Applied:
-        live.announcing.intend("applied", patch, flag=patch.flag, mode=spelled_mode(mode), replaces=list(replaced))
+        live.announcing.intend(
+            "applied", patch, flag=patch.flag, mode=spelled_mode(mode), replaces=list(replaced), **said
+        )
         rules = policy_in_force(policy)
         live.wait_for_settled(timeout, max_pause)
-        governed, found = examine(live, patch, replaced, callers=False, policy=rules, mode=mode, max_pause=max_pause)
+        governed, found = examine(
+            live, patch, replaced, callers=False, policy=rules, mode=mode, max_pause=max_pause, approving=approving
+        )
         report = governed.report
         if not report.ok:
             raise _refusal(report)
@@ -195,8 +215,11 @@ def apply(
 
 # Who governs must act, and not who made the patch or runs the process.
 _BY_POLICY = frozenset(
-    {"activation-passed", "approvals-missing", "call-graph-missing", "protected-path", "protected-split"}
-)
+    {
+        "activation-passed", "approvals-missing", "call-graph-missing", "cooling-off", "emergency-missing", "frozen",
+        "outside-window", "protected-path", "protected-split",
+    }
+)  # fmt: skip
 
 
 def _refusal(report: Report) -> IncompatibleError:

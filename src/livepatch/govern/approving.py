@@ -1,0 +1,110 @@
+"""Approvals that were handed in for a patch: which of them count, by the trust root."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from livepatch.bundle.approval import Statement, read_approval
+from livepatch.bundle.disk import read_for_trust
+from livepatch.bundle.signing import holders_of
+from livepatch.bundle.trust import check_trust
+from livepatch.bundle.trustroot import TrustRoot, clock
+from livepatch.compat.approvals import Approval, Approving
+from livepatch.compat.windows import moment_of
+from livepatch.contents.words import APPROVERS, AUTHOR
+from livepatch.errors import TrustError, counted, spelled
+from livepatch.patch import Patch
+
+__all__ = ["approving_of", "check_approvals"]
+
+_LARGEST = 192 << 10  # bytes of a file
+_MOST = 100
+
+
+def check_approvals(approvals: object) -> tuple[Path, ...]:
+    """What was passed as ``approvals``: paths of files.  Raises :class:`TypeError`."""
+    if isinstance(approvals, (str, bytes, os.PathLike)) or not isinstance(approvals, Iterable):
+        raise TypeError(f"approvals must be an iterable of paths, not {spelled(approvals)}")
+    given = tuple(approvals)
+    for each in given:
+        if not isinstance(each, (str, os.PathLike)):
+            raise TypeError(f"approvals must be an iterable of paths, not one with {spelled(each)}")
+    if len(given) > _MOST:
+        raise TypeError(f"approvals must be at most {_MOST} paths, not {len(given)}")
+    return tuple(map(Path, given))
+
+
+def approving_of(patch: Patch, paths: Iterable[Path], trust: object) -> Approving:
+    """The approvals in those files that are of this very patch and by keys of the trust root.
+
+    What does not count is told in words.  Raises :class:`TrustError` for a file that is no approval, and for approvals
+    that nobody can verify.
+    """
+    paths = list(paths)
+    root = check_trust(trust)
+    if not isinstance(root, TrustRoot):
+        if not paths:
+            return Approving()
+        raise TrustError(
+            "approvals cannot be verified",
+            found=f"{counted(len(paths), 'approval')}, and no trust root",
+            expected="a trust root, which says whose approvals count",
+            action="pass trust=livepatch.TrustRoot.load(path)",
+        )
+    if paths and patch.origin is None:
+        raise TrustError(
+            "approvals are for patch files",
+            found=f"{counted(len(paths), 'approval')} for a patch that was made in this process",
+            expected="a patch that was loaded from the file that was approved",
+            action="save it, have the file signed and approved, and load that",
+        )
+    now = clock()
+    root.must_be_current(now)
+    role_of = {keyid: name for name in APPROVERS if name in root.roles for keyid in root.roles[name].keyids}
+    found: list[Approval] = []
+    idle: list[str] = []
+    for path in paths:
+        statement = read_approval(read_for_trust(path, _LARGEST, "the approval"))
+        wrong = _wrong(statement, patch, now)
+        if wrong:
+            idle.append(f"{path.name}, {wrong}")
+            continue
+        held = holders_of(statement.envelope, role_of, root.keys)
+        if not held:
+            idle.append(f"{path.name}, by no key that may approve")
+        found += [_approval(statement, holder, role_of[keyid]) for keyid, holder in held.items()]
+    authors = root.roles[AUTHOR].keyids
+    signed = patch.origin.signed if patch.origin is not None else None
+    signers = root.verify(signed, now).signers.get(AUTHOR, ()) if signed is not None else ()
+    return Approving(
+        approvals=tuple(found),
+        holders={
+            name: tuple(dict.fromkeys(root.keys[keyid].name for keyid in root.roles[name].keyids))
+            for name in APPROVERS
+            if name in root.roles
+        },
+        authors=frozenset(root.keys[keyid].name for keyid in authors if keyid in signers),
+        idle=tuple(idle),
+    )
+
+
+def _wrong(statement: Statement, patch: Patch, now: str) -> str:
+    assert patch.origin is not None
+    if statement.digest != patch.origin.digest:
+        return f"of another patch: {statement.patch} ({statement.digest[:19]}…)"
+    if statement.expires and now >= statement.expires:
+        return f"which expired at {statement.expires}"
+    return ""
+
+
+def _approval(statement: Statement, holder: str, role: str) -> Approval:
+    return Approval(
+        holder=holder,
+        role=role,
+        made=moment_of(statement.made),
+        decision=statement.decision,
+        emergency=statement.emergency,
+        reason=statement.reason,
+    )
