@@ -28,7 +28,7 @@ from livepatch.engine.pace import paced
 from livepatch.engine.readers import name_of, readers
 from livepatch.engine.stack import SIDE, Slot
 from livepatch.errors import PolicyError
-from livepatch.govern.risk import state_of
+from livepatch.govern.data import state_of
 from livepatch.patch import Patch
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ def govern(
 
 def case_of(patch: Patch, guarding: Guarding) -> Case:
     """What rules about approvals ask of a patch."""
-    return Case(protected=guarding.guarded, state=str(state_of(patch).value))
+    return Case(protected=guarding.guarded, state=state_of(patch)[0])
 
 
 def called_otherwise(survey: Survey) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import CodeType, FunctionType
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from livepatch.bundle.trust import targets
 from livepatch.compat.policy import Policy
@@ -16,12 +16,13 @@ from livepatch.compat.protected import ModeFacts, Touched, judge_protected
 from livepatch.compat.reach import Call, Graph
 from livepatch.contents.edits import ModuleEdit
 from livepatch.engine.pace import breathe, paced
-from livepatch.errors import PolicyError, counted, spelled
+from livepatch.errors import PolicyError, spelled
 from livepatch.govern.criteria import WORDS
+from livepatch.govern.data import state_of
 from livepatch.govern.severity import Severity
 from livepatch.patch import Addition, Attachment, Patch, Replacement, Wrapping
 
-__all__ = ["Fact", "Risk", "assess", "state_of"]
+__all__ = ["Fact", "Risk", "assess"]
 
 DORMANT = ModeFacts("at", "at(height)")
 
@@ -97,7 +98,7 @@ def assess(
         exploitability=_declared("exploitability", exploitability, severity.exploitability if severity else ""),
         exposure=_declared("exposure", exposure, severity.exposure if severity else ""),
         consensus=_consensus(patch, policy, graph, touched, place),
-        state=state_of(patch),
+        state=Fact(*state_of(patch)),
         places=Fact(len(targets(patch)) + _written(patch), "the patch"),
         lines=Fact(lines, counted_by),
         reach=Fact(None, f"no call graph of {place}")
@@ -134,24 +135,6 @@ def _consensus(patch: Patch, policy: Policy, graph: Graph | None, touched: list[
     if graph is None:
         return Fact(None, f"no call graph of {place}")
     return Fact("none", place)
-
-
-def state_of(patch: Patch) -> Fact:
-    """What becomes of data, at the worst."""
-    lost = [str(each) for each in patch.migrations if each.down is None and not _is_restored(each.checkpoint)]
-    if lost:
-        return Fact("irreversible", f"{', '.join(lost)}: no way back")
-    if patch.migrations:
-        return Fact("reversible", counted(len(patch.migrations), "migration"))
-    attached = sum(len(edit.attributes) for edit in patch.edits)
-    attached += sum(len(change.names) for change in patch.changes if isinstance(change, Attachment))
-    if attached:
-        return Fact("attached", f"{counted(attached, 'attribute')} of objects that exist")
-    return Fact("none", "the patch")
-
-
-def _is_restored(checkpoint: Any) -> bool:
-    return checkpoint is not None and checkpoint.on_revert
 
 
 # How much changes
