@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from livepatch.bundle.approval import approve as approve
     from livepatch.bundle.build import build as build
+    from livepatch.bundle.evidence import attest as attest
     from livepatch.bundle.load import load as load
     from livepatch.bundle.signed import sign as sign
     from livepatch.bundle.trust import UNSIGNED as UNSIGNED
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "livepatch.bundle.approval": ("approve",),
     "livepatch.bundle.build": ("build",),
+    "livepatch.bundle.evidence": ("attest",),
     "livepatch.bundle.load": ("load",),
     "livepatch.contents.release": ("Release",),
     "livepatch.bundle.signed": ("sign",),

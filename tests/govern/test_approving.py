@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -14,7 +15,8 @@ from tests.signing import ROLES, key, trust_root, write_root
 import livepatch
 from livepatch.bundle import approval
 from livepatch.bundle.approval import APPROVAL_TYPE, read_approval
-from livepatch.bundle.envelope import Envelope
+from livepatch.bundle.envelope import Envelope, read_envelope
+from livepatch.bundle.evidence import EVIDENCE_TYPE, evidence_in
 from livepatch.bundle.keyfiles import make_key
 from livepatch.bundle.signing import sign
 from livepatch.cli.main import main
@@ -59,6 +61,14 @@ def root():
     return trust_root(package="specimen")
 
 
+@contextlib.contextmanager
+def refused(text: str):
+    with pytest.raises(IncompatibleError) as error:
+        yield
+    told = " ".join(str(error.value).split())  # a report wraps its lines
+    assert text in told, told
+
+
 def approved_by(*names: str, **changes) -> list[Path]:
     return [livepatch.approve("fix.lpatch", key=key(name), **changes) for name in names]
 
@@ -85,9 +95,9 @@ def test_what_an_author_signs_is_no_approval(node):
     roles = {**ROLES, "security-reviewer": (1, "carol", "dave")}
     root = trust_root(roles, package="specimen", holders={"dave": "alice"})
     files = approved_by("dave", "erin")
-    with pytest.raises(IncompatibleError, match="that of alice, an author of the patch"):
+    with refused("that of alice, an author of the patch"):
         livepatch.apply("fix.lpatch", trust=root, approvals=files)
-    with pytest.raises(IncompatibleError, match="by no key that may approve"):
+    with refused("by no key that may approve"):
         livepatch.apply("fix.lpatch", trust=root, approvals=[*approved_by("alice", "stranger"), files[1]])
     assert node.f(1) == 1
 
@@ -99,14 +109,14 @@ def test_an_approval_is_of_one_very_patch_for_its_time(node, root, monkeypatch):
     patch.save("other.lpatch")
     for name in ("alice", "carol", "erin"):
         livepatch.sign("other.lpatch", key=key(name))
-    with pytest.raises(IncompatibleError, match="of another patch: CVE-2026-1234"):
+    with refused("of another patch: CVE-2026-1234"):
         livepatch.apply("other.lpatch", trust=root, approvals=files)
     monkeypatch.setattr(approval, "clock", lambda: "2020-01-01T00:00:00Z")
     old = approved_by("carol", "erin")
-    with pytest.raises(IncompatibleError, match="too old: made at 2020-01-01T00:00:00Z"):
+    with refused("too old: made at 2020-01-01T00:00:00Z"):
         livepatch.apply("fix.lpatch", trust=root, approvals=old)
     ended = approved_by("carol", "erin", expires="2020-02-01T00:00:00Z")
-    with pytest.raises(IncompatibleError, match="which expired at 2020-02-01T00:00:00Z"):
+    with refused("which expired at 2020-02-01T00:00:00Z"):
         livepatch.apply("fix.lpatch", trust=root, approvals=ended)
     assert node.f(1) == 1
 
@@ -114,7 +124,7 @@ def test_an_approval_is_of_one_very_patch_for_its_time(node, root, monkeypatch):
 def test_an_emergency_overrides_a_freeze_and_the_report_says_so(node, root):
     frozen = "[[freeze]]\nfrom = '2020-01-01T00:00:00Z'\nto = '2199-01-01T00:00:00Z'\n"
     Path("livepatch.toml").write_text(frozen + RULES)
-    with pytest.raises(IncompatibleError, match="in a freeze"):
+    with refused("in a freeze"):
         livepatch.apply("fix.lpatch", trust=root, approvals=approved_by("carol", "erin"))
     with pytest.raises(PatchError, match="an emergency has no reason"):
         approved_by("erin", emergency=True)
@@ -199,6 +209,104 @@ def test_every_truncation_and_every_changed_byte_is_refused_or_holds_no_signatur
         holds = any(key("carol").key.holds(each.value, read.envelope.pae()) for each in read.envelope.signatures)
         named = any(each.keyid == key("carol").key.id for each in read.envelope.signatures)
         assert same or not (holds and named), at
+
+
+# Evidence
+
+TESTED = """
+[[approval]]
+name = "tested"
+evidence = ["unit", "replay"]
+"""
+
+
+def test_evidence_of_the_suites_that_a_rule_names(node, root):
+    Path("livepatch.toml").write_text(TESTED)
+    with refused("unit: no evidence; replay: no evidence"):
+        livepatch.apply("fix.lpatch", trust=root)
+    unit = livepatch.attest("fix.lpatch", suite="unit", key=key("erin"), url="https://ci.example.com/7")
+    replay = livepatch.attest("fix.lpatch", suite="replay", key=key("erin"), result="WARNED")
+    assert (unit.name, replay.name) == ("fix.lpatch.unit.evidence", "fix.lpatch.replay.evidence")
+    failed = livepatch.attest(
+        "fix.lpatch", suite="unit", key=key("carol"), result="FAILED", failed=["test_f"], output="failed"
+    )
+    with refused("unit: failed"):
+        livepatch.apply("fix.lpatch", trust=root, approvals=[unit, replay, failed])
+    own = livepatch.attest("fix.lpatch", suite="unit", key=key("alice"), output="own")
+    Path("livepatch.toml").write_text(TESTED + "roles = { operator = 1 }\n")
+    with refused("own, by no key that may approve"):
+        livepatch.apply("fix.lpatch", trust=root, approvals=[own, replay])
+    Path("livepatch.toml").write_text(TESTED)
+    assert not livepatch.check("fix.lpatch", trust=root, approvals=[own, replay]).ok
+    livepatch.apply("fix.lpatch", trust=root, approvals=[unit, replay])
+    assert node.f(1) == 2
+
+
+def test_evidence_is_an_in_toto_statement_and_others_are_read(node, root):
+    Path("livepatch.toml").write_text(TESTED.replace(', "replay"', ""))
+    made = livepatch.attest("fix.lpatch", suite="unit", key=key("erin"))
+    envelope = read_envelope(made.read_bytes(), payload=1 << 20, refuse=lambda found, expected: ValueError(found))
+    plain = json.loads(envelope.payload)
+    digest = livepatch.load("fix.lpatch").origin.digest.removeprefix("sha256:")
+    assert plain == {
+        "_type": "https://in-toto.io/Statement/v1",
+        "subject": [{"name": "CVE-2026-1234", "digest": {"sha256": digest}}],
+        "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
+        "predicate": {"result": "PASSED", "configuration": [{"name": "unit"}]},
+    }
+    # What another tool writes may say more.
+    plain["subject"].insert(0, {"digest": {"gitCommit": "d20ace7968ba43c0219f62d71334c1095bab1602"}})
+    plain["predicate"].update(
+        passedTests=["a"], failedTests=[], configuration=[{"name": "unit", "uri": "git+https://x"}]
+    )
+    plain["more"] = {}
+    other = Envelope(payload_type=EVIDENCE_TYPE, payload=json.dumps(plain).encode())
+    Path("other").write_bytes(sign(other, key("erin")).to_bytes())
+    assert livepatch.check("fix.lpatch", trust=root, approvals=["other"]).ok
+    plain["predicate"]["failedTests"] = ["b"]
+    failed = Envelope(payload_type=EVIDENCE_TYPE, payload=json.dumps(plain).encode())
+    Path("failed").write_bytes(sign(failed, key("erin")).to_bytes())
+    assert not livepatch.check("fix.lpatch", trust=root, approvals=["failed"]).ok
+    plain["subject"] = plain["subject"][:1]
+    elsewhere = Envelope(payload_type=EVIDENCE_TYPE, payload=json.dumps(plain).encode())
+    Path("elsewhere").write_bytes(sign(elsewhere, key("erin")).to_bytes())
+    assert not livepatch.check("fix.lpatch", trust=root, approvals=["elsewhere"]).ok
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"_type": "https://in-toto.io/Statement/v0.1"}, {"predicateType": "https://slsa.dev/provenance/v1"},
+        {"subject": None}, {"subject": [{"digest": {"sha256": "0" * 63}}]}, {"subject": [{}]}, {"predicate": []},
+        {"predicate": {"result": "GOOD", "configuration": []}}, {"predicate": {"result": "PASSED"}},
+        {"predicate": {"result": "PASSED", "configuration": ["unit"]}},
+    ],
+)  # fmt: skip
+def test_what_is_no_evidence_is_refused(changes):
+    good = {
+        "_type": "https://in-toto.io/Statement/v1", "subject": [{"digest": {"sha256": "0" * 64}}],
+        "predicateType": "https://in-toto.io/attestation/test-result/v0.1",
+        "predicate": {"result": "PASSED", "configuration": [{"name": "unit"}]},
+    }  # fmt: skip
+    assert evidence_in(Envelope(payload_type=EVIDENCE_TYPE, payload=json.dumps(good).encode())).suites == ("unit",)
+    bad = json.dumps({**good, **changes}).encode()
+    with pytest.raises(TrustError, match="no readable evidence"):
+        evidence_in(Envelope(payload_type=EVIDENCE_TYPE, payload=bad))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        ({"suite": ""}, PatchError), ({"suite": "a b/c"}, PatchError), ({"suite": 5}, TypeError),
+        ({"suite": "a", "result": "GOOD"}, PatchError), ({"suite": "a", "failed": ["x"]}, PatchError),
+        ({"suite": "a", "url": "ü"}, PatchError),
+    ],
+)  # fmt: skip
+def test_a_wrong_argument_of_attest_writes_nothing(node, arguments, error):
+    before = sorted(Path().iterdir())
+    with pytest.raises(error):
+        livepatch.attest("fix.lpatch", key=key("erin"), **arguments)
+    assert sorted(Path().iterdir()) == before
 
 
 # Commands

@@ -23,7 +23,7 @@ from livepatch.contents.words import CLASSES
 from livepatch.errors import PatchError, TrustError, spelled
 from livepatch.govern.recording import note
 
-__all__ = ["APPROVAL_TYPE", "Statement", "approve", "read_approval"]
+__all__ = ["APPROVAL_TYPE", "Statement", "approval_in", "approve", "read_approval"]
 
 APPROVAL_TYPE = "application/vnd.livepatch.approval+json"
 _KIND, _FORMAT = "livepatch.approval", 1
@@ -129,7 +129,11 @@ def _encoded(made: Statement) -> Envelope:
 
 def read_approval(data: bytes) -> Statement:
     """Read an approval, whoever signed it.  Raises :class:`TrustError`."""
-    envelope = read_envelope(data, payload=_LARGEST, refuse=_REFUSE)
+    return approval_in(read_envelope(data, payload=_LARGEST, refuse=_REFUSE))
+
+
+def approval_in(envelope: Envelope) -> Statement:
+    """The approval in an envelope, whoever signed it.  Raises :class:`TrustError`."""
     if envelope.payload_type != APPROVAL_TYPE:
         raise _REFUSE(f"a payload of type {spelled(envelope.payload_type)}", f"one of type {APPROVAL_TYPE!r}")
     fields = read_object(envelope.payload, most=_LARGEST, brackets=2, refuse=_REFUSE)

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from livepatch.cli import (
     approve,
+    attest,
     audit,
     build,
     callers,
@@ -30,6 +31,11 @@ __all__ = ["main"]
 
 FINE, REFUSED, UNUSABLE = 0, 1, 2
 
+_COMMANDS = (
+    *(build, show, check, classify),
+    *(keygen, sign, approve, attest, verify, trust, policy),
+    *(callers, graph, audit),
+)
 _CODES = """\
 exit status:
   0  done; the patch fits; the record holds
@@ -71,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in (build, show, check, classify, keygen, sign, approve, verify, trust, policy, callers, graph, audit):
+    for command in _COMMANDS:
         name = command.__name__.rpartition(".")[2]
         own = commands.add_parser(
             name,

@@ -11,7 +11,7 @@ from livepatch.compat.report import Finding
 from livepatch.compat.windows import Freeze, Window, is_open, next_opening, told_moment
 from livepatch.errors import counted
 
-__all__ = ["ANYBODY", "NOBODY", "Approval", "Approving", "Case", "Demand", "Emergency", "judged"]
+__all__ = ["ANYBODY", "NOBODY", "Approval", "Approving", "Case", "Demand", "Emergency", "Evidence", "judged"]
 
 ANYBODY = "anybody"
 """Any role but that of the authors."""
@@ -37,6 +37,8 @@ class Demand:
     classes: tuple[str, ...] = ()
     cooling_off: timedelta = timedelta(0)
     max_age: timedelta | None = None
+    evidence: tuple[str, ...] = ()
+    """The suites of tests that must have run against the patch, and none of their tests failed."""
 
     def __str__(self) -> str:
         why = f"{self.reason}; {self.source}" if self.reason else self.source
@@ -65,10 +67,20 @@ class Approval:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """What came of a suite of tests that ran against the very patch: ``PASSED``, ``WARNED`` or ``FAILED``."""
+
+    holder: str
+    suite: str
+    result: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Approving:
-    """What was handed in for a patch: the approvals, who may give more, and what did not count, in words."""
+    """What was handed in for a patch: approvals and evidence, who may give more, and what did not count, in words."""
 
     approvals: tuple[Approval, ...] = ()
+    evidence: tuple[Evidence, ...] = ()
     holders: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     authors: frozenset[str] = frozenset()
     idle: tuple[str, ...] = ()
@@ -132,6 +144,39 @@ def _judge_approvals(demands: Iterable[Demand], case: Case, given: Approving, no
 
 
 def _unmet(demand: Demand, given: Approving, now: datetime) -> list[Finding]:
+    return [*_unproved(demand, given), *_unapproved(demand, given, now)]
+
+
+def _unproved(demand: Demand, given: Approving) -> list[Finding]:
+    ran: dict[str, set[str]] = {}
+    for each in given.evidence:
+        if each.holder not in given.authors:
+            ran.setdefault(each.suite, set()).add(each.result)
+    told = [
+        f"{suite}: failed" if "FAILED" in ran.get(suite, ()) else f"{suite}: no evidence"
+        for suite in demand.evidence
+        if "FAILED" in ran.get(suite, ()) or suite not in ran
+    ]
+    if not told:
+        return []
+    idle = list(given.idle)
+    idle += [
+        f"that of {name}, an author of the patch" for name in sorted({e.holder for e in given.evidence} & given.authors)
+    ]
+    return [
+        Finding(
+            code="evidence-missing",
+            severity="error",
+            target="",
+            found=f"{demand}: {'; '.join(told)}" + (f"; not counted: {'; '.join(idle)}" if idle else ""),
+            expected=f"that {', '.join(demand.evidence)} ran against the very patch, and no test failed",
+            action="run it against the patched package, have whoever ran it sign that (livepatch attest), and pass the "
+            "file in approvals=",
+        )
+    ]
+
+
+def _unapproved(demand: Demand, given: Approving, now: datetime) -> list[Finding]:
     idle = list(given.idle)
     counting = []
     for each in given.approvals:

@@ -124,11 +124,13 @@ def _demand(table: Table) -> Demand:
     if not name:
         table.fail("name", "nothing", "a name such as 'consensus'")
     days = table.count("max-age-days", _MOST_DAYS)
+    suites = table.names("evidence")
     return Demand(
         name=name,
         source=table.source,
         reason=table.text("reason"),
-        roles=table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS),
+        roles=table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS, needed=not suites),
+        evidence=suites,
         protected=table.flag("protected"),
         state=table.words("state", STATES),
         classes=table.words("class", CLASSES),

@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 
 from livepatch.compat.patterns import Pattern
 from livepatch.compat.windows import moment_of
+from livepatch.contents.identity import check_name
 from livepatch.contents.release import is_moment
-from livepatch.errors import PolicyError, spelled
+from livepatch.errors import PatchError, PolicyError, spelled
 
 __all__ = ["LARGEST", "Table", "kind_of"]
 
@@ -153,9 +154,28 @@ class Table:
             self.fail(key, kind_of(value), "true or false")
         return value
 
-    def counts(self, key: str, known: tuple[str, ...], most: int) -> Mapping[str, int]:
-        """A table of whole numbers from 1 under one or more of a few names."""
+    def names(self, key: str) -> tuple[str, ...]:
+        """A list of names, each once; nothing without the key."""
+        values = self._take(key)
+        if values is None:
+            return ()
+        if not isinstance(values, list) or not values:
+            self.fail(key, kind_of(values), "a list of names, one or more")
+        self._bound(key, values)
+        for index, value in enumerate(values):
+            try:
+                check_name(key, value) if isinstance(value, str) else self.fail(key, kind_of(value), "names")
+            except PatchError as error:
+                self.fail(f"{key}[{index}]", error.found, error.expected)
+            if value in values[:index]:
+                self.fail(f"{key}[{index}]", f"{spelled(value)} twice", "each once")
+        return tuple(values)
+
+    def counts(self, key: str, known: tuple[str, ...], most: int, *, needed: bool = True) -> Mapping[str, int]:
+        """A table of whole numbers from 1 under one or more of a few names; if it is not `needed`, perhaps none."""
         value = self._take(key)
+        if value is None and not needed:
+            return {}
         if not isinstance(value, dict) or not value:
             self.fail(key, "nothing" if value is None else kind_of(value), f"a table such as {{ {known[0]} = 2 }}")
         for name, number in value.items():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livepatch.bundle.jsontext import refusing
 from livepatch.bundle.trust import Unsigned, check_trust
-from livepatch.compat.approvals import Approval, Approving
+from livepatch.compat.approvals import Approval, Approving, Evidence
 from livepatch.compat.windows import moment_of
 from livepatch.contents.words import APPROVERS, AUTHOR
 from livepatch.errors import TrustError, counted, spelled
@@ -16,11 +17,14 @@ from livepatch.patch import Patch
 
 if TYPE_CHECKING:
     from livepatch.bundle.approval import Statement
+    from livepatch.bundle.evidence import TestResult
 
 __all__ = ["approving_of", "check_approvals"]
 
-_LARGEST = 192 << 10  # bytes of a file
+_PAYLOAD = 1 << 20  # bytes of what an envelope holds
+_LARGEST = 2 << 20  # bytes of a file
 _MOST = 100
+_REFUSE = refusing(TrustError, "no readable approval", "get the file anew from whoever approved the patch")
 
 
 def check_approvals(approvals: object) -> tuple[Path, ...]:
@@ -61,8 +65,10 @@ def approving_of(patch: Patch, paths: Iterable[Path], trust: object) -> Approvin
             action="save it, have the file signed and approved, and load that",
         )
     # A process that applies what it made itself needs none of these.
-    from livepatch.bundle.approval import read_approval
+    from livepatch.bundle.approval import approval_in
     from livepatch.bundle.disk import read_for_trust
+    from livepatch.bundle.envelope import read_envelope
+    from livepatch.bundle.evidence import EVIDENCE_TYPE, evidence_in
     from livepatch.bundle.signing import holders_of
     from livepatch.bundle.trustroot import clock
 
@@ -70,22 +76,31 @@ def approving_of(patch: Patch, paths: Iterable[Path], trust: object) -> Approvin
     root.must_be_current(now)
     role_of = {keyid: name for name in APPROVERS if name in root.roles for keyid in root.roles[name].keyids}
     found: list[Approval] = []
+    ran: list[Evidence] = []
     idle: list[str] = []
     for path in paths:
-        statement = read_approval(read_for_trust(path, _LARGEST, "the approval"))
-        wrong = _wrong(statement, patch, now)
-        if wrong:
-            idle.append(f"{path.name}, {wrong}")
-            continue
-        held = holders_of(statement.envelope, role_of, root.keys)
-        if not held:
-            idle.append(f"{path.name}, by no key that may approve")
-        found += [_approval(statement, holder, role_of[keyid]) for keyid, holder in held.items()]
+        envelope = read_envelope(read_for_trust(path, _LARGEST, "the approval"), payload=_PAYLOAD, refuse=_REFUSE)
+        held = holders_of(envelope, role_of, root.keys)
+        if envelope.payload_type == EVIDENCE_TYPE:
+            tested = evidence_in(envelope)
+            wrong = "" if patch.origin is not None and patch.origin.digest in tested.digests else "of another patch"
+            if not wrong and held:
+                ran += [
+                    Evidence(holder=who, suite=n, result=tested.result) for who in held.values() for n in tested.suites
+                ]
+        else:
+            statement = approval_in(envelope)
+            wrong = _wrong(statement, patch, now)
+            if not wrong:
+                found += [_approval(statement, holder, role_of[keyid]) for keyid, holder in held.items()]
+        if wrong or not held:
+            idle.append(f"{path.name}, {wrong or 'by no key that may approve'}")
     authors = root.roles[AUTHOR].keyids
     signed = patch.origin.signed if patch.origin is not None else None
     signers = root.verify(signed, now).signers.get(AUTHOR, ()) if signed is not None else ()
     return Approving(
         approvals=tuple(found),
+        evidence=tuple(ran),
         holders={
             name: tuple(dict.fromkeys(root.keys[keyid].name for keyid in root.roles[name].keyids))
             for name in APPROVERS
@@ -94,6 +109,12 @@ def approving_of(patch: Patch, paths: Iterable[Path], trust: object) -> Approvin
         authors=frozenset(root.keys[keyid].name for keyid in authors if keyid in signers),
         idle=tuple(idle),
     )
+
+
+def _evidence(tested: TestResult, holders: Iterable[str]) -> Iterator[Evidence]:
+    for holder in holders:
+        for suite in tested.suites:
+            yield Evidence(holder=holder, suite=suite, result=tested.result)
 
 
 def _wrong(statement: Statement, patch: Patch, now: str) -> str:

@@ -216,7 +216,8 @@ def apply(
 # Who governs must act, and not who made the patch or runs the process.
 _BY_POLICY = frozenset(
     {
-        "activation-passed", "approvals-missing", "call-graph-missing", "cooling-off", "emergency-missing", "frozen",
+        "activation-passed", "approvals-missing", "call-graph-missing", "cooling-off", "emergency-missing",
+        "evidence-missing", "frozen",
         "outside-window", "protected-path", "protected-split",
     }
 )  # fmt: skip
