@@ -39,6 +39,7 @@ FLOORS = (
     {"compat"},
     {
         "bundle",
+        "documents",
         "govern",
         "health",
         "process.arguments",

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines
 from livepatch.cli.trusting import add_trust, trust_of
 from livepatch.errors import BundleError
 from livepatch.govern.severity import EXPLOITABILITY, EXPOSURE
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+if TYPE_CHECKING:
+    from livepatch.compat.policy import Policy
+    from livepatch.govern.classification import Classification
+    from livepatch.govern.criteria import Criteria
+    from livepatch.patch import Patch
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "classified_beside", "run"]
 
 SUMMARY = "say which way a fix should go: as a hot-patch, with a quorum, or as a full update"
 DESCRIPTION = """\
@@ -44,42 +51,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> bool:
     """Classify.  Whether the fix may go in live."""
-    from livepatch.bundle.comparing import compare
-    from livepatch.bundle.governing import files_of, graph_of_sources, touched_in
     from livepatch.bundle.load import load
-    from livepatch.bundle.trees import open_tree
-    from livepatch.compat.protected import built
-    from livepatch.govern.classification import classified
     from livepatch.govern.criteria import criteria_of
     from livepatch.govern.policies import policy_in_force
-    from livepatch.govern.risk import assess
-    from livepatch.govern.severity import severity_of
 
     criteria = criteria_of(given.criteria)
-    severity = severity_of(given.cvss) if given.cvss else None
     patch = load(given.file, trust=trust_of(given))
-    if not Path(given.package_dir).exists():
-        raise BundleError(
-            "there is no such source tree",
-            found=given.package_dir,
-            expected="a directory, a wheel or an sdist",
-            action="correct the path; to classify for a release, fetch it first (pip download --no-deps)",
-        )
-    tree = open_tree(given.package_dir, patch.package)
-    files = files_of(tree)
-    graph, _ = built(lambda: graph_of_sources(files))
-    risk = assess(
+    found = classified_beside(
         patch,
-        fits=compare(patch, tree).ok,
-        touched=touched_in(patch, files),
-        graph=graph,
+        given.package_dir,
+        criteria=criteria,
         policy=policy_in_force(given.policy),
-        place="these sources",
-        severity=severity,
+        cvss=given.cvss,
         exploitability=given.exploitability,
         exposure=given.exposure,
     )
-    found = classified(patch.id, patch.package, patch.versions, risk, criteria)
     assert patch.origin is not None
     if given.json:
         where = {"file": given.file, "digest": patch.origin.digest, "package_dir": given.package_dir}
@@ -89,3 +75,47 @@ def run(given: argparse.Namespace) -> bool:
         style = Style(given.color)
         print_lines([style("bold", first), *(style("plain", line) for line in rest)])
     return found.decision != "full-update"
+
+
+def classified_beside(
+    patch: Patch,
+    folder: str,
+    *,
+    criteria: Criteria,
+    policy: Policy,
+    cvss: str,
+    exploitability: str | None,
+    exposure: str | None,
+) -> Classification:
+    """Classify a patch beside the sources in a folder.  Raises :class:`BundleError` if there are none."""
+    from livepatch.bundle.comparing import compare
+    from livepatch.bundle.governing import files_of, graph_of_sources, touched_in
+    from livepatch.bundle.trees import open_tree
+    from livepatch.compat.protected import built
+    from livepatch.govern.classification import classified
+    from livepatch.govern.risk import assess
+    from livepatch.govern.severity import severity_of
+
+    severity = severity_of(cvss) if cvss else None
+    if not Path(folder).exists():
+        raise BundleError(
+            "there is no such source tree",
+            found=folder,
+            expected="a directory, a wheel or an sdist",
+            action="correct the path; to classify for a release, fetch it first (pip download --no-deps)",
+        )
+    tree = open_tree(folder, patch.package)
+    files = files_of(tree)
+    graph, _ = built(lambda: graph_of_sources(files))
+    risk = assess(
+        patch,
+        fits=compare(patch, tree).ok,
+        touched=touched_in(patch, files),
+        graph=graph,
+        policy=policy,
+        place="these sources",
+        severity=severity,
+        exploitability=exploitability,
+        exposure=exposure,
+    )
+    return classified(patch.id, patch.package, patch.versions, risk, criteria)

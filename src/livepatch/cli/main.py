@@ -16,6 +16,7 @@ from livepatch.cli import (
     callers,
     check,
     classify,
+    docs,
     graph,
     keygen,
     policy,
@@ -32,7 +33,7 @@ __all__ = ["main"]
 FINE, REFUSED, UNUSABLE = 0, 1, 2
 
 _COMMANDS = (
-    *(build, show, check, classify),
+    *(build, show, check, classify, docs),
     *(keygen, sign, approve, attest, verify, trust, policy),
     *(callers, graph, audit),
 )

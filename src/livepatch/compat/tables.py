@@ -21,6 +21,7 @@ LARGEST = 256 << 10
 
 _MOST = 1000  # items of one list
 _LONGEST = 300  # characters of a text
+_LONG = 20_000  # and of one in several lines
 _CLOCK = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 
 
@@ -99,6 +100,30 @@ class Table:
         if len(value) > _LONGEST or not value.isprintable():
             self.fail(key, spelled(value), f"a text of {_LONGEST} characters or fewer, in one line")
         return value
+
+    def prose(self, key: str) -> str:
+        """A text of several lines, perhaps empty."""
+        value = self._take(key)
+        if value is None:
+            return ""
+        if not isinstance(value, str):
+            self.fail(key, kind_of(value), "a text")
+        if len(value) > _LONG or not value.replace("\n", "").replace("\t", "").isprintable():
+            self.fail(key, spelled(value), f"a text of {_LONG} characters or fewer, without control characters")
+        return value.strip()
+
+    def texts(self, key: str) -> tuple[str, ...]:
+        """A list of texts, each in one line."""
+        values = self._take(key)
+        if values is None:
+            return ()
+        if not isinstance(values, list):
+            self.fail(key, kind_of(values), "a list of texts")
+        self._bound(key, values)
+        for index, value in enumerate(values):
+            if not isinstance(value, str) or not value or len(value) > 10 * _LONGEST or not value.isprintable():
+                self.fail(f"{key}[{index}]", spelled(value), "a text in one line")
+        return tuple(values)
 
     def one_of(self, key: str, known: tuple[str, ...]) -> str:
         """One of a few words; there must be one."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from livepatch.errors import PolicyError, spelled
 
-__all__ = ["EXPLOITABILITY", "EXPOSURE", "Severity", "severity_of"]
+__all__ = ["EXPLOITABILITY", "EXPOSURE", "Severity", "plain_of", "severity_of"]
 
 EXPLOITABILITY = ("none", "proof-of-concept", "active")
 """What is known of attacks: none, code that shows how, or attacks that happen."""
@@ -49,6 +49,26 @@ def severity_of(vector: str) -> Severity:
     """
     if not isinstance(vector, str):
         raise TypeError(f"cvss must be a str such as 'CVSS:3.1/AV:N/AC:L/…', not {spelled(vector)}")
+    read = _read(vector)
+    scores, ratings = read.scores(), read.severities()
+    last = max(index for index, score in enumerate(scores) if score is not None)
+    metrics = dict(part.split(":", 1) for part in read.clean_vector().split("/") if not part.startswith("CVSS:"))
+    return Severity(
+        vector=read.clean_vector(),
+        score=float(scores[last]),
+        rating=str(ratings[last]).lower(),
+        exploitability=_MATURITY.get(metrics.get("E", ""), ""),
+        exposure=_VECTOR.get(metrics["AV"], ""),
+    )
+
+
+def plain_of(vector: str) -> dict[str, Any]:
+    """All that a vector says, as the JSON of the CVSS specifications.  Raises as :func:`severity_of` does."""
+    made: dict[str, Any] = _read(vector).as_json(minimal=True)
+    return made
+
+
+def _read(vector: str) -> Any:
     library = _library()
     version = {"CVSS:3": library.CVSS3, "CVSS:4": library.CVSS4}.get(vector[:6], library.CVSS2)
     try:
@@ -62,16 +82,7 @@ def severity_of(vector: str) -> Severity:
             expected="a CVSS vector of version 2, 3.0, 3.1 or 4.0, such as CVSS:3.1/AV:N/AC:L/PR:N/…",
             action="copy it from the advisory whole",
         ) from error
-    scores, ratings = read.scores(), read.severities()
-    last = max(index for index, score in enumerate(scores) if score is not None)
-    metrics = dict(part.split(":", 1) for part in read.clean_vector().split("/") if not part.startswith("CVSS:"))
-    return Severity(
-        vector=read.clean_vector(),
-        score=float(scores[last]),
-        rating=str(ratings[last]).lower(),
-        exploitability=_MATURITY.get(metrics.get("E", ""), ""),
-        exposure=_VECTOR.get(metrics["AV"], ""),
-    )
+    return read
 
 
 def _library() -> Any:

@@ -1,0 +1,88 @@
+"""``livepatch docs``: the documents of a patch, for operators and for the world."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.trusting import add_trust, trust_of
+
+if TYPE_CHECKING:
+    from livepatch.documents.advisory import Advisory
+    from livepatch.govern.classification import Classification
+    from livepatch.patch import Patch
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "write the documents of a patch: advisory, OSV, OpenVEX, CSAF, deployment, runbook and more"
+DESCRIPTION = """\
+Write all documents about the patch in FILE, from the patch, from the one file with what
+only people know (--about), and from the record, if there is one.  What is for the public
+goes into DIR/public, and holds nothing that is under embargo."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("file", metavar="FILE", help="the patch file")
+    parser.add_argument("--about", required=True, metavar="TOML", help="what people know of the flaw and its fix")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="the folder to write to")
+    parser.add_argument("--record", metavar="FOLDER", help="a record, for the review afterwards")
+    parser.add_argument("--package-dir", metavar="DIR", help="the package, to classify the patch beside its sources")
+    add_trust(parser)
+    add_json(parser)
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Write them."""
+    from livepatch.bundle.load import load
+    from livepatch.documents.advisory import read_advisory
+    from livepatch.documents.dossier import Dossier, entries_about
+    from livepatch.documents.writing import documents_of, write_documents
+    from livepatch.govern.severity import plain_of, severity_of
+    from livepatch.govern.telling import entries
+
+    about = read_advisory(Path(given.about))
+    patch = load(given.file, trust=trust_of(given))
+    dossier = Dossier(
+        patch=patch,
+        advisory=about,
+        now=datetime.now(UTC).replace(microsecond=0),
+        severity=severity_of(about.cvss) if about.cvss else None,
+        cvss=plain_of(about.cvss) if about.cvss else None,
+        classification=_classified(patch, about, given.package_dir) if given.package_dir else None,
+        entries=entries_about(patch, entries(given.record)) if given.record else (),
+    )
+    documents = documents_of(dossier)
+    written = write_documents(documents, given.output)
+    if given.json:
+        print_json(
+            {
+                "file": given.file,
+                "digest": dossier.digest,
+                "documents": [str(path) for path in written],
+                "left_out": documents.left_out,
+            }
+        )
+    else:
+        print_lines(visible(str(path)) for path in written)
+        print_lines(visible(f"not written: {path}: {why}") for path, why in documents.left_out.items())
+    return True
+
+
+def _classified(patch: Patch, about: Advisory, folder: str) -> Classification:
+    from livepatch.cli.classify import classified_beside
+    from livepatch.govern.criteria import default_criteria
+    from livepatch.govern.policies import policy_in_force
+
+    return classified_beside(
+        patch,
+        folder,
+        criteria=default_criteria(),
+        policy=policy_in_force(None),
+        cvss=about.cvss,
+        exploitability=about.exploitability or None,
+        exposure=about.exposure or None,
+    )

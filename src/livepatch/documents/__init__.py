@@ -1,0 +1,1 @@
+"""Documents about a patch: for those who apply it, and for the world."""
