@@ -100,61 +100,67 @@ def steps_of(action: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> l
     return steps
 
 
-def gaps_during(action: Callable[[], object]) -> list[int]:
-    """The gaps, in ns, of at least 50 µs of a thread that only spins."""
-    gaps: list[int] = []
+def held_up_by(action: Callable[[], object]) -> list[int]:
+    """How long `action` holds up a thread that only spins: the processor time, in ns, that it uses in each gap.
+
+    What a busy machine adds to the gaps is no part of it.
+    """
+    held: list[int] = []
     going = [True]
-    clock = time.perf_counter_ns
+    clock, of = time.perf_counter_ns, time.clock_gettime_ns
+    caller = time.pthread_getcpuclockid(threading.get_ident())
 
     def spin() -> None:
-        last = clock()
+        last, used = clock(), of(caller)
         while going:
-            now = clock()
-            if now - last >= 50_000:
-                gaps.append(now - last)
-            last = now
+            if clock() - last >= 50_000:
+                held.append(of(caller) - used)
+            last, used = clock(), of(caller)
 
     gc.collect()
     spinner = threading.Thread(target=spin)
     spinner.start()
     try:
         time.sleep(0.02)
-        gaps.clear()
+        held.clear()
         action()
     finally:
         going.clear()
         spinner.join()
-    return gaps
+    return held
 
 
+@pytest.mark.parametrize("count", [FEW, pytest.param(MANY, marks=pytest.mark.slow)])
 def test_what_is_done_between_two_breaths_is_short(
-    new_fix: Callable[[int], livepatch.Patch], monkeypatch: pytest.MonkeyPatch
+    new_fix: Callable[[int], livepatch.Patch], monkeypatch: pytest.MonkeyPatch, count: int
 ):
-    """Compiling these files as a whole takes 10 ms and more.  The best round counts: a collection may fall into one."""
+    """Compiling these files as a whole takes 10 ms and more.  The best round counts: a collection may fall into one.
+
+    The bars are a p99 of 1 ms and a worst of 5 ms; processor time, too, is longer on a processor that others share.
+    """
     livepatch.apply(new_fix(4)).revert()
     rounds = []
     for _ in range(ROUNDS):
-        fix = new_fix(FEW)
+        fix = new_fix(count)
         steps = steps_of(lambda fix=fix: livepatch.apply(fix), monkeypatch)
         rounds.append((percentile(steps, 0.99), max(steps)))
-        assert len(steps) > FEW
-    assert min(longest for longest, _ in rounds) < 5 * MS, rounds
-    assert min(worst for _, worst in rounds) < 10 * MS, rounds
+        assert len(steps) > count
+        if rounds[-1][0] < 1 * MS and rounds[-1][1] < 2 * MS:
+            break
+    assert min(longest for longest, _ in rounds) < 2 * MS, rounds
+    assert min(worst for _, worst in rounds) < 5 * MS, rounds
 
 
-def test_a_spinning_thread_is_held_up_hardly_longer_than_without(new_fix: Callable[[int], livepatch.Patch]):
+def test_a_spinning_thread_is_held_up_for_no_longer_than_a_step(new_fix: Callable[[int], livepatch.Patch]):
     livepatch.apply(new_fix(4)).revert()
-    rounds = []
+    held: list[int] = []
     for _ in range(ROUNDS):
-        fix = new_fix(FEW)
-        begun = time.perf_counter()
-        beside = gaps_during(lambda fix=fix: livepatch.apply(fix))
-        seconds = time.perf_counter() - begun
-        without = gaps_during(lambda seconds=seconds: time.sleep(seconds))
-        rounds.append(percentile(beside, 0.95) - percentile(without, 0.95))
-        if rounds[-1] < 2 * MS:
+        fix = new_fix(FEW // 3)
+        held = held_up_by(lambda fix=fix: livepatch.apply(fix))
+        assert held
+        if percentile(held, 0.9) < 2 * MS:
             return
-    raise AssertionError(f"gaps are longer by {rounds} ns")
+    raise AssertionError(f"held up for {sorted(held)[-9:]} ns")
 
 
 def test_beside_a_thread_that_works_a_switch_takes_a_small_share_of_the_interpreter(
@@ -182,23 +188,6 @@ def test_beside_a_thread_that_works_a_switch_takes_a_small_share_of_the_interpre
         done.set()
         worker.join()
     assert mine < seconds[0] / 5
-
-
-@pytest.mark.slow
-def test_a_hundred_functions(new_fix: Callable[[int], livepatch.Patch]):
-    """The bar is a p99 of 1 ms and a worst of 5 ms; a loaded machine adds to both, also beside the quiet round."""
-    livepatch.apply(new_fix(4)).revert()
-    p99, worst = [], []
-    for _ in range(4):
-        fix = new_fix(MANY)
-        begun = time.perf_counter()
-        beside = gaps_during(lambda fix=fix: livepatch.apply(fix))
-        seconds = time.perf_counter() - begun
-        without = gaps_during(lambda seconds=seconds: time.sleep(seconds))
-        p99.append(percentile(beside, 0.99) - percentile(without, 0.99))
-        worst.append(max(beside) - max(without, default=0))
-    assert min(p99) < 2 * MS, p99
-    assert min(worst) < 5 * MS, worst
 
 
 def test_a_large_heap_is_not_walked(new_fix: Callable[[int], livepatch.Patch]):

@@ -15,7 +15,7 @@ from livepatch.compat.versions import Distribution, version_findings
 from livepatch.contents.edits import NOTHING_KNOWN, Needs
 from livepatch.engine.environment import Environment
 from livepatch.engine.facts import Survey, TargetFacts
-from livepatch.engine.pace import paced
+from livepatch.engine.pace import breathe, paced
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Slot
 from livepatch.errors import counted
@@ -67,8 +67,9 @@ def judge(patch: PatchFacts, distribution: Distribution, environment: Environmen
         *standing_findings(patch, distribution),
         *drift_findings(patch.package, patch.needs, ".".join(map(str, environment.python)), dict(distribution.needed)),
         *_environment(environment, survey),
-        *(_observed(target, refusal) for target, refusal in survey.observations),
+        *(_observed(target, refusal) for target, refusal in paced(survey.observations)),
     ]
+    breathe()
     changed = {str(facts.target): facts.parameters[1] for facts in survey.facts}
     rebound = {str(slot) for slot in survey.values if slot.is_name and _differs(survey, slot)}
     unbound = {
@@ -77,6 +78,7 @@ def judge(patch: PatchFacts, distribution: Distribution, environment: Environmen
     for facts in paced(survey.facts):
         findings += [*_target(facts, environment), *relative_findings(facts, changed)]
         findings += callee_findings(facts, unbound, rebound)
+    breathe()
     return Report(
         patch_id=patch.id,
         package=patch.package,

@@ -22,6 +22,7 @@ from livepatch.engine.namespaces import (
     owner_name,
     with_subclasses,
 )
+from livepatch.engine.pace import breathe, paced
 from livepatch.engine.syntax import syntax_of
 
 __all__ = ["Passed", "calls_of"]
@@ -72,7 +73,10 @@ def calls_of(text: str, code: CodeType, module: ModuleType, cls: type | None) ->
         for name in (*each.co_varnames, *each.co_cellvars, *each.co_freevars)
     }
     found = []
-    for call in _unguarded(_parsed(text)):
+    breathe()
+    tree = _parsed(text)
+    breathe()
+    for call in paced(_unguarded(tree)):
         if any(isinstance(each, ast.Starred) for each in call.args) or any(k.arg is None for k in call.keywords):
             continue
         called = _called(call.func, variables, module, cls, code.co_varnames[:1])

@@ -41,11 +41,12 @@ class _Known(dict[int, None]):
 class Gauge:
     """Things to which calls refer, and how many references they have while no call does."""
 
-    __slots__ = ("_holders", "_idle", "epochs", "objects")
+    __slots__ = ("_holders", "_idle", "_places", "epochs", "objects")
 
     def __init__(self) -> None:
         self.objects: list[object] = []
         self._idle: list[int] = []
+        self._places: dict[int, int] = {}
         self._holders: set[tuple[int, int]] = set()
         self.epochs: list[Epoch] = []
         """Those whose units of work are watched as well."""
@@ -59,10 +60,10 @@ class Gauge:
         if key in self._holders:
             return
         self._holders.add(key)
-        for place, other in enumerate(self.objects):
-            if other is thing:
-                self._idle[place] += known
-                return
+        place = self._places.setdefault(id(thing), len(self.objects))
+        if place < len(self.objects):
+            self._idle[place] += known
+            return
         self.objects.append(thing)
         self._idle.append(known + _ONLY_LISTED)
 

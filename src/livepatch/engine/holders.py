@@ -9,6 +9,7 @@ from types import CodeType, FunctionType
 from livepatch.engine.choosing import Chosen
 from livepatch.engine.functions import standing
 from livepatch.engine.gauge import Gauge
+from livepatch.engine.pace import breathe
 from livepatch.engine.plan import Plan, State
 from livepatch.engine.stack import SIDE, Choice, Stack, Write
 from livepatch.engine.standins import watch_code
@@ -23,6 +24,7 @@ def quiet_gauge(state: State, planned: Plan) -> Gauge:
     known = references_of(
         (state.stack, planned.stack), planned.writes, (*state.choices.items(), *planned.choices.items())
     )
+    breathe()
     functions = {write.slot.owner_id: write.slot for write in planned.writes if is_swapped(write, planned)}
     known.update(id(slot.owner.__code__) for slot in functions.values() if isinstance(slot.owner, FunctionType))
     for slot in functions.values():

@@ -54,12 +54,15 @@ class Outline:
     def gives(self, block: Block, code: CodeType) -> bool:
         """Whether the block, compiled by itself, gives that code.  Emits the warnings of the compiler."""
         text = self._alone(block, code.co_freevars)
+        breathe()
         try:
             top = compile(text, code.co_filename, "exec", flags=code.co_flags & FUTURE_FLAGS, dont_inherit=True)
         except (SyntaxError, ValueError):
             return False
         breathe()
-        return any(one.co_qualname == code.co_qualname and same_code(one, code) for one in nested_codes(top))
+        same = any(one.co_qualname == code.co_qualname and same_code(one, code) for one in nested_codes(top))
+        breathe()
+        return same
 
     def parsed(self, block: Block, filename: str) -> tuple[FunctionNode, str]:
         """The syntax of a block that compiles, without its decorators, and its text.

@@ -121,11 +121,15 @@ class Surveyor:
         swept = self._sweep(callers)
         while self.bodies:
             self._body(*self.bodies.pop(0), swept)  # nobody holds on to what was found: holders are counted next
+        breathe()
         self._closures()
+        breathe()
         for assignment, place in self.assignments:
             follow_aliases(assignment, place, self.stack, swept, self.out)
         self._abstract()
+        breathe()
         self.in_the_end()
+        breathe()
         for label, refusal in what_is_attached(self.out.shadows.declared, count=callers):
             self.out.note(label, refusal)
         if any(cache.owner is not None for cache in self.out.caches):

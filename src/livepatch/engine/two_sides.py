@@ -20,6 +20,7 @@ from livepatch.engine.places import slot_of
 from livepatch.engine.source import is_of_a_patch
 from livepatch.engine.stack import settled
 from livepatch.engine.sweep import Swept
+from livepatch.engine.syntax import forget_syntax
 
 if TYPE_CHECKING:
     from livepatch.engine.surveyor import Surveyor
@@ -83,6 +84,8 @@ def _passes(surveyor: Surveyor, found: Found, new: sides.NewSide) -> tuple[Passe
         old = calls_of(before, found.code, module, cls) if before and calls else ()
     except (SyntaxError, RecursionError):
         return ()  # a text that stands in brackets of its own, or deeper than can be followed
+    finally:
+        forget_syntax(new.text, before)  # nothing looks at them after this
     known = {each.shape for each in old}
     return tuple(replace(each, before=each.shape in known) for each in calls)
 

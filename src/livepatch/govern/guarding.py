@@ -104,7 +104,7 @@ def called_otherwise(survey: Survey) -> Iterator[Finding]:
 
     If some call would be one, the call graph of the package and of modules that hold something of it is worked out.
     """
-    breaking = [facts for facts in survey.facts if needs_callers(facts)]
+    breaking = [facts for facts in paced(survey.facts) if needs_callers(facts)]
     if not breaking:
         return
     changed = [str(facts.target) for facts in survey.facts]
@@ -188,7 +188,7 @@ def touched_by(survey: Survey, modules: dict[str, ModuleType]) -> list[Touched]:
     values = [slot for slot in survey.values if _is_value(slot)]
     reading = readers(survey.originals, values, modules)
     found: dict[str, Touched] = {}
-    for slot in survey.values:
+    for slot in paced(survey.values):
         if slot.kind == "function" and slot.name in _TOLD:
             continue
         place = Touched(str(slot), reading.get(slot, ()), is_value=True) if _is_value(slot) else _function(slot)

@@ -74,6 +74,8 @@ def examine(
         callers=callers,
         max_pause=max_pause,
     )
+    breathe()
     report = judge(facts, installed, observe(), found)
+    breathe()
     report = replace(report, findings=by_weight([*report.findings, *live.states.findings(patch, found.values)]))
     return govern(patch, policy, mode, report, found, installed.installed, graph_of_process, approving), found

@@ -19,7 +19,7 @@ from livepatch.engine.frames import Stuck
 from livepatch.engine.heap import PauseTooLongError, bounded
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.outliving import Unlike
-from livepatch.engine.pace import breathe
+from livepatch.engine.pace import breathe, paced
 from livepatch.engine.stack import Layer, Slot, Stack
 from livepatch.errors import TransitionError
 from livepatch.events import emit
@@ -108,13 +108,15 @@ class Live(Transactions):
         new = alive.without(replaced).push(
             layer, {slot: alive.originals.get(slot, originals[slot]) for slot in found.values}
         )
+        breathe()
         check_fits(mode, layer, new, patch, found.outliving)
         hold = held_up_by(mode, request.consistency, patch, found.outliving)
         consistency = request.consistency or ("chain" if patch.migrations else fitting(layer, new))
         name_members(found)
         self._shown = found.sources
-        for filename, text in found.sources.items():
+        for filename, text in paced(found.sources.items()):
             source.show_source(filename, text)
+        breathe()
         staying = {k: v for k, v in self.records.items() if k not in replaced}
         provides = frozenset((patch.id, *(name for each in replaced for name in self.records[each].provides)))
         self._check_left_whole(staying, provides)
