@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -157,15 +157,22 @@ def _heap(objects: int) -> Iterator[None]:
 
 @dataclass(slots=True)
 class _Gaps:
-    """Times, in nanoseconds, for which a spinning thread stood still, in so many nanoseconds altogether."""
+    """Times, in nanoseconds, for which a spinning thread stood still, in so many nanoseconds altogether.
+
+    `held` are those for which the calling thread held it up: the processor time that this used meanwhile.
+    """
 
     each: list[int]
     whole: int
+    held: list[int] = field(default_factory=list)
 
     def percentile(self, share: float) -> float:
         """The gap, in ms, than which so great a share of the gaps is no longer."""
-        ordered = sorted(self.each)
-        return ordered[max(0, math.ceil(len(ordered) * share) - 1)] / 1e6 if ordered else 0.0
+        return _percentile(self.each, share)
+
+    def held_up(self, share: float) -> float:
+        """The time, in ms, than which so great a share of the gaps is not longer for the caller's sake."""
+        return _percentile(self.held, share)
 
     def weighted(self, share: float) -> float:
         """The gap, in ms, than which no longer one is met in so great a share of the time."""
@@ -177,24 +184,34 @@ class _Gaps:
         return 0.0
 
 
+def _percentile(values: Sequence[int], share: float) -> float:
+    ordered = sorted(values)
+    return ordered[max(0, math.ceil(len(ordered) * share) - 1)] / 1e6 if ordered else 0.0
+
+
 def _gaps_during(action: Callable[[], object]) -> _Gaps:
     gaps: list[int] = []
+    held: list[int] = []
     going = [True]
-    clock = time.perf_counter_ns
+    clock, of = time.perf_counter_ns, time.clock_gettime_ns
+    caller = time.pthread_getcpuclockid(threading.get_ident())
 
     def spin() -> None:
-        last = clock()
+        last, used = clock(), of(caller)
         while going:
             now = clock()
             if now - last >= _GAP_NS:
                 gaps.append(now - last)
-            last = now
+                held.append(of(caller) - used)
+                now = clock()
+            last, used = now, of(caller)
 
     gc.collect()  # what the application's import has left to collect is not the switch's
     spinner = threading.Thread(target=spin)
     spinner.start()
     time.sleep(0.02)
     gaps.clear()
+    held.clear()
     begun = clock()
     try:
         action()
@@ -202,7 +219,7 @@ def _gaps_during(action: Callable[[], object]) -> _Gaps:
         whole, mine = clock() - begun, len(gaps)
         going.clear()
         spinner.join()
-    return _Gaps(gaps[: mine + 1], whole)  # the gap that ends with the action is noted after it
+    return _Gaps(gaps[: mine + 1], whole, held[: mine + 1])  # the gap that ends with the action is noted after it
 
 
 def _steps_of(action: Callable[[], object]) -> _Gaps:
@@ -217,6 +234,7 @@ def _steps_of(action: Callable[[], object]) -> _Gaps:
     gc.collect()
     with (
         mock.patch.object(pace, "REST", 0.0),
+        mock.patch.object(pace, "is_alone", return_value=False),  # breathe, as it does beside others
         mock.patch.object(pace, "_clock", seconds),
         mock.patch.object(pace, "_last", [seconds()]),
         mock.patch.object(pace, "time", SimpleNamespace(sleep=note)),
@@ -235,10 +253,24 @@ def _steps(rounds: int) -> Table:
             during.setdefault("revert()", []).append(_steps_of(partial(livepatch.revert, patch.fix.id)))
     return Table(
         f"Steps of a patch of {_FUNCTIONS} functions between two breaths, in processor time",
-        _COLUMNS,
-        [row for name, each in during.items() for row in _rows(name, each, barred=True)],
-        "gaps: the number of steps.  took ms: the processor time of all.",
+        _STEP_COLUMNS,
+        [row for name, each in during.items() for row in _rows_of_steps(name, each)],
+        "What other threads are held up by, on whatever machine.  A revert has few steps: its p99 is its worst.",
     )
+
+
+def _rows_of_steps(name: str, rounds: Sequence[_Gaps]) -> Iterator[Row]:
+    steps = _Gaps([step for each in rounds for step in each.each], sum(each.whole for each in rounds))
+    figures = {
+        "steps": len(steps.each) / len(rounds),
+        "p50 ms": steps.percentile(0.5),
+        "p99 ms": steps.percentile(0.99),
+        "worst ms": steps.percentile(1),
+        "took ms": statistics.median(each.whole for each in rounds) / 1e6,
+    }
+    yield Row(name, figures, Bar("p99 ms", _P99_MS))
+    median = statistics.median(each.percentile(1) for each in rounds)
+    yield Row(f"{name}, the worst of a round", {"worst ms": median}, Bar("worst ms", _WORST_MS))
 
 
 def _count_for(seconds: float) -> None:
@@ -247,31 +279,46 @@ def _count_for(seconds: float) -> None:
         pass
 
 
+_STEP_COLUMNS = (
+    Column("steps", "{:.0f}"),
+    Column("p50 ms", "{:.2f}"),
+    Column("p99 ms", "{:.2f}"),
+    Column("worst ms", "{:.2f}"),
+    Column("took ms", "{:.0f}"),
+)
 _COLUMNS = (
     Column("gaps", "{:.0f}"),
     Column("p50 ms", "{:.2f}"),
     Column("p99 ms", "{:.2f}"),
     Column("worst ms", "{:.2f}"),
     Column("p99 of time", "{:.2f}"),
+    Column("held p99", "{:.2f}"),
+    Column("held worst", "{:.2f}"),
     Column("took ms", "{:.0f}"),
 )
 
 
 def _rows(name: str, rounds: Sequence[_Gaps], *, barred: bool = False) -> Iterator[Row]:
     """The gaps of all rounds together; the worst of every round is in the worst of all."""
-    gaps = _Gaps([gap for each in rounds for gap in each.each], sum(each.whole for each in rounds))
+    gaps = _Gaps(
+        [gap for each in rounds for gap in each.each],
+        sum(each.whole for each in rounds),
+        [held for each in rounds for held in each.held],
+    )
     figures = {
         "gaps": len(gaps.each) / len(rounds),
         "p50 ms": gaps.percentile(0.5),
         "p99 ms": gaps.percentile(0.99),
         "worst ms": gaps.percentile(1),
         "p99 of time": gaps.weighted(0.99),
+        "held p99": gaps.held_up(0.99),
+        "held worst": gaps.held_up(1),
         "took ms": statistics.median(each.whole for each in rounds) / 1e6,
     }
-    yield Row(name, figures, Bar("p99 ms", _P99_MS) if barred else None)
+    yield Row(name, figures, Bar("held p99", _P99_MS) if barred else None)
     if barred:
-        median = statistics.median(each.percentile(1) for each in rounds)
-        yield Row(f"{name}, the worst of a round", {"worst ms": median}, Bar("worst ms", _WORST_MS))
+        median = statistics.median(each.held_up(1) for each in rounds)
+        yield Row(f"{name}, the worst of a round", {"held worst": median}, Bar("held worst", _WORST_MS))
 
 
 def _during(objects: int, rounds: int) -> Table:
@@ -297,6 +344,8 @@ def _during(objects: int, rounds: int) -> Table:
         _COLUMNS,
         [row for name, each in during.items() for row in _rows(name, each, barred="()" in name)],
         f"The application has {lines:,} lines.  Gaps of {_GAP_NS / 1e3:g} µs and more, of {rounds} rounds together.\n"
+        "held: the processor time that the caller used in a gap; the rest of it is the machine's doing, and where\n"
+        "other processes keep the spinning thread from running, several steps fall into one gap.\n"
         "p99 of time: no longer gap is met in 99 % of the time.  Most of what a call takes are\n"
         "its rests: beside a thread that works it rests many times as long as it works itself.",
     )
@@ -309,7 +358,7 @@ def _lines(module: ModuleType) -> int:
 
 def _first() -> str:
     """The first apply of a process: it also loads what livepatch imports on first use."""
-    return "import bench_pauses\nbench_pauses.first()"
+    return f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\nimport bench_pauses\nbench_pauses.first()"
 
 
 def first() -> None:
@@ -320,22 +369,24 @@ def first() -> None:
     with installed(**_write(_FUNCTIONS)) as (_, patch):
         gaps = _gaps_during(lambda: livepatch.apply(patch.fix))
         print(gaps.whole, *gaps.each)
+        print(*gaps.held)
 
 
 def _in_fresh_processes(rounds: int) -> Table:
     found = []
     for _ in range(rounds):
         done = subprocess.run([sys.executable, "-c", _first()], check=True, capture_output=True, text=True)
-        whole, *each = map(int, done.stdout.split())
-        found.append(_Gaps(each, whole))
-    return Table("The first apply of a process", _COLUMNS, list(_rows("apply()", found)))
+        each, held = (list(map(int, line.split())) for line in done.stdout.splitlines())
+        found.append(_Gaps(each[1:], each[0], held))
+    return Table("The first apply of each of as many fresh processes", _COLUMNS, list(_rows("apply()", found)))
 
 
 def tables(*, quick: bool = False) -> Iterator[Table]:
     rounds = 2 if quick else 7
+    heaps = _HEAPS[:2] if quick else _HEAPS
     with installed(**_write(_FUNCTIONS)) as (_, patch):
         livepatch.apply(patch.fix).revert()  # loads what is imported on first use
     yield _steps(rounds)
-    for objects in _HEAPS:
+    for objects in heaps:
         yield _during(objects, rounds)
     yield _in_fresh_processes(rounds)
