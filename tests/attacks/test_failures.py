@@ -359,10 +359,10 @@ def unraisable(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 @pytest.mark.parametrize(
     ("event", "one_of"),
     [
-        ("call", 120),
-        ("return", 120),
+        ("call", 240),
+        ("return", 240),
         # A signal handler runs right after a call of a builtin: this is where an interrupt strikes.
-        ("c_return", 120),
+        ("c_return", 240),
         *(pytest.param(event, 1, marks=pytest.mark.slow) for event in ("call", "return", "c_return")),
     ],
 )
@@ -390,13 +390,13 @@ def test_a_failure_at_any_step_changes_nothing(
     assert len(counted.seen) > 20
     problems: list[str] = []
     missed = 0
-    # In the short form a twentieth of the core: which one, differs by the operation and the kind of step.
-    turn = [*OPERATIONS].index(name) + len(event)
+    # In the short form a fortieth of the core: which one, differs by the operation and the kind of step.
+    turn = 3 * [*OPERATIONS].index(name) + len(event)
     every = _steps(counted.seen)
     steps = [
         step
         for i, step in enumerate(every)
-        if (i % one_of == 0 if not _is_core(step[0]) else one_of == 1 or i % 20 == turn % 20)
+        if (i % one_of == 0 if not _is_core(step[0]) else one_of == 1 or i % 40 == turn % 40)
     ]
     for number, (code, at) in enumerate(steps):
         error = KeyboardInterrupt() if number % 2 else InjectedError(f"{event} {at} of {code.co_qualname}")

@@ -27,6 +27,9 @@ from tests.few_modules import FewModules
 import livepatch
 
 FAMILIES = 8
+# How long calls and units stand still in their middle, in seconds: what is under way at a switch is what counts, and
+# the more of the time it stands still, the more often it is under way.
+PAUSE = 0.004
 HEAD = """
 import time
 import types
@@ -186,14 +189,14 @@ class Load:
             answer: list[str] = []
             for sides in self.scene.any("steps")():
                 answer += sides
-                time.sleep(0.0002)
+                time.sleep(PAUSE)
             self.answers.note("chain, generator", answer)
 
     def _units(self) -> None:
         while not self._stop.is_set():
             with livepatch.unit_of_work():
                 answer = self.scene.any("leaf")()
-                time.sleep(0.0005)
+                time.sleep(PAUSE)
                 answer += self.scene.any("Pool")().outer()
                 for sides in self.scene.any("steps")():
                     answer += sides
@@ -204,7 +207,7 @@ class Load:
         async def chains() -> None:
             while not self._stop.is_set():
                 self.answers.note("chain, coroutine", await self.scene.any("serve")())
-                await asyncio.sleep(0.0005)
+                await asyncio.sleep(PAUSE)
 
         await asyncio.gather(*(chains() for _ in range(20)))
 
@@ -213,7 +216,7 @@ class Load:
             while not self._stop.is_set():
                 async with livepatch.unit_of_work():
                     answer = await self.scene.any("fetch")()
-                    await asyncio.sleep(0.0005)
+                    await asyncio.sleep(PAUSE)
                     async with asyncio.TaskGroup() as group:
                         tasks = [group.create_task(self.scene.any("serve")()) for _ in range(2)]
                     answer += [side for task in tasks for side in task.result()]
@@ -228,7 +231,7 @@ class Load:
                 answer: list[str] = []
                 async for sides in self.scene.any("stream")():
                     answer += sides
-                    await asyncio.sleep(0.0002)
+                    await asyncio.sleep(PAUSE)
                 self.answers.note("chain, async generator", answer)
 
         await asyncio.gather(*(chains() for _ in range(10)))
@@ -293,62 +296,75 @@ def settle(applied: livepatch.Applied) -> None:
     assert applied.wait(30), applied.status()
 
 
-Cycle = Callable[[Scene, Callable[[], list[Suspended]]], None]
+class Held:
+    """Suspends what is to be in flight: at a switch, so many as the test says, and `some` beside those."""
+
+    def __init__(self, scene: Scene, count: int, answers: Answers) -> None:
+        self._scene, self._count, self._answers = scene, count, answers
+
+    def __call__(self) -> list[Suspended]:
+        return suspend(self._scene, self._count, self._answers)
+
+    def some(self) -> list[Suspended]:
+        return suspend(self._scene, max(24, self._count // 20), self._answers)
 
 
-def there_and_back(scene: Scene, held: Callable[[], list[Suspended]]) -> None:
+Cycle = Callable[[Scene, Held], None]
+
+
+def there_and_back(scene: Scene, held: Held) -> None:
     before = held()
     applied = livepatch.apply(scene.fix)
     assert applied.status().state == "draining"
-    after = held()
+    after = held.some()
     finish(before, after)
     settle(applied)
-    before = held()
+    before = held.some()
     applied.revert()
     finish(before)
     settle(applied)
 
 
-def to_and_fro_while_it_drains(scene: Scene, held: Callable[[], list[Suspended]]) -> None:
+def to_and_fro_while_it_drains(scene: Scene, held: Held) -> None:
     old = held()
     applied = livepatch.apply(scene.fix)
-    new = held()
+    new = held.some()
     applied.mode = "off"
-    old_again = held()
+    old_again = held.some()
     applied.mode = "on"
-    finish(held(), old, new, old_again)
+    finish(held.some(), old, new, old_again)
     settle(applied)
     applied.mode = "off"
     applied.revert()
     settle(applied)
 
 
-def cancelled_while_it_drains(scene: Scene, held: Callable[[], list[Suspended]]) -> None:
+def cancelled_while_it_drains(scene: Scene, held: Held) -> None:
     old = held()
     applied = livepatch.apply(scene.fix)
-    new = held()
+    new = held.some()
     applied.cancel()
     assert livepatch.status() == ()
-    finish(new, held())
+    finish(new, held.some())
     settle(applied)
     finish(old)
 
 
-def reverted_while_it_drains(scene: Scene, held: Callable[[], list[Suspended]]) -> None:
+def reverted_while_it_drains(scene: Scene, held: Held) -> None:
     old = held()
     applied = livepatch.apply(scene.fix)
-    new = held()
+    new = held.some()
     assert applied.revert().state == "draining"
-    finish(old, held(), new)
+    finish(old, held.some(), new)
     settle(applied)
 
 
-def one_after_the_other(scene: Scene, held: Callable[[], list[Suspended]]) -> None:
+def one_after_the_other(scene: Scene, held: Held) -> None:
     """Each switch waits for the one before: nothing but the load is in its way."""
-    finish(held())
+    finish(held.some())
     applied = livepatch.apply(scene.fix, mode="off")
     applied.mode = "on"
-    finish(held())
+    finish(held.some())
     applied.revert()
     applied = livepatch.apply(scene.fix)
     applied.revert()
@@ -374,7 +390,7 @@ def test_no_chain_and_no_unit_ever_sees_both_sides(scene: Scene, cycles: int, su
     sys.setswitchinterval(turn)
     with Load(scene) as load:
         for cycle in itertools.islice(itertools.cycle(CYCLES), cycles):
-            cycle(scene, lambda: suspend(scene, suspended, load.answers))
+            cycle(scene, Held(scene, suspended, load.answers))
             assert livepatch.verify()
             assert load.answers.mixed == [], cycle
             assert load.met == []
