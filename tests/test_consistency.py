@@ -134,10 +134,9 @@ def test_a_waiting_switch_can_be_cancelled(m: ModuleType, made: Made):
         thread, given = in_thread(lambda: livepatch.apply(fix, consistency="quiescent", timeout=30))
         time.sleep(0.1)
         assert not given
-        begun = time.monotonic()
         livepatch.cancel(fix.id)
-        thread.join(5)
-        assert time.monotonic() - begun < 1
+        thread.join(20)
+        assert not thread.is_alive(), "it has waited for its timeout"
         assert isinstance(given[0], livepatch.TransitionError)
         assert "cancelled" in str(given[0])
         assert differences(before) == []

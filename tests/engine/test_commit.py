@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from types import FunctionType, ModuleType, SimpleNamespace
+from types import FrameType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -77,6 +77,26 @@ def test_all_and_the_record_in_one_step_and_back(scene: Scene):
     assert holds(writes, before)
     assert not hasattr(scene.module, "ADDED")
     assert not hasattr(scene.module.C, "ADDED")
+
+
+def test_no_line_of_code_runs_between_two_stores(scene: Scene):
+    """A line is where another thread may get its turn.  Here a tracer does, and sees all of the old or of the new."""
+    writes = scene.writes()
+    seen: set[tuple[bool, ...]] = set()
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename != commit.__code__.co_filename:
+            return None
+        seen.add(tuple(value_of(write.slot) is write.after for write in writes))
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        scene.commit(writes)
+    finally:
+        sys.settrace(before)
+    assert seen == {(False,) * len(writes), (True,) * len(writes)}
 
 
 def test_no_writes_at_all_still_make_the_record_true(scene: Scene):

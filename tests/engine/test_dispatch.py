@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import itertools
+import types
 from types import CellType, FunctionType
 from typing import Any
 
@@ -35,12 +36,21 @@ FORMS = {
 KINDS = {
     "function": ("def f({}): return {!r}, sorted(locals().items()), [0]", lambda made: made),
     "generator": ("def f({}): yield {!r}, sorted(locals().items())", list),
+    "coroutine by types.coroutine": ("@types.coroutine\ndef f({}): yield {!r}, sorted(locals().items())", list),
     "coroutine": ("async def f({}): return {!r}, sorted(locals().items())", asyncio.run),
     "async generator": (
         "async def f({}): yield {!r}, sorted(locals().items())",
         lambda made: asyncio.run(collect(made)),
     ),
 }
+FLAGS = (
+    inspect.CO_VARARGS
+    | inspect.CO_VARKEYWORDS
+    | inspect.CO_GENERATOR
+    | inspect.CO_COROUTINE
+    | inspect.CO_ASYNC_GENERATOR
+    | inspect.CO_ITERABLE_COROUTINE
+)
 WRONG = ["(nonsense=1, other=2)", "(*range(30))"]
 
 
@@ -49,7 +59,7 @@ async def collect(made: Any) -> list[object]:
 
 
 def defined(source: str, first_line: int = 7) -> FunctionType:
-    space: dict[str, Any] = {"__name__": "specimen"}
+    space: dict[str, Any] = {"__name__": "specimen", "types": types}
     exec(compile("\n" * (first_line - 1) + source, "specimen.py", "exec", dont_inherit=True), space)
     return space["f"]
 
@@ -72,11 +82,14 @@ def looks_the_same(made: FunctionType, function: FunctionType) -> None:
         inspect.isfunction,
     ):
         assert asks(made) == asks(function)
+    assert made.__code__.co_flags & FLAGS == function.__code__.co_flags & FLAGS
     for name in ("co_name", "co_qualname", "co_firstlineno", "co_filename", "co_freevars", "co_argcount",
                  "co_posonlyargcount", "co_kwonlyargcount"):  # fmt: skip
         assert getattr(made.__code__, name) == getattr(function.__code__, name), name
     lines = {line for _, _, line in made.__code__.co_lines() if line is not None}
     assert lines == {function.__code__.co_firstlineno}
+    positions = {(first, last) for first, last, *_ in made.__code__.co_positions() if first is not None}
+    assert positions == {(function.__code__.co_firstlineno,) * 2}
 
 
 CASES = list(itertools.product(KINDS, FORMS))
