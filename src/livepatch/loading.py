@@ -14,7 +14,9 @@ __all__ = ["load_in_steps"]
 # What needs nothing first.  A part that is not named comes with the first that needs it.
 _OTHERS = """
 ast dis tokenize inspect hashlib threading queue bytecode.instr bytecode.flags bytecode.bytecode bytecode.concrete
-bytecode.cfg bytecode zipfile email.utils email.message importlib.metadata
+bytecode.cfg bytecode zipfile calendar email.errors email.charset email.utils email.message csv importlib.resources
+importlib.metadata sysconfig packaging packaging.version packaging.tags packaging.utils packaging.specifiers
+packaging.markers packaging.requirements tomllib
 """
 # Each needs only what stands before it.
 _ABOVE = """
