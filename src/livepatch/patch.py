@@ -16,7 +16,15 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from livepatch.contents.claims import RoundTrip, Waiver, check_reason, check_target, round_trip_of
+from livepatch.contents.claims import (
+    RoundTrip,
+    Snapshot,
+    Waiver,
+    check_reason,
+    check_target,
+    round_trip_of,
+    snapshot_of,
+)
 from livepatch.contents.edits import NOTHING_KNOWN, ModuleEdit, Obstacle, PlanEntry
 from livepatch.contents.identity import check_distribution, check_ids, check_name, check_specifier
 from livepatch.contents.release import Release
@@ -207,6 +215,8 @@ class Patch:
         """What the author has looked into, and no protected code calls; see :meth:`waive`."""
         self.round_trips: tuple[RoundTrip, ...] = ()
         """What is to show that either side decodes what the other encodes; see :meth:`round_trip`."""
+        self.snapshots: tuple[Snapshot, ...] = ()
+        """Examples of stored data that both sides are to load; see :meth:`snapshot`."""
         self.edits: tuple[ModuleEdit, ...] = ()
         """What a patch built from two trees changes, as source text; modules in the order in which they are computed.
 
@@ -279,6 +289,9 @@ class Patch:
         in_code += [f"a {moment} callback" for moment in self._callbacks]
         in_code += [f"migration {migration}" for migration in self.migrations]
         in_code += ["a round trip with functions or values" for each in self.round_trips if each.in_code]
+        in_code += [
+            "an example of stored data, or a function that loads it," for each in self.snapshots if each.in_code
+        ]
         if in_code:
             raise BundleError(
                 f"patch {self.id} cannot be written into a file",
@@ -480,6 +493,25 @@ class Patch:
         can be written into a patch file.  Raises :class:`PatchError` or :class:`TypeError`, each naming the argument.
         """
         self.round_trips = (*self.round_trips, round_trip_of(encode, decode, values))
+
+    def snapshot(
+        self,
+        load: str | Callable[..., object],
+        examples: str | Iterable[object],
+        store: str | Callable[..., object] | None = None,
+        *,
+        rollback: bool = False,
+    ) -> None:
+        """Have `apply` prove, before anything is live, that both sides read the data that is there already.
+
+        `load` and `store` are functions of one argument, or ``"module:name"`` of such; `store` gives what `load` takes.
+        `examples` are up to 1000 values for `load`, such as the bytes of a snapshot; of a :class:`pathlib.Path` the
+        bytes of the file, read now; or ``"module:name"`` of a list of them, or of a function that gives them.  Both
+        sides must load the same from an example, and from what the old side stores.  `rollback` promises that the patch
+        may be taken out again: the old side must load what the new one stores.  Only names can be written into a patch
+        file.  Raises :class:`PatchError` or :class:`TypeError`, each naming the argument.
+        """
+        self.snapshots = (*self.snapshots, snapshot_of(load, examples, store, rollback))
 
     def __repr__(self) -> str:
         changes = [*self._changes, *self.edits]

@@ -11,7 +11,7 @@ from livepatch.bundle import codec
 from livepatch.bundle.codec import Contents
 from livepatch.bundle.envelope import UnverifiedBundle
 from livepatch.bundle.reading import LIMITS, Limits
-from livepatch.contents.claims import RoundTrip, Waiver
+from livepatch.contents.claims import RoundTrip, Snapshot, Waiver
 from livepatch.contents.edits import (
     AttributeDefault,
     Captured,
@@ -150,6 +150,12 @@ CONTENTS = st.builds(
         after=few(st.sampled_from(["a", 'c<2,>=1; sys_platform == "linux"'])),
     ),
     round_trips=few(st.builds(RoundTrip, encode=PATHS, decode=PATHS, values=PATHS)),
+    snapshots=few(
+        st.one_of(
+            st.builds(Snapshot, load=PATHS, examples=PATHS),
+            st.builds(Snapshot, load=PATHS, examples=PATHS, store=PATHS, rollback=st.booleans()),
+        )
+    ),
     release=st.builds(
         Release,
         channel=st.sampled_from(["stable", "x" * 128]),
@@ -197,6 +203,7 @@ def of_every_part() -> Contents:
         waivers=(Waiver(target="a:f", reason="nobody calls it"),),
         needs=Needs(python=">=3.11", before=("b>=1",), after=('b>=2; python_version < "4"',)),
         round_trips=(RoundTrip(encode="a:dump", decode="a:load", values="a:EXAMPLES"),),
+        snapshots=(Snapshot(load="a:load", examples="a:STORED", store="a:store", rollback=True),),
         pure=("a:g",),
         release=Release(channel="testing", revision=2, expires="2027-03-31T00:00:00Z", nodes=("validator-7",)),
     )

@@ -13,7 +13,7 @@ from livepatch.bundle import codec
 from livepatch.bundle.codec import Contents, digest, encode
 from livepatch.bundle.reading import Limits
 from livepatch.contents import edits
-from livepatch.contents.claims import RoundTrip, Waiver
+from livepatch.contents.claims import RoundTrip, Snapshot, Waiver
 from livepatch.contents.edits import FunctionEdit, ModuleEdit, Text
 from livepatch.errors import BundleError
 
@@ -46,10 +46,10 @@ def test_what_was_written_is_read_and_has_one_file_only(contents):
 def test_the_format_is_this_to_the_byte():
     contents = dataclasses.replace(PLAIN, edits=(), plan=(), requires=("A-1",), summary="ü")
     assert encode(contents) == (
-        b"\x93\xaflivepatch.patch\x01\x8f"
+        b"\x93\xaflivepatch.patch\x01\xde\x00\x10"
         b"\xafcompatible_with\xa0\xa5edits\x90\xa4flag\xadCVE-2026-1234\xa2id\xadCVE-2026-1234\xa5needs\x83\xa5after\x90\xa6before\x90\xa6python\xa0\xa9obstacles\x90\xa7package\xaanodeclient"
         b"\xa4plan\x90\xa4pure\x90\xa7release\x84\xa7channel\xa6stable\xa7expires\xa0\xa5nodes\x90\xa8revision\x01"
-        b"\xa8requires\x91\xa3A-1\xabround_trips\x90\xa7summary\xa2\xc3\xbc"
+        b"\xa8requires\x91\xa3A-1\xabround_trips\x90\xa9snapshots\x90\xa7summary\xa2\xc3\xbc"
         b"\xa8versions\xa7==2.1.*\xa7waivers\x90"
     )
 
@@ -76,6 +76,7 @@ def test_a_file_holds_every_field_of_every_part():
     assert set(tree["needs"]) == fields["Needs"]
     assert set(tree["waivers"][0]) == {f.name for f in dataclasses.fields(Waiver)}
     assert set(tree["round_trips"][0]) == {f.name for f in dataclasses.fields(RoundTrip)}
+    assert set(tree["snapshots"][0]) == {f.name for f in dataclasses.fields(Snapshot)}
 
 
 @pytest.mark.parametrize("size", [1, 31, 32, 255, 256, 65_535, 65_536, 1_000_000])
@@ -145,6 +146,18 @@ SIDE: Paths = ("edits", 0, "before")
         (("needs", "before"), ["a>="], "needs.before[0]", "a requirement as PEP 508 writes it"),
         (("needs", "python"), "3.11", "needs.python", "PEP 440"),
         (("round_trips",), [{"decode": "m:f", "encode": "m:g()", "values": "m:V"}], "round_trips[0].encode", "'m:g()'"),
+        (
+            ("snapshots",),
+            [{"examples": "m:E", "load": "m:f", "rollback": True, "store": ""}],
+            "snapshots[0]",
+            "a promise",
+        ),
+        (
+            ("snapshots",),
+            [{"examples": "m:E", "load": "f", "rollback": False, "store": ""}],
+            "snapshots[0].load",
+            "'f'",
+        ),
         (("round_trips",), [{"decode": "m:f", "encode": "m:g", "values": [1]}], "round_trips[0].values", "a list"),
         (
             ("pure",),
@@ -258,7 +271,8 @@ def test_a_name_that_is_no_text_is_no_field():
         (b"\xa2id\xad", b"\xd9\x02id\xad", "the file; found: a text in 4 bytes"),
         (b"\xa7package\xaa", b"\xa7package\xdb\0\0\0\x0a", "package; found: a text in 15 bytes"),
         (b"\xa9obstacles\x90", b"\xa9obstacles\xdc\0\0", "obstacles; found: the length of a list in 3 bytes"),
-        (b"\x01\x8f\xafcompat", b"\x01\xde\0\x0f\xafcompat", "the file; found: the length of a map in 3 bytes"),
+        (b"\xa5needs\x83", b"\xa5needs\xde\0\x03", "needs; found: the length of a map in 3 bytes"),
+        (b"\x01\xde\0\x10", b"\x01\xdf\0\0\0\x10", "the file; found: the length of a map in 5 bytes"),
     ],
 )
 def test_every_value_has_one_spelling(old, new, told):

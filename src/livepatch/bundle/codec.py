@@ -27,7 +27,7 @@ from livepatch.bundle.naming import (
     check_versions,
 )
 from livepatch.bundle.reading import LIMITS, Limits, Reader
-from livepatch.contents.claims import RoundTrip, Waiver, check_path, check_reason, check_target
+from livepatch.contents.claims import RoundTrip, Snapshot, Waiver, check_path, check_reason, check_target
 from livepatch.contents.edits import (
     NOTHING_KNOWN,
     AttributeDefault,
@@ -76,6 +76,7 @@ class Contents:
     compatible_with: str = ""
     waivers: tuple[Waiver, ...] = ()
     round_trips: tuple[RoundTrip, ...] = ()
+    snapshots: tuple[Snapshot, ...] = ()
     needs: Needs = NOTHING_KNOWN
     pure: tuple[str, ...] = ()
     release: Release = ANYONE
@@ -160,6 +161,7 @@ def _contents(reader: Reader) -> Contents:
         release=field("release", reader.record, lambda: _release(reader)),
         requires=field("requires", items, reader.name, lambda text: check_name("requires", text)),
         round_trips=field("round_trips", items, reader.record, lambda: _round_trip(reader)),
+        snapshots=field("snapshots", items, reader.record, lambda: _snapshot(reader)),
         summary=field("summary", reader.free),
         versions=field("versions", reader.name, check_versions),
         waivers=field("waivers", items, reader.record, lambda: _waiver(reader)),
@@ -350,6 +352,19 @@ def _round_trip(reader: Reader) -> RoundTrip:
         encode=reader.field("encode", reader.name, lambda text: check_path("encode", text)),
         values=reader.field("values", reader.name, lambda text: check_path("values", text)),
     )
+
+
+def _snapshot(reader: Reader) -> Snapshot:
+    field = reader.field
+    snapshot = Snapshot(
+        examples=field("examples", reader.name, lambda text: check_path("examples", text)),
+        load=field("load", reader.name, lambda text: check_path("load", text)),
+        rollback=field("rollback", reader.flag),
+        store=field("store", reader.name, lambda text: check_path("store", text) if text else text),
+    )
+    if snapshot.rollback and not snapshot.store:
+        reader.fail(found="a promise of rollback without a function that stores", expected="both, or no promise")
+    return snapshot
 
 
 def _entry(reader: Reader) -> PlanEntry:

@@ -12,7 +12,7 @@ from types import CodeType
 
 from livepatch.bundle.trees import Tree
 from livepatch.compat.approvals import NOBODY, Approving, judged
-from livepatch.compat.contracts import judge_protocols, narrow_claim
+from livepatch.compat.contracts import Proof, judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
 from livepatch.compat.protected import ModeFacts, Touched, built, judge_protected, no_graph, unmatched
 from livepatch.compat.reach import Graph
@@ -42,8 +42,9 @@ def govern_sources(
     touched = list(touched_in(patch, files)) if policy else []
     graph, missing = built(lambda: build(files)) if touched else (None, "")
     claim = patch.compatible_with
+    proofs: tuple[Proof, ...] = (*patch.round_trips, *patch.snapshots)
     guarding = judge_protected(policy, graph, touched, mode, compatible_with=claim, waivers=patch.waivers)
-    contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=patch.round_trips)
+    contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=proofs)
     narrow = narrow_claim(claim, patch.package, tree.version) if contract.on_path else None
     rows = [
         *report.findings,

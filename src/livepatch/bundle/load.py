@@ -46,6 +46,6 @@ def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
     )
     patch.edits, patch.obstacles, patch.plan = contents.edits, contents.obstacles, contents.plan
     patch.waivers, patch.round_trips, patch.needs = contents.waivers, contents.round_trips, contents.needs
-    patch.pure, patch.release = contents.pure, contents.release
+    patch.snapshots, patch.pure, patch.release = contents.snapshots, contents.pure, contents.release
     patch.origin = origin_of(file, bundle, name)
     return patch

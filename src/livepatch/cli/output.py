@@ -131,6 +131,7 @@ def described(patch: Patch, file: str, digest: str) -> dict[str, Any]:
         "needs": asdict(patch.needs),
         "waivers": [asdict(waiver) for waiver in patch.waivers],
         "round_trips": [asdict(each) for each in patch.round_trips],
+        "snapshots": [asdict(each) for each in patch.snapshots],
         "pure": list(patch.pure),
         "targets": list(targets(patch)),
         "edits": [asdict(edit) for edit in patch.edits],

@@ -78,6 +78,7 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
             yield style(ink, f"  {entry.verdict + ':':<10}{entry.what} {entry.target}{why}")  # type: ignore[arg-type]  # inks
     yield from _section("waived: no protected code calls it", _waived(patch), style)
     yield from _section("round trips, proved before it goes live", _round_trips(patch), style)
+    yield from _section("stored data, read by both sides before it goes live", _snapshots(patch), style)
     yield from _section("values, computed in the process", _values(patch), style)
     yield from _section("attributes that objects lack", _attributes(patch), style)
     yield from _section("cannot be done live", map(spelled_obstacle, patch.obstacles), style)
@@ -122,6 +123,14 @@ def _round_trips(patch: Patch) -> Iterator[str]:
     for each in patch.round_trips:
         if not each.in_code:
             yield f"{each.encode} and {each.decode} with {each.values}"
+
+
+def _snapshots(patch: Patch) -> Iterator[str]:
+    for each in patch.snapshots:
+        if not each.in_code:
+            stored = f", stored by {each.store}" if each.store else ""
+            back = "; the old side reads what the new one stores" if each.rollback else ""
+            yield f"{each.load} with {each.examples}{stored}{back}"
 
 
 def _values(patch: Patch) -> Iterator[str]:

@@ -1,7 +1,8 @@
 """The wire and the disk: what other processes, and later ones, must still be able to read.
 
 A change on a declared protocol path needs the author's claim of which releases it stays compatible with, and round
-trips that show it: what the old side encodes the new one decodes, and the other way.
+trips that show it: what the old side encodes the new one decodes, and the other way.  Snapshots show the same of data
+that is there already.
 """
 
 from __future__ import annotations
@@ -13,21 +14,32 @@ from livepatch.compat.policy import Policy, Protocol
 from livepatch.compat.protected import Touched, because, concerned, starts_of
 from livepatch.compat.reach import Graph, Reach, reach
 from livepatch.compat.report import Finding
-from livepatch.contents.claims import RoundTrip
+from livepatch.contents.claims import RoundTrip, Snapshot
 from livepatch.errors import counted
 
-__all__ = ["Contract", "judge_protocols", "narrow_claim", "round_trip_differs", "round_trip_failed", "unexercised"]
+__all__ = [
+    "Contract",
+    "Proof",
+    "judge_protocols",
+    "narrow_claim",
+    "round_trip_differs",
+    "round_trip_failed",
+    "unexercised",
+]
+
+Proof = RoundTrip | Snapshot
+"""What is to be tried with both sides before anything is live."""
 
 
 @dataclass(frozen=True, slots=True)
 class Contract:
-    """What came of it: the findings, and the round trips that are to be made before anything is live.
+    """What came of it: the findings, and what is to be tried with both sides before anything is live.
 
     `on_path`: a change is on a protocol path for certain.
     """
 
     findings: tuple[Finding, ...] = ()
-    round_trips: tuple[RoundTrip, ...] = ()
+    round_trips: tuple[Proof, ...] = ()
     on_path: bool = False
 
 
@@ -37,11 +49,11 @@ def judge_protocols(
     touched: Iterable[Touched],
     *,
     compatible_with: str = "",
-    round_trips: Iterable[RoundTrip] = (),
+    round_trips: Iterable[Proof] = (),
 ) -> Contract:
     """Which changes are on a protocol path, whether the patch claims to be compatible, and what shall show it."""
     findings: list[Finding] = []
-    trips = list(round_trips)
+    trips: list[Proof] = list(round_trips)
     on_path = False
     places = list(touched)
     for rule in policy.protocols:
@@ -68,8 +80,8 @@ def judge_protocols(
                 code="round-trips-to-come",
                 severity="info",
                 target="",
-                found=f"{counted(len(trips), 'round trip')} to be made by apply, before anything is live",
-                expected="that either side decodes what the other encodes",
+                found=f"{_counts(trips)} to be made by apply, before anything is live",
+                expected="that either side reads what the other writes",
                 action="nothing; what does not refuses the patch then",
             )
         )
@@ -98,19 +110,19 @@ def narrow_claim(compatible_with: str, package: str, installed: str | None) -> F
     )
 
 
-def round_trip_failed(trip: RoundTrip, what: str, why: str) -> Finding:
+def round_trip_failed(trip: Proof, what: str, why: str) -> Finding:
     """The error for a round trip that cannot be made."""
     return Finding(
         code="round-trip-failed",
         severity="error",
         target=_named(trip),
         found=f"{what}: {why}",
-        expected="examples that either side encodes and decodes",
+        expected="examples that either side reads and writes",
         action="correct the example if the old side fails on it; else the patch is not compatible",
     )
 
 
-def round_trip_differs(trip: RoundTrip, what: str, gave: str, expected: str) -> Finding:
+def round_trip_differs(trip: Proof, what: str, gave: str, expected: str) -> Finding:
     """The error for what one side encodes and the other takes for something else."""
     return Finding(
         code="round-trip-differs",
@@ -122,24 +134,31 @@ def round_trip_differs(trip: RoundTrip, what: str, gave: str, expected: str) -> 
     )
 
 
-def unexercised(round_trips: Iterable[RoundTrip]) -> Finding:
+def unexercised(round_trips: Iterable[Proof]) -> Finding:
     """The warning for examples that run nothing of what the patch changes."""
     named = ", ".join(map(_named, round_trips))
     return Finding(
         code="round-trip-misses",
         severity="warning",
         target="",
-        found=f"round trips that run no function of the patch: {named}",
+        found=f"examples that run no function of the patch, of {named}",
         expected="examples that go through what is changed",
         action="give examples that do; these show nothing of the change",
     )
 
 
-def _named(trip: RoundTrip) -> str:
+def _named(trip: Proof) -> str:
     return " / ".join(
         part if isinstance(part, str) else getattr(part, "__qualname__", "a callable")
-        for part in (trip.encode, trip.decode)
+        for part in ((trip.encode, trip.decode) if isinstance(trip, RoundTrip) else (trip.store, trip.load))
+        if part
     )
+
+
+def _counts(trips: list[Proof]) -> str:
+    snapshots = sum(isinstance(trip, Snapshot) for trip in trips)
+    counts = (len(trips) - snapshots, "round trip"), (snapshots, "snapshot")
+    return " and ".join(counted(number, noun) for number, noun in counts if number)
 
 
 def _row(rule: Protocol, reaches: Reach, place: Touched, compatible_with: str) -> tuple[Finding, bool] | None:

@@ -1,4 +1,4 @@
-"""What a patch claims of itself beyond its changes, for whoever governs: what it waives, and what round trips show."""
+"""What a patch claims of itself beyond its changes: what it waives, and what examples of messages and data show."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ import inspect
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from livepatch.errors import PatchError, spelled
 
 __all__ = [
     "MOST_VALUES",
     "RoundTrip",
+    "Snapshot",
     "Waiver",
     "check_path",
     "check_plain_function",
     "check_reason",
     "check_target",
     "round_trip_of",
+    "snapshot_of",
 ]
 
 MOST_VALUES = 1000
@@ -26,6 +29,7 @@ MOST_VALUES = 1000
 _PATH = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 _TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d<]\w*(\.([^\W\d]\w*|<locals>|<lambda>))*")
 _LONGEST = 500  # characters of a reason
+_LARGEST = 64 * 2**20  # bytes of all files together that a patch holds as examples
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +56,26 @@ class RoundTrip:
     def in_code(self) -> bool:
         """Whether it holds live objects, which no file can."""
         return not all(isinstance(part, str) for part in (self.encode, self.decode, self.values))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Data that is there already: both sides load it, and load what they store of it.
+
+    `load` and `store` are ``"module:qualified.name"`` of functions of one argument, or such functions themselves;
+    `store` gives what `load` takes, and is empty if nothing is to be stored.  `examples` are what `load` takes, or the
+    name of where the program has them.  `rollback`: what the new side stores the old one must load.
+    """
+
+    load: str | Callable[..., object]
+    examples: str | tuple[object, ...]
+    store: str | Callable[..., object] = ""
+    rollback: bool = False
+
+    @property
+    def in_code(self) -> bool:
+        """Whether it holds live objects, which no file can."""
+        return not all(isinstance(part, str) for part in (self.load, self.examples, self.store))
 
 
 def check_path(argument: str, value: str) -> str:
@@ -83,18 +107,73 @@ def check_reason(value: object) -> str:
 
 def round_trip_of(encode: object, decode: object, values: object) -> RoundTrip:
     """A round trip, if it is one.  Raises :class:`PatchError` or :class:`TypeError`, each naming the argument."""
-    given: str | tuple[object, ...]
-    if isinstance(values, str):
-        given = check_path("values", values)
-    elif isinstance(values, Iterable) and not isinstance(values, (bytes, bytearray, dict)):
-        given = tuple(values)
-        if not 0 < len(given) <= MOST_VALUES:
-            raise PatchError(
-                "values are no examples", found=f"{len(given)} of them", expected=f"1 to {MOST_VALUES} values"
-            )
-    else:
-        raise TypeError(f"values must be values for encode, or 'module:name' of such, not {spelled(values)}")
+    given = _examples("values", values, "encode")
     return RoundTrip(encode=_function("encode", encode), decode=_function("decode", decode), values=given)
+
+
+def snapshot_of(load: object, examples: object, store: object, rollback: object) -> Snapshot:
+    """Examples of data, if they are such.  Raises :class:`PatchError` or :class:`TypeError`, naming the argument."""
+    if not isinstance(rollback, bool):
+        raise TypeError(f"rollback must be True or False, not {spelled(rollback)}")
+    if rollback and store is None:
+        raise PatchError(
+            "rollback promises that the old side loads what the new one stores",
+            found="no store=",
+            expected="the function that stores",
+            action="give it, or promise nothing",
+        )
+    given = _examples("examples", examples, "load")
+    if not isinstance(given, str):
+        given = _with_contents(given)
+    return Snapshot(
+        load=_function("load", load),
+        examples=given,
+        store="" if store is None else _function("store", store),
+        rollback=rollback,
+    )
+
+
+def _examples(argument: str, values: object, function: str) -> str | tuple[object, ...]:
+    if isinstance(values, str):
+        return check_path(argument, values)
+    if not isinstance(values, Iterable) or isinstance(values, (bytes, bytearray, dict)):
+        raise TypeError(f"{argument} must be values for {function}, or 'module:name' of such, not {spelled(values)}")
+    given = tuple(values)
+    if not 0 < len(given) <= MOST_VALUES:
+        raise PatchError(
+            f"{argument} are no examples", found=f"{len(given)} of them", expected=f"1 to {MOST_VALUES} values"
+        )
+    return given
+
+
+def _with_contents(examples: tuple[object, ...]) -> tuple[object, ...]:
+    """The examples with the bytes of each file in place of its path: what is compared stays what was meant."""
+    left = _LARGEST
+    found: list[object] = []
+    for example in examples:
+        if not isinstance(example, Path):
+            found.append(example)
+            continue
+        try:
+            with example.open("rb") as file:
+                data = file.read(left + 1)
+        except (OSError, ValueError) as error:
+            raise PatchError(
+                "an example cannot be read",
+                found=f"{example}: {getattr(error, 'strerror', None) or error}",
+                expected="a file",
+                action="correct the path",
+            ) from error
+        left -= len(data)
+        if left < 0:
+            raise PatchError(
+                "the examples are too large",
+                found=f"{example}, with which they exceed {_LARGEST} bytes",
+                expected="examples that are loaded while a patch waits to go in",
+                action="give smaller ones, or load= a function that reads the file itself",
+            )
+        found.append(data)
+    return tuple(found)
 
 
 def _function(argument: str, value: object) -> str | Callable[..., object]:

@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, cast
 
 from livepatch.compat.approvals import NOBODY, Approving, Case, judged
 from livepatch.compat.callsites import caller_findings, callers_unknown, needs_callers
-from livepatch.compat.contracts import judge_protocols, narrow_claim
+from livepatch.compat.contracts import Proof, judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
 from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judge_protected, no_graph, unmatched
 from livepatch.compat.reach import Graph
 from livepatch.compat.report import Finding, Report, by_weight
-from livepatch.contents.claims import RoundTrip
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
@@ -61,7 +60,7 @@ class Governed:
     """A report with what policy adds to it, and what policy asks for before the patch goes live."""
 
     report: Report
-    round_trips: tuple[RoundTrip, ...] = ()
+    round_trips: tuple[Proof, ...] = ()
 
 
 def govern(
@@ -76,11 +75,12 @@ def govern(
 ) -> Governed:
     """Judge a patch by the rules in force.  `build` gives the call graph of the process, if one is needed."""
     claim = patch.compatible_with
+    proofs: tuple[Proof, ...] = (*patch.round_trips, *patch.snapshots)
     touched = touched_by(survey, sys.modules) if policy else []
     graph, missing = built(lambda: build(policy.packages, _packages(touched))) if touched else (None, "")
     asked = facts_of(mode) if policy.protected else ModeFacts("on", "on")  # else nobody asks a source of heights
     guarding = judge_protected(policy, graph, touched, asked, compatible_with=claim, waivers=patch.waivers)
-    contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=patch.round_trips)
+    contract = judge_protocols(policy, graph, touched, compatible_with=claim, round_trips=proofs)
     narrow = narrow_claim(patch.compatible_with, patch.package, installed) if contract.on_path else None
     rows = [
         *([no_graph(missing)] if missing else []),

@@ -1,4 +1,4 @@
-"""Round trips, made before anything is live: what the old side encodes the new one decodes, and the other way.
+"""Round trips, made before anything is live: what the old side writes the new one reads, and the other way.
 
 The new side answers one thread, and only while that says so; all other calls get the old side, as before.  So the
 examples go through the live functions as they call each other, however deep the change lies.
@@ -14,9 +14,9 @@ from dataclasses import replace
 from importlib import import_module
 from types import ModuleType
 
-from livepatch.compat.contracts import round_trip_differs, round_trip_failed, unexercised
+from livepatch.compat.contracts import Proof, round_trip_differs, round_trip_failed, unexercised
 from livepatch.compat.report import Finding, Report, by_weight
-from livepatch.contents.claims import MOST_VALUES, RoundTrip, check_plain_function
+from livepatch.contents.claims import MOST_VALUES, RoundTrip, Snapshot, check_plain_function
 from livepatch.engine.comparing import Outcome, compared, spelled_outcome
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At
@@ -31,6 +31,9 @@ from livepatch.process.switching import Switching
 __all__ = ["prove"]
 
 _LOOK = 0.05  # seconds between two looks whether it was cancelled
+_SIDE = ("old", "new")
+_Function = Callable[..., object]
+_Rows = Callable[[], Iterator[Finding]]
 _MOST_ROWS = 3  # findings of one round trip: one example tells as much as a thousand
 
 
@@ -75,20 +78,20 @@ def prove(live: Live, patch: Patch, governed: Governed, found: Survey, timeout: 
     except PatchError as error:
         # What all calls share cannot differ between them.
         return _with(governed.report, [round_trip_failed(trips[0], "the new side cannot be tried", error.found)])
-    ready: list[tuple[RoundTrip, _Ready]] = []
+    ready: list[tuple[Proof, _Rows]] = []
     for trip in trips:
         try:
-            ready.append((trip, _Ready(trip)))
+            ready.append((trip, _prepared(trip, trial)))
         except PatchError as error:
             return _with(governed.report, [round_trip_failed(trip, str(error), error.found)])
     rows: list[Finding] = []
-    missed: list[RoundTrip] = []
+    missed: list[Proof] = []
 
     def run() -> None:
         trial.thread = threading.get_ident()
-        for trip, each in ready:
+        for trip, made in ready:
             trial.asked = 0
-            rows.extend(_first(_round_trip(trip, each, trial)))
+            rows.extend(_first(made()))
             if not trial.asked:
                 missed.append(trip)
 
@@ -107,35 +110,63 @@ def _first(rows: Iterator[Finding]) -> list[Finding]:
     return [row for row, _ in zip(rows, range(_MOST_ROWS), strict=False)]
 
 
-class _Ready:
-    """A round trip whose functions and values are there.  Raises :class:`PatchError` if they are not."""
+def _prepared(trip: Proof, trial: _Trial) -> _Rows:
+    """What tries it, once its functions and examples are there.  Raises :class:`PatchError` if they are not."""
+    if isinstance(trip, Snapshot):
+        load = _function("load", trip.load)
+        store = _function("store", trip.store) if trip.store else None
+        examples = _values(trip.examples)
+        return lambda: _snapshot(trip, load, store, examples, trial)
+    encode, decode, values = _function("encode", trip.encode), _function("decode", trip.decode), _values(trip.values)
+    return lambda: _round_trip(trip, encode, decode, values, trial)
 
-    def __init__(self, trip: RoundTrip) -> None:
-        self.encode = _function("encode", trip.encode)
-        self.decode = _function("decode", trip.decode)
-        self.values = _values(trip.values)
 
-
-def _round_trip(trip: RoundTrip, ready: _Ready, trial: _Trial) -> Iterator[Finding]:
-    for index, value in enumerate(ready.values):
+def _round_trip(
+    trip: RoundTrip, encode: _Function, decode: _Function, values: Iterable[object], trial: _Trial
+) -> Iterator[Finding]:
+    for index, value in enumerate(values):
         which = f"example {index + 1}"
-        old = trial.side(ready.encode, value, new=False)
-        reference = trial.side(ready.decode, old.value, new=False) if old.error is None else old
+        old = trial.side(encode, value, new=False)
+        reference = trial.side(decode, old.value, new=False) if old.error is None else old
         if reference.error is not None:
             step = "encodes" if old.error is not None else "decodes"
             yield round_trip_failed(trip, f"{which}, which the old side {step} itself", spelled_outcome(reference))
             continue
-        forward = trial.side(ready.decode, old.value, new=True)
+        forward = trial.side(decode, old.value, new=True)
         yield from _judged(trip, f"{which}, encoded by the old side and decoded by the new", forward, reference)
-        new = trial.side(ready.encode, value, new=True)
+        new = trial.side(encode, value, new=True)
         if new.error is not None:
             yield round_trip_failed(trip, f"{which}, encoded by the new side", spelled_outcome(new))
             continue
-        back = trial.side(ready.decode, new.value, new=False)
+        back = trial.side(decode, new.value, new=False)
         yield from _judged(trip, f"{which}, encoded by the new side and decoded by the old", back, reference)
 
 
-def _judged(trip: RoundTrip, what: str, gave: Outcome, expected: Outcome) -> Iterator[Finding]:
+def _snapshot(
+    trip: Snapshot, load: _Function, store: _Function | None, examples: Iterable[object], trial: _Trial
+) -> Iterator[Finding]:
+    for index, example in enumerate(examples):
+        which = f"example {index + 1}"
+        reference = trial.side(load, example, new=False)
+        if reference.error is not None:
+            yield round_trip_failed(trip, f"{which}, which the old side does not load", spelled_outcome(reference))
+            continue
+        new = trial.side(load, example, new=True)
+        rows = list(_judged(trip, f"{which}, loaded by the new side", new, reference))
+        yield from rows
+        if store is None or rows:
+            continue
+        # Loaded anew for each step: what stores it may change it.
+        for stores, loads in ((False, True), (True, False))[: 1 + trip.rollback]:
+            stored = trial.side(store, trial.side(load, example, new=stores).value, new=stores)
+            if stored.error is not None:
+                yield round_trip_failed(trip, f"{which}, stored by the {_SIDE[stores]} side", spelled_outcome(stored))
+                continue
+            what = f"{which}, stored by the {_SIDE[stores]} side and loaded by the {_SIDE[loads]}"
+            yield from _judged(trip, what, trial.side(load, stored.value, new=loads), reference)
+
+
+def _judged(trip: Proof, what: str, gave: Outcome, expected: Outcome) -> Iterator[Finding]:
     if gave.error is not None:
         yield round_trip_failed(trip, what, spelled_outcome(gave))
         return
