@@ -58,6 +58,9 @@ if TYPE_CHECKING:
     from livepatch.process.standing import Migrated as Migrated
     from livepatch.process.standing import Status as Status
     from livepatch.process.standing import Verification as Verification
+    from livepatch.replaying.replay import replay as replay
+    from livepatch.replaying.replayed import Difference as Difference
+    from livepatch.replaying.replayed import Replayed as Replayed
     from livepatch.state.checkpoint import Checkpoint as Checkpoint
     from livepatch.state.lazies import up_to_date as up_to_date
     from livepatch.state.touches import Touches as Touches
@@ -100,6 +103,8 @@ _HOMES = {
     "livepatch.process.public": ("apply", "check", "fingerprint"),
     "livepatch.process.recovery": ("Recovered", "Recovery", "recover"),
     "livepatch.process.standing": ("Migrated", "Status", "Verification"),
+    "livepatch.replaying.replay": ("replay",),
+    "livepatch.replaying.replayed": ("Difference", "Replayed"),
     "livepatch.state.checkpoint": ("Checkpoint",),
     "livepatch.state.lazies": ("up_to_date",),
     "livepatch.state.touches": ("Touches",),

@@ -138,7 +138,7 @@ def codes_of_the_call(node: ast.Call, mild: dict[str, str]) -> tuple[list[str], 
     named = {keyword.arg: keyword.value for keyword in node.keywords}
     if called == "row" and len(node.args) == 6:
         return codes_in(node.args[1]), codes_in(node.args[0])
-    if called == "Finding":
+    if called == "Finding" and "code" in named:
         return codes_in(named["code"]), codes_in(named["severity"])
     if called == "Obstacle":
         return codes_in(named["code"]), ["error", "warning"]  # an error in a process; a warning where there is none
@@ -264,8 +264,13 @@ NEVER = {
     "asyncio.subprocess", "http", "logging", "marshal", "multiprocessing", "pickle", "shelve", "socket", "ssl",
     "subprocess", "tempfile", "urllib",
 }  # fmt: skip
-# The exceptions, as the document says: pip is run, and a command that signs.
-START_PROCESSES = {SOURCE / "bundle" / "trees.py", SOURCE / "bundle" / "command.py"}
+# The exceptions, as the document says: pip is run, a command that signs, and the two sides of a replay.
+START_PROCESSES = {
+    SOURCE / "bundle" / "trees.py",
+    SOURCE / "bundle" / "command.py",
+    SOURCE / "replaying" / "scratch.py",
+    SOURCE / "replaying" / "replay.py",
+}
 
 
 def test_what_livepatch_never_does_it_does_not_even_import():
