@@ -48,8 +48,12 @@ SYSTEM = Files()
 
 
 def create(path: Path, data: bytes, files: Files = SYSTEM, mode: int = 0o600) -> int:
-    """Make a file with that content, or empty an old one; gives its descriptor.  Its name outlives a power cut."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND | os.O_CLOEXEC, mode)
+    """Make a file with that content, in the place of an old one; gives its descriptor.  Its name outlives a power cut.
+
+    A link that somebody has put there is no way into another file.
+    """
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, mode)
     try:
         files.write(descriptor, data)
         files.sync(descriptor)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from livepatch.errors import StateError, spelled
+
 __all__ = ["Came", "Folded", "fold", "kept"]
 
 Stage = Literal["before", "half up", "after", "half down", "stuck"]
@@ -64,11 +66,15 @@ class Folded:
 
 
 def fold(records: Iterable[Mapping[str, Any]]) -> Folded:
-    """Read the records in the order in which they were written."""
+    """Read the records in the order in which they were written.
+
+    Raises :class:`StateError` for one that has not what a record of its kind has: it was written by something else.
+    """
     runs: dict[str, Came] = {}
     for record in records:
-        kind, run = record.get("kind"), record.get("run")
-        if kind == "intent" and isinstance(run, str):
+        _check(record)
+        kind, run = record["kind"], record["run"]
+        if kind == "intent":
             runs.pop(run, None)
             runs[run] = Came(
                 run,
@@ -79,7 +85,7 @@ def fold(records: Iterable[Mapping[str, Any]]) -> Folded:
                 record["process"],
                 record.get("was"),
             )
-        came = runs.get(run) if isinstance(run, str) else None
+        came = runs.get(run)
         if came is None or kind not in _STAGES:
             if came is not None and kind == "progress":
                 runs[came.run] = replace(came, objects=record["objects"])
@@ -98,6 +104,27 @@ def fold(records: Iterable[Mapping[str, Any]]) -> Folded:
         if came.durable and came.stage == "after":
             versions[came.name] = came.version
     return Folded(runs, versions)
+
+
+_OF_EVERY = {"kind": str, "run": str}
+_OF_INTENT = {"patch": str, "name": str, "version": int, "durable": bool, "process": str}
+_PERHAPS = {"was": (int, type(None)), "saved": bool, "objects": int, "told": str}
+
+
+def _check(record: Mapping[str, Any]) -> None:
+    expected: dict[str, Any] = {**_OF_EVERY, **(_OF_INTENT if record.get("kind") == "intent" else {})}
+    expected |= {"objects": int} if record.get("kind") == "progress" else {}
+    expected |= {name: kind for name, kind in _PERHAPS.items() if name in record}
+    for name, kind in expected.items():
+        value = record.get(name)
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise StateError(
+                "the journal of the state directory is damaged",
+                found=f"record {spelled(record.get('number'))}, whose {name} is {spelled(value)}",
+                expected="records as livepatch writes them",
+                action="bring the directory back from a copy; without one, find out at which version the data is, and "
+                "begin with an empty directory",
+            )
 
 
 def kept(records: Iterable[Mapping[str, Any]]) -> list[Mapping[str, Any]]:

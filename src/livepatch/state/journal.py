@@ -17,7 +17,7 @@ from typing import Any
 
 import msgpack
 
-from livepatch.errors import StateError
+from livepatch.errors import StateError, spelled
 from livepatch.state.files import SYSTEM, Files, put
 
 __all__ = ["Journal", "Reading", "read_records"]
@@ -47,17 +47,23 @@ def read_records(data: bytes, where: str = "the journal") -> Reading:
     records: list[Record] = []
     place = len(_MAGIC)
     while place < len(data):
-        found = _record_at(data, place, len(records))
+        found = _record_at(data, place)
         if found is None:
-            if _one_follows(data, place + 1, len(records)):
+            if _one_follows(data, place + 1):
                 raise _damaged(where, f"no whole record at byte {place}, and records after it")
             return Reading(tuple(records), place, torn=True)
-        record, place = found
+        record, end = found
+        if record.get("number") != len(records):
+            # A crash leaves part of a record, and never a whole one that belongs elsewhere.
+            raise _damaged(
+                where, f"record {spelled(record.get('number'))} at byte {place}, where {len(records)} belongs"
+            )
+        place = end
         records.append(record)
     return Reading(tuple(records), place, torn=False)
 
 
-def _record_at(data: bytes, place: int, least: int) -> tuple[Record, int] | None:
+def _record_at(data: bytes, place: int) -> tuple[Record, int] | None:
     if len(data) - place < _HEAD.size:
         return None
     mark, length, checksum = _HEAD.unpack_from(data, place)
@@ -69,12 +75,12 @@ def _record_at(data: bytes, place: int, least: int) -> tuple[Record, int] | None
         record = msgpack.unpackb(content, raw=False)
     except ValueError:
         return None
-    return (record, end) if isinstance(record, dict) and record.get("number", -1) >= least else None
+    return (record, end) if isinstance(record, dict) else None
 
 
-def _one_follows(data: bytes, place: int, least: int) -> bool:
+def _one_follows(data: bytes, place: int) -> bool:
     while (place := data.find(_MARK, place)) >= 0:
-        if _record_at(data, place, least) is not None:
+        if _record_at(data, place) is not None:
             return True
         place += 1
     return False
@@ -117,6 +123,7 @@ class Journal:
             raise self._no_more()
         numbered = {**record, "number": len(self.records)}
         data = _encoded(numbered)
+        self._check_there()
         try:
             self._files.write(self._descriptor, data)
             self._files.sync(self._descriptor)
@@ -130,6 +137,20 @@ class Journal:
             raise _unwritable(self._path, error) from error
         self._length += len(data)
         self.records.append(numbered)
+
+    def _check_there(self) -> None:
+        """Raise :class:`StateError` if the file is not at its place any more: no start would look into this one."""
+        try:
+            there = os.path.samestat(self._path.stat(), os.fstat(self._descriptor))
+        except OSError:
+            there = False
+        if not there:
+            raise StateError(
+                "the journal of the state directory is not where it was",
+                found=f"{self._path}, which is gone, or another file than this process has open",
+                expected="a directory that nobody else writes to while the process runs",
+                action="put the file back, or restart; what was recorded until now may be in a copy",
+            )
 
     def rewrite(self, records: list[Record]) -> None:
         """Put other records in the place of all.  Raises :class:`StateError`; then the journal is as it was."""

@@ -126,7 +126,11 @@ def migration_of(
             raise TypeError(f"{argument} must be True or False, not {spelled(flag)}")
     saved = Checkpoint.of(checkpoint)
     _check_function("up", up)
-    if down is not None or saved is None:
+    if down is None and saved is None:
+        raise TypeError(
+            "down must be a function, not None: with checkpoint= it may be None, for what was saved comes back"
+        )
+    if down is not None:
         _check_function("down", down)
     if check is not None:
         _check_function("check", check)
