@@ -19,7 +19,7 @@ from types import MappingProxyType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livepatch.replaying.content import content_of
@@ -177,6 +177,7 @@ ANY = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(ANY, ANY)
 def test_digests_differ_where_values_do(one, other):
     assert (content_of(one) == content_of(other)) == (repr(one) == repr(other))

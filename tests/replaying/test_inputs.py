@@ -7,7 +7,7 @@ from typing import Any
 
 import msgpack
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livepatch.errors import PatchError
@@ -164,6 +164,7 @@ PLAIN = st.recursive(
 )  # fmt: skip
 
 
+@settings(deadline=None)
 @given(PLAIN)
 def test_what_is_plain_comes_through_as_it_is(value):
     data = pack(value)
@@ -173,6 +174,7 @@ def test_what_is_plain_comes_through_as_it_is(value):
     assert [repr(each) for each in reading] == [repr(value)] * 2
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(str.encode))
 def test_whatever_a_file_holds_is_a_call_or_refused(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "any"

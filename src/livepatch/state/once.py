@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 __all__ = ["Once"]
 
-_guard = threading.Lock()
+_guard = threading.RLock()  # a signal handler may come while it is held
 _waiting: dict[int, tuple[int, threading.Event]] = {}
 """For whom each thread waits, and until when; of all work together, since a circle may go through several kinds."""
 
@@ -54,5 +54,5 @@ def _waited(me: int, owner: int, ended: threading.Event) -> bool:
         ended.wait()
     finally:
         with _guard:
-            del _waiting[me]
+            _waiting.pop(me, None)  # a signal handler may have waited meanwhile
     return True
