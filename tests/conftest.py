@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import structlog
 from tests.untracking import untrack_bookkeeping
 
 import livepatch
@@ -34,6 +35,13 @@ def nothing_stays_applied() -> Iterator[None]:
     yield
     for status in reversed(livepatch.status()):
         livepatch.revert(status.id)
+
+
+@pytest.fixture(autouse=True)
+def structlog_stays_as_it_was() -> Iterator[None]:
+    """Who captures events leaves structlog configured, and a command then writes events elsewhere."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)
