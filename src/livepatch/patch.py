@@ -150,8 +150,8 @@ class Origin:
 
     `digest` is that of the patch's bytes, ``sha256:`` and hexadecimal digits: the same whoever signs them.  `verified`:
     the signatures hold that a trust root asks for; then `signers` are the ids of the keys that count, by role, and
-    `until` is the moment at which that trust root expires.  `signed` is the envelope of a signed file.  `vouched`: the
-    caller took the file as it was, with ``trust=livepatch.UNSIGNED``.
+    `until` is the moment at which that trust root, `root`, expires.  `signed` is the envelope of a signed file.
+    `vouched`: the caller took the file as it was, with ``trust=livepatch.UNSIGNED``.
     """
 
     path: str
@@ -161,6 +161,7 @@ class Origin:
     signers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     until: str = ""
     signed: SignedBundle | None = field(default=None, repr=False)
+    root: object = field(default=None, repr=False)
 
 
 class Patch:

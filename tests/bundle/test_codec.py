@@ -144,6 +144,9 @@ SIDE: Paths = ("edits", 0, "before")
         (("waivers",), [{"reason": "r", "target": "m:f"}] * 2, "the file", "m:f twice in waivers"),
         (("needs", "after"), ["a >= 1"], "needs.after[0]", "a requirement as PEP 508 writes it"),
         (("needs", "before"), ["a>="], "needs.before[0]", "a requirement as PEP 508 writes it"),
+        (("needs", "before"), ['a; os_name == "\\x41"'], "needs.before[0]", "a requirement as PEP 508 writes it"),
+        (("needs", "before"), ['a; os_name == "\\d"'], "needs.before[0]", "a requirement as PEP 508 writes it"),
+        (("needs", "before"), ["a; \0"], "needs.before[0]", "a requirement as PEP 508 writes it"),
         (("needs", "python"), "3.11", "needs.python", "PEP 440"),
         (("round_trips",), [{"decode": "m:f", "encode": "m:g()", "values": "m:V"}], "round_trips[0].encode", "'m:g()'"),
         (
@@ -324,6 +327,14 @@ def test_what_could_not_be_read_is_not_written(change, told):
         encode(dataclasses.replace(PLAIN, **change))
     assert str(error.value).startswith("patch CVE-2026-1234 cannot be written")
     assert told in str(error.value)
+
+
+def test_a_marker_in_a_requirement_is_looked_at_and_not_evaluated(monkeypatch):
+    """packaging's parser makes the texts of a marker by ast.literal_eval, which compiles them."""
+    marked = 'a>=1; (python_version >= "3.8" and os_name == "posix") or "win" in sys_platform'
+    contents = dataclasses.replace(PLAIN, needs=dataclasses.replace(PLAIN.needs, before=(marked,)))
+    monkeypatch.setattr("ast.literal_eval", lambda text: pytest.fail(f"evaluates {text}"))
+    assert decode(encode(contents)).needs.before == (marked,)
 
 
 def test_the_codec_needs_nothing_that_runs_what_it_reads():

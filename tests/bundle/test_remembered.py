@@ -101,17 +101,85 @@ def test_a_patch_that_is_refused_is_not_remembered(tmp_path, root, state):
     assert state.read_bytes() == before
 
 
-def test_what_a_stolen_key_drove_to_the_top_is_forgotten_with_the_key(tmp_path, root, state):
+def test_what_a_stolen_key_drove_to_the_top_does_not_count_without_the_key(tmp_path, root, state):
     load(tmp_path, root, release={"revision": 2**31 - 1})
     with pytest.raises(TrustError, match="an older revision"):
         load(tmp_path, root, release={"revision": 2})
     without_alice = {**ROLES, "author": (1, "bob")}
     newer = root.rotate(root_envelope(without_alice, version=2).to_bytes())
     load(tmp_path, newer, release={"revision": 2}, signers=("bob", "carol", "erin"))
-    assert revisions(state) == {"CVE-2026-1234": 2}
     kept = newer.rotate(root_envelope({**without_alice, "author": (1, "bob", "ann")}, version=3).to_bytes())
     with pytest.raises(TrustError, match="an older revision"):
         load(tmp_path, kept, release={"revision": 1}, signers=("bob", "carol", "erin"))
+
+
+ALSO_BOB = ("alice", "bob", "carol", "erin")
+
+
+def test_a_revoked_key_brings_no_older_revision_back(tmp_path, root):
+    """Revision 1 was given out with more signatures than were needed: it would still be signed well enough."""
+    load(tmp_path, root, release={"revision": 1}, signers=ALSO_BOB)
+    load(tmp_path, root, release={"revision": 2}, signers=ALSO_BOB)
+    load(tmp_path, root, release={"revision": 3})
+    newer = root.rotate(root_envelope({**ROLES, "author": (1, "bob")}, version=2).to_bytes())
+    with pytest.raises(TrustError, match=r"found: CVE-2026-1234, revision 1 .* expected: revision 2 "):
+        load(tmp_path, newer, release={"revision": 1}, signers=ALSO_BOB)
+    load(tmp_path, newer, release={"revision": 3}, signers=ALSO_BOB)
+    with pytest.raises(TrustError, match="expected: revision 3 "):
+        load(tmp_path, newer, release={"revision": 2}, signers=ALSO_BOB)
+
+
+def test_a_key_that_was_not_needed_may_be_revoked_and_nothing_comes_back(tmp_path, root):
+    load(tmp_path, root, release={"revision": 3}, signers=ALSO_BOB)
+    load(tmp_path, root, release={"revision": 3})  # with a signature stripped: it was seen to be there all the same
+    for version, authors in ((2, (1, "bob")), (3, (2, "bob", "ann"))):
+        root = root.rotate(root_envelope({**ROLES, "author": authors}, version=version).to_bytes())
+        with pytest.raises(TrustError, match="an older revision"):
+            load(tmp_path, root, release={"revision": 2}, signers=("bob", "ann", "carol", "erin")[: 5 - version + 2])
+
+
+def test_a_patch_that_was_loaded_before_its_key_was_revoked_is_not_applied(tmp_path, root):
+    fix = load(tmp_path, root)
+    root.rotate(root_envelope({**ROLES, "author": (1, "bob")}, version=2).to_bytes())
+    with pytest.raises(TrustError, match="author: 0 of 1"):
+        livepatch.apply(fix)
+
+
+def test_a_patch_that_was_loaded_before_a_rotation_is_held_to_the_newest_trust_root(tmp_path, root):
+    """It is refused for another reason than trust: the package is not here."""
+    fix = load(tmp_path, root)
+    root.rotate(root_envelope(version=2).to_bytes())
+    with pytest.raises(livepatch.IncompatibleError) as error:
+        livepatch.apply(fix)
+    assert "unverified" not in {finding.code for finding in error.value.report.findings}
+
+
+SPELLINGS = ["NodeClient", "NODECLIENT", "nodeClient"]
+
+
+@pytest.mark.parametrize("package", SPELLINGS)
+def test_another_spelling_of_the_package_is_no_other_package(tmp_path, root, state, package):
+    load(tmp_path, root, release={"revision": 2})
+    evil = write_root(tmp_path / "evil.json", {**ROLES, "root": (1, "mallory")}, signers=("mallory",), package=package)
+    with pytest.raises(TrustError, match="not the one that was seen before"):
+        TrustRoot.load(evil, state=state)
+    second = root.rotate(root_envelope(version=2, package=package).to_bytes())
+    with pytest.raises(TrustError, match="not the one that was seen before"):
+        TrustRoot.load(tmp_path / "trust.json", state=state)
+    with pytest.raises(TrustError, match="an older revision"):
+        load(tmp_path, second, release={"revision": 1})
+    with pytest.raises(TrustError, match="an older revision"):
+        load(tmp_path, second, release={"revision": 1}, package=package)
+
+
+def test_dots_and_lines_in_the_name_of_a_package_are_one(tmp_path, state):
+    roles = {**ROLES, "root": (1, "mallory")}
+    first = write_root(tmp_path / "first.json", package="node-client.core")
+    TrustRoot.load(first, state=state)
+    for package in ("node_client-core", "Node.Client.Core", "node--client__core"):
+        other = write_root(tmp_path / "other.json", roles, signers=("mallory",), package=package)
+        with pytest.raises(TrustError, match="not the one that was seen before"):
+            TrustRoot.load(other, state=state)
 
 
 # The clock
@@ -202,4 +270,27 @@ def test_many_at_once_lose_nothing(tmp_path, root, state):
     for thread in threads:
         thread.join()
     assert revisions(state) == {f"CVE-2026-{n}": n + 1 for n in range(6)}
-    assert key("alice").key.id in Remembered.parse(state.read_bytes()).patches[0].keyids
+    assert key("alice").key.id in Remembered.parse(state.read_bytes()).patches[0].signers["author"].keyids
+
+
+def test_a_state_behind_a_link_has_one_lock(tmp_path, root, state):
+    link = tmp_path / "link.json"
+    link.symlink_to(state)
+    TrustRoot.load(tmp_path / "trust.json", state=link)
+    assert link.is_symlink()
+    assert not (tmp_path / "link.json.lock").exists()
+
+
+def test_nothing_is_remembered_that_could_not_be_read_again(tmp_path, root, state, monkeypatch):
+    load(tmp_path, root)
+    before = state.read_bytes()
+    for name, value in (
+        ("_ENTRIES", 1),
+        ("_LARGEST", len(before)),
+        ("_BRACKETS", before.count(b"{") + before.count(b"[")),
+    ):
+        with monkeypatch.context() as limits:
+            limits.setattr(remembered, name, value)
+            with pytest.raises(TrustError, match="cannot hold more"):
+                load(tmp_path, root, id="CVE-2026-9999", flag="x")
+        assert state.read_bytes() == before

@@ -295,7 +295,7 @@ def test_a_verified_patch_that_was_changed_or_has_expired_since_is_refused(tmp_p
         with pytest.raises(TrustError, match="not what was signed any more"):
             livepatch.apply(changed, trust=trust)
     loaded = livepatch.load(path, trust=trust_root())
-    for now, told in (("2198-06-01T00:00:00Z", "valid until 2198"), (LATER, "valid until 2198")):
+    for now, told in (("2198-06-01T00:00:00Z", "expired at 2198"), (LATER, "the trust root has expired")):
         monkeypatch.setattr("livepatch.bundle.trustroot.clock", lambda now=now: now)
         with pytest.raises(TrustError, match=told):
             livepatch.apply(loaded)

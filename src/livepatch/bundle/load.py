@@ -47,5 +47,5 @@ def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
     patch.edits, patch.obstacles, patch.plan = contents.edits, contents.obstacles, contents.plan
     patch.waivers, patch.round_trips, patch.needs = contents.waivers, contents.round_trips, contents.needs
     patch.snapshots, patch.pure, patch.release = contents.snapshots, contents.pure, contents.release
-    patch.origin = origin_of(file, bundle, name)
+    patch.origin = origin_of(file, bundle, name, given)
     return patch

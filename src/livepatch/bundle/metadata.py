@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tomllib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -12,7 +11,9 @@ from typing import Any
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-__all__ = ["Metadata", "distributions_of", "metadata_folder", "normalised", "read_metadata"]
+from livepatch.contents.identity import canonical
+
+__all__ = ["Metadata", "distributions_of", "metadata_folder", "read_metadata"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,16 +25,11 @@ class Metadata:
     requires: tuple[str, ...] = ()
 
 
-def normalised(name: str) -> str:
-    """The name of a distribution as PEP 503 compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
-
-
 def metadata_folder(files: Iterable[str], package: str) -> str | None:
     """The folder of the package's metadata, of all that are there."""
-    wanted = normalised(package)
+    wanted = canonical(package)
     for folder, stem in _folders(files):
-        if normalised(stem) == wanted or normalised(stem.rpartition("-")[0]) == wanted:
+        if canonical(stem) == wanted or canonical(stem.rpartition("-")[0]) == wanted:
             return folder
     return None
 
@@ -94,11 +90,12 @@ def _requirements(said: Iterable[object]) -> tuple[str, ...]:
     found = set()
     for each in said:
         try:
-            requirement = Requirement(each if isinstance(each, str) else "")
+            # packaging evaluates the texts in a marker; none that anybody means has an escape.
+            requirement = Requirement(each if isinstance(each, str) and "\\" not in each else "")
         except InvalidRequirement:
             continue
         if requirement.url is None and "extra" not in str(requirement.marker or ""):
             requirement.extras = set()
-            requirement.name = normalised(requirement.name)
+            requirement.name = canonical(requirement.name)
             found.add(str(requirement))
     return tuple(sorted(found))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from livepatch.contents.identity import check_specifier
@@ -79,15 +80,36 @@ def check_file(value: str) -> None:
     _refuse_unless(plain and inside, value, "a path inside the tree, with / between its parts")
 
 
+_VARIABLE = (
+    "python_version|python_full_version|os_name|sys_platform|platform_release|platform_system|platform_version|"
+    "platform_machine|platform_python_implementation|implementation_name|implementation_version"
+)
+_TERM = rf'(?:{_VARIABLE}|"[ !#-\[\]-~]*")'
+_COMPARISON = re.compile(rf"(?<![\w\"]){_TERM} (?:===|==|~=|!=|<=|>=|<|>|in|not in) {_TERM}(?![\w\"])")
+_DEEPEST = 20
+_HOLDS = "\0"  # stands for a part that was looked at
+_JOINED = re.compile(r"\(\0\)|\0 (?:and|or) \0")
+
+
 def check_requirement(value: str) -> None:
-    """What a release asks for."""
+    """What a release asks for.  A marker is looked at and not parsed: packaging would evaluate the texts in it."""
     from packaging.requirements import InvalidRequirement, Requirement
 
+    asked, semicolon, marker = value.partition("; ")
     try:
-        written = str(Requirement(value))
+        written = str(Requirement(asked))
     except InvalidRequirement:
         written = ""
-    _refuse_unless(written == value, value, "a requirement as PEP 508 writes it, such as 'name>=1'")
+    fine = written == asked and (_is_marker(marker) if semicolon else ";" not in asked)
+    _refuse_unless(fine, value, "a requirement as PEP 508 writes it, such as 'name>=1'")
+
+
+def _is_marker(text: str) -> bool:
+    """Whether it says when a requirement holds: comparisons, without escapes in their texts, joined in some way."""
+    left = _COMPARISON.sub(_HOLDS, text)
+    for _ in range(_DEEPEST):
+        left = _JOINED.sub(_HOLDS, left)
+    return left == _HOLDS and _HOLDS not in text
 
 
 def check_claim(value: str) -> None:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from livepatch.bundle.archives import NATIVE, NATIVE_SOURCE, read_archive, read_directory
-from livepatch.bundle.metadata import Metadata, distributions_of, metadata_folder, normalised, read_metadata
+from livepatch.bundle.metadata import Metadata, distributions_of, metadata_folder, read_metadata
+from livepatch.contents.identity import canonical
 from livepatch.errors import BundleError
 
 __all__ = ["Tree", "open_tree"]
@@ -149,7 +150,7 @@ def _must_be_of(package: str, files: Mapping[str, bytes], info: str | None, code
     """Raise :class:`BundleError` if the tree tells which distributions it holds, and this is none of them."""
     names = distributions_of(files)
     modules = {_first(name.removeprefix("src/")) for name in code}
-    if names and info is None and normalised(package) not in map(normalised, (*names, *modules)):
+    if names and info is None and canonical(package) not in map(canonical, (*names, *modules)):
         raise BundleError(
             f"the source tree is not of {package}",
             found=f"{', '.join(names[:5])} in {origin}",
@@ -210,7 +211,7 @@ def _tops(code: Iterable[str], root: str, package: str, files: Mapping[str, byte
         listed = set(files[f"{info}/top_level.txt"].decode("utf-8", "replace").split())
         if listed & names:
             return listed & names
-    alike = {name for name in names if normalised(name) == normalised(package)}
+    alike = {name for name in names if canonical(name) == canonical(package)}
     if alike:
         return alike | {name for name in names if name.startswith("_") and name.lstrip("_") in alike}
     return {name for name in names if name not in _NOT_PACKAGES and not name.startswith(".")}

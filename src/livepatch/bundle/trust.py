@@ -105,12 +105,19 @@ def _settle(root: TrustRoot, bundle: VerifiedBundle, patch_id: str, package: str
         see_patch(root.state, root, patch_id, release, bundle)
 
 
-def origin_of(file: SignedBundle | UnverifiedBundle, bundle: VerifiedBundle | UnverifiedBundle, path: str) -> Origin:
-    """What a patch remembers of its file."""
+def origin_of(
+    file: SignedBundle | UnverifiedBundle,
+    bundle: VerifiedBundle | UnverifiedBundle,
+    path: str,
+    trust: Unsigned | TrustRoot | None,
+) -> Origin:
+    """What a patch remembers of its file, and of the trust root that has verified it."""
     from livepatch.bundle.envelope import SignedBundle, VerifiedBundle
 
     signed = file if isinstance(file, SignedBundle) else None
     if isinstance(bundle, VerifiedBundle):
+        assert trust is not None
+        assert not isinstance(trust, Unsigned)
         return Origin(
             path=path,
             digest=bundle.digest,
@@ -118,6 +125,7 @@ def origin_of(file: SignedBundle | UnverifiedBundle, bundle: VerifiedBundle | Un
             signers=bundle.signers,
             until=bundle.until,
             signed=signed,
+            root=trust,
         )
     return Origin(path=path, digest=bundle.digest, vouched=bundle.vouched, signed=signed)
 
@@ -128,8 +136,8 @@ def origin_of(file: SignedBundle | UnverifiedBundle, bundle: VerifiedBundle | Un
 def refusal(patch: Patch, trust: object) -> TrustError | None:
     """Why nobody answers for the patch; nothing if somebody does: who made it in this process, vouches, or signed.
 
-    A patch that a trust root has verified stays so only as long as that root and the patch's own release are valid, and
-    as long as the patch is what was signed.  Raises :class:`TypeError` for a `trust` that says nothing here.
+    A patch that a trust root has verified is verified again: by the one that is given, or else by that one or, if its
+    state has seen it, a newer one in its place.  Raises :class:`TypeError` for a `trust` that says nothing here.
     """
     origin = patch.origin
     if origin is None:
@@ -153,27 +161,19 @@ def refusal(patch: Patch, trust: object) -> TrustError | None:
     return None
 
 
-def _must_still_hold(patch: Patch, origin: Origin, root: TrustRoot | None) -> None:
-    from livepatch.bundle.trustroot import clock
+def _must_still_hold(patch: Patch, origin: Origin, given: TrustRoot | None) -> None:
+    from livepatch.bundle.remembered import newest
+    from livepatch.bundle.trustroot import TrustRoot, clock
 
-    now = clock()
-    if root is not None:
-        if origin.signed is None:
-            raise _unsigned(origin.path, origin.digest)
-        bundle = root.verify(origin.signed, now)
-        _must_be_as_signed(patch, bundle.payload)
-        _settle(root, bundle, patch.id, patch.package, patch.release)
-        return
-    assert origin.signed is not None
-    _must_be_as_signed(patch, origin.signed.envelope.payload)
-    until = min(filter(None, (origin.until, patch.release.expires)))
-    if now >= until:
-        raise TrustError(
-            f"patch {patch.id} was verified, and has expired since",
-            found=f"it was valid until {until}; it is {now}",
-            expected="a patch and a trust root that are still valid",
-            action="get the newest trust root and patch file, and load the file again",
-        )
+    root = given
+    if root is None:
+        assert isinstance(origin.root, TrustRoot)
+        root = newest(origin.root)  # a key may have been revoked since
+    if origin.signed is None:
+        raise _unsigned(origin.path, origin.digest)
+    bundle = root.verify(origin.signed, clock())
+    _must_be_as_signed(patch, bundle.payload)
+    _settle(root, bundle, patch.id, patch.package, patch.release)
 
 
 def _must_be_as_signed(patch: Patch, payload: bytes) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -18,11 +17,11 @@ from livepatch.bundle.envelope import Envelope, SignedBundle, VerifiedBundle, di
 from livepatch.bundle.jsontext import Fields, read_object, refusing
 from livepatch.bundle.keys import PublicKey
 from livepatch.bundle.signing import AUTHOR, OPERATOR, REVIEWER, Holder, Role, holders_of, shortfall, verify
-from livepatch.contents.identity import check_distribution, check_name
+from livepatch.contents.identity import canonical, check_distribution, check_name
 from livepatch.contents.release import LARGEST, Release
 from livepatch.errors import TrustError, spelled
 
-__all__ = ["LARGEST_ROOT", "ROLES", "ROOT", "ROOT_TYPE", "TrustRoot", "clock", "encode_root", "same_package"]
+__all__ = ["KEYS", "LARGEST_ROOT", "PATCH_ROLES", "ROLES", "ROOT", "ROOT_TYPE", "TrustRoot", "clock", "encode_root"]
 
 ROOT_TYPE = "application/vnd.livepatch.trust-root+json"
 _KIND = "livepatch.trust-root"
@@ -30,7 +29,7 @@ _FORMAT = 1
 ROOT = "root"
 PATCH_ROLES = (AUTHOR, REVIEWER, OPERATOR)
 ROLES = (ROOT, *PATCH_ROLES)
-_KEYS = 64
+KEYS = 64
 LARGEST_ROOT = 64 << 10
 """Bytes of the JSON inside the largest trust root."""
 
@@ -40,11 +39,6 @@ _REFUSE = refusing(TrustError, "no readable trust root", "get the file anew from
 def clock() -> str:
     """Now, as a moment of UTC."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
-def same_package(one: str, other: str) -> bool:
-    """Whether pip takes both names for one distribution."""
-    return re.sub(r"[-_.]+", "-", one).lower() == re.sub(r"[-_.]+", "-", other).lower()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,8 +106,13 @@ class TrustRoot:
         envelope = read_envelope(data, payload=LARGEST_ROOT, refuse=_REFUSE)
         if envelope.payload_type != ROOT_TYPE:
             raise _REFUSE(f"a payload of type {spelled(envelope.payload_type)}", f"one of type {ROOT_TYPE!r}")
-        fields = read_object(envelope.payload, most=LARGEST_ROOT, brackets=4 * _KEYS, refuse=_REFUSE)
+        fields = read_object(envelope.payload, most=LARGEST_ROOT, brackets=4 * KEYS, refuse=_REFUSE)
         return _root(fields, envelope)
+
+    @property
+    def subject(self) -> tuple[str, str]:
+        """What it speaks for, however its package is spelled: two of one subject are versions of one trust root."""
+        return canonical(self.package), self.channel
 
     @property
     def digest(self) -> str:
@@ -142,7 +141,7 @@ class TrustRoot:
         :class:`TrustError`; this trust root stays as it is, whatever happens.
         """
         newer = TrustRoot.parse(data)
-        if not same_package(newer.package, self.package) or newer.channel != self.channel:
+        if newer.subject != self.subject:
             raise TrustError(
                 "the new trust root speaks for something else",
                 found=f"{newer.package}, channel {newer.channel}",
@@ -173,7 +172,7 @@ class TrustRoot:
         """Raise :class:`TrustError` unless a patch for that package, given out so, is for this process, and now."""
         names = ", ".join(release.nodes[:3]) + (" …" if len(release.nodes) > 3 else "")
         for wrong, found, expected in (
-            (not same_package(package, self.package), f"a patch for {package}", f"one for {self.package}"),
+            (canonical(package) != canonical(self.package), f"a patch for {package}", f"one for {self.package}"),
             (release.channel != self.channel, f"channel {release.channel}", f"channel {self.channel}"),
             (
                 bool(release.expires) and now >= release.expires,
@@ -262,7 +261,7 @@ def _root(fields: Fields, envelope: Envelope) -> TrustRoot:
 def _keys(fields: Fields) -> dict[str, Holder]:
     keys = {}
     spellings: dict[str, str] = {}
-    for keyid in fields.names(_KEYS):
+    for keyid in fields.names(KEYS):
         each = fields.record(keyid)
         each.exactly("keytype", "ed25519")
         each.exactly("scheme", "ed25519")
@@ -287,7 +286,7 @@ def _roles(fields: Fields, keys: Mapping[str, Holder]) -> dict[str, Role]:
         if name not in named and name not in (ROOT, AUTHOR):
             continue
         each = fields.record(name)
-        keyids = each.texts("keyids", _KEYS, 64)
+        keyids = each.texts("keyids", KEYS, 64)
         threshold = each.number("threshold", 1, LARGEST)
         each.end()
         for keyid in keyids:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from livepatch.errors import PatchError, spelled
 
-__all__ = ["check_distribution", "check_ids", "check_name", "check_specifier"]
+__all__ = ["canonical", "check_distribution", "check_ids", "check_name", "check_specifier"]
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,127}")
 _DISTRIBUTION = re.compile(r"[A-Za-z0-9]|[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]")
@@ -43,6 +43,13 @@ def check_distribution(value: str) -> str:
     if not _DISTRIBUTION.fullmatch(value):
         raise PatchError("package is no distribution name", found=spelled(value), expected="such as 'nodeclient'")
     return value
+
+
+def canonical(distribution: str) -> str:
+    """The one spelling of a distribution's name, by which names are compared: small letters, with - between them."""
+    from packaging.utils import canonicalize_name
+
+    return str(canonicalize_name(distribution))
 
 
 def check_specifier(value: str, argument: str = "versions") -> str:
