@@ -32,12 +32,18 @@ __all__ = [
 
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_KEY = "PRIVATE KEY"  # what is in the first line of every private key in PEM
 
 
 def spelled(value: object) -> str:
-    """A value in a few characters.  Only plain values are shown: any other's ``repr`` is somebody's code."""
+    """A value in a few characters.  Only plain values are shown: any other's ``repr`` is somebody's code.
+
+    A private key, given where something else is meant, is not shown either.
+    """
     if type(value) not in _PLAIN:
         return f"a {type(value).__module__}.{type(value).__qualname__}"
+    if (isinstance(value, str) and _KEY in value) or (isinstance(value, bytes) and _KEY.encode() in value):
+        return "a private key"
     if type(value) is int and value.bit_length() > 200:
         return f"an int of {value.bit_length()} bits"
     text = repr(value if not isinstance(value, (str, bytes)) else value[:100])

@@ -9,19 +9,26 @@ import shutil
 import stat
 import subprocess
 import sys
+import traceback
 from types import SimpleNamespace
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from tests.signing import key
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from tests.signing import LATER, key, write_patch, write_root
 
+import livepatch
 from livepatch.bundle import disk
 from livepatch.bundle.command import Command
 from livepatch.bundle.envelope import PATCH_TYPE, Envelope
 from livepatch.bundle.keyfiles import KeyFile, make_key, read_public
 from livepatch.bundle.signing import sign
-from livepatch.errors import TrustError
+from livepatch.bundle.trustroot import TrustRoot
+from livepatch.cli.main import main
+from livepatch.errors import BundleError, TrustError
+from livepatch.govern import audit
+from livepatch.govern.log import Log
 
 
 def test_a_new_key_is_for_its_owner_alone(tmp_path):
@@ -53,6 +60,96 @@ def test_no_key_is_overwritten(tmp_path):
         make_key(tmp_path / "alice")
     assert (tmp_path / "alice").read_bytes() == before
     assert not (tmp_path / "alice.pub").exists()
+
+
+def test_a_key_is_drawn_through_no_link(tmp_path):
+    make_key(tmp_path / "alice")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for name, target in (("one", "alice"), ("two.pub", "alice"), ("three", "nowhere"), ("four.pub", "nowhere")):
+        (tmp_path / name).symlink_to(tmp_path / target)
+        with pytest.raises(TrustError, match="at which there is nothing"):
+            make_key(tmp_path / name.removesuffix(".pub"))
+        (tmp_path / name).unlink()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_nothing_takes_the_place_of_a_key(tmp_path):
+    make_key(tmp_path / "alice")
+    (tmp_path / "link").symlink_to(tmp_path / "alice")
+    before = (tmp_path / "alice").read_bytes()
+    write_patch(tmp_path / "fix.lpatch")
+    for name in ("alice", "alice.pub", "link"):
+        with pytest.raises(BundleError, match="which holds a key"):
+            livepatch.sign(tmp_path / "fix.lpatch", key=tmp_path / "alice", output=tmp_path / name)
+        with pytest.raises(TrustError, match="no readable trust state"):
+            TrustRoot.load(write_root(tmp_path / "trust.json"), state=tmp_path / name)
+    assert (tmp_path / "alice").read_bytes() == before
+
+
+def uses_of_a_key(tmp_path, text: str):
+    """Calls that are given the text of a key, or a file with it, where something else is meant."""
+    held = str(private(tmp_path / "held", text.encode()))
+    patch = str(write_patch(tmp_path / "fix.lpatch"))
+    good = str(tmp_path / "alice.pub")
+    node = Ed25519PrivateKey.generate()
+    log = Log(tmp_path / "record", node, "node7.example.com/livepatch")
+    log.append({"event": "checked", "who": "alice"})
+    folder = str(log.folder)
+    for value in (text, held):
+        yield lambda value=value: livepatch.sign(patch, key=value, passphrase=text)
+        yield lambda value=value: livepatch.record_to(tmp_path / "other", key=value, origin=text)
+        yield lambda value=value: livepatch.TrustRoot.load(value)
+        yield lambda value=value: livepatch.TrustRoot.load(write_root(tmp_path / "t.json"), state=value)
+        yield lambda value=value: livepatch.load(value)
+        yield lambda value=value: audit.verify(value)
+        yield lambda value=value: audit.verify(folder, key=value)
+        yield lambda value=value: audit.verify(folder, checkpoints=[value])
+        yield lambda value=value: read_public(value)
+        yield lambda value=value: livepatch.Patch(value, package=value, versions=value)
+        yield lambda value=value: livepatch.Release(channel=value)
+        for arguments in (
+            ["audit", "verify", folder, "--key", value],
+            ["audit", "verify", folder, "--checkpoint", value],
+            ["audit", "export", folder, "--since", value],
+            ["sign", patch, "--key", value],
+            ["sign", patch, "--command", f"/bin/false {value}", "--public-key", good],
+            ["sign", patch, "--command", f"'{value}", "--public-key", good],
+            ["sign", patch, "--key", held, "--passphrase-file", value],
+            ["keygen", value],
+            ["show", value],
+            ["verify", patch, "--trust", value],
+            ["trust", "show", value],
+            ["trust", "init", held, "--package", "a", "--expires", LATER, "--add", f"root={value}"],
+            ["trust", "init", "new", "--package", value, "--expires", value, "--add", f"root={good}"],
+        ):
+            yield lambda arguments=arguments: main(arguments)
+
+
+def test_no_message_shows_a_key(tmp_path, capsys, monkeypatch):
+    """What is secret of a key in PEM lies in the last 40 characters or so of its one line of base64."""
+    monkeypatch.chdir(tmp_path)
+    make_key(tmp_path / "alice")
+    text = (tmp_path / "alice").read_text()
+    secret = text.splitlines()[1][-42:]
+    parts = [secret[start : start + 6] for start in range(len(secret) - 6)]
+    refused = 0
+    for use in uses_of_a_key(tmp_path, text):
+        told = ""
+        try:
+            use()
+        except (livepatch.errors.LivepatchError, TypeError, ValueError) as error:
+            refused += 1
+            told = "".join(traceback.format_exception(error, limit=0, chain=False))
+        told += "".join(capsys.readouterr())
+        assert [part for part in parts if part in told] == [], told
+    assert refused > 15
+
+
+def test_a_command_that_takes_too_long_is_told_without_its_arguments():
+    pin = str(4711)
+    with pytest.raises(TrustError, match=r"no end after 0\.1 seconds") as error:
+        sign(ENVELOPE, Command(["/bin/sh", "-c", "sleep 60", pin], key("alice").key, timeout=0.1))
+    assert pin not in "".join(traceback.format_exception(error.value))
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o644, 0o610])
@@ -162,7 +259,7 @@ def test_openssl_signs_as_a_command(tmp_path):
         (["/bin/sh", "-c", "echo no token >&2; exit 3"], "status 3: no token"),
         (["/bin/sh", "-c", "cat"], "does not hold"),
         (["/bin/sh", "-c", "head -c 64 /dev/zero"], "does not hold"),
-        (["/bin/sh", "-c", "sleep 60"], "timed out"),
+        (["/bin/sh", "-c", "sleep 60"], "no end after 0.3 seconds"),
     ],
 )
 def test_a_command_that_does_not_sign_is_told(arguments, told):

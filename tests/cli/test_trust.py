@@ -162,6 +162,21 @@ def test_a_trust_root_is_shown_and_one_that_is_not_signed_is_none(team):
     assert "not signed by its own root keys" in team("verify", "fix.lpatch", "--trust", "new.json", status=1)
 
 
+def test_no_trust_root_is_written_over_a_file(team):
+    team("keygen", "frank")
+    Path("link").symlink_to("nowhere")
+    before = {path: path.read_bytes() for path in Path().iterdir() if path.is_file()}
+    for name in ("trust.json", "frank", "fix.lpatch", "link"):
+        told = team(
+            "trust", "init", name, "--package", "a", "--expires", LATER, "--add", "root=erin.pub",
+            "--add", "author=alice.pub", status=2,
+        )  # fmt: skip
+        assert "at which there is nothing" in told
+        told = team("trust", "change", "trust.json", "-o", name, "--expires", MUCH_LATER, status=2)
+        assert "at which there is nothing" in told
+    assert {path: path.read_bytes() for path in Path().iterdir() if path.is_file()} == before
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Sequence
 
+from livepatch.bundle import disk
 from livepatch.bundle.keys import PublicKey
 from livepatch.errors import TrustError, shortened, spelled
 
@@ -41,8 +42,11 @@ class Command:
             done = subprocess.run(  # noqa: S603  # whoever signs names the command; there is no shell
                 self._arguments, input=message, capture_output=True, timeout=self._timeout, check=False
             )
+        except subprocess.TimeoutExpired:
+            # The standard library's error names all arguments, and one of them may be a PIN.
+            raise self._failed(f"no end after {self._timeout:g} seconds") from None
         except (OSError, ValueError, subprocess.SubprocessError) as error:
-            raise self._failed(str(error)) from error
+            raise self._failed(disk.reason(error)) from error
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip()
             raise self._failed(f"status {done.returncode}" + (f": {shortened(said, 300)}" if said else ""))

@@ -10,7 +10,7 @@ from livepatch.bundle.envelope import LARGEST_FILE
 from livepatch.errors import BundleError, TrustError, UntrustedFileError, spelled
 from livepatch.state.files import put
 
-__all__ = ["read", "read_for_trust", "write", "write_new"]
+__all__ = ["create", "read", "read_for_trust", "reason", "write", "write_new"]
 
 
 def write(path: str | os.PathLike[str], data: bytes, what: str = "the patch file") -> None:
@@ -25,7 +25,7 @@ def write(path: str | os.PathLike[str], data: bytes, what: str = "the patch file
     except (OSError, ValueError) as error:
         raise BundleError(
             f"{what} cannot be written",
-            found=f"{spelled(str(where))}: {_reason(error)}",
+            found=f"{spelled(str(where))}: {reason(error)}",
             expected="a path in a directory that can be written to",
             action="choose another path",
         ) from error
@@ -46,7 +46,34 @@ def _place(path: Path, what: str) -> Path:
             expected="a path at which there is a regular file, or nothing",
             action="choose another path",
         )
+    if _holds_a_key(where):
+        raise BundleError(
+            f"{what} cannot be written",
+            found=f"{spelled(str(path))}, which holds a key",
+            expected="a path at which there is a file of that kind, or nothing",
+            action="choose another path",
+        )
     return where
+
+
+def _holds_a_key(path: Path) -> bool:
+    try:
+        return (_regular(path, 64) or b"").startswith(b"-----BEGIN ")
+    except OSError:
+        return False  # writing it will say what is wrong
+
+
+def create(path: str | os.PathLike[str], data: bytes, what: str) -> None:
+    """Put `data` into a file that is not there yet.  Raises :class:`BundleError`; then no file is new."""
+    try:
+        write_new(path, data, 0o644)
+    except (OSError, ValueError) as error:
+        raise BundleError(
+            f"{what} cannot be written",
+            found=f"{spelled(os.fsdecode(path))}: {reason(error)}",
+            expected="a path at which there is nothing, in a directory that can be written to",
+            action="choose another path, or remove what is there",
+        ) from error
 
 
 def write_new(path: str | os.PathLike[str], data: bytes, mode: int) -> None:
@@ -75,7 +102,7 @@ def read(path: str | os.PathLike[str]) -> bytes:
     except (OSError, ValueError) as error:
         raise BundleError(
             "the patch file cannot be read",
-            found=f"{spelled(os.fsdecode(path))}: {_reason(error)}",
+            found=f"{spelled(os.fsdecode(path))}: {reason(error)}",
             expected="a file that was saved with Patch.save or livepatch build",
             action="correct the path",
         ) from error
@@ -95,7 +122,7 @@ def read_for_trust(path: str | os.PathLike[str], most: int, what: str) -> bytes:
     try:
         data = _regular(path, most)
     except (OSError, ValueError) as error:
-        raise _unreadable(path, most, what, _reason(error)) from error
+        raise _unreadable(path, most, what, reason(error)) from error
     if data is None:
         raise _unreadable(path, most, what, "no regular file")
     if len(data) > most:
@@ -125,5 +152,6 @@ def _regular(path: str | os.PathLike[str], most: int) -> bytes | None:
         os.close(descriptor)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
+    """Why a file cannot be read or written, without its path: that may be anything, the text of a key too."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -59,11 +59,12 @@ def make_key(path: str | os.PathLike[str], passphrase: str | None = None) -> Pub
         protection = serialization.BestAvailableEncryption(passphrase.encode())
     data = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
     key = PublicKey(private.public_key().public_bytes_raw())
-    write_public(f"{os.fspath(path)}.pub", key)
+    public = f"{os.fsdecode(path)}.pub"
+    write_public(public, key)
     try:
         disk.write_new(path, data, 0o600)
     except BaseException as error:
-        Path(f"{os.fspath(path)}.pub").unlink(missing_ok=True)
+        Path(public).unlink(missing_ok=True)
         if isinstance(error, (OSError, ValueError)):
             raise _not_written(path, error) from error
         raise
@@ -116,7 +117,9 @@ def read_private(path: str | os.PathLike[str]) -> bytes:
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
-        raise _no_key(path, f"a file that cannot be read: {error}", "a file with a key", "correct the path") from error
+        raise _no_key(
+            path, f"a file that cannot be read: {disk.reason(error)}", "a file with a key", "correct the path"
+        ) from error
     if len(data) > _LARGEST:
         raise _no_key(path, f"more than {_LARGEST} bytes", "a key", "correct the path")
     if data.startswith(_PUBLIC_BEGINS):
@@ -176,7 +179,7 @@ def _no_key(path: str | os.PathLike[str], found: str, expected: str, action: str
 def _not_written(path: str | os.PathLike[str], error: Exception) -> TrustError:
     return TrustError(
         "the key cannot be written",
-        found=f"{spelled(os.fsdecode(path))}: {error}",
+        found=f"{spelled(os.fsdecode(path))}: {disk.reason(error)}",
         expected="a path at which there is nothing, in a directory that can be written to",
         action="choose another path",
     )

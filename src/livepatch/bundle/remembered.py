@@ -319,7 +319,7 @@ def _locked(path: str) -> Iterator[None]:
     except (OSError, ValueError) as error:
         raise TrustError(
             "the trust state cannot be locked",
-            found=f"{spelled(path)}.lock: {error}",
+            found=f"{spelled(path)}.lock: {disk.reason(error)}",
             expected="a path in a directory that can be written to",
             action="choose another path for the state",
         ) from error

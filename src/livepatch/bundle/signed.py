@@ -53,4 +53,9 @@ def signer_of(key: str | os.PathLike[str] | Signer, passphrase: str | None) -> S
         return KeyFile(key, passphrase)
     if passphrase is not None:
         raise TypeError("passphrase is for the path of a key")
+    if not (isinstance(getattr(key, "key", None), PublicKey) and callable(getattr(key, "sign", None))):
+        raise TypeError(
+            f"key must be the path of a private key (livepatch keygen), or have a key and a sign(message), "
+            f"not {spelled(key) if not isinstance(key, bytes) else 'bytes'}"
+        )
     return key

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from livepatch.bundle.envelope import (
     PATCH_TYPE,
@@ -47,11 +48,12 @@ def sign(envelope: Envelope, signer: Signer) -> Envelope:
     Raises :class:`TrustError` if what the signer gives is no signature by its key; the envelope is unchanged.
     """
     message = envelope.pae()
-    signature = signer.sign(message)
-    if not signer.key.holds(signature, message):
+    signature: Any = signer.sign(message)  # by anybody's code
+    if not isinstance(signature, bytes) or not signer.key.holds(signature, message):
+        size = f"{len(signature)} bytes" if isinstance(signature, bytes) else spelled(signature)
         raise TrustError(
             "the signature does not hold",
-            found=f"{len(signature)} bytes that are no signature by the key {signer.key.id}",
+            found=f"{size} that are no signature by the key {signer.key.id}",
             expected="an Ed25519 signature of 64 bytes on the very bytes that were given to be signed",
             action="name the public key that belongs to the private key; a command prints the raw signature alone",
         )

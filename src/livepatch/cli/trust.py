@@ -25,9 +25,9 @@ A trust root says whose signatures a process trusts: which keys, in which roles,
 many, for which package and channel, and until when.  Its roles are root (who signs
 trust roots), author, security-reviewer and operator (who sign patch files).
 
-  init    write version 1, which is still to be signed
+  init    write version 1, which is still to be signed, into a new file
   sign    add a signature
-  change  write the next version, which is still to be signed
+  change  write the next version, which is still to be signed, into a new file
   rotate  put the next version in the place of the one that is trusted
   show    print one"""
 _ROLE = "ROLE=PATH, or ROLE=HOLDER:PATH to name who holds the key; by default the file's own name"
@@ -98,7 +98,7 @@ def _init(given: argparse.Namespace) -> bool:
     envelope = encode_root(
         package=given.package, channel=given.channel, version=1, expires=given.expires, keys=keys, roles=roles
     )
-    return _written(given.file, envelope, given, "wrote")
+    return _written(given.file, envelope, given, "wrote", new=True)
 
 
 def _sign(given: argparse.Namespace) -> bool:
@@ -134,7 +134,7 @@ def _change(given: argparse.Namespace) -> bool:
         keys=keys,
         roles=roles,
     )
-    return _written(given.output, envelope, given, "wrote")
+    return _written(given.output, envelope, given, "wrote", new=True)
 
 
 def _rotate(given: argparse.Namespace) -> bool:
@@ -170,10 +170,10 @@ def _read(path: str, *, signed: bool) -> TrustRoot:
     return TrustRoot.parse(data) if signed else TrustRoot.parse_unsigned(data)
 
 
-def _written(path: str, envelope: Envelope, given: argparse.Namespace, verb: str) -> bool:
+def _written(path: str, envelope: Envelope, given: argparse.Namespace, verb: str, *, new: bool = False) -> bool:
     from livepatch.bundle import disk
 
-    disk.write(path, envelope.to_bytes(), "the trust root")
+    (disk.create if new else disk.write)(path, envelope.to_bytes(), "the trust root")
     facts = _facts(path, _read(path, signed=False))
     if given.json:
         print_json(facts)
