@@ -140,3 +140,25 @@ def test_what_cannot_be_read_is_wrong_usage(log, audit, arguments):
     status, out, err = audit(*told)
     assert (status, out, err.startswith("livepatch audit: ")) == (2, "", True)
     assert err.count("\n") == 1
+
+
+def test_a_record_without_a_checkpoint_has_none_to_export(log, audit):
+    path = only_file(log.folder)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    for options in (["--checkpoint"], ["--checkpoint", "--json"], []):
+        status, out, err = audit("export", log.folder, *options)
+        assert (status, out) == (2, "")
+        assert err
+
+
+def test_both_of_two_things_are_told_with_what_to_do(log, audit):
+    told = audit("export", log.folder, "--checkpoint", "--since", "x")[2]
+    for part in ("; found: both", "; expected: one of them", "; do: "):
+        assert part in told
+
+
+@pytest.mark.parametrize("options", [("--last", "-1"), ("--last", "x"), ("--event", "aplied")])
+def test_options_that_pick_nothing_are_wrong_usage(log, audit, options):
+    with pytest.raises(SystemExit) as ended:
+        audit("show", log.folder, *options)
+    assert ended.value.code == 2

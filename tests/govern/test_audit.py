@@ -13,7 +13,8 @@ from livepatch.errors import AuditError
 from livepatch.govern import audit, merkle, surroundings
 from livepatch.govern.entries import Checkpoint
 from livepatch.govern.keys import read_key
-from livepatch.govern.notes import COSIGNATURE, Note, cosign, verifier_of
+from livepatch.govern.notes import COSIGNATURE, Note, cosign, sign, verifier_of
+from livepatch.govern.telling import consistency
 
 
 @pytest.fixture
@@ -83,6 +84,26 @@ def test_a_clock_that_was_set_back_by_less_than_had_gone_by_is_found_by_the_othe
     assert (flaw.what, flaw.first) == ("clock-set-back", written - 2)
 
 
+def test_small_steps_back_add_up(log, monkeypatch):
+    """Each is less than what a clock may be corrected by; together they hide any time there is."""
+    utc, ticks = time.time_ns(), time.monotonic_ns()
+    for number in range(8):
+        monkeypatch.setattr(surroundings.time, "time_ns", lambda n=number: utc - n * 10**8)
+        monkeypatch.setattr(surroundings.time, "monotonic_ns", lambda n=number: ticks + n * 10**9)
+        written = log.append(entry(number)).index
+    (first, *_) = audit.verify(log.folder).flaws
+    assert (first.what, first.first) == ("clock-set-back", written - 2 * (8 - 1 - 2))
+
+
+def test_small_steps_back_add_up_over_starts_of_the_machine(log, monkeypatch):
+    utc = time.time_ns()
+    for number in range(4):
+        monkeypatch.setattr(surroundings, "boot", lambda n=number: f"{n:016x}")
+        monkeypatch.setattr(surroundings.time, "time_ns", lambda n=number: utc - n * 10**9)
+        written = log.append(entry(number)).index
+    assert [(flaw.what, flaw.first) for flaw in audit.verify(log.folder).flaws] == [("clock-set-back", written)]
+
+
 def test_a_clock_that_is_corrected_little_by_little_and_a_machine_that_slept_are_fine(log, monkeypatch):
     utc, ticks = time.time_ns(), time.monotonic_ns()
     for number in range(5):
@@ -139,6 +160,31 @@ def test_what_a_crash_left_is_a_warning(log):
     path.write_bytes(data[: data[:-1].rfind(b"\n") + 1])
     assert told(log) == [("unsigned-end", "warning")]
     assert audit.verify(log.folder).covered == 4
+
+
+def test_a_record_of_one_line_that_nobody_signed_is_told(log):
+    path = only_file(log.folder)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    assert told(log) == [("unsigned-end", "warning")]
+
+
+def test_a_checkpoint_of_another_record_is_refused(log, key):
+    verifier = log.verifier
+    other = sign(Checkpoint("elsewhere.example.com", 1, bytes(32)).text, verifier, key)
+    with pytest.raises(AuditError, match="another record's"):
+        audit.verify(log.folder, key=verifier, checkpoints=[other])
+    found = audit.verify(log.folder, key=verifier)
+    unsigned = log.checkpoint().text + "\n" + str(sign("x\n", verifier_of("b", key), key)).partition("\n\n")[2]
+    for note in (str(other), unsigned):
+        with pytest.raises(AuditError, match="not one of this record"):
+            consistency(log.folder, note.encode(), found)
+
+
+def test_a_folder_that_is_no_path_is_told():
+    with pytest.raises(AuditError, match="there is no record"):
+        audit.verify("a\0b")
+    with pytest.raises(AuditError, match="cannot be written"):
+        new_log("a\0b")
 
 
 @pytest.mark.parametrize("first", [b"", b"{}\n", b"\n", b'{"after":"0"}\n', b"[" * 50_000 + b"\n", b"\xff\n"])

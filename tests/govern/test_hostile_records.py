@@ -9,6 +9,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.govern.records import ORIGIN, fill, lines_of, new_log, only_file
 
+from livepatch.cli.main import main
 from livepatch.errors import AuditError
 from livepatch.govern import audit
 from livepatch.govern.entries import Checkpoint, checkpoint_line, is_checkpoint
@@ -85,6 +86,52 @@ def test_entries_that_are_signed_and_hold_anything(tmp_path, key):
         number = chance.randrange(len(bodies))
         path.write_bytes(signed_anew(key, [*bodies[:number], mutated(chance, bodies[number]), *bodies[number + 1 :]]))
         read_in_every_way(log.folder, key, log.verifier)
+
+
+def with_field(body, name, value):
+    """The entry with another value at a path such as process.pid."""
+    first, _, rest = name.partition(".")
+    return {**body, first: with_field(body[first], rest, value) if rest else value}
+
+
+NEVER_WRITTEN = [
+    ("index", -1), ("index", 99), ("index", 10**19), ("event", "fooled"), ("event", "opened"), ("phase", "ready"),
+    ("of", 99), ("of", -1), ("of", True), ("of", "0"), ("patch", "CVE-2026-1234"), ("patch", {"id": 5}), ("patch", []),
+    ("versions", {"livepatch": 1}), ("process.pid", -1), ("process.name", "init"), ("clock.set", 0), ("more", "x"),
+    ("at", "2026-01-01T00:00:60.000000Z"), ("at", "2026-13-01T00:00:00.000000Z"), ("who", None), ("host", 5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), NEVER_WRITTEN)
+def test_an_entry_that_livepatch_never_writes_is_no_entry_even_if_it_is_signed(tmp_path, key, name, value, capsys):
+    log = new_log(tmp_path / "record", key)
+    fill(log, 3)
+    bodies = [json.loads(line) for line in lines_of(log.folder) if not is_checkpoint(line)]
+    bodies[2] = with_field(bodies[2], name, value)
+    only_file(log.folder).write_bytes(signed_anew(key, bodies))
+    found = audit.verify(log.folder, key=log.verifier, deep=True)
+    assert not found.ok
+    assert found.flaws[0].first <= 4
+    for arguments in (["show"], ["export"], ["export", "--patch", "CVE-2026-1234"], ["verify", "--deep"]):
+        assert main(["audit", arguments[0], str(log.folder), *arguments[1:]]) in (0, 1, 2)
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("size", [-1, -(2**40), 10**19, 2**300])
+def test_a_first_line_of_an_odd_size_is_refused_at_once(tmp_path, key, size):
+    """A negative size had its reader go on for ever."""
+    log = new_log(tmp_path / "record", key)
+    fill(log, 1)
+    log.close()
+    first, *rest = [json.loads(line) for line in lines_of(log.folder) if not is_checkpoint(line)]
+    subtrees = ["00" * 32] * size.bit_count()
+    first = {**first, "index": size, "details": {**first["details"], "size": size, "subtrees": subtrees}}
+    only_file(log.folder).write_bytes(signed_anew(key, [first, *rest]))
+    with pytest.raises(AuditError, match="no line of a record"):
+        audit.verify(log.folder)
+    assert not audit.verify(log.folder, key=log.verifier).ok
+    with pytest.raises(AuditError):
+        new_log(log.folder, key)
 
 
 def test_bytes_of_any_kind(tmp_path, key):

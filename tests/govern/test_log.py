@@ -17,8 +17,9 @@ from tests.govern.records import ORIGIN, entry, fill, lines_of, new_log, only_fi
 
 from livepatch.errors import AuditError
 from livepatch.govern import audit, files
-from livepatch.govern.entries import is_checkpoint, parse
+from livepatch.govern.entries import encode, is_checkpoint, parse
 from livepatch.govern.log import Log
+from livepatch.govern.merkle import leaf_hash
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 
@@ -194,10 +195,95 @@ def test_what_was_left_half_written_is_kept_and_gone_on_from(folder, key):
         assert_holds(folder, key)
         assert events_of(folder)[-2:] == ["recovered", "applied"]
         recovered = entries_of(folder)[-2]["details"]
-        kept = recovered["uncovered"] == 1
-        assert recovered["torn_bytes"] == cut - start - (len(last_entry) + 1 if kept else 0)
+        assert recovered["torn_bytes"] == cut - start
         assert recovered["torn"].encode() in whole
         with_log.close()
+
+
+def chained_on(path, held):
+    """A line that goes on from the last one, as anybody can write it who can write to the folder."""
+    last = path.read_bytes().splitlines()[-1]
+    return encode(leaf_hash(last).hex().encode(), {name: value for name, value in held.items() if name != "after"})
+
+
+def test_a_line_that_somebody_adds_is_never_signed_as_if_it_had_been_written(folder, key):
+    log = new_log(folder, key)
+    fill(log, 2)
+    path = only_file(folder)
+    forged = chained_on(path, {**entries_of(folder)[-1], "index": 6, "who": "mallory"})
+    with path.open("ab") as file:
+        file.write(forged + b"\n")
+    assert [flaw.what for flaw in audit.verify(folder).flaws] == ["unsigned-end"]
+    log.append(entry(3))
+    assert [each["who"] for each in entries_of(folder)].count("mallory") == 0
+    recovered = entries_of(folder)[-2]
+    assert recovered["event"] == "recovered"
+    assert recovered["details"]["torn"] == forged.decode() + "\n"
+    assert_holds(folder, key)
+
+
+def test_lines_that_no_crash_leaves_are_not_gone_on_from(folder, key):
+    fill(log := new_log(folder, key), 2)
+    log.close()
+    path = only_file(folder)
+    whole = path.read_bytes()
+    last = entries_of(folder)[-1]
+    for indexes in ((6, 7), (5,), (7,), (-1,)):
+        path.write_bytes(whole)
+        for index in indexes:
+            line = chained_on(path, {**last, "index": index})
+            with path.open("ab") as file:
+                file.write(line + b"\n")
+        before = path.read_bytes()
+        assert not audit.verify(folder).ok
+        with pytest.raises(AuditError, match=r"does not hold|no line of a record"):
+            new_log(folder, key)
+        assert path.read_bytes() == before
+
+
+def test_a_first_line_that_a_crash_left_without_its_checkpoint_is_gone_on_from(folder, key):
+    new_log(folder, key).close()
+    path = only_file(folder)
+    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    new_log(folder, key).append(entry(0))
+    assert events_of(folder) == ["opened", "recovered", "applied"]
+    assert_holds(folder, key)
+
+
+def test_a_lock_that_was_removed_and_made_anew_keeps_two_writers_apart(folder, key):
+    log = new_log(folder, key)
+    (folder / "lock").unlink()
+    other = new_log(folder, key)
+    log._patience = 0.05
+    with other._alone(), pytest.raises(AuditError, match="held by another process"):
+        log.append(entry(0))
+    log.append(entry(1))
+    other.append(entry(2))
+    assert_holds(folder, key)
+
+
+@pytest.mark.parametrize("name", ["lock", "reserve", "record-000000000000.jsonl"])
+def test_nothing_is_written_through_a_link(folder, key, tmp_path, name):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("precious")
+    folder.mkdir()
+    (folder / name).symlink_to(elsewhere)
+    if name == "reserve":
+        new_log(folder, key).append(entry(0))  # without room in reserve
+    else:
+        with pytest.raises(AuditError, match="cannot be written"):
+            new_log(folder, key)
+    assert elsewhere.read_text() == "precious"
+
+
+@pytest.mark.parametrize("digits", ["\u0660" * 12, "\uff10" * 12, "00000000000\u0661"])
+def test_a_file_whose_name_is_written_in_other_digits_is_no_file_of_the_record(folder, key, digits):
+    fill(log := new_log(folder, key), 2)
+    (folder / f"record-{digits}.jsonl").write_bytes(b"anything\n")
+    log.close()
+    new_log(folder, key).append(entry(2))
+    (folder / f"record-{digits}.jsonl").unlink()
+    assert_holds(folder, key)
 
 
 def test_blocks_that_a_crash_of_the_machine_left_empty_are_recognised(folder, key):

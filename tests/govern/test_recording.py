@@ -10,10 +10,12 @@ import structlog
 from structlog.testing import capture_logs
 from tests.few_modules import FewModules
 from tests.govern.records import lines_of
+from tests.signing import write_patch
 
 import livepatch
 from livepatch.bundle.keyfiles import make_key
 from livepatch.bundle.trust import UNSIGNED
+from livepatch.errors import AuditError
 from livepatch.govern import audit, files, recording
 from livepatch.govern.entries import is_checkpoint, parse
 from livepatch.process import public
@@ -90,8 +92,9 @@ def told(folder):
     return [(each["event"], each["phase"]) for each in entries if each["event"] not in ("opened", "stopped")]
 
 
-def entries_of(folder, event):
-    return [each for line in lines_of(folder) if (each := parse(line)).get("event") == event]
+def entries_of(folder, event=""):
+    read = map(parse, lines_of(folder))
+    return [each for each in read if "event" in each and event in ("", each["event"])]
 
 
 def test_nothing_is_recorded_unless_it_is_asked_for(fix, tmp_path):
@@ -335,3 +338,81 @@ def test_a_file_that_nobody_answers_for_is_recorded_as_refused(record, folder, t
     assert told(folder) == [("built", "noted"), ("applied", "failed"), ("checked", "noted")]
     digests = {each["patch"]["digest"] for event in ("built", "applied") for each in entries_of(folder, event)}
     assert digests == {livepatch.load(tmp_path / "fix.lpatch", trust=UNSIGNED).origin.digest}
+
+
+def test_who_signs_a_patch_file_is_recorded(record, folder, tmp_path):
+    path = write_patch(tmp_path / "fix.lpatch", signers=())
+    make_key(tmp_path / "alice")
+    signer = livepatch.sign(path, key=tmp_path / "alice")
+    entry = entries_of(folder)[-1]
+    assert (entry["event"], entry["phase"], entry["who"]) == ("signed", "noted", "alice")
+    assert entry["details"] == {"keyid": signer.id, "signatures": 1}
+    loaded = livepatch.load(path)
+    assert entry["patch"] == {
+        "digest": loaded.origin.digest, "id": loaded.id, "package": loaded.package, "versions": loaded.versions,
+    }  # fmt: skip
+    before = len(entries_of(folder))
+    with pytest.raises(livepatch.errors.TrustError):
+        livepatch.sign(path, key=tmp_path / "nobody")
+    assert len(entries_of(folder)) == before
+
+
+def test_migrations_are_recorded_between_the_intent_and_the_result(fix, node, record, folder):
+    data = {"version": 1}
+
+    def up():
+        data["version"] = 2
+
+    def down():
+        data["version"] = 1
+
+    fix.migrate("index", version=2, up=up, down=down)
+    livepatch.apply(fix).revert()
+    told = [(each["event"], each["phase"], each["details"].get("way")) for each in entries_of(folder)[1:]]
+    assert told == [
+        ("applied", "intent", None), ("migrated", "noted", "up"), ("applied", "done", None),
+        ("reverted", "intent", None), ("migrated", "noted", "down"), ("reverted", "done", None),
+    ]  # fmt: skip
+    entry = entries_of(folder)[2]
+    assert entry["patch"] == {"id": fix.id}
+    assert (entry["details"]["migration"], entry["details"]["version"], entry["details"]["objects"]) == ("index", 2, 1)
+
+
+def test_a_migration_that_fails_is_recorded_as_failed(fix, node, record, folder):
+    def up():
+        raise ValueError("a secret of the program's own")
+
+    fix.migrate("index", version=2, up=up, down=lambda: None)
+    with pytest.raises(livepatch.errors.StateError):
+        livepatch.apply(fix)
+    failed = entries_of(folder)[2]
+    assert (failed["event"], failed["phase"]) == ("migrated", "failed")
+    assert (failed["details"]["error"], failed["details"]["cause"]) == ("StateError", "ValueError")
+    assert "failed on the way up" in failed["details"]["message"]
+    assert b"a secret" not in b"".join(lines_of(folder))
+    assert [each["phase"] for each in entries_of(folder)[1:]] == ["intent", "failed", "failed"]
+
+
+@pytest.mark.parametrize("character", ["x", "\u6f22", "\U0001f512", "\x00"])
+def test_what_is_too_long_for_an_entry_is_cut_and_never_refused(record, folder, character):
+    recording.note("checked", None, findings=[character * 1000] * 900, text=character * 100_000, number=10**5000)
+    recording.note("checked", None, share=float("nan"), most=float("inf"), least=-(10**30))
+    entry, odd = entries_of(folder)[-2:]
+    assert len(entry["details"]["findings"]) + entry["details"]["findings_more"] == 900
+    assert entry["details"]["findings"]
+    assert {type(value) for value in odd["details"].values()} == {str}
+
+
+@pytest.mark.parametrize("who", [" ", "\n", "al\u202eice", "alice\x1b[2J", "x" * 201, "\ud800"])
+def test_nobody_acts_under_a_name_that_cannot_be_read(folder, key, who):
+    with pytest.raises(AuditError, match="nobody can be recorded under that name"):
+        livepatch.record_to(folder, key=key, who=who)
+    assert not folder.exists()
+
+
+def test_a_missing_key_says_how_to_make_one(folder, tmp_path):
+    with pytest.raises(TypeError, match="livepatch keygen"):
+        livepatch.record_to(folder)  # type: ignore[call-overload]  # a mistake, made on purpose
+    with pytest.raises(AuditError, match="livepatch keygen"):
+        livepatch.record_to(folder, key=tmp_path / "nowhere.pem")
+    assert not folder.exists()

@@ -6,10 +6,11 @@ import random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.govern.records import fill, lines_of, new_log, only_file
+from tests.govern.records import entry, fill, lines_of, new_log, only_file
 from tests.govern.tampering import every
 
 from livepatch.govern import audit
+from livepatch.govern.entries import EVENTS, encode, is_checkpoint, parse
 
 
 def tamper(tmp_path, entries, times, seed):
@@ -71,3 +72,51 @@ def test_an_untouched_record_is_never_accused(tmp_path):
         found = audit.verify(folder, key=log.verifier, checkpoints=kept, deep=chance.random() < 0.2)
         assert found.flaws == (), found
         log.close()
+
+
+def of_every_kind(folder, key):
+    """A record in several files, with every kind of entry there is."""
+    log = new_log(folder, key, segment_bytes=6_000)
+    for number, event in enumerate([*sorted(EVENTS - {"opened", "recovered", "rotated"}), "checked"]):
+        log.append(entry(number, event=event))
+    log.close()
+    newest = max(folder.glob("record-*"))
+    newest.write_bytes(newest.read_bytes()[:-5])
+    log = new_log(folder, key, segment_bytes=6_000)
+    fill(log, 3)
+    return log
+
+
+def test_an_entry_of_any_kind_is_edited_deleted_moved_and_set_back_and_found(tmp_path):
+    log = of_every_kind(tmp_path / "record", Ed25519PrivateKey.generate())
+    kept, chance = [str(log.checkpoint())], random.Random(29)
+    assert audit.verify(log.folder, key=log.verifier, checkpoints=kept, deep=True).flaws == ()
+    seen = set()
+    files = sorted(log.folder.glob("record-*"))
+    assert len(files) > 2
+    for path in files:
+        untouched, start = path.read_bytes(), int(path.stem[7:])
+        lines = untouched.splitlines()
+        for number, line in enumerate(lines):
+            if is_checkpoint(line):
+                continue
+            held = parse(line)
+            after, earlier = held.pop("after").encode(), {**held, "at": "2020" + held["at"][4:]}
+            for changed in (
+                [encode(after, {**held, "who": "mallory"})],
+                [encode(after, earlier)],
+                [encode(after, {**held, "details": {}, "more": 1})],
+                [],
+                [line, line],
+                [line[:-1], b"}"],
+                [chance.choice(lines), line],
+            ):
+                made = [*lines[:number], *changed, *lines[number + 1 :]]
+                path.write_bytes(b"".join(each + b"\n" for each in made))
+                found = audit.verify(log.folder, key=log.verifier, checkpoints=kept)
+                assert not found.ok, (held["event"], changed)
+                first = next(flaw for flaw in found.flaws if flaw.severity == "error")
+                assert start + number - 1 <= first.first <= start + number + 2, (held["event"], str(first))
+            seen.add(held["event"])
+        path.write_bytes(untouched)
+    assert seen == EVENTS

@@ -191,3 +191,54 @@ def test_no_call_is_lost_between_threads():
     for thread in threads:
         thread.join()
     assert tripwires.tripped("ID") == 8000
+
+
+def test_an_entry_that_fails_in_any_way_does_not_end_the_telling(clock, monkeypatch):
+    """The thread that records ended with it, and nothing was recorded ever after."""
+    told, failures = [], [OSError("once"), MemoryError()]
+    done = threading.Event()
+
+    def sink(name, details):
+        if failures:
+            raise failures.pop()
+        told.append((name, details["count"]))
+        done.set()
+
+    monkeypatch.setattr(sys, "unraisablehook", lambda each: told.append(each.err_msg))
+    tripwires.send_to(sink)
+    try:
+        for _ in range(3):
+            livepatch.tripwire("ID")
+            deadline = time.monotonic() + 10
+            while tripwires._writer is not None and time.monotonic() < deadline:
+                time.sleep(0.01)
+            clock.now += 100
+        assert done.wait(10)
+    finally:
+        tripwires.send_to(None)
+    assert told == ["livepatch could not tell of a tripwire"] * 2 + [("ID", 3)]
+
+
+def test_a_hook_that_fails_too_is_not_the_fixs_affair(monkeypatch):
+    monkeypatch.setattr(tripwires, "emit", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(sys, "unraisablehook", lambda each: 1 / 0)
+    livepatch.tripwire("ID")
+    assert tripwires.tripped("ID") == 1
+
+
+def test_a_call_that_comes_between_two_steps_of_the_telling_is_counted(monkeypatch):
+    """As from a signal handler, or from __del__, in the same thread: the lock lets it through."""
+
+    class Striking(int):
+        def __gt__(self, other):
+            livepatch.tripwire(f"from within {len(tripwires._wires)}")
+            return int(self) > other
+
+    told = []
+    livepatch.tripwire("ID")
+    tripwires.send_to(lambda name, details: told.append(name))
+    livepatch.tripwire("ID")
+    tripwires._wires["ID"].count = Striking(2)
+    tripwires.send_to(None)
+    assert "ID" in told
+    assert tripwires.tripped("from within 1") == 1

@@ -9,6 +9,7 @@ from livepatch.bundle.envelope import PATCH_TYPE, Envelope, SignedBundle, read_b
 from livepatch.bundle.keys import PublicKey, Signer
 from livepatch.bundle.signing import sign as sign_envelope
 from livepatch.errors import spelled
+from livepatch.govern.recording import Known, note
 
 __all__ = ["sign", "signer_of"]
 
@@ -34,11 +35,14 @@ def sign(
     signer = signer_of(key, passphrase)
     file = read_bundle(disk.read(path))
     plain = file.unverified() if isinstance(file, SignedBundle) else file
-    codec.decode(plain)  # nobody signs what nobody can read
+    contents = codec.decode(plain)  # nobody signs what nobody can read
     envelope = (
         file.envelope if isinstance(file, SignedBundle) else Envelope(payload_type=PATCH_TYPE, payload=file.payload)
     )
-    disk.write(path if output is None else output, sign_envelope(envelope, signer).to_bytes())
+    signed = sign_envelope(envelope, signer)
+    disk.write(path if output is None else output, signed.to_bytes())
+    known = Known(digest=plain.digest, id=contents.id, package=contents.package, versions=contents.versions)
+    note("signed", known, keyid=signer.key.id, signatures=len(signed.signatures))
     return signer.key
 
 

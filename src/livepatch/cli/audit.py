@@ -11,6 +11,7 @@ from typing import Any
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines, visible
 from livepatch.errors import AuditError, spelled
 from livepatch.govern.audit import Audit, verify
+from livepatch.govern.entries import EVENTS
 from livepatch.govern.notes import Verifier
 from livepatch.govern.telling import consistency, entries, evidence
 
@@ -62,8 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument("--deep", action="store_true", help="verify the signature of every checkpoint in it")
     for name in ("show", "export"):
         made[name].add_argument("--patch", metavar="ID", help="only entries about this patch")
-        made[name].add_argument("--event", metavar="EVENT", help="only entries of this kind, such as applied")
-    made["show"].add_argument("--last", metavar="N", type=int, help="only so many of them")
+        made[name].add_argument(
+            "--event", metavar="EVENT", choices=sorted(EVENTS), help="only entries of this kind, such as applied"
+        )
+    made["show"].add_argument("--last", metavar="N", type=_count, help="only so many of them")
     own = made["export"]
     own.add_argument("--checkpoint", action="store_true", help="print the newest checkpoint, a signed note, instead")
     own.add_argument(
@@ -72,6 +75,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for each in made.values():
         add_color(each)
         add_json(each)
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is no number of entries")
+    return number
 
 
 def run(given: argparse.Namespace) -> bool:
@@ -124,7 +134,7 @@ def _picked(given: argparse.Namespace) -> Iterator[dict[str, Any]]:
 def _show(found: Audit, given: argparse.Namespace) -> None:
     told = list(_picked(given))
     if given.last is not None:
-        told = told[len(told) - given.last :] if 0 < given.last < len(told) else told if given.last > 0 else []
+        told = told[max(len(told) - given.last, 0) :]
     if given.json:
         print_json({"origin": found.origin, "key": found.key, "ok": found.ok, "entries": told})
         return
@@ -150,8 +160,20 @@ def _short(value: object) -> str:
 
 def _export(found: Audit, given: argparse.Namespace) -> None:
     if given.checkpoint and given.since:
-        raise AuditError("--checkpoint and --since are two things", expected="one of them")
+        raise AuditError(
+            "--checkpoint and --since are two things",
+            found="both",
+            expected="one of them",
+            action="export one after the other",
+        )
     if given.checkpoint:
+        if not found.checkpoint:
+            raise AuditError(
+                "there is no checkpoint in the record",
+                found=f"{found.size} lines, none of which signs the others",
+                expected="a record in which something was written to its end",
+                action="see livepatch audit verify",
+            )
         if given.json:
             print_json({"checkpoint": found.checkpoint, "key": found.key})
         else:

@@ -117,7 +117,7 @@ def read_parts(folder: Path) -> list[Part]:
         data = segment.read()
         lines = data.split(b"\n")
         torn = lines.pop()
-        found.append(Part(segment.path.name, segment.start, lines, torn, data.count(MARK)))
+        found.append(Part(segment.path.name, segment.start, lines, torn, sum(map(is_checkpoint, lines))))
     if found and not found[-1].lines and len(found) > 1:
         found.pop()  # a file that was begun, and no more
     if not found or not found[0].lines:
@@ -162,7 +162,7 @@ def verify(
     from livepatch.govern.locating import locate, of_kept
 
     run = _Run(parts, opening, verifier, sorted(each.size for each in kept), deep=deep)
-    sound = run.go()
+    sound = run.sound = run.go()
     flaws = [] if sound else locate(parts, verifier, archived=archived)
     if sound and parts[0].start and not archived:
         flaws.append(missing(0, parts[0].start - 1))
@@ -220,7 +220,15 @@ def _kept(note: str | bytes | Note, verifier: Verifier, witnesses: Sequence[Veri
                 expected=f"one of {each}",
                 action="hand in the note of this very record, or the right key",
             )
-    return Checkpoint.parse(read.text)
+    kept = Checkpoint.parse(read.text)
+    if kept.origin != verifier.name:
+        raise AuditError(
+            "a checkpoint that was handed in is another record's",
+            found=f"one of {spelled(kept.origin)}",
+            expected=f"one of {verifier.name}",
+            action="hand in the note of this very record",
+        )
+    return kept
 
 
 class _Run:
@@ -238,6 +246,7 @@ class _Run:
         self.covered = 0
         self.newest = ""
         self.verified = 0
+        self.sound = False
         self._opening = opening
 
     def go(self) -> bool:
@@ -296,10 +305,15 @@ class _Run:
                 if not self._holds(note, tree):
                     return False
                 self.newest, self.covered = str(note), tree.size + 1
-        if self.deep:
-            for line in part.lines:
-                parse(line)
-        return True
+        return not self.deep or all(self._is_as_written(part, number) for number in range(len(part.lines)))
+
+    def _is_as_written(self, part: Part, number: int) -> bool:
+        """Whether a line is one that livepatch writes there.  Raises :class:`AuditError` if nowhere."""
+        held = parse(part.lines[number])
+        if "checkpoint" in held:
+            return number > 0 and not is_checkpoint(part.lines[number - 1])
+        in_place: bool = held["index"] == part.start + number
+        return in_place and (held["event"] == "opened") == (number == 0)
 
     def _holds(self, note: Note, tree: Frontier) -> bool:
         self.verified += 1
@@ -333,15 +347,15 @@ def _ends(part: Part, run: _Run) -> list[Flaw]:
                 expected="whole lines: a process was killed, or the disk full, while it wrote; the next entry mends it",
             )
         )
-    if run.covered and run.covered < part.end and not any(flaw.severity == "error" for flaw in found):
+    if run.sound and run.covered < part.end:
         found.append(
             Flaw(
                 what="unsigned-end",
                 severity="warning",
-                first=run.covered,
+                first=max(run.covered, part.start),
                 last=part.end - 1,
                 file=part.name,
-                line=run.covered - part.start + 1,
+                line=max(run.covered - part.start, 0) + 1,
                 found="lines that no checkpoint signs",
                 expected="a checkpoint at the end: a process was killed while it wrote; the next entry mends it",
             )

@@ -18,7 +18,8 @@ def set_back(parts: Sequence[Part], *, clock_steps: bool) -> list[Flaw]:
     """Where UTC fell behind, in a record whose lines are known to be what was signed."""
     flaws = []
     minutes: dict[bytes, int] = {}
-    before_utc, before_boot, before_ticks = 0, b"", 0
+    # The clock as it would be if it had only gone on since it was furthest ahead: small steps back add up.
+    ahead_utc, ahead_boot, ahead_ticks = 0, b"", 0
     for part in parts:
         for number, line in enumerate(part.lines):
             if line.startswith(MARK, AFTER.stop):
@@ -35,20 +36,24 @@ def set_back(parts: Sequence[Part], *, clock_steps: bool) -> list[Flaw]:
                 facts = {"found": "a line without times, signed with the node's key", "expected": "an entry"}
                 flaws.append(_at(part, number, "edited", "error", **facts))
                 continue
-            gone = max(0, ticks - before_ticks) if boot == before_boot else 0
-            if utc < before_utc + gone - _SLACK_NS - gone // _SLEW:
-                behind = (before_utc + gone - utc) / 1e9
+            gone = max(0, ticks - ahead_ticks) if boot == ahead_boot else 0
+            behind = ahead_utc + gone - utc
+            if behind > _SLACK_NS + gone // _SLEW:
                 flaws.append(
                     _at(
                         part,
                         number,
                         "clock-set-back",
                         "warning" if clock_steps else "error",
-                        found=f"{line[82:109].decode()}, {behind:.1f} s less than had gone by since the entry before",
+                        found=f"{line[82:109].decode()}, {behind / 1e9:.1f} s behind the entries before",
                         expected="a clock that goes on; --clock-steps if it was corrected",
                     )
                 )
-            before_utc, before_boot, before_ticks = utc, boot, ticks
+                ahead_utc, ahead_boot, ahead_ticks = utc, boot, ticks
+            elif behind <= 0:
+                ahead_utc, ahead_boot, ahead_ticks = utc, boot, ticks
+            elif boot != ahead_boot:
+                ahead_boot, ahead_ticks = boot, ticks
     return flaws
 
 

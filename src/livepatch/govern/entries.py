@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from json.encoder import encode_basestring_ascii
 from typing import Any, Final, Literal, Self
 
@@ -105,11 +106,7 @@ def parse(line: bytes) -> dict[str, Any]:
     if set(held) == {"after", "checkpoint"}:
         _require(held, {"after": str, "checkpoint": str})
     else:
-        _require(held, _FIELDS)
-        _require(held["clock"], {"boot": str, "monotonic_ns": int})
-        _require(held["process"], {"pid": int, "started": int})
-        if held["phase"] not in PHASES or not isinstance(held.get("of", 0), int) or not CLOCKS.match(line):
-            raise _wrong("other values in an entry")
+        _check_entry(held, line)
     if not re.fullmatch(r"[0-9a-f]{64}", held["after"]):
         raise _wrong("no hash of the line before")
     return held
@@ -119,12 +116,47 @@ _FIELDS: dict[str, type] = {
     "after": str, "at": str, "clock": dict, "details": dict, "event": str, "host": str, "index": int, "phase": str,
     "process": dict, "versions": dict, "who": str,
 }  # fmt: skip
+_MAY_BE: dict[str, type] = {"of": int, "patch": dict}
+_LATER = ("done", "failed")  # the phases of a result, which names its intent if there was one
+_NUMBER = 10**18
+"""Above all that is counted here: lines, processes, ticks."""
+
+
+def _check_entry(held: dict[str, Any], line: bytes) -> None:
+    """Hold an entry to what the writer writes, so that who shows one may rely on it."""
+    _require(held, {**_FIELDS, **{name: kind for name, kind in _MAY_BE.items() if name in held}})
+    _require(held["clock"], {"boot": str, "monotonic_ns": int})
+    _require(held["process"], {"pid": int, "started": int})
+    texts = [*held["versions"].items(), *held.get("patch", {}).items()]
+    numbers = [held["index"], held.get("of", 0), *held["process"].values()]
+    index, phase = held["index"], held["phase"]
+    for right, what in (
+        (held["event"] in EVENTS, "event"),
+        (phase in PHASES, "phase"),
+        (all(type(value) is str for _, value in texts), "versions or patch"),
+        (all(0 <= number < _NUMBER for number in numbers), "a number"),
+        ("of" not in held or (phase in _LATER and held["of"] < index), "of"),
+        (CLOCKS.match(line) is not None and _is_time(held["at"]), "a time"),
+    ):
+        if not right:
+            raise _wrong(f"{what} of another kind")
+
+
+def _is_time(at: str) -> bool:
+    try:
+        return datetime.strptime(at, "%Y-%m-%dT%H:%M:%S.%f%z").second < 60
+    except ValueError:
+        return False
 
 
 def _require(held: dict[str, Any], fields: dict[str, type]) -> None:
+    """All of these fields, of these types, and no others."""
     for name, kind in fields.items():
         if type(held.get(name)) is not kind:
             raise _wrong(f"{name} is {spelled(held.get(name))}", f"{name} of type {kind.__name__}")
+    for name in held:
+        if name not in fields:
+            raise _wrong(f"the field {spelled(name)}", f"the fields {', '.join(fields)}")
 
 
 def note_of(line: bytes) -> Note:
@@ -195,7 +227,7 @@ class Opening:
         details = held.get("details")
         if held.get("event") != "opened" or not isinstance(details, dict) or details.get("format") != FORMAT:
             raise _wrong("a file that begins in another way", f"the first line of a record of format {FORMAT}")
-        kinds = {"checkpoint": str, "key": str, "origin": str, "size": int, "subtrees": list}
+        kinds = {"checkpoint": str, "format": int, "key": str, "origin": str, "size": int, "subtrees": list}
         _require(details, kinds)
         try:
             subtrees = tuple(bytes.fromhex(each) for each in details["subtrees"])

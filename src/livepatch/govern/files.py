@@ -16,16 +16,22 @@ from livepatch.errors import AuditError, spelled
 
 __all__ = ["Segment", "lock_file", "locked", "segments", "unwritable"]
 
-_NAME = re.compile(r"record-(\d{12})\.jsonl")
+_NAME = re.compile(r"record-([0-9]{12})\.jsonl")
 RESERVE = 256 * 1024  # bytes
+_NEW = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # no file elsewhere is written through a link
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def unwritable(folder: Path, error: OSError) -> AuditError:
+def reason(error: OSError | ValueError) -> str:
+    """What is wrong with a file, or with a path that is none."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def unwritable(folder: Path, error: OSError | ValueError) -> AuditError:
     """What is raised when the record cannot be written."""
     return AuditError(
         f"the record in {spelled(str(folder))} cannot be written",
-        found=error.strerror or str(error),
+        found=reason(error),
         expected="a folder that can be written, with room",
         action="make room or mend the folder; to act without a record all the same, call record_to(None) first",
     )
@@ -46,10 +52,10 @@ class Segment:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise OSError(errno.EINVAL, "no regular file")
                 return file.read()
-        except OSError as error:
+        except (OSError, ValueError) as error:
             raise AuditError(
                 f"the record cannot be read at {spelled(str(self.path))}",
-                found=error.strerror or str(error),
+                found=reason(error),
                 expected="a file of a record",
                 action="see who may read it",
             ) from error
@@ -64,10 +70,10 @@ def segments(folder: Path) -> list[Segment]:
     """The files of the record in that folder, the oldest first.  Raises :class:`AuditError` if it cannot be read."""
     try:
         names = [path.name for path in folder.iterdir()]
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise AuditError(
             f"there is no record at {spelled(str(folder))}",
-            found=error.strerror or str(error),
+            found=reason(error),
             expected="the folder that was given to livepatch.record_to",
             action="correct the path",
         ) from error
@@ -77,7 +83,17 @@ def segments(folder: Path) -> list[Segment]:
 
 def lock_file(folder: Path) -> int:
     """Open the file that is locked while somebody writes."""
-    return os.open(folder / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(folder / "lock", _NEW | os.O_RDWR, 0o600)
+
+
+def is_lock_of(descriptor: int, folder: Path) -> bool:
+    """Whether that open file still is the one that others take: somebody may have removed it, and it was made anew."""
+    try:
+        other = os.stat(folder / "lock", follow_symlinks=False)  # noqa: PTH116  # Path.stat says it in another way
+    except OSError:
+        return False
+    own = os.fstat(descriptor)
+    return (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)
 
 
 @contextlib.contextmanager
@@ -125,7 +141,7 @@ def write_through(descriptor: int, data: bytes) -> None:
 def keep_reserve(folder: Path) -> bool:
     """Set room aside for the way back on a full disk; whether there is some."""
     try:
-        descriptor = os.open(folder / "reserve", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(folder / "reserve", _NEW | os.O_RDWR, 0o600)
     except OSError:
         return False
     try:

@@ -62,7 +62,7 @@ class _Tail:
         self.descriptor = descriptor
         self.offset = offset
         self.uncovered = 0
-        """How many lines at the end no checkpoint signs."""
+        """Whether no checkpoint signs the one line that there is yet: 1, or 0."""
         self.closed = False
         """The last entry says that the record goes on in another file."""
 
@@ -147,11 +147,10 @@ class Log:
                 raise self._busy("a call from a signal handler or __del__ that ran while this thread was writing")
             self._writing = True
             try:
-                if self._lock is None:
-                    self._lock = self._made()
-                with files.locked(self._lock, self.folder, self._patience):
+                with contextlib.ExitStack() as held:
+                    self._take_lock(held)
                     yield
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 self._drop_tail()
                 raise files.unwritable(self.folder, error) from error
             except BaseException:
@@ -161,6 +160,17 @@ class Log:
                 self._writing = False
         finally:
             self._mutex.release()
+
+    def _take_lock(self, held: contextlib.ExitStack) -> None:
+        while True:
+            if self._lock is None:
+                self._lock = self._made()
+            held.enter_context(files.locked(self._lock, self.folder, self._patience))
+            if files.is_lock_of(self._lock, self.folder):
+                return
+            held.pop_all().close()
+            os.close(self._lock)
+            self._lock = None
 
     def _busy(self, found: str) -> AuditError:
         return AuditError(
@@ -224,14 +234,14 @@ class Log:
         self._check(opening.checkpoint, tree)
         if segment.start != tree.size:
             raise self._broken(f"the name {segment.path.name}", files.path_of(self.folder, tree.size).name)
-        descriptor = os.open(segment.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC)
+        descriptor = os.open(segment.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._tail = _Tail(self.folder, tree, head[AFTER], descriptor=descriptor, offset=0)
         return self._tail
 
     def _begin(self, tree: Frontier, last: bytes, fields: Mapping[str, Any]) -> _Tail:
         """Begin a new file, with the tree so far in its first line."""
         path = files.path_of(self.folder, tree.size)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._drop_tail()
         self._tail = tail = _Tail(self.folder, tree, last, descriptor=descriptor, offset=0)
         os.ftruncate(descriptor, 0)  # the first line of a file may have been left half written
@@ -256,7 +266,7 @@ class Log:
         return self._catch_up(fields)
 
     def _take_in(self, tail: _Tail, added: bytes) -> bytes:
-        """Check lines that follow, and give what is no whole line."""
+        """Check lines that follow, and give what is half written: no whole line, or one that no checkpoint signs."""
         lines = added.split(b"\n")
         torn = lines.pop()
         # Where the machine itself stopped, blocks of what was written last may be missing: they read as zeros.
@@ -275,11 +285,23 @@ class Log:
             tail.tree.extend(hashes[:signed])
             self._check(note_of(lines[signed]), tail.tree)
             tail.tree.extend(hashes[signed : signed + 1])
-            tail.uncovered = 0
             covered = signed + 1
-        tail.tree.extend(hashes[covered:])
-        tail.uncovered += len(lines) - covered
-        tail.last = before[-1]
+        rest = lines[covered:]
+        if rest and tail.offset == covered == 0:
+            # The first line of a file, which _enter has looked at; without it there would be no file to go on with.
+            tail.tree.extend(hashes[:1])
+            tail.uncovered, covered, rest = 1, 1, rest[1:]
+        if rest:
+            # An entry and its checkpoint are written in one go, so nobody was told that this one is there.  It must not
+            # be signed as if it had been written: whoever can write to the folder can put a line there.
+            if len(rest) + tail.uncovered > 1 or parse(rest[0]).get("index") != tail.tree.size:
+                raise self._broken(
+                    f"{len(rest)} lines that no checkpoint signs, from line {tail.tree.size} on",
+                    "one entry at most, as a process leaves it that is killed",
+                )
+            torn = b"%b\n%b" % (rest[0], torn)
+            del lines[covered:]
+        tail.last = before[covered]
         tail.offset += len(added) - len(torn)
         last_entry = next((line for line in reversed(lines) if not is_checkpoint(line)), None)
         tail.closed = last_entry is not None and parse(last_entry)["event"] == "rotated"

@@ -36,7 +36,7 @@ class Frontier:
 
     def __init__(self, size: int = 0, roots: Sequence[bytes] = ()) -> None:
         """`roots` are those of the whole subtrees, the smallest first; there is one for each bit of `size`."""
-        if len(roots) != size.bit_count() or any(len(root) != 32 for root in roots):
+        if size < 0 or len(roots) != size.bit_count() or any(len(root) != 32 for root in roots):
             raise ValueError("a tree of that size has other subtrees")
         self.size = size
         self._levels: list[bytes | None] = []

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, overload
 
 from livepatch.errors import AuditError, IncompatibleError, LivepatchError, shortened, spelled
@@ -17,10 +19,13 @@ if TYPE_CHECKING:
     from livepatch.govern.log import Log
     from livepatch.patch import Patch
 
-__all__ = ["Action", "Recording", "acting_as", "announced", "begin", "note", "record_to"]
+__all__ = ["Action", "Known", "Recording", "acting_as", "announced", "begin", "note", "record_to"]
 
 _MOST = 200  # names of one kind in an entry
 _LONGEST = 2000  # characters of one text
+_ROOM = 48 * 1024  # bytes that the details of an entry may take, so that what else is in it fits as well
+_LARGEST = 10**18
+_NAME = 200  # characters of who acts
 _who: ContextVar[str] = ContextVar("livepatch_who", default="")
 
 
@@ -115,6 +120,13 @@ def record_to(
     for name, value in (("who", who), ("origin", origin)):
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a str, not {spelled(value)}")
+    if who and (not who.strip() or not who.isprintable() or len(who) > _NAME):
+        raise AuditError(
+            "nobody can be recorded under that name",
+            found=spelled(who) if len(who) <= _NAME else f"a text of {len(who)} characters",
+            expected=f"1 to {_NAME} characters that can be printed, such as 'alice'",
+            action="give another who",
+        )
     if on_checkpoint is not None and not callable(on_checkpoint):
         raise TypeError(f"on_checkpoint must be a function of one text, not {spelled(on_checkpoint)}")
     made = _opened(path, key, who, origin, on_checkpoint) if path is not None else None
@@ -135,10 +147,12 @@ def _opened(
     origin: str,
     on_checkpoint: Callable[[str], object] | None,
 ) -> Recording:
-    for name, value in (("path", path), ("key", key)):
-        if not isinstance(value, (str, os.PathLike)):
-            raise TypeError(f"{name} must be a path, not {spelled(value)}")
-    assert key is not None
+    if not isinstance(path, (str, os.PathLike)):
+        raise TypeError(f"path must be that of a folder, not {spelled(path)}")
+    if not isinstance(key, (str, os.PathLike)):
+        raise TypeError(
+            f"key must be the path of the node's private key, not {spelled(key)}; `livepatch keygen FILE` makes one"
+        )
     from livepatch.govern import surroundings
     from livepatch.govern.keys import read_key
     from livepatch.govern.log import Log
@@ -210,8 +224,13 @@ def announced(event: str, patch: Patch | None = None, **details: object) -> Iter
     action.done(details)
 
 
-def note(event: str, patch: Patch | None = None, error: BaseException | None = None, **details: object) -> None:
-    """Record something that changes nothing.  If it cannot be written, an event says so."""
+def note(
+    event: str, patch: Patch | Known | str | None = None, error: BaseException | None = None, **details: object
+) -> None:
+    """Record something that has no intent of its own.  If it cannot be written, an event says so.
+
+    `patch` may be its id, where no more is known.
+    """
     recording = _current
     if recording is None:
         return
@@ -236,14 +255,28 @@ def _told_only(event: str) -> Iterator[None]:
         emit("not_recorded", level="error", what=event, error=shortened(str(error), _LONGEST))
 
 
-def _facts(patch: Patch | None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Known:
+    """What is known of a patch that only lies in its file."""
+
+    digest: str
+    id: str
+    package: str
+    versions: str
+
+
+def _facts(patch: Patch | Known | str | None) -> dict[str, Any]:
     """The patch, and the version that it meets here."""
     if patch is None:
         return {}
+    if isinstance(patch, str):
+        return {"patch": {"id": patch}}
     from livepatch.govern.digests import digest_of
     from livepatch.govern.surroundings import version_of, versions
 
-    known = {"digest": digest_of(patch), "id": patch.id, "package": patch.package, "versions": patch.versions}
+    digest = patch.digest if isinstance(patch, Known) else digest_of(patch)
+    known = {"digest": digest, "id": patch.id, "package": patch.package}
+    known["versions"] = shortened(patch.versions, 1000)
     return {"patch": known, "versions": {**versions(), patch.package: version_of(patch.package)}}
 
 
@@ -251,22 +284,36 @@ def _of_error(error: BaseException) -> dict[str, Any]:
     told: dict[str, Any] = {"error": type(error).__qualname__}
     if isinstance(error, IncompatibleError):
         return {**told, "findings": [finding.code for finding in error.report.errors]}
-    # What others raise may hold anything, secrets too.
-    return {**told, "message": str(error)} if isinstance(error, LivepatchError) else told
+    # What others raise may hold anything, secrets too; and so does what was found, where that quotes it.
+    if not isinstance(error, LivepatchError):
+        return told
+    cause = error.__cause__
+    if cause is None or isinstance(cause, LivepatchError):
+        return {**told, "message": str(error)}
+    return {**told, "message": str(error).partition("; found: ")[0], "cause": type(cause).__qualname__}
 
 
 def _plain(details: Mapping[str, Any]) -> dict[str, Any]:
-    """The details as an entry holds them: as long as is of use."""
+    """The details as an entry holds them: as long as is of use, and as there is room for."""
+    most, longest = _MOST, _LONGEST
+    while True:
+        made = _cut(details, most, longest)
+        if most == 1 or len(json.dumps(made)) <= _ROOM:
+            return made
+        most, longest = most // 2, max(longest // 2, 50)
+
+
+def _cut(details: Mapping[str, Any], most: int, longest: int) -> dict[str, Any]:
     made: dict[str, Any] = {}
     for name, value in details.items():
         if isinstance(value, (list, tuple)):
-            made[name] = [shortened(str(each), 300) for each in value[:_MOST]]
-            if len(value) > _MOST:
-                made[f"{name}_more"] = len(value) - _MOST
-        elif value is None or isinstance(value, (bool, int, float)):
+            made[name] = [shortened(str(each), min(300, longest)) for each in value[:most]]
+            if len(value) > most:
+                made[f"{name}_more"] = len(value) - most
+        elif value is None or (isinstance(value, (bool, int, float)) and abs(value) < _LARGEST):
             made[name] = value
-        else:
-            made[name] = shortened(str(value), _LONGEST)
+        else:  # a number that JSON does not have, or nobody can read, too
+            made[name] = spelled(value) if isinstance(value, int) else shortened(str(value), longest)
     return made
 
 

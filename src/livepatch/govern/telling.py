@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from livepatch.errors import AuditError
+from livepatch.errors import AuditError, spelled
 from livepatch.govern import merkle
 from livepatch.govern.audit import Audit, read_parts
 from livepatch.govern.entries import Checkpoint, is_checkpoint, parse
@@ -38,6 +38,13 @@ def evidence(folder: str | os.PathLike[str], picked: Iterable[dict[str, Any]], f
     told = []
     for entry in picked:
         index = entry["index"]
+        if not index < len(lines) or parse(lines[index]) != entry:
+            raise AuditError(
+                "an entry stands in another line than it says",
+                found=f"one that says that it is line {index}",
+                expected="an entry as livepatch writes it",
+                action="see livepatch audit verify --deep",
+            )
         proof = merkle.inclusion_proof(hashes[: signed.size], index) if index < signed.size else None
         told.append(
             {
@@ -55,8 +62,15 @@ def consistency(folder: str | os.PathLike[str], note: bytes, found: Audit) -> di
     Raises :class:`AuditError` if it does not, or if files are missing.
     """
     kept = Note.parse(note)
-    kept.signed_by([Verifier.parse(found.key)])
+    signed = kept.signed_by([Verifier.parse(found.key)])
     first, second = Checkpoint.parse(kept.text), Checkpoint.parse(Note.parse(found.checkpoint).text)
+    if not signed or first.origin != found.origin:
+        raise AuditError(
+            "the checkpoint is not one of this record",
+            found=f"a note of {spelled(first.origin)}" + ("" if signed else ", without a signature of the node"),
+            expected=f"one of {found.origin}, signed by {found.key}",
+            action="give a checkpoint of this very record",
+        )
     hashes = _all(folder, found)[1][: second.size]
     proof = merkle.consistency_proof(hashes, first.size) if 0 < first.size <= second.size else []
     if not merkle.is_consistent(first.size, second.size, first.root, second.root, proof):

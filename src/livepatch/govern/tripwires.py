@@ -7,6 +7,7 @@ whatever it is called.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import threading
@@ -73,15 +74,20 @@ def tripwire(id: str, *, peer: object = None) -> None:  # noqa: A002  # the patc
     try:
         _trip(_text(id, 128), peer)
     except Exception as error:  # noqa: BLE001  # a fix must not fail over its tripwire
-        sys.unraisablehook(
-            SimpleNamespace(
-                exc_type=type(error),
-                exc_value=error,
-                exc_traceback=error.__traceback__,
-                err_msg="livepatch could not tell of a tripwire",
-                object=None,
-            )
-        )
+        _untold(error)
+
+
+def _untold(error: Exception) -> None:
+    """Say so where nothing can be raised.  What the program's own hook raises is its own affair."""
+    told = SimpleNamespace(
+        exc_type=type(error),
+        exc_value=error,
+        exc_traceback=error.__traceback__,
+        err_msg="livepatch could not tell of a tripwire",
+        object=None,
+    )
+    with contextlib.suppress(Exception):
+        sys.unraisablehook(told)
 
 
 def _text(value: object, most: int) -> str:
@@ -132,7 +138,7 @@ def send_to(sink: Sink | None) -> None:
     flush()
     with _lock:
         _sink = sink
-        for wire in _wires.values():
+        for wire in [*_wires.values()]:
             wire.recorded, wire.peers = wire.count, {}
 
 
@@ -154,11 +160,14 @@ def _write() -> None:
     while True:
         now = time.monotonic()
         with _lock:
-            waiting = [wire.entries.due for wire in _wires.values() if wire.count > wire.recorded]
+            waiting = [wire.entries.due for wire in [*_wires.values()] if wire.count > wire.recorded]
             if not waiting or _sink is None:
                 _writer = None
                 return
-        flush(due=now)
+        try:
+            flush(due=now)
+        except Exception as error:  # noqa: BLE001  # the next one is told all the same
+            _untold(error)
         _ended.wait(max(0.01, min(min(waiting) - now, _SELDOM)))
         if _ended.is_set():
             return
@@ -168,7 +177,8 @@ def flush(*, due: float = float("inf")) -> None:
     """Hand on what is due by then; without it, all that is left."""
     with _lock:
         sink = _sink
-        ready = [(name, w) for name, w in _wires.items() if w.count > w.recorded and w.entries.due <= due]
+        # A call from a signal handler, or from __del__, may come in between and add one.
+        ready = [(name, w) for name, w in [*_wires.items()] if w.count > w.recorded and w.entries.due <= due]
         told = []
         for name, wire in ready:
             told.append((name, {"count": wire.count, "since_last": wire.count - wire.recorded, "peers": [*wire.peers]}))

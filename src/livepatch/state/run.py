@@ -7,11 +7,13 @@ an event, and in the state directory if there is one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from livepatch.errors import LivepatchError, StateError, TransitionError, counted, shortened
 from livepatch.events import emit
+from livepatch.govern.recording import note
 from livepatch.state.driving import LoopGoneError, Steps, drive
 from livepatch.state.files import SYSTEM, Files
 from livepatch.state.migration import Migration, reference_to
@@ -81,6 +83,10 @@ class Run:
 
     def up(self, cancelled: Callable[[], bool] = lambda: False) -> None:
         """Take the data up.  Raises :class:`StateError` or :class:`TransitionError`; then it is back, or told."""
+        with self._recorded("up"):
+            self._up(cancelled)
+
+    def _up(self, cancelled: Callable[[], bool]) -> None:
         self._note("intent")
         self._downed = []
         try:
@@ -225,6 +231,10 @@ class Run:
 
     def down(self) -> None:
         """Take the data down again.  Raises :class:`StateError`; then it is up again, or told."""
+        with self._recorded("down"):
+            self._down()
+
+    def _down(self) -> None:
         self._was_open = self._open
         self._open = False
         self._downed = []
@@ -351,6 +361,23 @@ class Run:
         return f"{told}; livepatch.recover() tells it again" if self.diary is not None else told
 
     # The rest
+
+    @contextmanager
+    def _recorded(self, way: str) -> Iterator[None]:
+        """Tell the record of this process, if there is one, what came of it: the intent is that of the switch."""
+        migration, before = self.migration, self.count
+        told: dict[str, Any] = {
+            "migration": migration.name,
+            "version": migration.version,
+            "way": way,
+            "lazy": migration.lazy,
+        }
+        try:
+            yield
+        except BaseException as error:
+            note("migrated", self.patch_id, error, **told)
+            raise
+        note("migrated", self.patch_id, objects=max(before, self.count), **told)
 
     def close(self) -> None:
         """Let go of what was saved: the data stays as it is."""
