@@ -100,12 +100,15 @@ class BundleError(LivepatchError, ValueError):
 class IncompatibleError(LivepatchError):
     """The patch does not fit this process.  ``report`` says all that was found.
 
-    Every live object is identical (``is``) to what it was before the call.
+    Every live object is identical (``is``) to what it was before the call.  The three parts are those of the first
+    finding that refuses it.
     """
 
     def __init__(self, report: Report) -> None:
         self.report = report
         super().__init__(str(report))
+        for finding in report.errors[:1]:
+            self.found, self.expected, self.action = finding.found, finding.expected, finding.action
 
 
 class UnknownPatchError(LivepatchError, KeyError):

@@ -77,7 +77,12 @@ class Target:
         module, colon, qualname = text.partition(":")
         right = "'package.module' or 'package.module:Class'" if owner else "'package.module:Class.method'"
         if not module or not all(part.isidentifier() for part in module.split(".")):
-            raise PatchError(f"{argument} names no module", found=spelled(text), expected=right)
+            raise PatchError(
+                f"{argument} names no module",
+                found=spelled(text),
+                expected=right,
+                action="name it as Python imports it",
+            )
         if not colon and owner:
             return cls(module, "")
         segments = qualname.split(".")
@@ -478,7 +483,12 @@ class Patch:
         """
         where = check_target(str(Target.parse(target)))
         if any(waiver.target == where for waiver in self.waivers):
-            raise PatchError(f"patch {self.id} waives {where} twice", found="a second time", expected="one reason")
+            raise PatchError(
+                f"patch {self.id} waives {where} twice",
+                found="a second time",
+                expected="one reason",
+                action="leave one of the two out",
+            )
         self.waivers = (*self.waivers, Waiver(target=where, reason=check_reason(reason)))
 
     def round_trip(

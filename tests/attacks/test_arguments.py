@@ -215,6 +215,14 @@ wrong("patch", "check()", lambda s: livepatch.check())  # type: ignore[call-arg]
 wrong("colour", "apply(colour)", lambda s: livepatch.apply(s.fix, colour=1))  # type: ignore[call-arg]
 
 
+def assert_says_all(error: BaseException) -> None:
+    """What was found, what was expected, what to do; an error of the builtin kind says it in its own way."""
+    if isinstance(error, livepatch.LivepatchError):
+        assert error.found
+        assert error.expected
+        assert error.action
+
+
 @pytest.mark.parametrize(("argument", "attempt"), [pytest.param(a, f, id=n) for a, n, f in WRONG])
 def test_a_wrong_argument_is_named_and_changes_nothing(
     argument: str, attempt: Callable[[Scene], object], scene: Scene
@@ -223,6 +231,7 @@ def test_a_wrong_argument_is_named_and_changes_nothing(
     with pytest.raises((livepatch.LivepatchError, TypeError)) as caught:
         attempt(scene)
     assert argument in str(caught.value)
+    assert_says_all(caught.value)
     assert cycles.differences(before) == []
     assert livepatch.status() == ()
     assert scene.fresh.changes == () or argument == "twice"
@@ -250,6 +259,7 @@ def test_a_wrong_argument_on_an_applied_patch(
     with pytest.raises((livepatch.LivepatchError, TypeError)) as caught:
         attempt(applied)
     assert argument in str(caught.value)
+    assert_says_all(caught.value)
     assert cycles.differences(before) == []
     assert livepatch.status() == status
     assert livepatch.verify()

@@ -144,11 +144,17 @@ def read_archive(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
             found, data = _read_tar(path).sorted()
         else:
             raise BundleError(
-                "the file is no archive", found=str(path), expected="a wheel, or an sdist as .tar.gz or .zip"
+                "the file is no archive",
+                found=str(path),
+                expected="a wheel, or an sdist as .tar.gz or .zip",
+                action="name a directory, a wheel or an sdist",
             )
     except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError) as error:
         raise BundleError(
-            "the archive cannot be read", found=f"{path.name}: {error}", expected="a wheel or an sdist that is whole"
+            "the archive cannot be read",
+            found=f"{path.name}: {error}",
+            expected="a wheel or an sdist that is whole",
+            action="get or build it anew",
         ) from error
     tops = {name.partition("/")[0] for name in found}
     if len(tops) == 1 and path.suffix != ".whl" and all("/" in name for name in found):

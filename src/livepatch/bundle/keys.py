@@ -45,10 +45,18 @@ class PublicKey:
     def __post_init__(self) -> None:
         if len(self.data) != SIZE:
             raise PatchError(
-                "no Ed25519 public key", found=f"{len(self.data)} bytes", expected=f"the {SIZE} bytes of a key"
+                "no Ed25519 public key",
+                found=f"{len(self.data)} bytes",
+                expected=f"the {SIZE} bytes of a key",
+                action="give the key's own 32 bytes, as livepatch keygen's .pub file holds them",
             )
         if self.data[:-1] + bytes([self.data[-1] & 0x7F]) in _WEAK:
-            raise PatchError("no Ed25519 public key", found="a point of small order", expected="a key that was drawn")
+            raise PatchError(
+                "no Ed25519 public key",
+                found="a point of small order",
+                expected="a key that was drawn",
+                action="draw another key: livepatch keygen",
+            )
         text = f'{{"keytype":"ed25519","keyval":{{"public":"{self.data.hex()}"}},"scheme":"ed25519"}}'
         object.__setattr__(self, "id", hashlib.sha256(text.encode()).hexdigest())
 
@@ -56,7 +64,12 @@ class PublicKey:
     def of_hex(cls, text: str) -> PublicKey:
         """The key of 64 small hexadecimal digits.  Raises :class:`PatchError`."""
         if len(text) != 2 * SIZE or not set(text) <= set("0123456789abcdef"):
-            raise PatchError("no Ed25519 public key", found=spelled(text), expected="64 small hexadecimal digits")
+            raise PatchError(
+                "no Ed25519 public key",
+                found=spelled(text),
+                expected="64 small hexadecimal digits",
+                action="copy the key anew from its .pub file or trust root",
+            )
         return cls(bytes.fromhex(text))
 
     def to_dict(self) -> dict[str, Any]:
@@ -81,7 +94,12 @@ def _loaded(data: bytes) -> Ed25519PublicKey:
     try:
         return Ed25519PublicKey.from_public_bytes(data)
     except ValueError as error:
-        raise TrustError("no Ed25519 public key", found=data.hex(), expected="a point of the curve") from error
+        raise TrustError(
+            "no Ed25519 public key",
+            found=data.hex(),
+            expected="a point of the curve",
+            action="copy the key anew from its .pub file or trust root",
+        ) from error
 
 
 class Signer(Protocol):

@@ -25,7 +25,7 @@ __all__ = [
 
 def _refuse_unless(holds: bool, value: str, expected: str) -> None:
     if not holds:
-        raise PatchError("not usable", found=spelled(value), expected=expected)
+        raise PatchError("not usable", found=spelled(value), expected=expected, action="build the file anew")
 
 
 def _is_identifier(value: str) -> bool:
@@ -121,4 +121,9 @@ def check_claim(value: str) -> None:
 def check_versions(value: str) -> None:
     """Versions."""
     if check_specifier(value) != value:
-        raise PatchError("not usable", found=spelled(value), expected="a PEP 440 specifier without blanks around it")
+        raise PatchError(
+            "not usable",
+            found=spelled(value),
+            expected="a PEP 440 specifier without blanks around it",
+            action="build the file anew",
+        )

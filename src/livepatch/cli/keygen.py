@@ -53,6 +53,7 @@ def _asked() -> str:
             "there is nobody to ask for a passphrase",
             found="a standard input that is no terminal",
             expected="a terminal, or --passphrase-file",
+            action="write the passphrase into a file of mode 0600 and name it with --passphrase-file",
         )
     one = getpass.getpass("Passphrase: ")
     if one != getpass.getpass("The same again: "):

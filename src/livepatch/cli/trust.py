@@ -242,7 +242,10 @@ def _changed(
         role, keyid = _pair(text, "--remove", "ROLE=KEYID")
         if keyid not in members.get(role, []):
             raise PatchError(
-                f"the role {role} has no such key", found=spelled(keyid), expected="an id that show prints"
+                f"the role {role} has no such key",
+                found=spelled(keyid),
+                expected="an id that show prints",
+                action="see livepatch trust show FILE for the ids",
             )
         members[role].remove(keyid)
     for text in given.add:
@@ -256,14 +259,24 @@ def _changed(
     for text in given.threshold:
         role, number = _pair(text, "--threshold", "ROLE=N")
         if not number.isdecimal() or not number.isascii():
-            raise PatchError("--threshold is no number", found=spelled(text), expected="ROLE=N, such as root=2")
+            raise PatchError(
+                "--threshold is no number",
+                found=spelled(text),
+                expected="ROLE=N, such as root=2",
+                action="give a number of holders",
+            )
         thresholds[role] = int(number)
     made = {
         name: Role(tuple(dict.fromkeys(keyids)), thresholds.get(name, 1)) for name, keyids in members.items() if keyids
     }
     for role in thresholds:
         if role not in made:
-            raise PatchError("there is a threshold for a role without keys", found=role, expected="keys for the role")
+            raise PatchError(
+                "there is a threshold for a role without keys",
+                found=role,
+                expected="keys for the role",
+                action="add a key to the role with --add, or leave the threshold out",
+            )
     used = {keyid for role in made.values() for keyid in role.keyids}
     return {keyid: held[keyid] for keyid in held if keyid in used}, made
 
@@ -277,5 +290,6 @@ def _pair(text: str, option: str, expected: str) -> tuple[str, str]:
             f"{option} is not understood",
             found=spelled(text),
             expected=f"{expected}; roles are {', '.join(ROLES)}",
+            action="correct the option",
         )
     return role, value

@@ -78,6 +78,7 @@ def signer_of(given: argparse.Namespace) -> Signer:
             "it is not said how to sign",
             found="neither a key nor a command, both, or a command without its public key",
             expected="--key FILE, or --command COMMAND --public-key FILE",
+            action="name a key that livepatch keygen has drawn with --key, or the command of a device",
         )
     if given.command is not None:
         from livepatch.bundle.command import Command
@@ -114,8 +115,16 @@ def _words(command: str) -> list[str]:
         words = shlex.split(command)
     except ValueError as error:
         raise PatchError(
-            "--command cannot be taken apart", found=str(error), expected="quotes that are closed"
+            "--command cannot be taken apart",
+            found=str(error),
+            expected="quotes that are closed",
+            action="close the quotes",
         ) from error
     if not words:
-        raise PatchError("--command is empty", found="no program", expected="a program and what it is given")
+        raise PatchError(
+            "--command is empty",
+            found="no program",
+            expected="a program and what it is given",
+            action="name the program that asks the device",
+        )
     return words

@@ -81,14 +81,24 @@ class Snapshot:
 def check_path(argument: str, value: str) -> str:
     """``"module:qualified.name"``, which the program can be asked for.  Raises :class:`PatchError`."""
     if not _PATH.fullmatch(value) or len(value) > _LONGEST:
-        raise PatchError(f"{argument} names nothing", found=spelled(value), expected="'package.module:name'")
+        raise PatchError(
+            f"{argument} names nothing",
+            found=spelled(value),
+            expected="'package.module:name'",
+            action="name a function of a module",
+        )
     return value
 
 
 def check_target(value: str) -> str:
     """``"module:qualified.name"``, as ``__qualname__`` has it.  Raises :class:`PatchError`."""
     if not _TARGET.fullmatch(value) or len(value) > _LONGEST:
-        raise PatchError("target names nothing", found=spelled(value), expected="'package.module:Class.method'")
+        raise PatchError(
+            "target names nothing",
+            found=spelled(value),
+            expected="'package.module:Class.method'",
+            action="name the function or method that the patch changes",
+        )
     return value
 
 
@@ -101,6 +111,7 @@ def check_reason(value: object) -> str:
             "reason is no reason",
             found=spelled(value),
             expected=f"why no protected code calls the target, in 1 to {_LONGEST} characters",
+            action="say the reason in a sentence",
         )
     return value
 

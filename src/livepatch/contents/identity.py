@@ -20,6 +20,7 @@ def check_name(argument: str, value: str) -> str:
             f"{argument} is no usable name",
             found=spelled(value),
             expected="1 to 128 letters, digits and . _ : + -, beginning with a letter or digit",
+            action="give another name, such as 'CVE-2026-1234'",
         )
     return value
 
@@ -34,14 +35,24 @@ def check_ids(argument: str, values: object, own: str) -> tuple[str, ...]:
             raise TypeError(f"{argument} must hold ids of patches, not {spelled(name)}")
         check_name(argument, name)
         if name == own:
-            raise PatchError(f"{argument} names the patch itself", found=own, expected="ids of other patches")
+            raise PatchError(
+                f"{argument} names the patch itself",
+                found=own,
+                expected="ids of other patches",
+                action="leave its own id out",
+            )
     return tuple(dict.fromkeys(names))
 
 
 def check_distribution(value: str) -> str:
     """The name of a distribution.  Raises :class:`PatchError`."""
     if not _DISTRIBUTION.fullmatch(value):
-        raise PatchError("package is no distribution name", found=spelled(value), expected="such as 'nodeclient'")
+        raise PatchError(
+            "package is no distribution name",
+            found=spelled(value),
+            expected="such as 'nodeclient'",
+            action="give the name by which pip knows the package",
+        )
     return value
 
 
@@ -58,10 +69,25 @@ def check_specifier(value: str, argument: str = "versions") -> str:
 
     right = "a PEP 440 specifier such as '>=2.1,<2.3'"
     if not value.strip():
-        raise PatchError(f"{argument} is empty", found=spelled(value), expected=right)
+        raise PatchError(
+            f"{argument} is empty",
+            found=spelled(value),
+            expected=right,
+            action="say for which releases it is, such as '>=2.1,<2.3'",
+        )
     try:
         if not len(SpecifierSet(value)):
-            raise PatchError(f"{argument} holds no specifier", found=spelled(value), expected=right)
+            raise PatchError(
+                f"{argument} holds no specifier",
+                found=spelled(value),
+                expected=right,
+                action="say for which releases it is, such as '>=2.1,<2.3'",
+            )
     except InvalidSpecifier as error:
-        raise PatchError(f"{argument} is no PEP 440 specifier", found=spelled(value), expected=right) from error
+        raise PatchError(
+            f"{argument} is no PEP 440 specifier",
+            found=spelled(value),
+            expected=right,
+            action="put an operator before the version, such as '==2.1.*'",
+        ) from error
     return value.strip()

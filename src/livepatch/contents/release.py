@@ -50,12 +50,22 @@ class Release:
                 raise TypeError(f"{name} must be of type {kind.__name__}, not {spelled(value)}")
         check_name("channel", self.channel)
         if not 1 <= self.revision <= LARGEST:
-            raise PatchError("no revision", found=spelled(self.revision), expected=f"a number from 1 to {LARGEST}")
+            raise PatchError(
+                "no revision",
+                found=spelled(self.revision),
+                expected=f"a number from 1 to {LARGEST}",
+                action="count the files that were given out under this id, from 1",
+            )
         check_expires(self.expires)
         for node in self.nodes:
             check_name("nodes", node)
         if len(self.nodes) > _NODES or len(set(self.nodes)) != len(self.nodes):
-            raise PatchError("no nodes", found="a node twice, or too many", expected=f"at most {_NODES}, each once")
+            raise PatchError(
+                "no nodes",
+                found="a node twice, or too many",
+                expected=f"at most {_NODES}, each once",
+                action="name each node once; without nodes, any may take the file",
+            )
 
 
 def is_moment(text: str) -> bool:
@@ -73,7 +83,10 @@ def check_expires(text: str) -> None:
     """Raise :class:`PatchError` unless it is a moment, or empty."""
     if text and not is_moment(text):
         raise PatchError(
-            "expires is no moment", found=spelled(text), expected="a moment of UTC such as '2027-03-31T00:00:00Z'"
+            "expires is no moment",
+            found=spelled(text),
+            expected="a moment of UTC such as '2027-03-31T00:00:00Z'",
+            action="write the moment in UTC, with a Z at its end",
         )
 
 

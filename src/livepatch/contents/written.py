@@ -41,10 +41,18 @@ def pins_of(expect: str | Iterable[str] | None) -> tuple[str, ...]:
             raise TypeError(f"expect must be a fingerprint or several, not {spelled(pin)}")
         if not re.fullmatch(r"cp3\d+(-O{1,2})?:[0-9a-f]{32}", pin):
             raise PatchError(
-                "expect is no fingerprint", found=spelled(pin), expected="what livepatch.fingerprint('m:f') gives"
+                "expect is no fingerprint",
+                found=spelled(pin),
+                expected="what livepatch.fingerprint('m:f') gives",
+                action="take it from livepatch.fingerprint in a process that runs the code that it was written for",
             )
     if not pins:
-        raise PatchError("expect is empty", found=spelled(expect), expected="one fingerprint or more, or None")
+        raise PatchError(
+            "expect is empty",
+            found=spelled(expect),
+            expected="one fingerprint or more, or None",
+            action="give the fingerprint of the code that it was written for, or leave expect out",
+        )
     return pins
 
 
@@ -94,9 +102,16 @@ def check_names(names: Iterable[str], called: str, example: str) -> None:
     names = list(names)
     odd = next((name for name in names if not name.isidentifier() or keyword.iskeyword(name)), None)
     if odd is not None:
-        raise PatchError("names holds no usable name", found=spelled(odd), expected="Python identifiers")
+        raise PatchError(
+            "names holds no usable name", found=spelled(odd), expected="Python identifiers", action="correct the name"
+        )
     if not names:
-        raise PatchError("names is empty", found=called, expected=f"one name or more, such as {example}")
+        raise PatchError(
+            "names is empty",
+            found=called,
+            expected=f"one name or more, such as {example}",
+            action="say what is to be there",
+        )
 
 
 # The default of a shadow variable

@@ -59,7 +59,12 @@ class Split:
     def __post_init__(self) -> None:
         _check_number("percent", self.percent)
         if not 0 <= self.percent <= 100:
-            raise PatchError("percent is no share", found=spelled(self.percent), expected="0 to 100")
+            raise PatchError(
+                "percent is no share",
+                found=spelled(self.percent),
+                expected="0 to 100",
+                action="give a share of the calls in percent",
+            )
         if self.seed is not None and not isinstance(self.seed, str):
             raise TypeError(f"seed must be a str or None, not {spelled(self.seed)}")
         _check_key(self.key)
@@ -132,7 +137,12 @@ class At:
         if isinstance(self.height, bool) or not isinstance(self.height, int):
             raise TypeError(f"height must be an int, not {spelled(self.height)}")
         if self.height < 0:
-            raise PatchError("height is no height", found=spelled(self.height), expected="0 or more")
+            raise PatchError(
+                "height is no height",
+                found=spelled(self.height),
+                expected="0 or more",
+                action="give the height from which on the patch is in force",
+            )
         if not callable(self.source):
             raise TypeError(f"source must be callable with no argument, not {spelled(self.source)}")
         _check_plain_call("source", self.source)
@@ -171,13 +181,28 @@ class Shadow:
         _check_number("limit", self.limit)
         _check_number("share", self.share)
         if not 0 < self.limit <= _LONGEST:
-            raise PatchError("limit is no time to wait", found=spelled(self.limit), expected="above 0 s, up to 60 s")
+            raise PatchError(
+                "limit is no time to wait",
+                found=spelled(self.limit),
+                expected="above 0 s, up to 60 s",
+                action="say how many seconds a call may be compared",
+            )
         if not 0 < self.share <= 1:
-            raise PatchError("share is no share", found=spelled(self.share), expected="above 0, up to 1")
+            raise PatchError(
+                "share is no share",
+                found=spelled(self.share),
+                expected="above 0, up to 1",
+                action="say which share of the calls is compared; 1.0 is all of them",
+            )
         if isinstance(self.keep, bool) or not isinstance(self.keep, int):
             raise TypeError(f"keep must be an int, not {spelled(self.keep)}")
         if not 0 <= self.keep <= 1000:
-            raise PatchError("keep is no count", found=spelled(self.keep), expected="0 to 1000 differences")
+            raise PatchError(
+                "keep is no count",
+                found=spelled(self.keep),
+                expected="0 to 1000 differences",
+                action="say how many differences are kept",
+            )
 
     def __str__(self) -> str:
         usual = Shadow()
@@ -226,7 +251,7 @@ def check_mode(mode: object) -> Mode:
     for word in MODES:
         if mode == word:
             return word
-    raise PatchError("mode is unknown", found=spelled(mode), expected=possible)
+    raise PatchError("mode is unknown", found=spelled(mode), expected=possible, action="give one of these modes")
 
 
 def as_shadow(mode: Mode) -> Shadow | None:
@@ -345,7 +370,12 @@ def _check_key(key: object) -> None:
         return
     if isinstance(key, str):
         if not key.isidentifier():
-            raise PatchError("key names no parameter", found=spelled(key), expected="such as 'peer_id', or a callable")
+            raise PatchError(
+                "key names no parameter",
+                found=spelled(key),
+                expected="such as 'peer_id', or a callable",
+                action="name a parameter of the patched functions, or give a function of their arguments",
+            )
     elif not callable(key):
         raise TypeError(f"key must be a callable, the name of a parameter or None, not {spelled(key)}")
     else:

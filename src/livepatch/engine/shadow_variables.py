@@ -150,7 +150,9 @@ def _check_text(name: object) -> None:
     if not isinstance(name, str):
         raise TypeError(f"name must be a str, not {spelled(name)}")
     if not name:
-        raise PatchError("name is empty", found=spelled(name), expected="the name of a shadow variable")
+        raise PatchError(
+            "name is empty", found=spelled(name), expected="the name of a shadow variable", action="give it a name"
+        )
 
 
 def _shadows(patch: str | None) -> Shadows:

@@ -82,7 +82,12 @@ def protect(*patterns: str, reason: str = "", approvals: int = 0) -> Protection:
     if isinstance(approvals, bool) or not isinstance(approvals, int):
         raise TypeError(f"approvals must be an int, not {spelled(approvals)}")
     if approvals < 0:
-        raise PolicyError("approvals is no number of people", found=spelled(approvals), expected="0 or more")
+        raise PolicyError(
+            "approvals is no number of people",
+            found=spelled(approvals),
+            expected="0 or more",
+            action="say how many people must approve",
+        )
     rule = Protected(
         paths=tuple(map(Pattern, patterns)), source="livepatch.protect", reason=reason, approvals=approvals
     )

@@ -42,6 +42,7 @@ def check_consistency(consistency: object) -> None:
             "consistency is unknown",
             found=spelled(consistency),
             expected="None, " + " or ".join(map(repr, CONSISTENCIES)),
+            action="give one of these, or leave it out",
         )
 
 
@@ -57,7 +58,10 @@ def check_seconds(argument: str, value: object) -> None:
         raise TypeError(f"{argument} must be a number of seconds, not {spelled(value)}")
     if not 0 <= value <= threading.TIMEOUT_MAX:
         raise PatchError(
-            f"{argument} is no number of seconds to wait", found=spelled(value), expected="0 or more, and finite"
+            f"{argument} is no number of seconds to wait",
+            found=spelled(value),
+            expected="0 or more, and finite",
+            action="give another number of seconds",
         )
 
 

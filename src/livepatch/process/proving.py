@@ -219,7 +219,12 @@ def _in_a_thread(run: Callable[[], None], timeout: float, switching: Switching) 
 def _function(argument: str, given: str | Callable[..., object]) -> Callable[..., object]:
     found = _named(argument, given) if isinstance(given, str) else given
     if not callable(found):
-        raise PatchError(f"{argument} is no function", found=spelled(found), expected="a function of one argument")
+        raise PatchError(
+            f"{argument} is no function",
+            found=spelled(found),
+            expected="a function of one argument",
+            action="name a function that takes one value",
+        )
     check_plain_function(argument, found)
     return found
 
@@ -237,10 +242,16 @@ def _values(given: str | tuple[object, ...]) -> tuple[object, ...]:
             f"{given} gives no examples",
             found=f"{type(error).__qualname__}: {error}"[:200],
             expected="a list of values, or a function that gives one",
+            action="correct what gives the examples",
         ) from error
     if not 0 < len(values) <= MOST_VALUES:
         count = f"more than {MOST_VALUES}" if values else "none"
-        raise PatchError(f"{given} gives no examples", found=count, expected=f"1 to {MOST_VALUES} values in a list")
+        raise PatchError(
+            f"{given} gives no examples",
+            found=count,
+            expected=f"1 to {MOST_VALUES} values in a list",
+            action="give some examples, and not too many",
+        )
     return values
 
 
@@ -255,7 +266,13 @@ def _named(argument: str, path: str) -> object:
             f"{argument} is not to be had",
             found=f"{path}: {type(error).__qualname__}: {error}"[:200],
             expected="a name in a module of the program",
+            action="correct the path, or import what it needs",
         ) from error
     if isinstance(found, ModuleType):
-        raise PatchError(f"{argument} names a module", found=path, expected="'package.module:name'")
+        raise PatchError(
+            f"{argument} names a module",
+            found=path,
+            expected="'package.module:name'",
+            action="put the name in the module behind a colon",
+        )
     return found

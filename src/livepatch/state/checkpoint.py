@@ -46,13 +46,23 @@ class Checkpoint:
             if value is not None and not callable(value):
                 raise TypeError(f"{argument} must be a function or None, not {spelled(value)}")
         if (self.encode is None) != (self.decode is None):
-            raise PatchError("encode and decode belong together", found="one of them", expected="both, or none")
+            raise PatchError(
+                "encode and decode belong together",
+                found="one of them",
+                expected="both, or none",
+                action="give the other one as well, or leave both out",
+            )
         if self.directory is not None and not isinstance(self.directory, (str, os.PathLike)):
             raise TypeError(f"directory must be a path or None, not {spelled(self.directory)}")
         if isinstance(self.limit, bool) or not isinstance(self.limit, int):
             raise TypeError(f"limit must be a number of bytes, not {spelled(self.limit)}")
         if self.limit <= 0:
-            raise PatchError("limit is no size", found=spelled(self.limit), expected="1 byte or more")
+            raise PatchError(
+                "limit is no size",
+                found=spelled(self.limit),
+                expected="1 byte or more",
+                action="say how many bytes a checkpoint may take at most",
+            )
 
     @classmethod
     def of(cls, value: object) -> Checkpoint | None:

@@ -136,7 +136,12 @@ def migration_of(
         _check_function("check", check)
     classes = _classes(of)
     if classes and not lazy:
-        raise PatchError("of is for lazy migrations", found="lazy=False", expected="lazy=True, or objects= instead")
+        raise PatchError(
+            "of is for lazy migrations",
+            found="lazy=False",
+            expected="lazy=True, or objects= instead",
+            action="make it lazy, or name the objects with objects=",
+        )
     if durable and (lazy or objects is not None):
         raise PatchError(
             f"migration {name} is durable and goes from object to object",
@@ -168,7 +173,12 @@ def _version(argument: str, value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{argument} must be an int, not {spelled(value)}")
     if not 0 < value < 2**63:
-        raise PatchError(f"{argument} is no version of a state", found=spelled(value), expected="1 or more")
+        raise PatchError(
+            f"{argument} is no version of a state",
+            found=spelled(value),
+            expected="1 or more",
+            action="count the versions of the state from 1",
+        )
     return value
 
 
@@ -206,6 +216,7 @@ def _follows(value: object, version: int) -> tuple[int, ...]:
             "follows holds no version from which to rise",
             found=spelled(value),
             expected=f"versions below {version}",
+            action="name only versions that come before this one",
         )
     return versions
 
@@ -215,6 +226,9 @@ def _budget(value: object) -> float:
         raise TypeError(f"budget must be a number of milliseconds, not {spelled(value)}")
     if not (math.isfinite(value) and 0 < value <= 10_000):
         raise PatchError(
-            "budget is no time for a slice", found=spelled(value), expected="more than 0, at most 10,000 milliseconds"
+            "budget is no time for a slice",
+            found=spelled(value),
+            expected="more than 0, at most 10,000 milliseconds",
+            action="give the milliseconds that one slice may take, such as 5",
         )
     return value / 1000

@@ -37,7 +37,12 @@ class Touches:
         known = [field.name for field in fields(cls)]
         odd = next((key for key in value if key not in known), None)
         if odd is not None:
-            raise PatchError("touches has an unknown part", found=spelled(odd), expected=", ".join(known))
+            raise PatchError(
+                "touches has an unknown part",
+                found=spelled(odd),
+                expected=", ".join(known),
+                action="correct the name of the part",
+            )
         return cls(**{key: _names(key, names) for key, names in value.items()})
 
     def __post_init__(self) -> None:
@@ -51,6 +56,7 @@ class Touches:
                         f"touches names {name} twice",
                         found=f"{seen[name]} and {field.name}",
                         expected="one of them",
+                        action="leave one of the two out",
                     )
 
     @property
@@ -75,6 +81,7 @@ def _names(argument: str, value: object) -> tuple[str, ...]:
                 f"touches: {argument} holds no name",
                 found=spelled(name),
                 expected="an attribute such as 'waiting', or 'package.module:name'",
+                action="write the name as the code does",
             )
     return tuple(dict.fromkeys(names))
 
