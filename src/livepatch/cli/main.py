@@ -19,6 +19,7 @@ from livepatch.cli import (
     docs,
     graph,
     keygen,
+    lint,
     policy,
     replay,
     show,
@@ -34,16 +35,17 @@ __all__ = ["main"]
 FINE, REFUSED, UNUSABLE = 0, 1, 2
 
 _COMMANDS = (
-    *(build, show, check, classify, replay, docs),
+    *(build, show, lint, check, classify, replay, docs),
     *(keygen, sign, approve, attest, verify, trust, policy),
     *(callers, graph, audit),
 )
 _CODES = """\
 exit status:
-  0  done; the patch fits; the record holds
-  1  the patch does not fit, is not signed as the trust root asks, was refused, or is for
-     a full update; no patch may go in now; a key or a trust root is of no use; there is no such path; the record
-     does not hold; a replay shows what is not declared
+  0  done; the patch fits; there is nothing to find; the record holds
+  1  the patch does not fit, is not signed as the trust root asks, was refused, tells what
+     it should not, or is for a full update; no patch may go in now; a key or a trust root
+     is of no use; there is no such path; the record does not hold; a replay shows what is
+     not declared
   2  wrong usage, or a file that cannot be read or written
 """
 
