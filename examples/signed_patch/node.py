@@ -37,6 +37,7 @@ with tempfile.TemporaryDirectory() as folder:
     # For each fix: one builds and signs, others look into the file and sign it too.
     old, new = RELEASES / "2.1.0", RELEASES / "2.1.1"
     run(f"build {old} {new} --package nodeclient --id CVE-2026-1234 --expires 2198-01-01T00:00:00Z -o fix.lpatch")
+    run("lint fix.lpatch")  # what it tells the world
     run("sign fix.lpatch --key alice")
     run("sign fix.lpatch --key carol")
 

@@ -24,7 +24,7 @@ from livepatch.bundle.envelope import (
     read_bundle,
 )
 from livepatch.bundle.keys import PublicKey
-from livepatch.bundle.remembered import Remembered
+from livepatch.bundle.remembered import Remembered, Seen, Signers
 from livepatch.bundle.signing import sign
 from livepatch.bundle.trustroot import TrustRoot, clock
 from livepatch.errors import BundleError, PatchError, TrustError, UntrustedFileError
@@ -156,7 +156,15 @@ def test_any_trust_root_ends_in_a_documented_error(value):
 
 
 ROOT = root_envelope()
-STATE = Remembered(time=clock(), roots=(trust_root(),)).to_bytes()
+SEEN = Seen(
+    package="nodeclient",
+    channel="stable",
+    id="CVE-2026-1234",
+    revision=3,
+    digest="sha256:" + "0" * 64,
+    signers={"author": Signers(frozenset({"0" * 64}), 1), "operator": Signers(frozenset({"1" * 64, "2" * 64}), 2)},
+)
+STATE = Remembered(time=clock(), roots=(trust_root(),), patches=(SEEN,)).to_bytes()
 READ_AND_VALID = {
     "envelope": (read_bundle, GOOD.to_bytes()),
     "trust root": (TrustRoot.parse, ROOT.to_bytes()),

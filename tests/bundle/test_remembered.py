@@ -258,6 +258,23 @@ def test_any_state_ends_in_a_documented_error(value):
     assert found.roots == ()
 
 
+@pytest.mark.parametrize(
+    "signers",
+    [
+        None, [], {"boss": {"threshold": 1, "keyids": []}}, {"author": {"threshold": 0, "keyids": []}},
+        {"author": {"threshold": 1, "keyids": ["a", "a"]}}, {"author": {"threshold": 1, "keyids": ["x" * 65]}},
+        {"author": {"threshold": 1}}, {"author": {"threshold": 1, "keyids": [], "more": 1}},
+    ],
+)  # fmt: skip
+def test_signers_that_are_not_in_order_let_nothing_through(tmp_path, root, state, signers):
+    load(tmp_path, root)
+    held = json.loads(state.read_text())
+    held["patches"][0]["signers"] = signers
+    state.write_text(json.dumps(held))
+    with pytest.raises(TrustError, match="no readable trust state"):
+        load(tmp_path, root)
+
+
 def test_many_at_once_lose_nothing(tmp_path, root, state):
     """A lost update would show as a patch that is not remembered."""
     files = [

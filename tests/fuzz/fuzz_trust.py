@@ -22,7 +22,7 @@ sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "src")]
 
 with atheris.instrument_imports(include=["livepatch"]):
     from livepatch.bundle.envelope import read_bundle
-    from livepatch.bundle.remembered import Remembered
+    from livepatch.bundle.remembered import Remembered, Seen, Signers
     from livepatch.bundle.trustroot import TrustRoot, clock
 from tests.signing import patch_envelope, root_envelope, trust_root  # noqa: E402  # the path is set above
 
@@ -49,7 +49,9 @@ if __name__ == "__main__":
         (seeds / "patch").write_bytes(patch_envelope().to_bytes())
         (seeds / "root").write_bytes(ROOT.to_bytes())
         (seeds / "payload").write_bytes(ROOT.payload)
-        (seeds / "state").write_bytes(Remembered(time=clock(), roots=(trust_root(),)).to_bytes())
+        signers = {"author": Signers(frozenset({"0" * 64}), 1)}
+        seen = Seen(package="a", channel="b", id="c", revision=1, digest="", signers=signers)
+        (seeds / "state").write_bytes(Remembered(time=clock(), roots=(trust_root(),), patches=(seen,)).to_bytes())
         arguments = [*arguments, str(seeds)]
     atheris.Setup(arguments, read)
     atheris.Fuzz()
