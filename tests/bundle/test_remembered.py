@@ -290,6 +290,17 @@ def test_many_at_once_lose_nothing(tmp_path, root, state):
     assert key("alice").key.id in Remembered.parse(state.read_bytes()).patches[0].signers["author"].keyids
 
 
+def test_a_process_that_goes_elsewhere_forgets_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    root = TrustRoot.load(write_root(tmp_path / "trust.json"), state="state.json")
+    load(tmp_path, root, release={"revision": 2})
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    with pytest.raises(TrustError, match="an older revision"):
+        load(tmp_path, root, release={"revision": 1})
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
 def test_a_state_behind_a_link_has_one_lock(tmp_path, root, state):
     link = tmp_path / "link.json"
     link.symlink_to(state)

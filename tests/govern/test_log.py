@@ -14,8 +14,10 @@ from contextlib import contextmanager
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from tests.govern.records import ORIGIN, entry, fill, lines_of, new_log, only_file
+from tests.signing import write_root
 
-from livepatch.errors import AuditError
+from livepatch.bundle.trustroot import TrustRoot
+from livepatch.errors import AuditError, TrustError
 from livepatch.govern import audit, files
 from livepatch.govern.entries import encode, is_checkpoint, parse
 from livepatch.govern.log import Log
@@ -248,6 +250,29 @@ def test_a_first_line_that_a_crash_left_without_its_checkpoint_is_gone_on_from(f
     new_log(folder, key).append(entry(0))
     assert events_of(folder) == ["opened", "recovered", "applied"]
     assert_holds(folder, key)
+
+
+def test_a_process_that_goes_elsewhere_goes_on_with_its_record(folder, key, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = new_log("record", key, segment_bytes=2_000)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    fill(log, 5)
+    log.append(entry(5))
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert len(list(folder.glob("record-*"))) > 1
+    assert_holds(folder, key)
+
+
+def test_a_working_directory_that_is_gone_is_told(key, tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(AuditError, match="cannot be written"):
+        new_log("record", key)
+    trust = write_root(tmp_path / "trust.json")
+    with pytest.raises(TrustError, match="the trust state cannot be found"):
+        TrustRoot.load(trust, state="state.json")
 
 
 def test_a_lock_that_was_removed_and_made_anew_keeps_two_writers_apart(folder, key):

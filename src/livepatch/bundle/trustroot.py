@@ -36,6 +36,19 @@ LARGEST_ROOT = 64 << 10
 _REFUSE = refusing(TrustError, "no readable trust root", "get the file anew from whoever keeps it")
 
 
+def _absolute(path: str | os.PathLike[str]) -> str:
+    """Where it lies from wherever the process may go: a daemon that leaves its directory must not forget."""
+    try:
+        return os.path.abspath(os.fsdecode(path))  # noqa: PTH100  # links stay as they are
+    except OSError as error:
+        raise TrustError(
+            "the trust state cannot be found",
+            found=f"{spelled(os.fsdecode(path))}: {error.strerror}",
+            expected="a working directory that is there, or a path from the root",
+            action="give the path from the root",
+        ) from error
+
+
 def clock() -> str:
     """Now, as a moment of UTC."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -84,7 +97,7 @@ class TrustRoot:
         if node:
             check_name("node", node)
         found = cls.parse(read_for_trust(path, 4 * LARGEST_ROOT, "the trust root"))
-        found = replace(found, state=None if state is None else os.fsdecode(state), node=node)
+        found = replace(found, state=None if state is None else _absolute(state), node=node)
         found.must_be_current(clock())
         if found.state is not None:
             remembered.see_roots(found.state, [found])

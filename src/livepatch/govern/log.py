@@ -83,7 +83,10 @@ class Log:
         segment_bytes: int = _SEGMENT,
         patience: float = 10.0,
     ) -> None:
-        self.folder = Path(folder)
+        try:
+            self.folder = Path(folder).absolute()  # a daemon may leave its directory
+        except OSError as error:
+            raise files.unwritable(Path(folder), error) from error
         self.verifier = verifier_of(origin, key)
         self._key = key
         self._segment_bytes = segment_bytes

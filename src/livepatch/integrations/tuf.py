@@ -58,7 +58,7 @@ class Repository:
             raise TypeError(f"root must be the bytes of root metadata, not {spelled(root)}")
         self._metadata_url, self._targets_url = metadata_url, targets_url
         self._root = root
-        self._folder = Path(folder)
+        self._folder = Path(folder).absolute()  # what a rollback is noticed by stays where it is
         self._timeout = timeout
         self._fetcher = fetcher
 
