@@ -127,6 +127,32 @@ def test_what_is_given_wrongly_is_told_with_all_three(
     assert livepatch.status() == ()
 
 
+OF_ANOTHER_TYPE: dict[str, Callable[[], object]] = {
+    "folder": lambda: audit.verify(5),  # type: ignore[arg-type]
+    "folder ": lambda: audit.verify(b"x"),  # type: ignore[arg-type]
+    "key": lambda: audit.verify("nowhere", key=b"x"),  # type: ignore[arg-type]
+    "witnesses": lambda: audit.verify("nowhere", witnesses=[5]),  # type: ignore[list-item]
+    "checkpoints": lambda: audit.verify("nowhere", checkpoints=[5]),  # type: ignore[list-item]
+    "passphrase": lambda: livepatch.sign("nowhere", key="nowhere", passphrase=b"x"),  # type: ignore[arg-type]
+    "key ": lambda: livepatch.sign("nowhere", key=bytes(32)),  # type: ignore[arg-type]
+    "key  ": lambda: livepatch.record_to("nowhere", key=5),  # type: ignore[arg-type]
+    "path": lambda: livepatch.record_to(5, key="nowhere"),  # type: ignore[call-overload]
+    "data": lambda: livepatch.TrustRoot.parse("{}"),  # type: ignore[arg-type]
+    "nodes": lambda: livepatch.Release(nodes=["a"]),  # type: ignore[arg-type]
+    "trust": lambda: livepatch.load("nowhere", trust="trust.json"),
+}
+
+
+@pytest.mark.parametrize(("argument", "attempt"), OF_ANOTHER_TYPE.items(), ids=OF_ANOTHER_TYPE.keys())
+def test_an_argument_of_another_type_is_named(
+    argument: str, attempt: Callable[[], object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TypeError, match=f"{argument.strip()} must be"):
+        attempt()
+    assert list(tmp_path.iterdir()) == []
+
+
 COMMANDS = (
     "sign fix.lpatch",
     "sign fix.lpatch --key nowhere",

@@ -100,14 +100,24 @@ def _check(made: Statement) -> None:
     if not isinstance(made.emergency, bool):
         raise TypeError(f"emergency must be True or False, not {spelled(made.emergency)}")
     if made.emergency and not made.reason:
-        raise PatchError("an emergency has no reason", found="no reason", expected="why the patch cannot wait")
+        raise PatchError(
+            "an emergency has no reason",
+            found="no reason",
+            expected="why the patch cannot wait",
+            action="say why with --reason",
+        )
     try:
         read_approval(_encoded(made).to_bytes())
     except TrustError as error:
-        raise PatchError("there can be no such approval", found=error.found, expected=error.expected) from error
+        raise PatchError(
+            "there can be no such approval", found=error.found, expected=error.expected, action="correct it"
+        ) from error
     if made.expires and made.expires <= made.made:
         raise PatchError(
-            "an approval would have expired", found=f"{made.expires}; it is {made.made}", expected="a moment to come"
+            "an approval would have expired",
+            found=f"{made.expires}; it is {made.made}",
+            expected="a moment to come",
+            action="give a moment to come, or none",
         )
 
 
@@ -163,9 +173,19 @@ def approval_in(envelope: Envelope) -> Statement:
 
 def _check_class(text: str) -> None:
     if text and text not in CLASSES:
-        raise PatchError("no class", found=spelled(text), expected=f"one of {', '.join(CLASSES)}, or nothing")
+        raise PatchError(
+            "no class",
+            found=spelled(text),
+            expected=f"one of {', '.join(CLASSES)}, or nothing",
+            action="see what livepatch classify says",
+        )
 
 
 def _check_line(text: str) -> None:
     if not text.isprintable():
-        raise PatchError("no line of text", found=spelled(text), expected="one line without control characters")
+        raise PatchError(
+            "no line of text",
+            found=spelled(text),
+            expected="one line without control characters",
+            action="say it in one line",
+        )

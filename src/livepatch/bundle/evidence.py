@@ -77,12 +77,27 @@ def attest(
             raise TypeError(f"{name} must be a str, not {spelled(value)}")
     check_name("suite", suite)
     if result not in RESULTS:
-        raise PatchError("no result", found=spelled(result), expected=f"one of {', '.join(RESULTS)}")
+        raise PatchError(
+            "no result",
+            found=spelled(result),
+            expected=f"one of {', '.join(RESULTS)}",
+            action="say how the suite ended",
+        )
     names = [failed] if isinstance(failed, str) else list(failed)
     if names and result != "FAILED":
-        raise PatchError("tests failed, and the result is another", found=result, expected="FAILED")
+        raise PatchError(
+            "tests failed, and the result is another",
+            found=result,
+            expected="FAILED",
+            action="leave the result out, or the tests",
+        )
     if not (url.isascii() and url.isprintable() and len(url) <= 2000 and all(map(str.isascii, names))):
-        raise PatchError("no url, or no name of a test", found=spelled(url), expected="ASCII")
+        raise PatchError(
+            "no url, or no name of a test",
+            found=spelled(url),
+            expected="ASCII",
+            action="write it in ASCII: a url with %",
+        )
     plain = {
         "_type": _STATEMENT,
         "subject": [{"name": patch.id, "digest": {"sha256": patch.origin.digest.removeprefix("sha256:")}}],
@@ -131,4 +146,6 @@ def _digest(subject: Fields) -> str:
 
 def _check_digest(text: str) -> None:
     if not _DIGEST.fullmatch(text):
-        raise PatchError("no digest", found=spelled(text), expected="64 small hexadecimal digits")
+        raise PatchError(
+            "no digest", found=spelled(text), expected="64 small hexadecimal digits", action="make the evidence anew"
+        )

@@ -51,6 +51,8 @@ def signer_of(key: str | os.PathLike[str] | Signer, passphrase: str | None) -> S
 
     Raises :class:`TrustError` for a key that cannot be used.
     """
+    if passphrase is not None and not isinstance(passphrase, str):
+        raise TypeError(f"passphrase must be a str or None, not a {type(passphrase).__name__}")
     if isinstance(key, (str, os.PathLike)):
         from livepatch.bundle.keyfiles import KeyFile
 

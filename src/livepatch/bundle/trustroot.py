@@ -109,6 +109,8 @@ class TrustRoot:
 
         Raises :class:`TrustError`.
         """
+        if not isinstance(data, bytes):
+            raise TypeError(f"data must be the bytes of a trust root, not {spelled(data)}")
         found = cls.parse_unsigned(data)
         _must_be_signed_by(found, found, "its own root keys")
         return found

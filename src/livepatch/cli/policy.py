@@ -42,7 +42,10 @@ def run(given: argparse.Namespace) -> bool:
         now = moment_of(given.at) if given.at else datetime.now(UTC)
     except ValueError as error:
         raise PatchError(
-            "--at is no moment", found=str(error), expected="a moment of UTC such as 2027-03-31T00:00:00Z"
+            "--at is no moment",
+            found=str(error),
+            expected="a moment of UTC such as 2027-03-31T00:00:00Z",
+            action="correct the moment",
         ) from error
     rules = read_policy(read_rules(Path(given.file), given.file), given.file)
     timed = Policy(windows=rules.windows, freezes=rules.freezes, emergencies=rules.emergencies)

@@ -151,13 +151,15 @@ def verify(
 
     Raises :class:`AuditError` if it cannot be read, or for a key or note that is none.
     """
-    path = Path(folder)
-    parts = read_parts(path)
-    given = Verifier.parse(key) if isinstance(key, str) else key
+    if not isinstance(folder, (str, os.PathLike)):
+        raise TypeError(f"folder must be a str or os.PathLike, not {spelled(folder)}")
+    given = _verifier("key", key) if key is not None else None
+    trusted = tuple(_verifier("witnesses", each) for each in witnesses)
+    notes = [_note(each) for each in checkpoints]
+    parts = read_parts(Path(folder))
     opening = _opening(parts[0], given)
     verifier = given or Verifier.parse(opening.key)
-    trusted = tuple(Verifier.parse(each) if isinstance(each, str) else each for each in witnesses)
-    kept = [_kept(note, verifier, trusted) for note in checkpoints]
+    kept = [_kept(note, verifier, trusted) for note in notes]
     from livepatch.govern.clocks import set_back
     from livepatch.govern.locating import locate, of_kept
 
@@ -209,8 +211,23 @@ def _opening(part: Part, key: Verifier | None) -> Opening:
         return Opening(key.name, str(key), part.start, (), Note("", ()))
 
 
-def _kept(note: str | bytes | Note, verifier: Verifier, witnesses: Sequence[Verifier]) -> Checkpoint:
-    read = note if isinstance(note, Note) else Note.parse(note)
+def _verifier(argument: str, given: object) -> Verifier:
+    if isinstance(given, Verifier):
+        return given
+    if isinstance(given, str):
+        return Verifier.parse(given)
+    raise TypeError(f"{argument} must be of verifier keys, name+id+key, not {spelled(given)}")
+
+
+def _note(given: object) -> Note:
+    if isinstance(given, Note):
+        return given
+    if isinstance(given, (str, bytes)):
+        return Note.parse(given)
+    raise TypeError(f"checkpoints must be signed notes, not {spelled(given)}")
+
+
+def _kept(read: Note, verifier: Verifier, witnesses: Sequence[Verifier]) -> Checkpoint:
     signed = read.signed_by([verifier, *witnesses])
     for each in (verifier, *witnesses):
         if each not in signed:
