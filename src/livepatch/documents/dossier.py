@@ -53,7 +53,10 @@ def affected_by(specifier: str, fixed: str) -> Affected:
     end = fixed or (upper[0] if upper else "")
     if end and lower and Version(end) <= Version(lower[0]):
         raise PatchError(
-            "the fixed release comes before the flaw", found=f"fixed in {end}, patch for {specifier}", expected="after"
+            "the fixed release comes before the flaw",
+            found=f"fixed in {end}, patch for {specifier}",
+            expected="after",
+            action="correct the release, or the versions of the patch",
         )
     return Affected(introduced=lower[0] if lower else "0", fixed=end)
 
