@@ -1,6 +1,6 @@
 """Which texts of a patch others may see: an allow-list.  What is not named here stays in the file and in reports.
 
-A fix tells whoever reads it where the hole is, so events, the record, statuses and public documents take these alone.
+A fix tells whoever reads it where the hole is, so events, the record and statuses take these texts alone.
 """
 
 from __future__ import annotations
