@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgpack
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from tests.bundle.patches import CONTENTS, decode, of_functions
 
@@ -136,6 +136,7 @@ def mutate(data: bytes, chance: random.Random) -> bytes:
     )()
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine takes long to make them
 @given(CONTENTS, st.randoms(use_true_random=False))
 def test_files_that_were_tampered_with(contents, chance):
     data = encode(contents)
