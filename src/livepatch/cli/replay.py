@@ -63,7 +63,12 @@ def run(given: argparse.Namespace) -> bool:
     trust: object = trust_of(given)
     if given.unsigned:
         if trust is not None:
-            raise PatchError("it is not said who answers for the file", found="--trust and --unsigned", expected="one")
+            raise PatchError(
+                "it is not said who answers for the file",
+                found="--trust and --unsigned",
+                expected="one",
+                action="leave one of the two out",
+            )
         trust = UNSIGNED
     replayed = replay(
         given.file,

@@ -152,7 +152,10 @@ def _examples(argument: str, values: object, function: str) -> str | tuple[objec
     given = tuple(values)
     if not 0 < len(given) <= MOST_VALUES:
         raise PatchError(
-            f"{argument} are no examples", found=f"{len(given)} of them", expected=f"1 to {MOST_VALUES} values"
+            f"{argument} are no examples",
+            found=f"{len(given)} of them",
+            expected=f"1 to {MOST_VALUES} values",
+            action="give some values that the node exchanges or stores",
         )
     return given
 

@@ -53,7 +53,12 @@ def check_name_of_place(argument: str, value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{argument} must be a str such as 'package.module:name', not {spelled(value)}")
     if not _PATH.fullmatch(value):
-        raise PatchError(f"{argument} names nothing", found=spelled(value), expected="'package.module:name'")
+        raise PatchError(
+            f"{argument} names nothing",
+            found=spelled(value),
+            expected="'package.module:name'",
+            action="name a function of a module",
+        )
     return value
 
 
@@ -207,7 +212,9 @@ def _pairs(items: list[tuple[str, Any]]) -> object:
     if len(fields) != len(items):
         names = [name for name, _ in items]
         twice = next(name for name in names if names.count(name) > 1)
-        raise PatchError("", found=f"field {spelled(twice)} twice", expected="each field once")
+        raise PatchError(
+            "", found=f"field {spelled(twice)} twice", expected="each field once", action="leave one of the two out"
+        )
     if len(fields) != 1:
         return fields
     ((name, value),) = items
@@ -215,10 +222,17 @@ def _pairs(items: list[tuple[str, Any]]) -> object:
         try:
             return bytes.fromhex(value)
         except (TypeError, ValueError):
-            raise PatchError("", found=f"$hex {spelled(value)}", expected="two digits for each byte") from None
+            raise PatchError(
+                "",
+                found=f"$hex {spelled(value)}",
+                expected="two digits for each byte",
+                action="write each byte as two hexadecimal digits",
+            ) from None
     if name == "$tuple":
         if not isinstance(value, list):
-            raise PatchError("", found=f"$tuple {spelled(value)}", expected="a list")
+            raise PatchError(
+                "", found=f"$tuple {spelled(value)}", expected="a list", action="write the values as a list"
+            )
         return tuple(value)
     return fields
 
@@ -231,7 +245,7 @@ def _fraction(text: str) -> float:
 
 
 def _constant(text: str) -> NoReturn:
-    raise PatchError("", found=f"the number {text}", expected="numbers that JSON has")
+    raise PatchError("", found=f"the number {text}", expected="numbers that JSON has", action="write it as JSON does")
 
 
 def _refuse(where: str, found: str, expected: str) -> NoReturn:

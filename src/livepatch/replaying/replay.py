@@ -74,7 +74,12 @@ def replay(
         )
     check_seconds("timeout", timeout)
     if activation is not None and (type(activation) is not int or not 0 <= activation < 2**63):
-        raise PatchError("activation is no height", found=spelled(activation), expected="a whole number from 0")
+        raise PatchError(
+            "activation is no height",
+            found=spelled(activation),
+            expected="a whole number from 0",
+            action="give the height from which on the patch is in force",
+        )
     may_differ = _names("declared", declared)
     observed = _names("observe", observe)
     begun = time.perf_counter()

@@ -261,7 +261,12 @@ def _modules_of(patch: Patch) -> list[str]:
 def _called(path: str) -> Callable[..., object]:
     found: object = _look_up(path, "setup")
     if not callable(found):
-        raise PatchError(f"setup {path} is no function", found=spelled(found), expected="a function without parameters")
+        raise PatchError(
+            f"setup {path} is no function",
+            found=spelled(found),
+            expected="a function without parameters",
+            action="name a function that takes nothing",
+        )
     return found
 
 
