@@ -39,6 +39,8 @@ _SIGNATURES = 64
 _KEYID = 128
 _SIGNATURE = 512  # those of other schemes are larger than Ed25519's, and skipped
 _AROUND = 128 << 10
+SEALED = b'{"type": "livepatch.sealed"'
+"""How a sealed file begins."""
 LARGEST_FILE = (LIMITS.file + 2) // 3 * 4 + _AROUND
 """Bytes of the largest signed patch file."""
 
@@ -181,6 +183,13 @@ def read_bundle(data: bytes) -> SignedBundle | UnverifiedBundle:
     """
     if not data.startswith(b"{"):
         return UnverifiedBundle(data)
+    if data.startswith(SEALED):
+        raise UntrustedFileError(
+            "the patch file is sealed",
+            found="an encrypted file",
+            expected="a patch file",
+            action="unseal it with a key that it was sealed for: livepatch unseal",
+        )
     what = "no readable signed patch file"
     action = "get the file anew, and compare it with the one that was published"
     return SignedBundle(read_envelope(data, payload=LIMITS.file, refuse=refusing(UntrustedFileError, what, action)))

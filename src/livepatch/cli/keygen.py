@@ -15,13 +15,15 @@ __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 SUMMARY = "draw a key to sign patch files or trust roots with"
 DESCRIPTION = """\
 Draw an Ed25519 key: the private part into FILE, which its owner alone may read
-(mode 0600, PEM, PKCS #8), and the public part into FILE.pub.  No file is overwritten."""
+(mode 0600, PEM, PKCS #8), and the public part into FILE.pub.  No file is overwritten.
+With --seal it is an X25519 key, to which patch files can be encrypted (livepatch seal)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("file", metavar="FILE", help="where the private key goes")
     parser.add_argument("--encrypt", action="store_true", help="ask for a passphrase and encrypt the private key")
+    parser.add_argument("--seal", action="store_true", help="an X25519 key to seal files for, and not one that signs")
     add_passphrase(parser)
     add_json(parser)
 
@@ -29,11 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(given: argparse.Namespace) -> bool:
     """Draw."""
     from livepatch.bundle.keyfiles import make_key
+    from livepatch.bundle.sealkeys import make_seal_key
 
     passphrase = passphrase_of(given)
     if passphrase is None and given.encrypt:
         passphrase = _asked()
-    key = make_key(given.file, passphrase)
+    key = make_seal_key(given.file, passphrase) if given.seal else make_key(given.file, passphrase)
     facts = {
         "private_key": given.file,
         "public_key": f"{given.file}.pub",

@@ -22,9 +22,11 @@ from livepatch.cli import (
     lint,
     policy,
     replay,
+    seal,
     show,
     sign,
     trust,
+    unseal,
     verify,
 )
 from livepatch.cli.output import OutputGoneError, in_options, visible
@@ -36,7 +38,7 @@ FINE, REFUSED, UNUSABLE = 0, 1, 2
 
 _COMMANDS = (
     *(build, show, lint, check, classify, replay, docs),
-    *(keygen, sign, approve, attest, verify, trust, policy),
+    *(keygen, sign, approve, attest, verify, trust, policy, seal, unseal),
     *(callers, graph, audit),
 )
 _CODES = """\
