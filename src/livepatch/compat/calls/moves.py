@@ -84,6 +84,19 @@ class Iterating(Step):
             self.mark(obj)
         else:
             self.special(obj, self.name, how="iteration")
+            if self.name == "__iter__" and isinstance(obj, Instance):
+                self._by_position(obj)
+
+    def _by_position(self, obj: Instance) -> None:
+        """A type without ``__iter__`` is asked for the items at 0, 1, 2 and so on."""
+        program = self.program
+        if not program.settled:
+            program.later(lambda: self._by_position(obj))
+        elif "__getitem__" in program.defined and not obj.kind.find("__iter__", below=obj.below):
+            box = Container(program, "list")
+            program.flow.add(self.dest, box)
+            asked = Arguments((program.number,))
+            Special(program, self.unit, self.offset, box.rest(), asked, "__getitem__", "iteration").meet(obj)
 
 
 class Next(Step):
