@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from livepatch.errors import LivepatchError as LivepatchError
     from livepatch.errors import PatchError as PatchError
     from livepatch.errors import PolicyError as PolicyError
+    from livepatch.errors import ProtectedError as ProtectedError
     from livepatch.errors import StateError as StateError
     from livepatch.errors import TransitionError as TransitionError
     from livepatch.errors import TrustError as TrustError
@@ -83,6 +84,7 @@ _HOMES = {
         "LivepatchError",
         "PatchError",
         "PolicyError",
+        "ProtectedError",
         "StateError",
         "TransitionError",
         "TrustError",

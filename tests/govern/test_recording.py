@@ -10,7 +10,7 @@ import structlog
 from structlog.testing import capture_logs
 from tests.few_modules import FewModules
 from tests.govern.records import lines_of
-from tests.signing import write_patch
+from tests.signing import write_patch, write_root
 
 import livepatch
 from livepatch.bundle.keyfiles import make_key
@@ -323,6 +323,28 @@ def test_a_record_that_cannot_be_opened_leaves_the_one_before_in_use(fix, node, 
         livepatch.record_to(tmp_path / "other", key=key, origin="two words")
     livepatch.apply(fix)
     assert told(folder) == [("applied", "intent"), ("applied", "done")]
+
+
+def test_each_refusal_of_a_file_that_is_not_signed_as_asked_is_recorded_once(record, folder, tmp_path):
+    root = livepatch.TrustRoot.load(write_root(tmp_path / "trust.json"))
+    for release, value in (("1.0", 1), ("1.1", 2)):
+        package = tmp_path / release / "spec"
+        package.mkdir(parents=True)
+        (package / "__init__.py").write_text(f"def f():\n    return {value}\n")
+    file = tmp_path / "fix.lpatch"
+    livepatch.build(tmp_path / "1.0", tmp_path / "1.1", package="spec", versions="==1.0", id="FILE-2").save(file)
+    for call in (livepatch.load, livepatch.check, livepatch.apply):
+        with pytest.raises(livepatch.TrustError):
+            call(file, trust=root)
+    events = ("loaded", "checked", "applied")
+    assert told(folder) == [("built", "noted"), *((event, "failed") for event in events)]
+    for event in events:
+        (entry,) = entries_of(folder, event)
+        assert entry["details"]["file"] == str(file)
+        assert entry["details"]["error"] == "TrustError"
+        assert "sign" in entry["details"]["message"]
+    assert livepatch.load(file).id == "FILE-2"
+    assert len(told(folder)) == 4
 
 
 def test_a_file_that_nobody_answers_for_is_recorded_as_refused(record, folder, tmp_path):

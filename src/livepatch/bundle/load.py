@@ -7,10 +7,11 @@ import os
 from livepatch.bundle import codec, disk
 from livepatch.bundle.envelope import VerifiedBundle, read_bundle
 from livepatch.bundle.trust import Unsigned, admitted, check_trust, origin_of, settle
-from livepatch.errors import spelled
+from livepatch.errors import TrustError, spelled
+from livepatch.govern.recording import note
 from livepatch.patch import Patch
 
-__all__ = ["load"]
+__all__ = ["load", "load_for"]
 
 
 def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
@@ -23,7 +24,21 @@ def load(path: str | os.PathLike[str], *, trust: object = None) -> Patch:
 
     Raises :class:`BundleError` for a file that cannot be read or is no patch file, saying what is wrong and where in
     it, and :class:`TypeError` for another `path` or `trust`.  Nothing in the process has changed, whatever happens.
+    Where a record is kept (:func:`livepatch.record_to`), a :class:`TrustError` stands in it.
     """
+    return load_for("loaded", path, trust)
+
+
+def load_for(event: str, path: str | os.PathLike[str], trust: object) -> Patch:
+    """The same for another purpose, as which a refusal is recorded."""
+    try:
+        return _read(path, trust)
+    except TrustError as error:
+        note(event, None, error, file=os.fsdecode(path))
+        raise
+
+
+def _read(path: str | os.PathLike[str], trust: object) -> Patch:
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be a str or os.PathLike, not {spelled(path)}")
     given = check_trust(trust)

@@ -34,7 +34,8 @@ Phase = Literal["intent", "done", "failed", "noted"]
 PHASES: Final = ("intent", "done", "failed", "noted")
 EVENTS: Final = frozenset(
     {
-        "built", "signed", "approved", "tested", "classified", "checked", "applied", "mode_changed", "breach",
+        "built", "signed", "approved", "tested", "classified", "loaded", "checked", "applied",
+        "mode_changed", "breach",
         "rolled_back", "reverted", "verified", "migrated", "overridden", "tripwire",
         "opened", "recovered", "rotated", "stopped",
     }

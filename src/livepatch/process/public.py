@@ -67,9 +67,9 @@ def check(
     `mode` is the one in which it would go in: what touches protected code may not in each (docs/compatibility.md).
 
     `max_pause`, `policy`, `approvals`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch,
-    :class:`BundleError` if the file is no patch file, :class:`PolicyError` if a policy cannot be read,
-    :class:`TrustError` for approvals that nobody can verify, and :class:`TransitionError` if another switch does not
-    end, or drain, within `timeout` seconds.
+    :class:`BundleError` if the file is no patch file, :class:`TrustError` if it is not signed as the trust root that was
+    passed asks or for approvals that nobody can verify, :class:`PolicyError` if a policy cannot be read, and
+    :class:`TransitionError` if another switch does not end, or drain, within `timeout` seconds.
     """
     mode = check_mode(mode)
     check_policy(policy)
@@ -77,7 +77,7 @@ def check(
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
     given = check_approvals(approvals)
-    patch = _opened(patch, trust)
+    patch = _opened(patch, trust, "checked")
     refused = refusal(patch, trust)
     if refused is not None:
         return _checked(patch, unadmitted(patch, refused, sys.modules))
@@ -160,10 +160,10 @@ def apply(
     Where a record is kept (:func:`livepatch.record_to`), the intent is on the disk before anything is done, and this
     raises :class:`AuditError` if it, or the result, cannot be written; so do a change of mode, revert and cancel.
 
-    Raises :class:`IncompatibleError`, which carries the whole report and is a :class:`PolicyError` as well if policy
-    forbids the patch, :class:`PolicyError` for rules that cannot be read, :class:`TransitionError`,
-    :class:`BundleError` for a file that is no patch file, or :class:`TypeError` and :class:`PatchError` for a wrong
-    argument.  Whatever is raised, every live object is identical to what it was before.
+    Raises :class:`IncompatibleError`, which carries the whole report, and of that kind :class:`ProtectedError`, which
+    is a :class:`PolicyError` as well, if policy forbids the patch; :class:`PolicyError` for rules that cannot be read,
+    :class:`TransitionError`, :class:`BundleError` for a file that is no patch file, or :class:`TypeError` and
+    :class:`PatchError` for a wrong argument.  Whatever is raised, every live object is identical to what it was before.
     """
     mode = check_mode(mode)
     check_consistency(consistency)
@@ -175,13 +175,12 @@ def apply(
     replaced = names_of("replaces", replaces)
     handed = check_approvals(approvals)
     given = patch
+    patch = _opened(given, trust, "applied")
     try:
-        patch = _opened(given, trust)
         require_admitted(patch, trust)
         approving = approving_of(patch, handed, trust)
     except TrustError as error:
-        known = patch if isinstance(patch, Patch) else None
-        note("applied", known, error, file="" if isinstance(given, Patch) else os.fspath(given))
+        note("applied", patch, error, file="" if isinstance(given, Patch) else os.fspath(given))
         raise
     begun = time.perf_counter()
     approved = [f"{each.holder} ({each.role})" for each in approving.approvals]
@@ -228,11 +227,14 @@ def _refusal(report: Report) -> IncompatibleError:
     return ProtectedError(report) if by_policy else IncompatibleError(report)
 
 
-def _opened(patch: Patch | str | os.PathLike[str], trust: object) -> Patch:
-    """The patch itself, or that in the file.  Raises :class:`TypeError` or :class:`BundleError`."""
-    if isinstance(patch, (str, os.PathLike)):
-        from livepatch.bundle.load import load
+def _opened(patch: Patch | str | os.PathLike[str], trust: object, event: str) -> Patch:
+    """The patch itself, or that in the file.
 
-        return load(patch, trust=trust)
+    Raises :class:`TypeError`, :class:`BundleError`, and :class:`TrustError`, which is recorded as that event.
+    """
+    if isinstance(patch, (str, os.PathLike)):
+        from livepatch.bundle.load import load_for
+
+        return load_for(event, patch, trust)
     check_patch(patch)
     return patch
