@@ -318,6 +318,12 @@ def test_a_value_cannot_wait_for_a_height_and_check_says_so(chain, rule, new_pat
     report = livepatch.check(fix, mode=mode)
     assert codes(report) == ["mode-unsuitable"]
     assert "Store.most, which all calls share" in report.errors[0].found
+    assert "restart" in report.errors[0].action
+    (plain,) = livepatch.check(fix).errors
+    assert plain.code == "protected-path"
+    assert f"put what changes of {chain.__name__}:Store.most into the functions" in plain.action
+    assert "restart" in plain.action
+    assert "give it an activation height" not in plain.action.partition("; or restart")[0]
     with pytest.raises(livepatch.PatchError, match="which all calls share"):
         livepatch.apply(fix, mode=mode)
     assert livepatch.status() == ()

@@ -16,7 +16,7 @@ from livepatch.compat.contracts import Proof, judge_protocols, narrow_claim
 from livepatch.compat.policy import Policy
 from livepatch.compat.protected import ModeFacts, Touched, built, judge_protected, no_graph, unmatched
 from livepatch.compat.reach import Graph
-from livepatch.compat.report import Report, by_weight
+from livepatch.compat.report import Finding, Report, by_weight
 from livepatch.contents.edits import ModuleEdit
 from livepatch.engine.code import nested_codes
 from livepatch.govern.guarding import case_of
@@ -54,8 +54,23 @@ def govern_sources(
         *contract.findings,
         *([narrow] if narrow is not None else []),
         *(unmatched(policy, graph, tree.modules.keys()) if graph is not None else ()),
+        *_cannot_wait(touched, mode),
     ]
     return replace(report, findings=by_weight(rows), protected=guarding.guarded, waived=guarding.waived)
+
+
+def _cannot_wait(touched: list[Touched], mode: ModeFacts) -> Iterator[Finding]:
+    """What a process would say of a height for a patch that changes values."""
+    shared = [place.label for place in touched if place.shared]
+    if shared and mode.kind == "at":
+        yield Finding(
+            code="mode-unsuitable",
+            severity="error",
+            target="",
+            found=f"mode {mode.spelled} for a patch with a change of {', '.join(shared[:5])}, which all calls share",
+            expected="changed functions and new names only: these can differ from call to call",
+            action="put the value into the functions that use it, or restart with the release that has the fix",
+        )
 
 
 def graph_of_sources(files: Mapping[str, bytes]) -> Graph:
@@ -93,15 +108,15 @@ def touched_in(patch: Patch, files: Mapping[str, bytes]) -> Iterator[Touched]:
             accessor = f".{function.accessor}" if function.accessor else ""
             yield Touched(name + accessor, ((name, True),))
         for value in edit.names:
-            yield _value(edit, value.qualname, readers)
+            yield _value(edit, value.qualname, readers, shared=value.kind in ("changed", "removed"))
 
 
-def _value(edit: ModuleEdit, qualname: str, readers: Mapping[str, list[str]]) -> Touched:
+def _value(edit: ModuleEdit, qualname: str, readers: Mapping[str, list[str]], *, shared: bool) -> Touched:
     """A value, and the functions that name it: of its own module or class for certain, of others possibly."""
     owner, _, name = qualname.rpartition(".")
     home = f"{edit.module}:{owner}." if owner else f"{edit.module}:"
     reading = tuple((reader, reader.startswith(home)) for reader in readers.get(name, ()))
-    return Touched(f"{edit.module}:{qualname}", reading, is_value=True)
+    return Touched(f"{edit.module}:{qualname}", reading, is_value=True, shared=shared)
 
 
 def _readers(files: Mapping[str, bytes], names: set[str]) -> dict[str, list[str]]:

@@ -38,12 +38,14 @@ class Touched:
     """One place that a patch changes.
 
     `functions` are those whose behaviour that changes, by their names in a call graph: the function itself, or, if it
-    is a value, those that read it, with ``True`` for each of which that is certain.
+    is a value, those that read it, with ``True`` for each of which that is certain.  `shared`: a value that is there
+    already, and so is the same for all calls, whatever the mode.
     """
 
     label: str
     functions: tuple[tuple[str, bool], ...] = ()
     is_value: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +110,8 @@ def judge_protected(
             continue
         guarding += ways
         first = min(ways, key=lambda way: not way.certain)
-        findings.append(_guarded(place, first, mode, compatible_with))
+        shared = [each.label for each in places if each.shared]
+        findings.append(_guarded(place, first, mode, compatible_with, shared))
     if guarding:
         findings += _conditions(mode)
     findings += _unused(waivers, waived)
@@ -204,8 +207,14 @@ def because(rule: Protected | Protocol) -> str:
     return f" ({rule.reason}; {rule.source})" if rule.reason else f" ({rule.source})"
 
 
-def _guarded(place: Touched, way: _Way, mode: ModeFacts, compatible_with: str) -> Finding:
+def _guarded(place: Touched, way: _Way, mode: ModeFacts, compatible_with: str, shared: list[str]) -> Finding:
     missing = []
+    if shared and mode.kind in ("on", "split"):
+        told = ", ".join(shared[:3]) + (f" and {len(shared) - 3} more" if len(shared) > 3 else "")
+        missing.append(
+            f"put what changes of {told} into the functions that use it, for all calls share a value and it cannot "
+            "wait for a height; or restart with the release that has the fix"
+        )
     if mode.kind in ("on", "split"):
         missing.append("give it an activation height, mode=livepatch.at(height, source)")
     if not compatible_with:
@@ -236,7 +245,7 @@ def _conditions(mode: ModeFacts) -> list[Finding]:
                 target="",
                 found=f"{mode.spelled}, for a patch that touches protected code",
                 expected="one side for all: a network of which a part runs a change of its rules is the fault itself",
-                action="use mode=livepatch.at(height, source), so that every process changes at the same moment",
+                action="let every process change at the same moment, as the rows of protected-path say",
             )
         )
     if mode.kind == "at" and mode.reached is not False:

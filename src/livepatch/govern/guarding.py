@@ -25,7 +25,7 @@ from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
 from livepatch.engine.pace import paced
 from livepatch.engine.readers import name_of, readers
-from livepatch.engine.stack import SIDE, Slot
+from livepatch.engine.stack import ABSENT, SIDE, Slot
 from livepatch.errors import PolicyError
 from livepatch.govern.data import state_of
 from livepatch.patch import Patch
@@ -191,7 +191,7 @@ def touched_by(survey: Survey, modules: dict[str, ModuleType]) -> list[Touched]:
     for slot in paced(survey.values):
         if slot.kind == "function" and slot.name in _TOLD:
             continue
-        place = Touched(str(slot), reading.get(slot, ()), is_value=True) if _is_value(slot) else _function(slot)
+        place = _value(slot, reading.get(slot, ()), survey) if _is_value(slot) else _function(slot)
         known = found.get(place.label)
         names = tuple(dict.fromkeys((*known.functions, *place.functions))) if known is not None else place.functions
         found[place.label] = replace(place, functions=names)
@@ -200,6 +200,12 @@ def touched_by(survey: Survey, modules: dict[str, ModuleType]) -> list[Touched]:
 
 def _is_value(slot: Slot) -> bool:
     return slot.kind != "function"
+
+
+def _value(slot: Slot, reading: tuple[tuple[str, bool], ...], survey: Survey) -> Touched:
+    old = survey.originals[slot]
+    shared = old is not survey.values[slot] and not (slot.is_name and old is ABSENT)
+    return Touched(str(slot), reading, is_value=True, shared=shared)
 
 
 def _function(slot: Slot) -> Touched:

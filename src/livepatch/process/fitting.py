@@ -50,7 +50,8 @@ def check_fits(mode: Mode, layer: Layer, stack: Stack, patch: Patch, outliving: 
             f"mode {spelled_mode(mode)} does not suit patch {layer.patch_id}",
             found=f"a change of {', '.join(sorted(values)[:5])}, which all calls share",
             expected="changed functions and new names only: these can differ from call to call",
-            action="use 'on' or 'off', or put the value into the functions that use it",
+            action="put the value into the functions that use it; as it is the patch can only be 'on' or 'off', and "
+            "where it touches protected code not 'on' either: then restart with the release that has the fix",
         )
     if as_shadow(mode) is not None:
         impure = [str(c.target) for c in patch.changes if isinstance(c, Replacement) and not c.pure]
