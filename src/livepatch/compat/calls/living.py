@@ -146,14 +146,14 @@ class LiveProgram(Program):
         if builtin is not None:
             self.flow.add(node, builtin)
 
-    def bind_global(self, module: str, name: str, node: int) -> None:
+    def bind_global(self, module: str, name: str, node: int, *, again: bool = False) -> None:
         bodies = self.bodies.setdefault(module, {})
         target = self.body_node(module, name)
         if name not in self._spaces.get(module, {}):
             self.flow.copy(node, target)
             return
         first = self._first.setdefault((module, name), node)
-        if first != node:  # bound more than once, and what is there now is only the last
+        if first != node or again:  # bound more than once, and what is there now is only the last
             self.flow.copy(first, bodies[name])
             self.flow.copy(node, bodies[name])
 

@@ -83,7 +83,8 @@ def _load_name(machine: Machine, argument: int) -> None:
 
 
 def _store_name(machine: Machine, argument: int) -> None:
-    machine.program.bind_name(machine.unit, machine.names[argument], machine.pop())
+    again = machine.in_loop()
+    machine.program.bind_name(machine.unit, machine.names[argument], machine.pop(), again=again)
 
 
 def _store_global(machine: Machine, argument: int) -> None:

@@ -11,7 +11,7 @@ import dis
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from livepatch.compat.calls.opcodes import REACH, protected
+from livepatch.compat.calls.opcodes import REACH, loops, protected
 from livepatch.compat.calls.world import UNKNOWN
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ class Machine:
         self._left: list[int] = []
         self._protected: dict[int, list[tuple[int, int, bool]]] = {}
         self._marks: set[int] = set()
+        self._loops: list[tuple[int, int]] | None = None
 
     # The stack
 
@@ -247,6 +248,12 @@ class Machine:
             self.pop_slot()
         for _ in range(effect):
             self.stack.append(self.flow.holding(UNKNOWN))
+
+    def in_loop(self) -> bool:
+        """Whether the code may come to the instruction more than once."""
+        if self._loops is None:
+            self._loops = loops(self.code)
+        return any(begin <= self.offset <= end for begin, end in self._loops)
 
     def next_code(self) -> int:
         """The code of the next instruction."""

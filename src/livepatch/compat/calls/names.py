@@ -100,8 +100,8 @@ class Names(State):
         own = self.class_spaces(unit).get(name)
         return node if own is None else own
 
-    def bind_name(self, unit: Function, name: str, node: int) -> None:
-        """A body binds a name."""
+    def bind_name(self, unit: Function, name: str, node: int, *, again: bool = False) -> None:
+        """A body binds a name; `again`: perhaps more than once."""
         scope = unit.scope
         if isinstance(scope, Class):
             space = self.class_spaces(unit)
@@ -117,14 +117,14 @@ class Names(State):
         elif isinstance(scope, Function):
             self.store_global(unit.module, name, node)
         else:
-            self.bind_global(unit.module, name, node)
+            self.bind_global(unit.module, name, node, again=again)
 
     def bind_member(self, kind: Class, name: str, node: int) -> None:
         """The body of a class binds a name, which is in that node."""
         raise NotImplementedError
 
-    def bind_global(self, module: str, name: str, node: int) -> None:
-        """The body of a module binds a name."""
+    def bind_global(self, module: str, name: str, node: int, *, again: bool = False) -> None:
+        """The body of a module binds a name; `again`: perhaps more than once."""
         raise NotImplementedError
 
     # Imports

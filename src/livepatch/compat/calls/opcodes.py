@@ -18,6 +18,7 @@ __all__ = [
     "REACH",
     "VERSION",
     "Protected",
+    "loops",
     "protected",
     "stored_locals",
     "swapped_of",
@@ -99,6 +100,25 @@ def stored_locals(code: CodeType) -> frozenset[int]:
         elif op == _STORES_FIRST:
             found.add(argument >> 4)
     return frozenset(found)
+
+
+_GOES_BACK = {code for name, code in CODES.items() if "JUMP_BACKWARD" in name}
+_EXTENDED = CODES["EXTENDED_ARG"]
+
+
+def loops(code: CodeType) -> list[tuple[int, int]]:
+    """Where each loop of the code begins, and from where it goes back there."""
+    raw = code.co_code
+    found = []
+    offset = extended = 0
+    while offset < len(raw):
+        op, argument = raw[offset], extended | raw[offset + 1]
+        following = offset + REACH[op]
+        if op in _GOES_BACK:
+            found.append((following - 2 * argument, offset))
+        extended = argument << 8 if op == _EXTENDED else 0
+        offset = following
+    return found
 
 
 Protected = tuple[int, int, int, bool]

@@ -41,7 +41,8 @@ class SourceProgram(Program):
         for source in known.stars if known is not None else ():
             self.flow.copy(self.global_node(source, name), node)
 
-    def bind_global(self, module: str, name: str, node: int) -> None:
+    def bind_global(self, module: str, name: str, node: int, *, again: bool = False) -> None:
+        del again
         self.store_global(module, name, node)
 
     def read_names(self) -> None:
