@@ -380,6 +380,10 @@ def test_check_judges_by_rules_too(fix, ruled, capsys):
     claimed = write_again(fix, compatible_with=">=2")
     assert findings(capsys, claimed, "--package-dir", "old", "--policy", ruled, status=1) == told
     arguments = [claimed, "--package-dir", "old", "--policy", ruled, "--at-height", "1200"]
+    shared = "mode at(1200) for a patch with a change of nodeclient.mempool:MAX_SIZE, which all calls share"
+    assert findings(capsys, *arguments, status=1) == {**told, "mode-unsuitable ": shared}
+    (edit,) = codec.decode(UnverifiedBundle(Path(claimed).read_bytes())).edits
+    write_again(claimed, edits=(dataclasses.replace(edit, names=()),))
     assert findings(capsys, *arguments, status=0) == told
     assert main(["check", *arguments]) == 0
     out = capsys.readouterr().out
