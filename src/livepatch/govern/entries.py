@@ -35,8 +35,7 @@ PHASES: Final = ("intent", "done", "failed", "noted")
 EVENTS: Final = frozenset(
     {
         "built", "signed", "approved", "tested", "classified", "loaded", "checked", "applied",
-        "mode_changed", "breach",
-        "rolled_back", "reverted", "verified", "migrated", "overridden", "tripwire",
+        "mode_changed", "breach", "rolled_back", "reverted", "verified", "migrated", "overridden", "tripwire",
         "opened", "recovered", "rotated", "stopped",
     }
 )  # fmt: skip

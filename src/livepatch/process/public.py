@@ -67,8 +67,8 @@ def check(
     `mode` is the one in which it would go in: what touches protected code may not in each (docs/compatibility.md).
 
     `max_pause`, `policy`, `approvals`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch,
-    :class:`BundleError` if the file is no patch file, :class:`TrustError` if it is not signed as the trust root that was
-    passed asks or for approvals that nobody can verify, :class:`PolicyError` if a policy cannot be read, and
+    :class:`BundleError` if the file is no patch file, :class:`TrustError` if it is not signed as the trust root asks
+    that was passed, or for approvals that nobody can verify, :class:`PolicyError` if a policy cannot be read, and
     :class:`TransitionError` if another switch does not end, or drain, within `timeout` seconds.
     """
     mode = check_mode(mode)
@@ -76,12 +76,17 @@ def check(
     check_seconds("timeout", timeout)
     if max_pause is not None:
         check_seconds("max_pause", max_pause)
-    given = check_approvals(approvals)
-    patch = _opened(patch, trust, "checked")
+    handed = check_approvals(approvals)
+    given = patch
+    patch = _opened(given, trust, "checked")
     refused = refusal(patch, trust)
     if refused is not None:
         return _checked(patch, unadmitted(patch, refused, sys.modules))
-    approving = approving_of(patch, given, trust)
+    try:
+        approving = approving_of(patch, handed, trust)
+    except TrustError as error:
+        note("checked", patch, error, file=_path_of(given))
+        raise
 
     def body() -> Report:
         rules = policy_in_force(policy)
@@ -180,7 +185,7 @@ def apply(
         require_admitted(patch, trust)
         approving = approving_of(patch, handed, trust)
     except TrustError as error:
-        note("applied", patch, error, file="" if isinstance(given, Patch) else os.fspath(given))
+        note("applied", patch, error, file=_path_of(given))
         raise
     begun = time.perf_counter()
     approved = [f"{each.holder} ({each.role})" for each in approving.approvals]
@@ -225,6 +230,11 @@ _BY_POLICY = frozenset(
 def _refusal(report: Report) -> IncompatibleError:
     by_policy = any(finding.code in _BY_POLICY for finding in report.errors)
     return ProtectedError(report) if by_policy else IncompatibleError(report)
+
+
+def _path_of(given: Patch | str | os.PathLike[str]) -> str:
+    """The path that was given, or nothing."""
+    return "" if isinstance(given, Patch) else os.fspath(given)
 
 
 def _opened(patch: Patch | str | os.PathLike[str], trust: object, event: str) -> Patch:
