@@ -98,6 +98,20 @@ def test_build_takes_what_it_is_told(here, capsys):
     assert livepatch.load("A:1.lpatch").id == "A:1"
 
 
+def test_build_leaves_a_file_that_is_there_alone_unless_it_is_told_to_replace_it(here, capsys):
+    tree(here / "old")
+    tree(here / "new", AFTER, "2.1.1")
+    command = ["build", "old", "new", "--package", "nodeclient", "--id", "A"]
+    for output in ([], ["-o", "fix.lpatch"]):
+        path = Path(output[-1] if output else "A.lpatch")
+        path.write_text("signed")
+        assert main([*command, *output]) == 2
+        assert "is there already" in capsys.readouterr().err
+        assert path.read_text() == "signed"
+        assert main([*command, *output, "--force"]) == 0
+        assert livepatch.load(path).id == "A"
+
+
 def test_build_says_that_there_is_nothing_to_change(here, capsys):
     tree(here / "old")
     tree(here / "same")
@@ -475,7 +489,7 @@ def test_claims_waivers_and_round_trips_are_built_and_shown(here, capsys):
         {"encode": "nodeclient.wire:dump", "decode": "nodeclient.wire:load", "values": "nodeclient.wire:ALL"}
     ]
     for wrong in (["--compatible-with", "newest"], ["--waive", "admit", "why"], ["--round-trip", "a", "b", "c"]):
-        assert main([*command[:7], *wrong]) == 2
+        assert main([*command[:7], *wrong, "--force"]) == 2
 
 
 def test_check_says_what_differs_and_where(fix, capsys):

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
 
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item, chain_of, full_name
 from livepatch.bundle.nodes import walk
 
-__all__ = ["reason_to_leave", "reason_to_leave_file"]
+__all__ = ["ONLY_FOR_TYPES", "is_type_alias", "reads_at_run_time", "reason_to_leave", "reason_to_leave_file"]
+
+ONLY_FOR_TYPES = "a name for type checkers"
 
 _FOLDERS = frozenset(["tests", "doc", "docs", "examples", "example", "samples", "benchmarks", "benchmark"])
 _FILES = re.compile(r"(test_.*|.*_test|tests|conftest|setup|noxfile)\.py")
@@ -81,7 +84,7 @@ def reason_to_leave(one: Difference) -> str:
     if one.form == "effect" and all(_warns(i) for i in items):
         return "a warning that is given once, at import"
     if one.form in ("name", "field") and one.kind != "added" and all(_is_type(i) for i in items):
-        return "a name for type checkers"
+        return ONLY_FOR_TYPES
     if one.form == "field":
         return ""
     if one.form == "effect" and all(_changes_all(i) for i in items):
@@ -167,6 +170,35 @@ def _is_type(item: Item) -> bool:
             and "TypeAlias" in ast.unparse(item.node.annotation)
         )
     return False
+
+
+def is_type_alias(item: Item) -> bool:
+    """Whether it names a type expression, as ``Union[int, str]``, that code may look into."""
+    return _is_type(item) and not isinstance(getattr(item.node, "value", None), ast.Call)
+
+
+def reads_at_run_time(item: Item, name: str) -> bool:
+    """Whether more of an item than annotations, and what is said to type checkers, has a name."""
+    if item.kind in ("class", "import") or _is_type(item):
+        return False  # its members are items of their own, and arguments of its bases are for type checkers
+    return any(
+        (isinstance(node, ast.Name) and node.id == name) or (isinstance(node, ast.Attribute) and node.attr == name)
+        for node in _evaluated(item.node)
+        if isinstance(getattr(node, "ctx", None), ast.Load)
+    )
+
+
+def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
+    yield node
+    for field, value in ast.iter_fields(node):
+        if field in ("annotation", "returns", "type_comment"):
+            continue
+        inner = value if isinstance(value, list) else [value]
+        if isinstance(node, ast.Call) and field == "args" and (chain_of(node.func) or ("",))[-1] == "cast":
+            inner = inner[1:]
+        for one in inner:
+            if isinstance(one, ast.AST):
+                yield from _evaluated(one)
 
 
 def _changes_all(item: Item) -> bool:

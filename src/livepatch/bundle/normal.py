@@ -68,8 +68,16 @@ def is_overload(node: FunctionNode) -> bool:
 
 
 def decorators_of(node: FunctionNode | ast.ClassDef) -> str:
-    """What is called on the definition."""
-    return "".join(normal(d) + "," for d in node.decorator_list)
+    """What is called on the definition; with what a bare ``@function.register`` reads, the first annotation."""
+    said = "".join(normal(d) + "," for d in node.decorator_list)
+    if isinstance(node, ast.ClassDef) or not any(_registers(d) for d in node.decorator_list):
+        return said
+    read = [each.annotation for each in (*node.args.posonlyargs, *node.args.args) if each.annotation][:1]
+    return said + "".join(f"({normal(annotation)})" for annotation in read)
+
+
+def _registers(decorator: ast.expr) -> bool:
+    return isinstance(decorator, ast.Attribute) and decorator.attr == "register"
 
 
 def defaults_of(node: FunctionNode) -> str:
@@ -116,6 +124,8 @@ def _write(node: Any, out: list[str]) -> None:
         out.append(",] ")
         _write(node.value, out)
         out.append(" )")
+    elif isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and any(map(_registers, node.decorator_list)):
+        out.append(f"{decorators_of(node)}:{node.name}:{body_of(node)}")
     elif isinstance(node, ast.ClassDef):
         out.append(f"ClassDef({node.name}:{decorators_of(node)}:{header_of(node)}")
         _write_block(node.body, out, fields=bool(node.bases or node.decorator_list))

@@ -46,6 +46,7 @@ def obstacles_of(one: Difference, old: World, new: World) -> list[Obstacle]:
     elif one.form == "name" and one.kind == "changed":
         found += _decorator_obstacles(one, old, new)
         found += _factory_obstacles(one)
+        found += _count_obstacles(one)
     return found
 
 
@@ -61,6 +62,25 @@ def _alike_obstacles(one: Difference) -> list[Obstacle]:
             target=f"{one.module}:{one.qualname}",
             found=f"{len(codes)} definitions of {one.qualname}, of which some have the same code and one changes",
             expected="definitions that a process can tell apart by what it runs",
+            action=_RESTART,
+        )
+    ]
+
+
+def _count_obstacles(one: Difference) -> list[Obstacle]:
+    """More or fewer decorated definitions under one name, one after the other: which follows which nobody can tell."""
+    sides = [[item for item in items if item.kind == "function"] for items in (one.before, one.after)]
+    if len(sides[0]) == len(sides[1]) or not all(sides) or any(item.accessor for side in sides for item in side):
+        return []
+    kept = [[item.guards for item in side if getattr(item.node, "decorator_list", ())] for side in sides]
+    if all(len(set(each)) == len(each) for each in kept):
+        return []
+    return [
+        Obstacle(
+            code="definitions-alike",
+            target=f"{one.module}:{one.qualname}",
+            found=f"{len(sides[0])} definitions of {one.qualname} become {len(sides[1])}",
+            expected="as many definitions of one name, so that each is followed by its own",
             action=_RESTART,
         )
     ]

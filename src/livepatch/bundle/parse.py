@@ -84,6 +84,10 @@ class _Reader:
                 if isinstance(node.test, ast.UnaryOp) and normal.is_type_checking(node.test.operand):
                     self._block(node.body, scope, unit, guards, fields)
                     return
+                named, _ = _written([node])
+                if named:  # (name := ...) in the condition itself
+                    alone = ast.copy_location(ast.Expr(node.test), node.test)
+                    self._add("assign", alone, scope, unit, guards, named)
                 test = normal.normal(node.test)
                 self._tests.append(node.test)
                 self._block(node.body, scope, unit, (*guards, f"if {test}:"), fields)
@@ -192,6 +196,7 @@ def _written(statements: Sequence[ast.stmt]) -> tuple[list[str], list[Store]]:
     for statement in statements:
         for target in _targets(statement):
             _target(target, binds, stores)
+        binds += _executed(statement)
         for expression in _expressions(statement):
             for node in _walk_eager(expression):
                 if isinstance(node, ast.NamedExpr) and isinstance(node.target, ast.Name):
@@ -199,6 +204,23 @@ def _written(statements: Sequence[ast.stmt]) -> tuple[list[str], list[Store]]:
                 elif isinstance(node, ast.Call):
                     _mutating_call(node, stores)
     return binds, stores
+
+
+def _executed(statement: ast.stmt) -> list[str]:
+    """The names that the text of an ``exec("...")`` in this very namespace binds."""
+    match statement:
+        case ast.Expr(ast.Call(func=ast.Name("exec"), args=[ast.Constant(str(text))], keywords=[])):
+            pass
+        case _:
+            return []
+    try:
+        inside = [node for node in outside_functions(ast.parse(text).body) if isinstance(node, ast.stmt)]
+    except (SyntaxError, ValueError):
+        return []  # for another Python: it never runs
+    binds, _ = _written(inside)
+    binds += [n.name for n in inside if isinstance(n, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef))]
+    imported = [alias for n in inside if isinstance(n, (ast.Import, ast.ImportFrom)) for alias in n.names]
+    return [*binds, *((alias.asname or alias.name.partition(".")[0]) for alias in imported)]
 
 
 def _targets(statement: ast.stmt) -> list[ast.expr]:

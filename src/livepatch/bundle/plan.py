@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 
 from livepatch.bundle import normal
@@ -13,7 +13,7 @@ from livepatch.bundle.flow import Flow
 from livepatch.bundle.hooks import told_its_name
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.lacking import Lacking, lacking
-from livepatch.bundle.leftout import reason_to_leave_file
+from livepatch.bundle.leftout import is_type_alias, reads_at_run_time, reason_to_leave_file
 from livepatch.bundle.library import Library
 from livepatch.bundle.making import has_written_methods, is_special, makers_of, read_when_made
 from livepatch.bundle.nodes import walk
@@ -54,7 +54,7 @@ class Plan:
         if only is not None:
             noticed = {e.target for e in self.notes} | {d.target for d in self.noise} | self.unparsed.keys()
             check_only(only, self.found, {*self.fresh, *noticed}, self.old, self.new)
-        self.selection = Selection(self.old, self.new, self.found, self.fresh, only)
+        self.selection = Selection(self.old, self.new, self.found, self.fresh, only, self._is_read)
         self._follow()
 
     def _compare(self) -> None:
@@ -106,6 +106,31 @@ class Plan:
             what = "comments, docstrings and layout only"
             self.notes.append(PlanEntry(target=name, what="module", verdict="left-out", why=what))
 
+    def _is_read(self, one: Difference) -> bool:
+        """Whether code of the new tree reads a type alias, or another alias that has it and is read."""
+        if not all(is_type_alias(item) for item in [*one.before, *one.after]):
+            return False
+        pending, seen = [(one.module, one.qualname)], set[Entity]()
+        while pending:
+            entity = pending.pop()
+            if entity in seen:
+                continue
+            seen.add(entity)
+            name = entity[1].rpartition(".")[2]
+            for module in sorted({entity[0], *self._mentioning[1]({(entity[0], name)})}):
+                parsed = self.new.module(module)
+                for item in parsed.mentioning({name}, frozenset()) if parsed else ():
+                    if is_type_alias(item):
+                        pending += [(module, bound) for bound in item.binds]
+                    elif reads_at_run_time(item, name):
+                        return True
+        return False
+
+    @cached_property
+    def _mentioning(self) -> tuple[Callable[[set[Entity]], list[str]], Callable[[set[Entity]], list[str]]]:
+        """What finds the modules of either tree that may use some names of other modules."""
+        return self.library.mentioning(self.before), self.library.mentioning(self.after)
+
     @cached_property
     def lacking(self) -> Lacking:
         """What objects lack that is a field, or set by what is left out."""
@@ -123,8 +148,8 @@ class Plan:
 
     def _follow(self) -> None:
         self.flows = []
-        for world, tree in ((self.old, self.before), (self.new, self.after)):
-            self.flows.append(Flow(world, self.library.mentioning(tree)))
+        for world, mentioning in zip((self.old, self.new), self._mentioning, strict=True):
+            self.flows.append(Flow(world, mentioning))
         entered = [self._seed(flow) for flow in self.flows]
         for flow in self.flows:
             # What one side enters somewhere, the other has to compute as well.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Literal
 
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
-from livepatch.bundle.leftout import reason_to_leave
+from livepatch.bundle.leftout import ONLY_FOR_TYPES, reason_to_leave
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
 
@@ -20,8 +21,15 @@ class Selection:
     """What a patch takes of the differences `found`, and of the modules `fresh` that only the new side has."""
 
     def __init__(
-        self, old: World, new: World, found: list[Difference], fresh: list[str], only: tuple[str, ...] | None
+        self,
+        old: World,
+        new: World,
+        found: list[Difference],
+        fresh: list[str],
+        only: tuple[str, ...] | None,
+        read: Callable[[Difference], bool] = lambda _: False,
     ) -> None:
+        """`read` tells of a name for type checkers whether code reads it, too."""
         self.old, self.new = old, new
         self._found = found
         self._fresh = fresh
@@ -33,6 +41,8 @@ class Selection:
             self._by_entity.setdefault((one.module, one.qualname), []).append(one)
         for one in found:
             why = reason_to_leave(one)
+            if why == ONLY_FOR_TYPES and read(one):
+                why = ""
             if only is not None and not any(matches(pattern, one.module, one.qualname) for pattern in only):
                 why = why or "not among what was picked"
             self._verdicts[id(one)] = ("left-out", why) if why else ("taken", "")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from livepatch.cli.output import Style, add_json, described, print_json, print_lines, visible
 from livepatch.cli.show import manifest, spelled_obstacle
 from livepatch.contents.release import CHANNEL, Release
-from livepatch.errors import counted
+from livepatch.errors import BundleError, counted, spelled
 from livepatch.patch import Patch
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
@@ -20,7 +21,8 @@ OLD and NEW are directories, wheels, sdists, or name==version for pip to fetch.
 
 The file is written, and the status is 1, if the fix needs something that cannot be
 done live: such a patch is refused by every process that has that part imported.
-The status is 1 as well, and no file is written, if there is nothing to change."""
+The status is 1 as well, and no file is written, if there is nothing to change.
+A file that is there is left alone, and the status is 2, unless --force is given."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -81,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--node", action="append", default=[], metavar="NAME", help="give it to this node only; may be given again"
     )
     parser.add_argument("-o", "--output", metavar="FILE", help="the file to write; by default ID.lpatch")
+    parser.add_argument("--force", action="store_true", help="replace a file that is there, with the signatures in it")
     add_json(parser)
 
 
@@ -89,6 +92,8 @@ def run(given: argparse.Namespace) -> bool:
     from livepatch.bundle.build import build
     from livepatch.bundle.load import load
 
+    if given.output:
+        _is_free(given.output, given)
     patch = build(
         given.old,
         given.new,
@@ -111,6 +116,7 @@ def run(given: argparse.Namespace) -> bool:
     if not patch.edits and not patch.obstacles:
         return _says_nothing(patch, given)
     path = given.output or f"{patch.id}.lpatch"
+    _is_free(path, given)
     patch.save(path)
     saved = load(path)
     assert saved.origin is not None
@@ -122,6 +128,17 @@ def run(given: argparse.Namespace) -> bool:
     for obstacle in saved.obstacles:
         sys.stderr.write(f"livepatch build: cannot be done live: {visible(spelled_obstacle(obstacle))}\n")
     return not saved.obstacles
+
+
+def _is_free(path: str, given: argparse.Namespace) -> None:
+    """Raise :class:`BundleError` if a file is there that was not said to give way."""
+    if not given.force and Path(path).is_file():
+        raise BundleError(
+            "the patch file is there already",
+            found=f"{spelled(path)}, perhaps with signatures",
+            expected="a path at which nothing is",
+            action="choose another path with -o, or pass --force to replace it",
+        )
 
 
 def _says_nothing(patch: Patch, given: argparse.Namespace) -> bool:

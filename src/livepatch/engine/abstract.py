@@ -6,6 +6,7 @@ becomes abstract, or no longer is, changes that of its class and of the classes 
 
 from __future__ import annotations
 
+from abc import ABCMeta
 from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
@@ -20,10 +21,43 @@ from livepatch.engine.stack import ABSENT, Slot
 from livepatch.engine.wrapping import unwritable
 from livepatch.patch import Target
 
-__all__ = ["abstract_methods"]
+__all__ = ["ANSWERS", "abstract_methods", "changes_answers"]
 
 _MARK = "__isabstractmethod__"
 _NAME = "__abstractmethods__"
+
+
+_HOOKS = frozenset({"__subclasshook__", "__instancecheck__", "__subclasscheck__"})
+
+
+def changes_answers(values: Mapping[Slot, object], originals: Mapping[Slot, object]) -> bool:
+    """Whether ``isinstance`` and ``issubclass`` may say otherwise of an abstract class under `values`.
+
+    It may go by which names a class has, by its bases, and by hooks.
+    """
+    for slot, value in values.items():
+        if slot.kind == "class":
+            if slot.name == "__bases__" or slot.name in _HOOKS or ABSENT in (value, originals[slot]):
+                return True
+        elif slot.name == "__code__" and is_function(slot.owner) and slot.owner.__name__ in _HOOKS:
+            return True
+    return False
+
+
+_REMEMBERING = frozenset({"_abc_impl", "_abc_cache"})  # what the C and the Python version keep them in
+
+
+class _Answers:
+    """What abstract classes remember of what they have been asked."""
+
+    def cache_clear(self) -> None:
+        """Let them find it out again."""
+        for kind in with_subclasses(object):
+            if ABCMeta in type(kind).__mro__ and not _REMEMBERING.isdisjoint(namespace_of(kind)):  # it is made
+                ABCMeta._abc_caches_clear(kind)  # type: ignore[attr-defined]  # of both versions, C and Python
+
+
+ANSWERS = _Answers()
 
 
 def abstract_methods(

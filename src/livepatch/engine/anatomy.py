@@ -14,6 +14,7 @@ import decimal
 import functools
 import gc
 import itertools
+import operator
 import re
 import struct
 import types
@@ -246,6 +247,11 @@ def _reduced(value: Any) -> Parts:
     return [(str(i), argument) for i, argument in enumerate(arguments)]
 
 
+def _arguments(value: Any) -> Parts:
+    origin = getattr(value, "__origin__", None)
+    return [("__origin__", origin), *((str(i), argument) for i, argument in enumerate(value.__args__))]
+
+
 def _struct(value: Any) -> Parts:
     return [("format", value.format)]
 
@@ -284,6 +290,10 @@ _PARTS: dict[type, Callable[[Any], Parts]] = {
     contextvars.ContextVar: _variable,
     types.SimpleNamespace: _nothing,
     struct.Struct: _struct,
+    types.UnionType: _arguments,
+    types.GenericAlias: _arguments,
+    operator.itemgetter: _reduced,
+    operator.attrgetter: _reduced,
     **dict.fromkeys(_REDUCED, _reduced),
     **dict.fromkeys([object, dict, list, tuple, set, frozenset, collections.OrderedDict], _nothing),
     **dict.fromkeys(PLAIN, _nothing),

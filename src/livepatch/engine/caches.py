@@ -37,10 +37,10 @@ def caches_of(found: Found) -> list[Cache]:
     for layer in (found.place.value, *found.via):
         kind = type(layer)
         label = f"{kind.__module__}.{kind.__qualname__}"
-        if layer is found.place.value and found.owner_class is not None and keeps_in_instances(kind):
-            caches[id(layer)] = Cache(label, layer, found.owner_class, found.place.name)
-        elif hasattr(kind, "cache_clear") or (is_function(layer) and callable(vars(layer).get("cache_clear"))):
+        if hasattr(kind, "cache_clear") or (is_function(layer) and callable(vars(layer).get("cache_clear"))):
             caches[id(layer)] = Cache(label, layer)
+        elif layer is found.place.value and found.owner_class is not None and keeps_in_instances(kind):
+            caches[id(layer)] = Cache(label, layer, found.owner_class, found.place.name)
     return list(caches.values())
 
 

@@ -8,6 +8,7 @@ only those count.  Where there is no other thread, whatever has changed was chan
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterable, Iterator, Mapping
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
@@ -71,6 +72,9 @@ def _containers(name: str, module: ModuleType) -> Iterator[tuple[Label, Any]]:
         if is_class(value) and value.__module__ == name:
             for member, inner in list(namespace_of(value).items()):
                 yield from _held(f"{name}:{attribute}.{member}", inner)
+                called = inner.dispatcher if type(inner) is functools.singledispatchmethod else inner
+                if is_function(called):
+                    yield from _behind(f"{name}:{attribute}.{member}", called, 2)
         elif is_function(value):
             yield from _behind(f"{name}:{attribute}", value, 2)
         elif not is_a(value, type, ModuleType, *_CONTAINERS):

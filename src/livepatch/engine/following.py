@@ -166,6 +166,8 @@ class Follower:
         if not all(type(x) is type(live) or one(type(live), type(x), changed=True) for x in (before, after)):
             return None
         base = native_base(type(live))
+        if type(live).__module__ == "typing":
+            return None  # `Union[int, str]` is one object for all who write it
         if base is object and is_value(type(live)) and (is_frozen(type(live)) or _is_key(live)):
             return None  # it may be a key somewhere
         if base in (dict, list, set, object, CellType, OrderedDict, defaultdict, SimpleNamespace):

@@ -7,7 +7,7 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from livepatch.engine.anatomy import (
@@ -103,6 +103,8 @@ class Comparison:
         if type(one) in PLAIN or type(other) in PLAIN:
             same = type(one) is type(other) and equal_plain(one, other)
             return same or self._differ(path, shown(one), shown(other))
+        if type(one) is type(other) is CodeType:
+            return same_code(one, other) or self._differ(path, shown(one), shown(other))
         self._assumed.add((id(one), id(other)))
         self._kept += (one, other)
         if is_function(one) and is_function(other):

@@ -21,7 +21,7 @@ from livepatch.engine.namespaces import functions_behind, is_a, is_class, is_fun
 from livepatch.engine.refusal import Place, Refusal, inherited, missing, several, without_match
 from livepatch.patch import Target
 
-__all__ = ["Found", "find", "is_definition", "mangled", "resolve"]
+__all__ = ["Found", "definitions_of", "find", "is_definition", "mangled", "resolve"]
 
 # How far a wrapper is looked into.  A decorator's closure may hold an application, and that the whole heap.
 _MOST_OBJECTS = 5_000
@@ -248,8 +248,16 @@ def _find_held_elsewhere(
     place: Place, expected: str, pick: Callable[[FunctionType], bool] | None
 ) -> Found | Refusal | None:
     """A function whose name its module does not keep: a handler that a decorator put into a registry."""
-    functions = [f for f in functions_of(place.module) if is_definition(f, expected, place.target.module)]
-    return _choose(place, [(function, ()) for function in functions], pick)
+    return _choose(place, [(function, ()) for function in _definitions(place, expected)], pick)
+
+
+def definitions_of(place: Place) -> list[FunctionType]:
+    """All live functions that the source defines at a place, whoever holds them.  Walks the heap."""
+    return _definitions(place, _source_name(place.target.qualname, place))
+
+
+def _definitions(place: Place, expected: str) -> list[FunctionType]:
+    return [f for f in functions_of(place.module) if is_definition(f, expected, place.target.module)]
 
 
 def _find_nested(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import builtins
 import contextlib
+import functools
 import importlib
 import importlib.util
 import sys
@@ -275,7 +276,11 @@ class Scratch:
                 code = _class_body(scope, body, filename, side)
                 breathe()
                 cls.names.pop("__classcell__", None)
+                known = dict(cls.names)
                 exec(code, self.namespace(module), cls.names)
+                for name, value in cls.names.items():
+                    if value is not known.get(name) and type(value) is functools.cached_property:
+                        value.__set_name__(cls.live, name)  # as the class statement would
                 cell = cls.names.pop("__classcell__", None)
                 if cell is not None:
                     cell.cell_contents = cls.live

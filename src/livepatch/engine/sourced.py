@@ -18,7 +18,7 @@ from livepatch.engine.declared import declared_otherwise, other_bases
 from livepatch.engine.default_values import value_of
 from livepatch.engine.effects import Registries
 from livepatch.engine.functions import Held
-from livepatch.engine.locate import Found, find
+from livepatch.engine.locate import Found, definitions_of, find
 from livepatch.engine.matching import Context, defaults_match, matches
 from livepatch.engine.namespaces import is_class
 from livepatch.engine.ondisk import defaults_on_disk, disk_says
@@ -166,7 +166,10 @@ class _Edits:
         module = self.modules[edit.module]
         live = self.beneath(found.function) if found.function is not None else None
         code = found.code if live is None else live.code
-        proved = [(change, text) for change, text in zip(group, texts, strict=True) if runs(code, text)]
+        pairs = list(zip(group, texts, strict=True))
+        if first.count > 1 and live is not None and self._match_several(edit, found, pairs, holds):
+            return
+        proved = [(change, text) for change, text in pairs if runs(code, text)]
         for change, text in proved:
             if live is None or holds(live, text):
                 self.found.setdefault(edit.module, []).append((change, found))
@@ -181,6 +184,34 @@ class _Edits:
         if first.count > len(texts) and said.is_own:
             return  # one of several definitions of that name that the patch does not change
         self.out.note(target, said.refusal)
+
+    def _match_several(
+        self,
+        edit: ModuleEdit,
+        found: Found,
+        pairs: Iterable[tuple[FunctionEdit, Text]],
+        holds: Callable[[Held, Text], bool],
+    ) -> bool:
+        """Whether live functions are those of some texts, where the source defines several under one name.
+
+        The name leads to one of them, `found`; a registry, say, may hold the others.
+        """
+        place, matched = found.place, False
+        every = [(function, self.beneath(function)) for function in definitions_of(place)]
+        for change, text in pairs:
+            codes = {id(held.code): (function, held) for function, held in every if holds(held, text)}
+            picked = [function for function, _ in codes.values()]
+            if len(picked) > 1:
+                self.out.note(place.target, _alike(len(picked)))
+                return True
+            for function in picked:
+                matched, is_named = True, function is found.function
+                one = found if is_named else Found(place, function)  # nothing around it is known
+                self.found.setdefault(edit.module, []).append((change, one))
+                self._doubts(place.target, place, self.beneath(function), text)
+                if is_named:
+                    self._declared(edit, change, text, found)
+        return matched
 
     def _doubts(self, target: Target, place: Place, held: Held, text: Text) -> None:
         """Name the defaults that their source would give otherwise now."""
@@ -269,6 +300,15 @@ class _Edits:
                     "build with only= and without them, or restart with the fixed package",
                 ),
             )
+
+
+def _alike(count: int) -> Refusal:
+    return Refusal(
+        "definitions-alike",
+        f"{count} live functions of this name with the same code",
+        "definitions that a process can tell apart by what it runs",
+        "build with only= and without it, or restart the process with the new release",
+    )
 
 
 def imported_by(edit: ModuleEdit) -> set[str]:

@@ -8,9 +8,9 @@ from types import FunctionType, ModuleType
 from typing import Any, cast
 
 from livepatch.engine import sides
-from livepatch.engine.abstract import abstract_methods
+from livepatch.engine.abstract import ANSWERS, abstract_methods, changes_answers
 from livepatch.engine.attributes import assign, follow_aliases, values_followed, wrap
-from livepatch.engine.caches import caches_of
+from livepatch.engine.caches import Cache, caches_of
 from livepatch.engine.closures import follow
 from livepatch.engine.code import fingerprint
 from livepatch.engine.disk import Disk
@@ -128,6 +128,8 @@ class Surveyor:
             follow_aliases(assignment, place, self.stack, swept, self.out)
         self._abstract()
         breathe()
+        if changes_answers(self.out.values, self.out.originals):
+            self.out.caches.append(Cache("abc.ABCMeta", ANSWERS))
         self.in_the_end()
         breathe()
         for label, refusal in what_is_attached(self.out.shadows.declared, count=callers):
