@@ -6,6 +6,7 @@ other is made again of the after side's, with those of its parts that stay.
 
 from __future__ import annotations
 
+import sys
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -120,7 +121,9 @@ class Follower:
         if (id(live), id(after)) in self.replaced:
             return self.replaced[id(live), id(after)][2]
         known = self._followed.get(id(live))
-        change = None if sides_part(self.sides, before, after) else self._changer(live, before, after)
+        # What the before side did not make anew is not its own: it gives way to another, and stays what it is.
+        bound_anew = live is before or sides_part(self.sides, before, after)
+        change = None if bound_anew else self._changer(live, before, after)
         if change is None:
             new = self._rebuilt(live, before, after, path)
             self.replaced[id(live), id(after)] = (live, after, new)
@@ -166,8 +169,8 @@ class Follower:
         if not all(type(x) is type(live) or one(type(live), type(x), changed=True) for x in (before, after)):
             return None
         base = native_base(type(live))
-        if type(live).__module__ == "typing":
-            return None  # `Union[int, str]` is one object for all who write it
+        if _is_shared(type(live)):
+            return None
         if base is object and is_value(type(live)) and (is_frozen(type(live)) or _is_key(live)):
             return None  # it may be a key somewhere
         if base in (dict, list, set, object, CellType, OrderedDict, defaultdict, SimpleNamespace):
@@ -361,6 +364,12 @@ def _is_kept_answer(kind: type, name: str) -> bool:
             descriptor = type(members_of(base)[name])
             return hasattr(descriptor, "__get__") and not hasattr(descriptor, "__set__")
     return False
+
+
+def _is_shared(kind: type) -> bool:
+    """Whether a class of the standard library makes values, such as paths: `Union[int, str]` is one for all users."""
+    module = str(kind.__module__).partition(".")[0]
+    return module == "typing" or (module in sys.stdlib_module_names and is_value(kind))
 
 
 def _is_key(value: object) -> bool:

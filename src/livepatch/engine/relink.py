@@ -343,8 +343,16 @@ def _cached(value: Any, parts: list[Any]) -> object:
     return functools.lru_cache(maxsize=parts[1], typed=parts[2])(parts[0])
 
 
-def _native_method(_: Any, parts: list[Any]) -> object:
+def _method(value: Any, parts: list[Any]) -> object:
+    function, owner = parts
+    stays = function is value.__func__ and owner is value.__self__
+    return value if stays else MethodType(function, owner)
+
+
+def _native_method(value: Any, parts: list[Any]) -> object:
     name, owner = parts
+    if owner is value.__self__ and name == value.__name__:
+        return value
     base = native_base(type(owner))
     return namespace_of(base)[name].__get__(owner, type(owner)) if name in namespace_of(base) else getattr(base, name)
 
@@ -359,7 +367,7 @@ REBUILT: dict[type, Callable[[Any, list[Any]], object]] = {
     staticmethod: lambda _, parts: staticmethod(parts[0]),
     classmethod: lambda _, parts: classmethod(parts[0]),
     functools.partial: lambda _, parts: functools.partial(parts[0], *parts[1], **parts[2]),
-    MethodType: lambda _, parts: MethodType(*parts),
+    MethodType: _method,
     types.BuiltinMethodType: _native_method,
     type(re.compile("").sub): _native_method,
     functools._lru_cache_wrapper: _cached,
