@@ -12,6 +12,7 @@ A comment before a fenced block says what the block is:
 from __future__ import annotations
 
 import ast
+import itertools
 import os
 import re
 import shutil
@@ -43,14 +44,32 @@ def blocks(document: Path) -> list[Block]:
     return [Block(m[1], m[2] or "", m[3], text.count("\n", 0, m.start(3)) + 1) for m in found]
 
 
-def run(script: str | Path, folder: Path) -> subprocess.CompletedProcess[str]:
+# Most of what an example takes is the import of livepatch, so a process that has it forks one for each.
+ONE_AFTER_ANOTHER = """\
+import os, runpy, sys
+import livepatch
+livepatch.apply, livepatch.build, livepatch.check, livepatch.load
+for script in sys.argv[1:]:
+    child = os.fork()
+    if not child:
+        sys.argv[:] = [script]
+        sys.path[0] = os.getcwd()
+        runpy.run_path(script, run_name="__main__")
+        sys.exit()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status:
+        sys.exit(f"{script} ended with status {status}")
+"""
+
+
+def run(folder: Path, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     return subprocess.run(
-        [sys.executable, "-W", "error", script],
+        [sys.executable, "-W", "error", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
         env=environment,
     )
@@ -78,19 +97,27 @@ RUNNABLE = [document for document in DOCUMENTS if blocks(document)]
 
 @pytest.mark.parametrize("document", RUNNABLE, ids=name_of)
 def test_what_a_document_shows_runs_and_prints_what_it_says(document, folder):
-    for block in blocks(document):
-        if block.what == "file":
-            path = folder / block.name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(block.text, encoding="utf-8")
+    for what, group in itertools.groupby(blocks(document), lambda block: block.what):
+        if what == "run":
+            run_all(document, folder, list(group))
             continue
-        script = folder / (block.name or f"{document.stem}_line_{block.line}.py")
-        if block.what == "run":
-            script.write_text(block.text, encoding="utf-8")
-        done = run(script.relative_to(folder), folder)
-        assert done.returncode == 0, f"{name_of(document)}:{block.line}\n{done.stdout}{done.stderr}"
-        if block.what == "output":
+        for block in group:
+            path = folder / block.name
+            if what == "file":
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_text(block.text, encoding="utf-8")
+                continue
+            done = run(folder, block.name)
+            assert done.returncode == 0, f"{name_of(document)}:{block.line}\n{done.stdout}{done.stderr}"
             assert without_information(done.stdout) == block.text
+
+
+def run_all(document: Path, folder: Path, group: list[Block]) -> None:
+    scripts = [f"{document.stem}_line_{block.line}.py" for block in group]
+    for script, block in zip(scripts, group, strict=True):
+        (folder / script).write_text(block.text, encoding="utf-8")
+    done = run(folder, "-c", ONE_AFTER_ANOTHER, *scripts)
+    assert done.returncode == 0, f"{name_of(document)}\n{done.stdout}{done.stderr}"
 
 
 def test_the_readme_shows_the_examples_that_lie_ready():

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FunctionType, ModuleType
 
+import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
@@ -184,9 +185,25 @@ def check(old: dict[str, str], new: dict[str, str]) -> None:
             forget(name)
 
 
+def short(examples: int) -> settings:
+    """The same examples each time, and so many."""
+    return settings(deadline=None, derandomize=True, max_examples=examples)
+
+
+LONG = settings(deadline=None, max_examples=300)
+
+
 @given(programs())
-@settings(deadline=None, derandomize=True, max_examples=60)
+@short(30)
 def test_a_module_becomes_what_its_new_source_gives_and_back(drawn):
+    text, before, after = drawn
+    check({"m.py": filled(text, before)}, {"m.py": filled(text, after)})
+
+
+@pytest.mark.slow
+@given(programs())
+@LONG
+def test_many_modules_become_what_their_new_source_gives_and_back(drawn):
     text, before, after = drawn
     check({"m.py": filled(text, before)}, {"m.py": filled(text, after)})
 
@@ -205,12 +222,23 @@ class Holder:
 """
 
 
-@given(programs())
-@settings(deadline=None, derandomize=True, max_examples=30)
-def test_so_does_a_module_that_imports_it(drawn):
+def check_with_importers(drawn) -> None:
     text, before, after = drawn
     text = "A = 'first'\n" + text
     check({"m.py": filled(text, before), "n.py": IMPORTERS}, {"m.py": filled(text, after), "n.py": IMPORTERS})
+
+
+@given(programs())
+@short(15)
+def test_so_does_a_module_that_imports_it(drawn):
+    check_with_importers(drawn)
+
+
+@pytest.mark.slow
+@given(programs())
+@LONG
+def test_so_do_many_modules_that_import_them(drawn):
+    check_with_importers(drawn)
 
 
 PIECES = st.sampled_from(
@@ -244,9 +272,23 @@ PIECES = st.sampled_from(
 TEXTS = st.lists(PIECES, max_size=8).map("\n".join) | st.text(max_size=30)
 
 
-@given(TEXTS, TEXTS, TEXTS, st.none() | st.lists(st.sampled_from(["A", "f", "C", "C.*", "m", "PKG.m:A"]), max_size=2))
-@settings(deadline=None, derandomize=True, max_examples=150)
+ONLY = st.none() | st.lists(st.sampled_from(["A", "f", "C", "C.*", "m", "PKG.m:A"]), max_size=2)
+
+
+@given(TEXTS, TEXTS, TEXTS, ONLY)
+@short(75)
 def test_any_two_trees_give_a_patch_or_a_bundle_error(old, new, other, only):
+    build_twice(old, new, other, only)
+
+
+@pytest.mark.slow
+@given(TEXTS, TEXTS, TEXTS, ONLY)
+@settings(LONG, max_examples=1_000)
+def test_many_trees_give_a_patch_or_a_bundle_error(old, new, other, only):
+    build_twice(old, new, other, only)
+
+
+def build_twice(old, new, other, only) -> None:
     old, new, other = (text.encode("utf-8", "replace").decode() for text in (old, new, other))
     with releases({"m.py": old, "n.py": other}, {"m.py": new, "n.py": other}) as (root, name):
         made = []
