@@ -7,7 +7,7 @@ PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set P
 ENVIRONMENT := $(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all lint format bench graphs cves clean
+.PHONY: help demo test test-all lint format bench graphs cves match clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ graphs:  ## measure the call graph beside PyCG and pyan
 
 cves:  ## patch published vulnerabilities of packages from the index, one process each, and take the patches back
 	@$(ENVIRONMENT) cves --install pip -- python benchmarks/cves/run.py
+
+match:  ## compile every function of the standard library and of five packages by itself, and change 1,000 of them
+	@$(ENVIRONMENT) match --install pip -- python benchmarks/run_pre.py
 
 clean:  ## remove what the other targets made
 	rm -rf .venvs .reports .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist

@@ -268,3 +268,14 @@ def test_a_type_alias_is_left_out_only_if_nothing_but_annotations_has_it(release
     running = releases({"m.py": text}, {"m.py": text.replace("[int, str]", "[int, bytes]")})
     verdicts = {entry.target: entry.verdict for entry in running.build().plan}
     assert verdicts[f"{running.name}.m:T"] == ("taken" if read else "left-out")
+
+
+def test_a_name_that_a_star_import_newly_gives_is_there(releases):
+    low, high = "__all__ = ['A']\nA = 1\nB = 2\n", "from PKG.low import *\ndef f(): return A\n"
+    new = {"low.py": low.replace("['A']", "['A', 'B']"), "high.py": high.replace("return A", "return A + B")}
+    running = releases({"low.py": low, "high.py": high}, new)
+    applied = livepatch.apply(running.build())
+    assert running["high"].f() == 3
+    applied.revert()
+    assert running["high"].f() == 1
+    assert "B" not in vars(running["high"])

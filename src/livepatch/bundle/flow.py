@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -33,6 +33,8 @@ class Flow:
 
     world: World
     mentioning: Callable[[set[Entity]], list[str]]
+    exposed: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """By module, the names that only the new side of its ``__all__`` gives to a star import."""
     values: set[Entity] = field(default_factory=set)
     calls: dict[Entity, int] = field(default_factory=dict)
     defaults: set[Entity] = field(default_factory=set)
@@ -228,6 +230,8 @@ class Flow:
     def _stars(self, module: Module) -> None:
         """Take in the names that come from other modules with all that these have."""
         for star in module.stars:
+            if (star, "__all__") in self.values:
+                self.values.update((module.name, name) for name in self.exposed.get(star, ()))
             for found in (self.values, self._entries, self._carriers):
                 for name in [q for m, q in found if m == star and "." not in q and (module.name, q) not in found]:
                     if self.world.starred((module.name, name)):

@@ -10,8 +10,17 @@ from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item, chain_of, full_name
 from livepatch.bundle.nodes import walk
 
-__all__ = ["ONLY_FOR_TYPES", "is_type_alias", "reads_at_run_time", "reason_to_leave", "reason_to_leave_file"]
+__all__ = [
+    "ONLY_FOR_STARS",
+    "ONLY_FOR_TYPES",
+    "exposed",
+    "is_type_alias",
+    "reads_at_run_time",
+    "reason_to_leave",
+    "reason_to_leave_file",
+]
 
+ONLY_FOR_STARS = "what a star import gives; what changed is reached without it"
 ONLY_FOR_TYPES = "a name for type checkers"
 
 _FOLDERS = frozenset(["tests", "doc", "docs", "examples", "example", "samples", "benchmarks", "benchmark"])
@@ -73,7 +82,7 @@ def reason_to_leave(one: Difference) -> str:
     items = [*one.before, *one.after]
     if one.form == "name" and "." not in one.qualname and all(i.kind == "assign" for i in items):
         if name == "__all__":
-            return "what a star import gives; what changed is reached without it"
+            return ONLY_FOR_STARS
         if name in _METADATA or (re.fullmatch(r"__\w+__", name) and all(_plain(i) for i in items)):
             return "describes the package"
         in_version_module = one.module.rpartition(".")[2] in _VERSION_MODULES
@@ -88,7 +97,7 @@ def reason_to_leave(one: Difference) -> str:
     if one.form == "field":
         return ""
     if one.form == "effect" and all(_changes_all(i) for i in items):
-        return "what a star import gives; what changed is reached without it"
+        return ONLY_FOR_STARS
     if one.kind == "removed" and one.what == "import":
         return "an import that nothing uses any more does no harm"
     return ""
@@ -170,6 +179,17 @@ def _is_type(item: Item) -> bool:
             and "TypeAlias" in ast.unparse(item.node.annotation)
         )
     return False
+
+
+def exposed(one: Difference) -> frozenset[str]:
+    """The names that a star import gives on the new side of ``__all__`` only, as far as both are written out."""
+    sides: list[set[object]] = []
+    for items in (one.before, one.after):
+        try:
+            sides.append(set(ast.literal_eval(items[-1].node.value)))  # type: ignore[attr-defined]
+        except (IndexError, AttributeError, ValueError, TypeError):
+            return frozenset()
+    return frozenset(name for name in sides[1] - sides[0] if isinstance(name, str))
 
 
 def is_type_alias(item: Item) -> bool:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
-from livepatch.bundle.leftout import ONLY_FOR_TYPES, reason_to_leave
+from livepatch.bundle.leftout import ONLY_FOR_STARS, ONLY_FOR_TYPES, reason_to_leave
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
 
@@ -29,7 +29,7 @@ class Selection:
         only: tuple[str, ...] | None,
         read: Callable[[Difference], bool] = lambda _: False,
     ) -> None:
-        """`read` tells of a name for type checkers whether code reads it, too."""
+        """`read` tells of a name for type checkers, or for star imports, whether code reads what it says."""
         self.old, self.new = old, new
         self._found = found
         self._fresh = fresh
@@ -41,7 +41,7 @@ class Selection:
             self._by_entity.setdefault((one.module, one.qualname), []).append(one)
         for one in found:
             why = reason_to_leave(one)
-            if why == ONLY_FOR_TYPES and read(one):
+            if why in (ONLY_FOR_STARS, ONLY_FOR_TYPES) and read(one):
                 why = ""
             if only is not None and not any(matches(pattern, one.module, one.qualname) for pattern in only):
                 why = why or "not among what was picked"
