@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
 
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item, chain_of, full_name
@@ -13,9 +12,7 @@ from livepatch.bundle.nodes import walk
 __all__ = [
     "ONLY_FOR_STARS",
     "ONLY_FOR_TYPES",
-    "exposed",
-    "is_type_alias",
-    "reads_at_run_time",
+    "is_type",
     "reason_to_leave",
     "reason_to_leave_file",
 ]
@@ -92,7 +89,7 @@ def reason_to_leave(one: Difference) -> str:
         return "a check that is made once, at import"
     if one.form == "effect" and all(_warns(i) for i in items):
         return "a warning that is given once, at import"
-    if one.form in ("name", "field") and one.kind != "added" and all(_is_type(i) for i in items):
+    if one.form in ("name", "field") and one.kind != "added" and all(is_type(i) for i in items):
         return ONLY_FOR_TYPES
     if one.form == "field":
         return ""
@@ -164,8 +161,8 @@ _TYPES = frozenset(
 _TYPE_CALLS = frozenset({"TypeVar", "ParamSpec", "TypeVarTuple", "NewType"})
 
 
-def _is_type(item: Item) -> bool:
-    """Whether the name stands for a type expression, which only annotations use."""
+def is_type(item: Item) -> bool:
+    """Whether the name stands for a type expression, which mostly annotations use."""
     value = getattr(item.node, "value", None)
     if isinstance(value, ast.Call):
         return (chain_of(value.func) or ("",))[-1] in _TYPE_CALLS
@@ -179,46 +176,6 @@ def _is_type(item: Item) -> bool:
             and "TypeAlias" in ast.unparse(item.node.annotation)
         )
     return False
-
-
-def exposed(one: Difference) -> frozenset[str]:
-    """The names that a star import gives on the new side of ``__all__`` only, as far as both are written out."""
-    sides: list[set[object]] = []
-    for items in (one.before, one.after):
-        try:
-            sides.append(set(ast.literal_eval(items[-1].node.value)))  # type: ignore[attr-defined]
-        except (IndexError, AttributeError, ValueError, TypeError):
-            return frozenset()
-    return frozenset(name for name in sides[1] - sides[0] if isinstance(name, str))
-
-
-def is_type_alias(item: Item) -> bool:
-    """Whether it names a type expression, as ``Union[int, str]``, that code may look into."""
-    return _is_type(item) and not isinstance(getattr(item.node, "value", None), ast.Call)
-
-
-def reads_at_run_time(item: Item, name: str) -> bool:
-    """Whether more of an item than annotations, and what is said to type checkers, has a name."""
-    if item.kind in ("class", "import") or _is_type(item):
-        return False  # its members are items of their own, and arguments of its bases are for type checkers
-    return any(
-        (isinstance(node, ast.Name) and node.id == name) or (isinstance(node, ast.Attribute) and node.attr == name)
-        for node in _evaluated(item.node)
-        if isinstance(getattr(node, "ctx", None), ast.Load)
-    )
-
-
-def _evaluated(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for field, value in ast.iter_fields(node):
-        if field in ("annotation", "returns", "type_comment"):
-            continue
-        inner = value if isinstance(value, list) else [value]
-        if isinstance(node, ast.Call) and field == "args" and (chain_of(node.func) or ("",))[-1] == "cast":
-            inner = inner[1:]
-        for one in inner:
-            if isinstance(one, ast.AST):
-                yield from _evaluated(one)
 
 
 def _changes_all(item: Item) -> bool:

@@ -13,7 +13,7 @@ from livepatch.bundle.flow import Flow
 from livepatch.bundle.hooks import told_its_name
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.lacking import Lacking, lacking
-from livepatch.bundle.leftout import exposed, is_type_alias, reads_at_run_time, reason_to_leave_file
+from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.library import Library
 from livepatch.bundle.making import has_written_methods, is_special, makers_of, read_when_made
 from livepatch.bundle.nodes import walk
@@ -23,6 +23,7 @@ from livepatch.bundle.outside import effect_obstacles, is_unaccounted
 from livepatch.bundle.outward import outward_obstacles
 from livepatch.bundle.passing import is_passing
 from livepatch.bundle.program import items_to_run
+from livepatch.bundle.readers import Readers
 from livepatch.bundle.refs import NEVER
 from livepatch.bundle.registries import registered
 from livepatch.bundle.selection import Selection
@@ -49,13 +50,13 @@ class Plan:
         self.noise: list[Difference] = []
         self.fresh: list[str] = []
         self._passing: set[Entity] = set()
-        self._exposed: dict[str, set[str]] = {}
         self._split: dict[int, tuple[list[Item], list[Item]]] = {}
         self._compare()
         if only is not None:
             noticed = {e.target for e in self.notes} | {d.target for d in self.noise} | self.unparsed.keys()
             check_only(only, self.found, {*self.fresh, *noticed}, self.old, self.new)
-        self.selection = Selection(self.old, self.new, self.found, self.fresh, only, self._is_read)
+        self._readers = Readers(self.new, self._mentioning[1])
+        self.selection = Selection(self.old, self.new, self.found, self.fresh, only, self._readers.read)
         self._follow()
 
     def _compare(self) -> None:
@@ -107,38 +108,6 @@ class Plan:
             what = "comments, docstrings and layout only"
             self.notes.append(PlanEntry(target=name, what="module", verdict="left-out", why=what))
 
-    def _is_read(self, one: Difference) -> bool:
-        """Whether code of the new tree reads a type alias, or a name that a star import newly gives."""
-        if one.qualname == "__all__":
-            return self._is_given_by_a_star(one)
-        if not all(is_type_alias(item) for item in [*one.before, *one.after]):
-            return False
-        pending, seen = [(one.module, one.qualname)], set[Entity]()
-        while pending:
-            entity = pending.pop()
-            if entity in seen:
-                continue
-            seen.add(entity)
-            name = entity[1].rpartition(".")[2]
-            for module in sorted({entity[0], *self._mentioning[1]({(entity[0], name)})}):
-                parsed = self.new.module(module)
-                for item in parsed.mentioning({name}, frozenset()) if parsed else ():
-                    if is_type_alias(item):
-                        pending += [(module, bound) for bound in item.binds]
-                    elif reads_at_run_time(item, name):
-                        return True
-        return False
-
-    def _is_given_by_a_star(self, one: Difference) -> bool:
-        """Whether a module imports all names of another, and a name that it gets by that now is used."""
-        for name in sorted(exposed(one)):
-            others = [each for each in self._mentioning[1]({(one.module, name)}) if each != one.module]
-            parsed = [module for each in others if (module := self.new.module(each)) is not None]
-            stars = [module for module in parsed if one.module in module.stars and name not in module.by_name]
-            if stars and any(module.mentioning({name}, frozenset()) for module in parsed):
-                self._exposed.setdefault(one.module, set()).add(name)
-        return one.module in self._exposed
-
     @cached_property
     def _mentioning(self) -> tuple[Callable[[set[Entity]], list[str]], Callable[[set[Entity]], list[str]]]:
         """What finds the modules of either tree that may use some names of other modules."""
@@ -162,7 +131,7 @@ class Plan:
     def _follow(self) -> None:
         self.flows = []
         for world, mentioning in zip((self.old, self.new), self._mentioning, strict=True):
-            self.flows.append(Flow(world, mentioning, self._exposed))
+            self.flows.append(Flow(world, mentioning, self._readers.exposed))
         entered = [self._seed(flow) for flow in self.flows]
         for flow in self.flows:
             # What one side enters somewhere, the other has to compute as well.
