@@ -186,6 +186,71 @@ CASES = [
         was=False,
         now=True,
     ),
+    case(
+        "an attribute that is set on a class after it, and what is computed from it",
+        "class C: pass\nC.n = 1\nM = C.n + 1\ndef f(n=C.n): return n\n",
+        ("C.n = 1", "C.n = 5"),
+        see=lambda m: (m.C.n, m.M, m.f()),
+        was=(1, 2, 1),
+        now=(5, 6, 5),
+    ),
+    case(
+        "one that is set by its name",
+        "class C: pass\nsetattr(C, 'n', 1)\n",
+        ("'n', 1", "'n', 5"),
+        see=lambda m: m.C.n,
+        was=1,
+        now=5,
+    ),
+    case(
+        "an attribute of a function, and the function",
+        "def view(): return 1\nview.exempt = True\nVIEWS = [view]\n",
+        ("return 1", "return 2"),
+        ("exempt = True", "exempt = False"),
+        see=lambda m: (m.view(), m.view.exempt, m.VIEWS[0].exempt),
+        was=(1, True, True),
+        now=(2, False, False),
+    ),
+    case(
+        "an attribute of a method",
+        "class C:\n  def f(self): return 1\n  f.exempt = True\n",
+        ("True", "False"),
+        see=lambda m: m.C.f.exempt,
+        was=True,
+        now=False,
+    ),
+    case(
+        "an attribute of a function that is set by its name",
+        "def f(): return f.n\nsetattr(f, 'n', 1)\n",
+        ("'n', 1", "'n', 2"),
+        see=lambda m: m.f(),
+        was=1,
+        now=2,
+    ),
+    case(
+        "attributes that a function sets on the class and the function that it is given",
+        "class C: pass\ndef f(): pass\ndef mark(each): each.n = 1\nmark(C)\nmark(f)\n",
+        ("each.n = 1", "each.n = 2"),
+        see=lambda m: (m.C.n, m.f.n),
+        was=(1, 1),
+        now=(2, 2),
+    ),
+    case(
+        "a function of the standard library that a closure and an object hold",
+        "import html\ndef make(g):\n  def inner(x): return g(x)\n  return inner\nf = make(html.unescape)\nclass C:\n  def __init__(self, g): self.g = g\nONE = C(html.unescape)\n",
+        ("html.unescape", "html.escape"),
+        see=lambda m: (m.f("<"), m.ONE.g("<"), m.html.unescape("&lt;")),
+        was=("<", "<", "<"),
+        now=("&lt;", "&lt;", "<"),
+    ),
+    case(
+        "another logger",
+        "import logging\nlog = logging.getLogger('one.of.two')\ndef f(): return log.name, logging.getLogger('one.of.two').name\n",
+        ("log = logging.getLogger('one.of.two')", "log = logging.getLogger('two.of.two')"),
+        see=lambda m: m.f(),
+        was=("one.of.two", "one.of.two"),
+        now=("two.of.two", "one.of.two"),
+    ),
     case("a union of types", BAR, ("int | str", "int"), see=lambda m: m.f(""), was=True, now=False),
     case("a getter of items", GETTER, ("I = 1", "I = 0"), see=lambda m: m.get("ab"), was="b", now="a"),
     case(
@@ -252,6 +317,26 @@ REFUSED = [
 ]
 
 
+SET_ON_EACH = "class A: pass\ndef f(): pass\nfor each in (A, f): each.n = 1\n"
+SET_IN_A_LOOP = "class C: pass\nfor name in ('a', 'b'): setattr(C, name, 1)\n"
+REFUSED += [
+    pytest.param(
+        SET_IN_A_LOOP,
+        SET_IN_A_LOOP.replace("name, 1", "name, 2"),
+        lambda m: (m.C.a, m.C.b),
+        {"module-effect-changed"},
+        id="attributes of a class that are set under computed names",
+    ),
+    pytest.param(
+        SET_ON_EACH,
+        SET_ON_EACH.replace("= 1", "= 2"),
+        lambda m: (m.A.n, m.f.n),
+        {"module-effect-changed"},
+        id="attributes that are set on classes and functions in turn",
+    ),
+]
+
+
 @pytest.mark.parametrize(("old", "new", "see", "codes"), REFUSED)
 def test_what_cannot_be_done_is_refused_and_leaves_nothing(releases, old, new, see, codes):
     running = releases({"m.py": old}, {"m.py": new})
@@ -279,3 +364,18 @@ def test_a_name_that_a_star_import_newly_gives_is_there(releases):
     applied.revert()
     assert running["high"].f() == 1
     assert "B" not in vars(running["high"])
+
+
+def test_an_attribute_of_a_class_of_another_module_is_not_left_out_in_silence(releases):
+    text = "from PKG.low import C\nC.n = 1\ndef f(): return 1\n"
+    running = releases({"low.py": "class C: pass\n", "m.py": text}, {"m.py": text.replace("1", "2")})
+    report = livepatch.check(running.build())
+    assert {finding.code for finding in report.errors} == {"module-effect-changed"}
+
+
+def test_a_check_does_not_set_attributes_of_live_classes_beside_other_threads(releases, monkeypatch):
+    monkeypatch.setattr("livepatch.engine.effects.is_alone", lambda: False)
+    text = "class C: pass\nC.n = 1\n"
+    running = releases({"m.py": text}, {"m.py": text.replace("1", "2")})
+    assert livepatch.check(running.build()).ok
+    assert running["m"].C.n == 1

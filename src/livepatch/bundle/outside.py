@@ -6,6 +6,7 @@ import ast
 import builtins
 import sys
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from livepatch.bundle.items import MUTATORS, Item, chain_of, full_name, outside_functions
 from livepatch.bundle.nodes import children, walk
@@ -35,6 +36,8 @@ def is_unaccounted(world: World, item: Item) -> bool:
     if item.kind not in ("effect", "loop", "assign"):
         return False
     for node in _run(item.node):
+        if isinstance(node, ast.For) and _sets_attributes(world, item, node):
+            return True
         if isinstance(node, ast.Expr):
             if not isinstance(node.value, ast.Constant) and not _accounted_call(world, item, node.value):
                 return True
@@ -48,6 +51,18 @@ def is_unaccounted(world: World, item: Item) -> bool:
         if isinstance(value, ast.expr) and any(_changes_others(world, item, one) for one in _eager(value)):
             return True
     return False
+
+
+def _sets_attributes(world: World, item: Item, loop: ast.For) -> bool:
+    """Whether a loop sets attributes of classes or functions that its variable stands for in turn."""
+    names = {one.id for one in walk(loop.target) if isinstance(one, ast.Name)}
+    inside = [one for statement in _run(loop) for one in outside_functions([statement])]
+    targets = [each for one in inside if isinstance(one, ast.Assign) for each in one.targets]
+    if not any(isinstance(one, ast.Attribute) and (chain_of(one) or ("",))[0] in names for one in targets):
+        return False
+    chains = [chain_of(one) for one in walk(loop.iter) if isinstance(one, (ast.Name, ast.Attribute))]
+    base: Literal["", "scope"] = "scope" if item.scope else ""
+    return any(world.follow(Ref(c, base=base), item).kind in ("class", "function") for c in chains if c)
 
 
 def _run(node: ast.stmt) -> Iterable[ast.stmt]:
@@ -94,7 +109,12 @@ def _accounted_call(world: World, item: Item, value: ast.expr) -> bool:
     if chain in (("exec",), ("eval",)) and value.args and isinstance(value.args[0], ast.Constant):
         return _only_defines(str(value.args[0].value))
     if chain in (("setattr",), ("delattr",)):
-        return bool(value.args) and _in_tree(world, item, value.args[0])
+        owner, named = value.args[:1], value.args[1:2]
+        if not owner or not _in_tree(world, item, owner[0]):
+            return False
+        known = bool(named) and isinstance(named[0], ast.Constant)
+        trace = world.follow(Ref(chain_of(owner[0]), base="scope" if item.scope else ""), item)
+        return known or trace.kind not in ("class", "function", "module")
     if not chain:
         return isinstance(value.func, ast.Attribute) and _in_tree(world, item, value.func.value)
     trace = world.follow(Ref(chain, base="scope" if item.scope else ""), item)

@@ -171,6 +171,7 @@ class Plan:
         found -= self.lacking.fields
         edited = {(d.module, d.qualname) for d in self.selection.taken() if d.form == "function"}
         edited -= {e for flow in self.flows for e in flow.decorated}
+        edited -= {e for flow in self.flows for e in self._told_of(flow)}
         edited |= self.left
         worlds = (self.old, self.new)
         for module, qualname in sorted(found - edited):
@@ -189,6 +190,12 @@ class Plan:
         self._passing -= {e for e in found if any(w.starred(e) for w in worlds)}
         found -= self._passing
         return frozenset(e for e in found if e not in edited and e[0] in self.old.names and not self.inside_new(e))
+
+    def _told_of(self, flow: Flow) -> set[Entity]:
+        """What statements that are taken change in place, such as a function of which they set an attribute."""
+        effects = [one for one in self.selection.taken() if one.form == "effect"]
+        sides = [(one.before if flow.world is self.old else one.after) for one in effects]
+        return {e for items in sides for item in items for e in flow.world.effects(item)}
 
     @cached_property
     def staying(self) -> list[Difference]:
@@ -303,7 +310,7 @@ class Plan:
             if one.form == "effect":
                 world = self.old if one.kind == "removed" else self.new
                 for item in [*one.before, *one.after]:
-                    if is_unaccounted(world, item):
+                    if is_unaccounted(world, item) or self._changes_what_nothing_binds(world, item):
                         found.setdefault(id(item.unit), effect_obstacles(item, f"it is {one.kind}"))
         for flow in self.flows:
             for item in flow.effects.values():
@@ -317,6 +324,10 @@ class Plan:
                 if outward:
                     found.setdefault(id(item.unit), outward)
         return [each for group in found.values() for each in group]
+
+    def _changes_what_nothing_binds(self, world: World, item: Item) -> bool:
+        """Whether it sets an attribute of a class or module of another file that says nothing of it."""
+        return any(not world.items(e) and not world.starred(e) for e in world.effects(item) if e[1])
 
     def entries(self, more: Iterable[PlanEntry] = ()) -> tuple[PlanEntry, ...]:
         """What became of each difference, and `more` that the patch does."""

@@ -363,7 +363,9 @@ class World:
             self._effects[id(item)] = frozenset()
             refs = self.refs(item)
             eager = refs.decorators if item.kind == "function" else [*refs.decorators, *refs.header]
-            known = self._effects[id(item)] = frozenset(self._changed(item, eager, 0)) | self.told(item)
+            stored = [Ref(s.chain, base="scope" if item.scope else "") for s in item.stores if s.attribute]
+            changed = self._changed(item, eager, 0).union(*(self._attribute(ref, item) for ref in stored))
+            known = self._effects[id(item)] = frozenset(changed) | self.told(item)
         return known
 
     def told(self, item: Item) -> frozenset[Entity]:
@@ -378,7 +380,8 @@ class World:
         found = self._strange(item, base)
         for handed in handed_over(item.node):
             trace = self.follow(Ref(handed.called, base=base), item)
-            holder = self.follow(Ref(handed.given, base=base), item).holder if trace.kind == "function" else None
+            given = self.follow(Ref(handed.given, base=base), item) if trace.kind == "function" else Trace()
+            holder = given.end if given.kind in ("class", "function") else given.holder
             if holder is not None and any(_changes_given(one, handed) for one in self.items(trace.end)):
                 found.add(holder)
         return frozenset(found)
@@ -419,7 +422,7 @@ class World:
             module, qualname = trace.end
             return {(module, f"{qualname}.{ref.chain[-1]}" if qualname else ref.chain[-1])}
         if trace.kind == "function":
-            return set()
+            return {trace.end}
         return {trace.holder} if trace.holder else set()
 
     def _by_call(self, trace: Trace, calls: int, depth: int) -> set[Entity]:

@@ -54,6 +54,8 @@ class Sourced:
     writes: list[tuple[Slot, object]] = field(default_factory=list)
     replaced: list[tuple[Place, object]] = field(default_factory=list)
     """Places of which the object gives way to another, and that one: names elsewhere may hold it too."""
+    given: dict[int, object] = field(default_factory=dict)
+    """By their ids, objects that names are bound to and that no statement of the old release makes."""
     caches: list[object] = field(default_factory=list)
     """Wrappers that keep answers of functions that change."""
     gone: list[tuple[type, str, str]] = field(default_factory=list)
@@ -115,6 +117,7 @@ class Computed:
     def finish(self) -> None:
         """Take in what depends on all edits together."""
         self.out.writes += self.generated.writes()
+        self.out.given = self.reconciler.given
         counts = instances(cls for cls, _ in self.generated.classes)
         for cls, name in self.generated.classes:
             if counts.get(cls):

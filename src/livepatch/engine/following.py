@@ -61,6 +61,8 @@ class Follower:
         """What both sides have in the place of those."""
         self.replaced: dict[tuple[int, int], tuple[object, object, object]] = {}
         """By the ids of a live object and what the after side has in its place: these, and what goes there."""
+        self.given: dict[int, object] = {}
+        """Live objects that the before side did not make anew, such as functions of the standard library."""
         self.caches: dict[int, object] = {}
         """Wrappers that stay, and keep answers of functions that change."""
 
@@ -122,6 +124,8 @@ class Follower:
             return self.replaced[id(live), id(after)][2]
         known = self._followed.get(id(live))
         # What the before side did not make anew is not its own: it gives way to another, and stays what it is.
+        if live is before:
+            self.given[id(live)] = live
         bound_anew = live is before or sides_part(self.sides, before, after)
         change = None if bound_anew else self._changer(live, before, after)
         if change is None:

@@ -80,6 +80,11 @@ class Reconciler:
             back()
             raise
 
+    @property
+    def given(self) -> dict[int, object]:
+        """By their ids, live objects that give way to others and that the before side did not make anew."""
+        return self._follower.given
+
     def rest(self) -> Outcome:
         """All that was found and is in no outcome yet."""
         writes = [slot for slot in self._writes if slot not in self._given]

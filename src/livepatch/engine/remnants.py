@@ -11,7 +11,7 @@ import functools
 import gc
 import re
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from types import BuiltinMethodType, CellType, CodeType, FrameType, GeneratorType, MethodType, ModuleType
 from typing import Any
@@ -44,10 +44,12 @@ def remnants(
     originals: Mapping[Slot, object],
     modules: Mapping[str, ModuleType],
     emptied: Iterable[dict[Any, Any]] = (),
+    given: Collection[int] = (),
 ) -> list[Remnant]:
     """Find who else holds what the slots hold now and shall hold no more.  Walks the heap if there is such a value.
 
-    What only the `emptied` tables hold goes away with the switch.
+    What only the `emptied` tables hold goes away with the switch.  Of what is `given` (ids), such as functions of the
+    standard library, a holder need not have got it from a slot.
     """
     labels: dict[int, str] = {}
     old: list[object] = []
@@ -55,7 +57,7 @@ def remnants(
         held = originals.get(slot, ABSENT)
         if held is not value and slot.kind in ("module", "class", "item", "attribute") and not slot.kept:
             for part in (held, getattr(held, "__func__", None) if is_a(held, staticmethod, classmethod) else None):
-                if _tells(part):
+                if _tells(part) and id(part) not in given:
                     if id(part) not in labels:
                         old.append(part)
                     labels[id(part)] = str(slot)

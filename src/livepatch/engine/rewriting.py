@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -45,15 +45,21 @@ class Stars(ast.NodeTransformer):
 class Members(ast.NodeTransformer):
     """Lets what is evaluated read `Class.name` as the statements of this side have left it, and find its modules.
 
-    The bodies of functions keep their text: they run later, on the live class.
+    What it stores there goes to the names of this side, which `names_of` gives, and not to the live class.  The bodies
+    of functions keep their text: they run later, on the live class.
     """
 
     def __init__(
-        self, namespace: Mapping[str, object], classes: Iterable[BodyNames], others: Mapping[int, object]
+        self,
+        namespace: Mapping[str, object],
+        classes: Iterable[BodyNames],
+        others: Mapping[int, object],
+        names_of: Callable[[type], BodyNames | None],
     ) -> None:
         self._namespace = namespace
         self._others = others
         self._classes = {id(each.live): each for each in classes}
+        self._names_of = names_of
         self.values: dict[str, object] = {}
 
     def visit_Name(self, node: ast.Name) -> ast.AST:
@@ -66,7 +72,7 @@ class Members(ast.NodeTransformer):
             return None
         return self._stand_in(node, self._others[id(meant)])
 
-    def _stand_in(self, node: ast.AST, value: object) -> ast.AST:
+    def _stand_in(self, node: ast.AST, value: object) -> ast.Name:
         name = f"__livepatch_member_{len(self.values)}__"
         self.values[name] = value
         return ast.copy_location(ast.Name(name, ast.Load()), node)
@@ -76,7 +82,15 @@ class Members(ast.NodeTransformer):
         other = self._other(node)
         if other is not None:
             return other
-        known = self._classes.get(id(self._meant(node.value))) if isinstance(node.ctx, ast.Load) else None
+        if not isinstance(node.ctx, ast.Load):
+            held = self._stored_to(node.value)
+            if held is None:
+                self.generic_visit(node)
+                return node
+            key = ast.Constant(mangled_in(node.attr, held.live.__name__))
+            stored = ast.Subscript(self._stand_in(node, held.names), key, node.ctx)
+            return ast.fix_missing_locations(ast.copy_location(stored, node))
+        known = self._classes.get(id(self._meant(node.value)))
         name = mangled_in(node.attr, known.live.__name__) if known else ""
         if known is None or known.names.get(name, ABSENT) is namespace_of(known.live).get(name, ABSENT):
             self.generic_visit(node)
@@ -90,8 +104,22 @@ class Members(ast.NodeTransformer):
                 read = self.visit_Attribute(ast.copy_location(ast.Attribute(owner, name, ast.Load()), node))
                 if isinstance(read, ast.Name):
                     return read
+            case ast.Call(func=ast.Name(id="setattr" | "delattr" as called), args=[owner, *_], keywords=[]):
+                held = self._stored_to(owner)
+                if held is not None:
+                    way = "__setitem__" if called == "setattr" else "__delitem__"
+                    node.func = ast.copy_location(
+                        ast.Attribute(self._stand_in(node, held.names), way, ast.Load()), node
+                    )
+                    node.args = [self.visit(each) for each in node.args[1:]]
+                    return ast.fix_missing_locations(node)
         self.generic_visit(node)
         return node
+
+    def _stored_to(self, node: ast.expr) -> BodyNames | None:
+        """The names of this side of the live class for which an expression stands, if it does."""
+        meant = self._meant(node)
+        return self._names_of(meant) if is_class(meant) else None
 
     def _meant(self, node: ast.expr) -> object:
         """The module or class for which a chain of names stands; ``None`` if it is anything else."""

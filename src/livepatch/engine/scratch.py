@@ -259,9 +259,19 @@ class Scratch:
             known = self._classes[module, scope] = BodyNames(value, dict(namespace_of(value)))
         return known
 
+    def _names_of(self, kind: type) -> BodyNames | None:
+        """The names of this side of a live class of a module that the patch changes."""
+        module, scope = str(kind.__module__), kind.__qualname__
+        if module not in self.modules or "<locals>" in scope or any(kind is made for made in self.classes):
+            return None
+        with contextlib.suppress(ScratchError):
+            known = self.class_names(module, scope, module)
+            return known if known.live is kind else None
+        return None
+
     def _run(self, module: str, scope: str, body: list[ast.stmt], side: Side, target: str) -> None:
         filename = statement_filename(self._patch_id, module)
-        members = Members(self.namespace(module), self._classes.values(), self._stand_ins)
+        members = Members(self.namespace(module), self._classes.values(), self._stand_ins, self._names_of)
         if module in self._wanted and not scope:
             body = [Stars(self.namespace(module), self.modules, self._wanted[module]).visit(each) for each in body]
         body = [members.visit(statement) for statement in body]

@@ -5,10 +5,10 @@ The survey collects facts and the values for a layer; whether they permit the pa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
-from types import FunctionType, ModuleType
+from types import BuiltinMethodType, FunctionType, ModuleType
 
 from livepatch.contents.edits import ModuleEdit, Obstacle
 from livepatch.engine.caches import Cache, tables
@@ -16,6 +16,7 @@ from livepatch.engine.expand import ValueFor
 from livepatch.engine.facts import Survey
 from livepatch.engine.functions import Held, held_by
 from livepatch.engine.heap import PauseTooLongError, bounded
+from livepatch.engine.namespaces import is_class, is_function
 from livepatch.engine.places import item_of, slot_of
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.remnants import remnants
@@ -98,6 +99,7 @@ class Built(Surveyor):
     edits: tuple[ModuleEdit, ...] = ()
     obstacles: tuple[Obstacle, ...] = ()
     statements = True
+    given: Collection[int] = ()
 
     def before_the_sweep(self) -> None:
         """Prove the before side, compute the after side, and bring in what that comes to."""
@@ -129,6 +131,7 @@ class Built(Surveyor):
         for target, refusal in made.notes:
             self.out.note(target, refusal)
         self.out.sources.update(made.sources)
+        self.given = {key for key, value in made.given.items() if not self._is_of_the_package(value)}
         self.out.outliving = made.outliving
         self.bodies += made.bodies
         for attribute in made.attributes:
@@ -185,7 +188,8 @@ class Built(Surveyor):
 
     def in_the_end(self) -> None:
         """Name who keeps what the patch changes: the fix would not reach it."""
-        for each in remnants(self.out.values, self.out.originals, self.modules, tables(self.out.caches)):
+        emptied = tables(self.out.caches)
+        for each in remnants(self.out.values, self.out.originals, self.modules, emptied, self.given):
             self.out.note(
                 each.label,
                 Refusal(
@@ -195,6 +199,11 @@ class Built(Surveyor):
                     "have that object made anew after the fix, or restart",
                 ),
             )
+
+    def _is_of_the_package(self, value: object) -> bool:
+        tops = {edit.module.partition(".")[0] for edit in self.edits}
+        named = value if is_function(value) or is_class(value) or type(value) is BuiltinMethodType else type(value)
+        return str(getattr(named, "__module__", None)).partition(".")[0] in tops
 
     def _beneath(self) -> Callable[[FunctionType], Held]:
         """What a function holds under the patch: without the layers that it replaces."""
