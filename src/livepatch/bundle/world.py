@@ -10,6 +10,7 @@ from typing import Literal
 from livepatch.bundle.entries import entries_called
 from livepatch.bundle.handing import called_by_others, place_of
 from livepatch.bundle.items import Import, Item, Module, chain_of
+from livepatch.bundle.nodes import walk
 from livepatch.bundle.receivers import Handed, changes_parameter, handed_over, receivers
 from livepatch.bundle.refs import Ref, Refs, refs_of
 
@@ -381,7 +382,9 @@ class World:
         for handed in handed_over(item.node):
             trace = self.follow(Ref(handed.called, base=base), item)
             given = self.follow(Ref(handed.given, base=base), item) if trace.kind == "function" else Trace()
-            holder = given.end if given.kind in ("class", "function") else given.holder
+            if given.kind in ("class", "function") and any(map(_sets_on_a_parameter, self.items(trace.end))):
+                found.add(given.end)
+            holder = given.holder
             if holder is not None and any(_changes_given(one, handed) for one in self.items(trace.end)):
                 found.add(holder)
         return frozenset(found)
@@ -498,6 +501,21 @@ class World:
         if known is None:
             known = self._ancestors[entity] = frozenset(self.mro(entity)[1:])
         return known
+
+
+def _sets_on_a_parameter(item: Item) -> bool:
+    """Whether a function itself sets an attribute of what it is given."""
+    if not isinstance(item.node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        return False
+    arguments = item.node.args
+    given = [*arguments.posonlyargs, *arguments.args][1 if item.scope else 0 :]
+    names = {each.arg for each in (*given, *arguments.kwonlyargs)}
+    return any(
+        isinstance(target, ast.Attribute) and isinstance(target.value, ast.Name) and target.value.id in names
+        for node in walk(item.node)
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+    )
 
 
 def _changes_given(function: Item, handed: Handed) -> bool:
