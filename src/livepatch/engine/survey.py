@@ -5,6 +5,7 @@ The survey collects facts and the values for a layer; whether they permit the pa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -201,6 +202,9 @@ class Built(Surveyor):
             )
 
     def _is_of_the_package(self, value: object) -> bool:
+        """Whether the package has made a value, or has had it made: equal patterns are one, whoever compiles them."""
+        if type(value) is re.Pattern:
+            return True
         tops = {edit.module.partition(".")[0] for edit in self.edits}
         named = value if is_function(value) or is_class(value) or type(value) is BuiltinMethodType else type(value)
         return str(getattr(named, "__module__", None)).partition(".")[0] in tops
