@@ -148,8 +148,8 @@ def measures(scene: Scene) -> dict[str, int]:
     }
 
 
-ROUNDS = 2
-WARM_UP = 10  # cycles in which the interpreter comes to keep more than it does later on
+ROUNDS = 4
+WARM_UP = 16  # cycles in which the interpreter comes to keep more than it does later on
 # One function, code object or stack of its own that each cycle kept would be more.
 SLACK_PER_CYCLE = 6
 CYCLES = [drained, turned_round, cancelled, decided_by_call, given_up]
