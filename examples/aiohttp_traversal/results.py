@@ -57,14 +57,18 @@ def phase_row(name: str, requests: list[Request]) -> list[str]:
     return [name, str(len(requests) - failed), str(failed), p50, p99]
 
 
+def in_flight(step: Step, requests: list[Request]) -> list[Request]:
+    """The requests that were under way at some time of a step."""
+    return [each for each in requests if each.began <= step.ended and each.ended >= step.began]
+
+
 def print_results(server: Server, phases: list[Phase], requests: list[Request]) -> None:
     """Print what the load saw of it all, and how long each step took."""
     steps = [*server.checks, *server.switches]
-    during = [each for each in requests if any(each.began <= step.ended and each.ended >= step.began for step in steps)]
     rows = [
         ["phase", "served", "failed", "p50 ms", "p99 ms"],
         *(phase_row(phase.name, [each for each in requests if phase.holds(each)]) for phase in phases),
-        phase_row("in flight during a step below", during),
+        *(phase_row(f"in flight during {step.name}", in_flight(step, requests)) for step in steps),
     ]
     print(f"\n{table(rows)}\n")
     rows = [["step", "the writes", "the whole call", "settled after"]]
