@@ -149,6 +149,21 @@ def test_in_a_freeze_nothing_goes_in_but_by_an_emergency_and_that_shows():
     assert found(read_policy(FREEZE, "a"), handed(*declared)) == [frozen, ("error", "emergency-missing")]
 
 
+def test_an_emergency_is_over_after_its_hours():
+    old = [
+        by("carol", emergency=True, reason="attacks", hours=24),
+        by("erin", "operator", emergency=True, reason="so they do", hours=24.1),
+    ]
+    urgent = read_policy(URGENT, "a")
+    row = judged(urgent, (), PLAIN, handed(*old), NOW)[-1]
+    assert (row.severity, row.code) == ("error", "emergency-missing")
+    assert "operator: 0 of 1 (a); declared more than 24 hours ago, or in the future, by erin" in row.found
+    longer = read_policy(URGENT + b"max-age-hours = 48\n", "a")
+    assert found(longer, handed(*old))[-1] == ("warning", "emergency-override")
+    ahead = [by("carol", emergency=True, reason="a"), by("erin", "operator", emergency=True, reason="b", hours=-1)]
+    assert found(urgent, handed(*ahead))[-1] == ("error", "emergency-missing")
+
+
 def test_an_emergency_cuts_the_time_to_cool_off_short_but_not_the_approvals():
     cool = Demand(name="cool", source="a", roles={"security-reviewer": 2}, cooling_off=timedelta(hours=24))
     policy = Policy(demands=(cool,), emergencies=(Emergency(roles={"operator": 1}, source="a"),))
@@ -184,7 +199,7 @@ def test_an_emergency_cuts_the_time_to_cool_off_short_but_not_the_approvals():
         ("[[freeze]]\nfrom = '2026-13-27T00:00:00Z'\nto = '2026-11-27T00:00:00Z'", "freeze[0].from", "a moment of UTC"),
         ("[emergency]", "emergency.roles", "a table such as"),
         ("[[emergency]]\nroles = {operator = 1}", "emergency", "a table: [emergency]"),
-        ("[emergency]\nroles = {operator = 1}\nwho = 'me'", "emergency.who", "one of roles"),
+        ("[emergency]\nroles = {operator = 1}\nwho = 'me'", "emergency.who", "one of max-age-hours, roles"),
     ],
 )
 def test_rules_about_approvals_are_read_strictly(text, place, expected):

@@ -47,10 +47,14 @@ class Demand:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Emergency:
-    """Who must say that it is an emergency, so that no window, freeze or time to cool off holds a patch up."""
+    """Who must say that it is an emergency, so that no window, freeze or time to cool off holds a patch up.
+
+    What they say counts for `max_age`.
+    """
 
     roles: Mapping[str, int]
     source: str
+    max_age: timedelta = timedelta(hours=24)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,9 +292,12 @@ def _judge_time(
     if not rules:
         return [*rows, _no_emergency("no rule says who may declare one", "a rule [emergency] in a policy file")]
     for rule in rules:
-        missing, could, _ = _counted(rule.roles, urgent, given)
+        counting = [each for each in urgent if now - rule.max_age <= each.made <= now + _SKEW]
+        missing, could, _ = _counted(rule.roles, counting, given)
         if missing:
-            return [*rows, _no_emergency(f"{'; '.join(missing)} ({rule.source})", f"{_have(could)} declare it, too")]
+            old = f"; declared more than {_length(rule.max_age)} ago, or in the future, by {_names(urgent, counting)}"
+            found = f"{'; '.join(missing)} ({rule.source})" + (old if len(counting) < len(urgent) else "")
+            return [*rows, _no_emergency(found, f"{_have(could)} declare it, too")]
     told = "; ".join(f"{each.holder} ({each.role}): {each.reason}" for each in urgent)
     overridden = [_warned(row) for row in rows]
     return [
@@ -304,6 +311,10 @@ def _judge_time(
             action="look into it afterwards: the record has it",
         ),
     ]
+
+
+def _names(all_of_them: list[Approval], but_for: list[Approval]) -> str:
+    return ", ".join(dict.fromkeys(each.holder for each in all_of_them if each not in but_for))
 
 
 def _no_emergency(found: str, action: str) -> Finding:

@@ -156,7 +156,9 @@ def _freeze(table: Table) -> Freeze:
 
 
 def _emergency(table: Table) -> Emergency:
-    return Emergency(roles=table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS), source=table.source)
+    hours = table.count("max-age-hours", 24 * _MOST_DAYS)
+    roles = table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS)
+    return Emergency(roles=roles, source=table.source, max_age=timedelta(hours=hours or 24))
 
 
 def _round_trip(table: Table) -> RoundTrip:
