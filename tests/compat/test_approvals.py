@@ -94,6 +94,13 @@ def test_a_rule_is_about_patches_of_which_all_conditions_hold(condition, case, d
     assert found(rule, handed(by("carol", decision=decision)), case) == ([MISSING] if asked else [])
 
 
+def test_an_author_cannot_name_a_class_that_lifts_a_rule():
+    rule = Demand(name="some", source="here", roles={"security-reviewer": 1}, classes=("full-update",))
+    own = by("dave", decision="hot-patch")
+    assert found(rule, handed(own, authors=("dave",))) == [MISSING]
+    assert found(rule, handed(own)) == []
+
+
 # When
 
 NIGHT = b"[[window]]\ndays = ['wed', 'thu']\nfrom = '22:00'\nto = '04:00'\n"

@@ -135,7 +135,8 @@ def judged(
 
 def _judge_approvals(demands: Iterable[Demand], case: Case, given: Approving, now: datetime) -> list[Finding]:
     """What is missing, rule by rule; and how long a patch that has all has still to wait."""
-    named = {each.decision for each in given.approvals if each.decision}
+    # What an author calls the patch lifts no rule about it.
+    named = {each.decision for each in given.approvals if each.decision and each.holder not in given.authors}
     findings = []
     for demand in demands:
         if demand.protected not in (None, case.protected) or (demand.state and case.state not in demand.state):
