@@ -172,16 +172,20 @@ def test_every_call_is_answered_by_one_side(scene: Scene, cycles: int) -> None:
 
     threads = [scene.until_stopped(call) for _ in range(CALLERS)]
     threads.append(scene.until_stopped(lambda: asyncio.run(_tasks(scene))))
+    expected = 2 * (len(calls) + len(_async_calls(scene)) + 1)
+    made = 0
     try:
-        for _ in range(cycles):
+        # On a busy machine some may not have been called yet on either side.
+        while made < cycles or (len(scene.answers) < expected and made < cycles + 60):
             _switch(scene)
+            made += 1
     finally:
         scene.stop.set()
         for thread in threads:
             thread.join(60)
     assert scene.problems == []
     assert {kind.rpartition(" ")[2] for kind in scene.answers} == SIDES
-    assert len(scene.answers) == 2 * (len(calls) + len(_async_calls(scene)) + 1), "some were never called on one side"
+    assert len(scene.answers) == expected, "some were never called on one side"
 
 
 @pytest.mark.parametrize("cycles", CYCLES)
