@@ -389,12 +389,15 @@ LENGTHS = [
 def test_no_chain_and_no_unit_ever_sees_both_sides(scene: Scene, cycles: int, suspended: int, turn: float) -> None:
     sys.setswitchinterval(turn)
     with Load(scene) as load:
-        for cycle in itertools.islice(itertools.cycle(CYCLES), cycles):
+        for made, cycle in enumerate(itertools.cycle(CYCLES)):
+            # On a busy machine somebody may not have asked yet on either side.
+            if made >= cycles and (made >= cycles + 50 or (load.answers.complete() and len(load.answers.of) == 10)):
+                break
             cycle(scene, Held(scene, suspended, load.answers))
             assert livepatch.verify()
             assert load.answers.mixed == [], cycle
             assert load.met == []
-    print(f"{cycles} cycles: {load.answers}")  # noqa: T201  # the figures that a long run is made for
+    print(f"{made} cycles: {load.answers}")  # noqa: T201  # the figures that a long run is made for
     assert load.answers.mixed == []
     assert load.answers.complete(), load.answers
     assert len(load.answers.of) == 10, load.answers
