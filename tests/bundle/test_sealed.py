@@ -37,7 +37,9 @@ def test_each_holder_reads_the_very_file_and_nobody_else(files):
     with pytest.raises(TrustError, match="the file was not sealed for this key"):
         unseal(target, key="mallory", output="stolen")
     assert not Path("stolen").exists()
+    files.unlink()
     fix = livepatch.load(unseal(target, key="erin"), trust=trust_root())
+    assert stat.S_IMODE(files.stat().st_mode) == 0o600
     assert fix.origin is not None
     assert fix.origin.verified
     assert seal("fix.lpatch", ["erin.pub"]).read_bytes() != seal("fix.lpatch", ["erin.pub"]).read_bytes()
@@ -64,9 +66,8 @@ def test_no_change_goes_unnoticed(files):
             got = unseal(changed, key="erin")
         except (BundleError, TrustError):
             assert not Path("changed").exists()
-        else:  # the key id of somebody else in a spelling that JSON takes for the same
-            assert got.read_bytes() == files.read_bytes(), at
-            got.unlink()
+        else:
+            raise AssertionError(f"byte {at} of {got}")
     for length in range(0, len(data) - 1, 97):
         changed.write_bytes(data[:length])
         with pytest.raises((BundleError, TrustError)):
@@ -76,6 +77,8 @@ def test_no_change_goes_unnoticed(files):
         {**told, "format": 2}, {**told, "more": 1}, {**told, "for": told["for"][:1]}, {**told, "for": []},
         {**told, "nonce": told["nonce"][:-4]}, {**told, "for": told["for"][::-1]},
         {**told, "for": [{**told["for"][0], "key": told["for"][1]["key"]}, told["for"][1]]},
+        {**told, "for": [told["for"][0], {**told["for"][1], "key": told["for"][0]["key"]}]},  # that of somebody else
+        {**told, "for": [*told["for"], told["for"][0]]},
     ):  # fmt: skip
         changed.write_text(json.dumps(lie))
         with pytest.raises((BundleError, TrustError)):
@@ -85,7 +88,7 @@ def test_no_change_goes_unnoticed(files):
 
 def test_keys_of_another_kind_are_told(files):
     make_key("alice")
-    with pytest.raises(TrustError, match="such as one that signs"):
+    with pytest.raises(TrustError, match="another kind of key"):
         read_seal_key("alice.pub")
     target = seal("fix.lpatch", ["erin.pub"])
     for key in ("alice", "erin.pub", "nowhere"):
@@ -99,9 +102,9 @@ def test_keys_of_another_kind_are_told(files):
         assert "secret" not in str(error.value)
     assert unseal(sealed, key="gina", passphrase="secret", output="out").read_bytes() == files.read_bytes()
     assert stat.S_IMODE(Path("gina").stat().st_mode) == 0o600
-    with pytest.raises(TrustError, match="the key was not written"):
+    with pytest.raises(TrustError, match="the key cannot be written"):
         make_seal_key("gina")
-    with pytest.raises(TrustError, match="the key was not written"):
+    with pytest.raises(TrustError, match="the key cannot be written"):
         make_seal_key("nowhere/gina")
 
 

@@ -13,15 +13,17 @@ from livepatch.state.files import put
 __all__ = ["create", "read", "read_for_trust", "reason", "write", "write_new"]
 
 
-def write(path: str | os.PathLike[str], data: bytes, what: str = "the patch file") -> None:
-    """Put `data` at `path`, in the place of a file that is there.  Once it returns, it outlives a power cut.
+def write(path: str | os.PathLike[str], data: bytes, what: str = "the patch file", *, mode: int = 0o644) -> None:
+    """Put `data` at `path`, in the place of a file that is there, for whom the `mode` says.
+
+    Once it returns, it outlives a power cut.
 
     A link stays, and the file that it leads to is written.  Raises :class:`BundleError`, also for what is there and is
     no regular file, such as a pipe or a device; then what was at `path` is unchanged and nothing else is left.
     """
     where = _place(Path(path), what)
     try:
-        put(where, data, mode=0o644)
+        put(where, data, mode=mode)
     except (OSError, ValueError) as error:
         raise BundleError(
             f"{what} cannot be written",

@@ -6,16 +6,19 @@ import errno
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from livepatch.bundle import disk
 from livepatch.bundle.keys import PublicKey
 from livepatch.errors import PatchError, TrustError, spelled
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
 __all__ = ["KeyFile", "is_encrypted", "make_key", "private_key", "read_private", "read_public", "write_public"]
+
+K = TypeVar("K")
 
 _LARGEST = 16 << 10
 _PUBLIC_BEGINS = b"-----BEGIN PUBLIC KEY-----"
@@ -48,19 +51,30 @@ def make_key(path: str | os.PathLike[str], passphrase: str | None = None) -> Pub
 
     Raises :class:`TrustError` if one of the files is there already or cannot be written; then no file is new.
     """
-    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    private = Ed25519PrivateKey.generate()
+    write_pair(path, private, passphrase)
+    return PublicKey(private.public_key().public_bytes_raw())
+
+
+def write_pair(
+    path: str | os.PathLike[str], private: Ed25519PrivateKey | X25519PrivateKey, passphrase: str | None
+) -> None:
+    """Write both parts of a key into new files, as PEM, the private one with mode 0600; encrypted with a passphrase.
+
+    Raises :class:`TrustError` if one of the files is there already or cannot be written; then no file is new.
+    """
+    from cryptography.hazmat.primitives import serialization
 
     if passphrase is not None and not passphrase:
         raise _no_key(path, "an empty passphrase", "a passphrase, or none", "give another passphrase")
-    private = Ed25519PrivateKey.generate()
     protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
         protection = serialization.BestAvailableEncryption(passphrase.encode())
     data = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
-    key = PublicKey(private.public_key().public_bytes_raw())
     public = f"{os.fsdecode(path)}.pub"
-    write_public(public, key)
+    _write_public(public, private.public_key())
     try:
         disk.write_new(path, data, 0o600)
     except BaseException as error:
@@ -68,17 +82,19 @@ def make_key(path: str | os.PathLike[str], passphrase: str | None = None) -> Pub
         if isinstance(error, (OSError, ValueError)):
             raise _not_written(path, error) from error
         raise
-    return key
 
 
 def write_public(path: str | os.PathLike[str], key: PublicKey) -> None:
     """Write a public key into a new file, as PEM.  Raises :class:`TrustError`."""
-    from cryptography.hazmat.primitives import serialization
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    data = Ed25519PublicKey.from_public_bytes(key.data).public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
+    _write_public(path, Ed25519PublicKey.from_public_bytes(key.data))
+
+
+def _write_public(path: str | os.PathLike[str], key: Ed25519PublicKey | X25519PublicKey) -> None:
+    from cryptography.hazmat.primitives import serialization
+
+    data = key.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     try:
         disk.write_new(path, data, 0o644)
     except (OSError, ValueError) as error:
@@ -87,21 +103,28 @@ def write_public(path: str | os.PathLike[str], key: PublicKey) -> None:
 
 def read_public(path: str | os.PathLike[str]) -> PublicKey:
     """The public key in a PEM file.  Raises :class:`TrustError`."""
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+    found = public_in(path, Ed25519PublicKey, "an Ed25519 public key in PEM")  # type: ignore[type-abstract]  # asked of
+    try:
+        return PublicKey(found.public_bytes_raw())
+    except PatchError as error:
+        raise _no_key(path, error.found, error.expected, "name the .pub file of keygen") from error
+
+
+def public_in(path: str | os.PathLike[str], kind: type[K], expected: str) -> K:
+    """The public key of one kind in a PEM file.  Raises :class:`TrustError`."""
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
     data = disk.read_for_trust(path, _LARGEST, "the public key")
     try:
         found = load_pem_public_key(data)
-        if isinstance(found, Ed25519PublicKey):
-            return PublicKey(found.public_bytes_raw())
-    except (ValueError, UnsupportedAlgorithm, PatchError) as error:
-        raise _no_key(path, "no public key that can be read", _PUBLIC, "name the .pub file of keygen") from error
-    raise _no_key(path, "another kind of key", _PUBLIC, "name the .pub file of keygen")
-
-
-_PUBLIC = "an Ed25519 public key in PEM"
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise _no_key(path, "no public key that can be read", expected, "name the .pub file of keygen") from error
+    if not isinstance(found, kind):
+        raise _no_key(path, "another kind of key", expected, "name the .pub file of keygen")
+    return found
 
 
 def read_private(path: str | os.PathLike[str]) -> bytes:
@@ -152,21 +175,27 @@ def is_encrypted(data: bytes) -> bool:
 
 def private_key(path: str | os.PathLike[str], passphrase: str | None = None) -> Ed25519PrivateKey:
     """The private key in a file.  Raises :class:`TrustError`, as :class:`KeyFile` does."""
-    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    expected = "an Ed25519 private key in PEM (PKCS #8)"
+    return private_in(path, passphrase, Ed25519PrivateKey, expected, "keygen")  # type: ignore[type-abstract]  # asked of
+
+
+def private_in(path: str | os.PathLike[str], passphrase: str | None, kind: type[K], expected: str, maker: str) -> K:
+    """The private key of one kind in a file that its owner alone may read.  Raises :class:`TrustError`."""
+    from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
     data = read_private(path)
     if passphrase is None and is_encrypted(data):
         raise _no_key(path, "an encrypted key", "a passphrase for it", "give the passphrase")
-    expected = "an Ed25519 private key in PEM (PKCS #8)"
     try:
         found = load_pem_private_key(data, None if passphrase is None else passphrase.encode())
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         wrong = "a passphrase that does not open it, or no key" if passphrase is not None else "no key that can be read"
         raise _no_key(path, wrong, expected, "correct the passphrase or the path") from error
-    if not isinstance(found, Ed25519PrivateKey):
-        raise _no_key(path, "another kind of key", expected, "draw one with livepatch keygen")
+    if not isinstance(found, kind):
+        raise _no_key(path, "another kind of key", expected, f"draw one with livepatch {maker}")
     return found
 
 

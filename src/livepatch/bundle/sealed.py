@@ -11,12 +11,12 @@ import binascii
 import json
 import os
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livepatch.bundle import disk
-from livepatch.bundle.envelope import LARGEST_FILE
+from livepatch.bundle import codec, disk
+from livepatch.bundle.envelope import LARGEST_FILE, SignedBundle, read_bundle
 from livepatch.bundle.jsontext import read_object, refusing
 from livepatch.bundle.sealkeys import SealKey, private_seal_key, read_seal_key
 from livepatch.errors import BundleError, PatchError, TrustError, counted, spelled
@@ -51,8 +51,6 @@ def seal(
     """
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-    from livepatch.bundle.load import load
-
     if isinstance(holders, (str, bytes, os.PathLike)):
         raise TypeError(f"holders must be an iterable of paths, not {spelled(holders)}")
     keys = {key.id: key for key in map(read_seal_key, holders)}
@@ -61,20 +59,18 @@ def seal(
             "a file is sealed for somebody", found=counted(len(keys), "key"), expected=f"1 to {_HOLDERS}",
             action="name the .pub files of those who shall read it",
         )  # fmt: skip
-    load(path)  # nobody seals what nobody could use
-    content = secrets.token_bytes(_KEY)
-    nonce = secrets.token_bytes(_NONCE)
     plain = disk.read(path)
+    file = read_bundle(plain)
+    codec.decode(file.unverified() if isinstance(file, SignedBundle) else file)  # nobody seals what nobody could use
+    content, nonce = secrets.token_bytes(_KEY), secrets.token_bytes(_NONCE)
     suite = _suite()
+    sealed = {keyid: suite.encrypt(content, key.loaded(), info=_INFO) for keyid, key in keys.items()}
     data = {
         "type": _KIND,
         "format": _FORMAT,
-        "for": [
-            {"keyid": keyid, "key": _text(suite.encrypt(content, key.loaded(), info=_INFO))}
-            for keyid, key in keys.items()
-        ],
+        "for": [{"keyid": keyid, "key": _text(each)} for keyid, each in sealed.items()],
         "nonce": _text(nonce),
-        "data": _text(ChaCha20Poly1305(content).encrypt(nonce, plain, _bound(keys))),
+        "data": _text(ChaCha20Poly1305(content).encrypt(nonce, plain, _bound(sealed))),
     }
     target = Path(f"{os.fspath(path)}.sealed" if output is None else output)
     disk.write(target, json.dumps(data).encode() + b"\n", "the sealed file")
@@ -88,7 +84,7 @@ def unseal(
     passphrase: str | None = None,
     output: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Write the patch file that was sealed at `path`, byte for byte, to `output`, and give its path.
+    """Write the patch file that was sealed at `path`, byte for byte, to `output` with mode 0600, and give its path.
 
     `key` is the path of a private key for which it was sealed.  `output` is by default the path without ``.sealed``; an
     older file there is replaced.  That it could be unsealed does not say who made it: :func:`livepatch.load` verifies.
@@ -106,9 +102,12 @@ def unseal(
     fields = read_object(data, most=_LARGEST, brackets=_HOLDERS + 2, refuse=_REFUSE)
     fields.exactly("type", _KIND)
     fields.exactly("format", _FORMAT)
-    sealed = {}
+    sealed: dict[str, bytes] = {}
     for each in fields.records("for", _HOLDERS):
-        sealed[each.text("keyid", 64)] = each.binary("key", _SEALED_KEY)
+        keyid = each.text("keyid", 64)
+        if keyid in sealed:
+            raise _REFUSE(f"the key {spelled(keyid)} twice", "each key once")
+        sealed[keyid] = each.binary("key", _SEALED_KEY)
         each.end()
     nonce = fields.binary("nonce", _NONCE)
     encrypted = fields.binary("data", LARGEST_FILE + _TAG)
@@ -139,7 +138,7 @@ def unseal(
             action="pass output=",
         )
     target = Path(name.removesuffix(".sealed") if output is None else output)
-    disk.write(target, plain)
+    disk.write(target, plain, mode=0o600)
     return target
 
 
@@ -149,9 +148,9 @@ def _suite() -> Suite:
     return Suite(KEM.X25519, KDF.HKDF_SHA256, AEAD.CHACHA20_POLY1305)
 
 
-def _bound(keyids: Iterable[str]) -> bytes:
-    """What the encryption covers besides the file: for whom it is."""
-    return b"\n".join([_INFO, *(keyid.encode() for keyid in keyids)])
+def _bound(sealed: Mapping[str, bytes]) -> bytes:
+    """What the encryption covers besides the file: for whom it is, and the key as it was sealed for each."""
+    return b"\n".join([_INFO, *(keyid.encode() + b" " + each.hex().encode() for keyid, each in sealed.items())])
 
 
 def _text(data: bytes) -> str:

@@ -85,9 +85,7 @@ def approving_of(patch: Patch, paths: Iterable[Path], trust: object) -> Approvin
             tested = evidence_in(envelope)
             wrong = "" if patch.origin is not None and patch.origin.digest in tested.digests else "of another patch"
             if not wrong and held:
-                ran += [
-                    Evidence(holder=who, suite=n, result=tested.result) for who in held.values() for n in tested.suites
-                ]
+                ran += _evidence(tested, held.values())
         else:
             statement = approval_in(envelope)
             wrong = _wrong(statement, patch, now)
