@@ -214,7 +214,7 @@ def test_documents_for_people_have_what_is_known_and_say_what_is_not(patch):
     advisory = made["public/advisory.md"]
     for text in (
         "# Oversized peer lists are not refused (CVE-2026-1234, GHSA-aaaa-bbbb-cccc)", "Severity: high, 7.5",
-        "Versions with the flaw: ==2.1.0", "Whether releases before 2.1 have the flaw.", "Allow known peers only.",
+        "Versions with the flaw: 2.1.0", "Whether releases before 2.1 have the flaw.", "Allow known peers only.",
         "2026-11-18T09:00:00Z: The flaw was reported.", "Peers that send longer lists lose the connection.",
         "security@node.example.org",
     ):  # fmt: skip
@@ -226,6 +226,15 @@ def test_documents_for_people_have_what_is_known_and_say_what_is_not(patch):
     assert made["public/changelog.md"].startswith("### Security\n\n- Oversized peer lists")
     short = re.sub(r"(?s)(behaviour|side-effects|workaround).*?\n(?=watch)", "", ABOUT)
     assert "## Expected behaviour\n\nNobody has said." in documents_of(dossier(patch, short)).made["public/advisory.md"]
+
+
+def test_a_release_that_contradicts_the_versions_is_told_and_people_read_what_machines_do(patch):
+    with pytest.raises(PatchError, match="the release with the fix has the flaw"):
+        documents_of(dossier(patch, ABOUT.replace('fixed = "2.1.1"', 'fixed = "2.1.0"')))
+    patch.versions = ">=2.1,<3"
+    made = documents_of(dossier(patch)).made
+    assert "Versions with the flaw: from 2.1, before 2.1.1" in made["public/advisory.md"]
+    assert '"vers:pypi/>=2.1|<2.1.1"' in made["public/csaf.json"]
 
 
 def test_what_cannot_be_written_is_left_out_with_the_reason(patch):
@@ -294,7 +303,9 @@ def test_versions_as_advisories_write_them(specifier, fixed, expected):
     assert (found.versions, found.introduced, found.fixed) == expected
 
 
-@pytest.mark.parametrize(("specifier", "fixed"), [("!=2.0", ""), ("==2.*", ""), ("~=2.1", ""), (">=2,<3", "1.0")])
+@pytest.mark.parametrize(
+    ("specifier", "fixed"), [("!=2.0", ""), ("==2.*", ""), ("~=2.1", ""), (">=2,<3", "1.0"), ("==2.1", "2.1")]
+)
 def test_versions_that_are_no_one_range_are_told(specifier, fixed):
     with pytest.raises(PatchError) as error:
         affected_by(specifier, fixed)
@@ -308,6 +319,7 @@ def test_versions_that_are_no_one_range_are_told(specifier, fixed):
         ('title = "Over', 'titel = "Over', "title"),
         ('published = "2026-11-20T12:00:00Z"', "", "published"),
         ('published = "2026-11-20T12:00:00Z"', 'published = "soon"', "published"),
+        ('fixed = "2.1.1"', 'fixed = "soon"', "fixed"),
         ('cwe = ["CWE-770"]', 'cwe = ["770"]', "cwe[0]"),
         ('exploitability = "none"', 'exploitability = "some"', "exploitability"),
         ('namespace = "https://node.example.org"', 'namespace = "node.example.org"', "publisher.namespace"),

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from livepatch.compat.tables import Table
 from livepatch.govern.rulefiles import read_rules
 
@@ -122,7 +124,7 @@ def advisory_in(data: bytes, source: str) -> Advisory:
         description=_needed(table, "description", table.prose("description")),
         publisher=publisher,
         published=table.moment("published"),
-        fixed=table.text("fixed"),
+        fixed=_release(table, "fixed"),
         aliases=table.texts("aliases"),
         cvss=table.text("cvss"),
         cwe=_cwe(table, table.texts("cwe")),
@@ -146,6 +148,15 @@ def advisory_in(data: bytes, source: str) -> Advisory:
 def _needed(table: Table, key: str, value: str) -> str:
     if not value:
         table.fail(key, "nothing", "a text")
+    return value
+
+
+def _release(table: Table, key: str) -> str:
+    value = table.text(key)
+    try:
+        Version(value or "0")
+    except InvalidVersion:
+        table.fail(key, repr(value), "a release such as 2.1.1 (PEP 440)")
     return value
 
 

@@ -35,10 +35,13 @@ class Affected:
 def affected_by(specifier: str, fixed: str) -> Affected:
     """The releases that a PEP 440 specifier names, as advisories write them.
 
-    Raises :class:`PatchError` for one that cannot be written as releases by name, or as one range.
+    Raises :class:`PatchError` for one that cannot be written as releases by name or as one range, and if the release
+    with the fix is no later one.
     """
     clauses = list(SpecifierSet(specifier))
     exact = [clause.version for clause in clauses if clause.operator == "==" and "*" not in clause.version]
+    if fixed and fixed in exact:
+        raise _contradiction(specifier, fixed)
     if exact and len(exact) == len(clauses):
         return Affected(versions=tuple(exact), fixed=fixed)
     lower = [clause.version for clause in clauses if clause.operator == ">="]
@@ -52,13 +55,17 @@ def affected_by(specifier: str, fixed: str) -> Affected:
         )
     end = fixed or (upper[0] if upper else "")
     if end and lower and Version(end) <= Version(lower[0]):
-        raise PatchError(
-            "the fixed release comes before the flaw",
-            found=f"fixed in {end}, patch for {specifier}",
-            expected="after",
-            action="correct the release, or the versions of the patch",
-        )
+        raise _contradiction(specifier, end)
     return Affected(introduced=lower[0] if lower else "0", fixed=end)
+
+
+def _contradiction(specifier: str, fixed: str) -> PatchError:
+    return PatchError(
+        "the release with the fix has the flaw, or comes before it",
+        found=f"fixed in {fixed}, a patch for {specifier}",
+        expected="a later release",
+        action="correct the release, or the versions of the patch",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +98,15 @@ class Dossier:
     def affected(self) -> Affected:
         """The releases that have the flaw."""
         return affected_by(self.patch.versions, self.advisory.fixed)
+
+    @property
+    def told_affected(self) -> str:
+        """The releases that have the flaw, for people."""
+        found = self.affected
+        if found.versions:
+            return ", ".join(found.versions)
+        begin = f"from {found.introduced}" if found.introduced != "0" else "all"
+        return f"{begin}, before {found.fixed}" if found.fixed else f"{begin} on" if begin != "all" else begin
 
     @property
     def package(self) -> str:

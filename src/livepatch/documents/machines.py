@@ -137,6 +137,8 @@ def csaf(dossier: Dossier) -> dict[str, Any]:
     if advisory.publisher.contact:
         publisher["contact_details"] = advisory.publisher.contact
     revision = str(patch.release.revision)
+    first = told_moment(advisory.published)
+    current = max(dossier.moment, first)
     return {
         "document": {
             "category": "csaf_security_advisory",
@@ -148,12 +150,12 @@ def csaf(dossier: Dossier) -> dict[str, Any]:
                 "id": patch.id,
                 "status": "final",
                 "version": revision,
-                "initial_release_date": told_moment(advisory.published),
-                "current_release_date": max(dossier.moment, told_moment(advisory.published)),
+                "initial_release_date": first,
+                "current_release_date": current,
                 "generator": {"engine": {"name": "livepatch", "version": version("livepatch")}},
                 "revision_history": [
-                    {"number": str(number), "date": told_moment(advisory.published), "summary": f"Revision {number}"}
-                    for number in range(1, patch.release.revision + 1)
+                    {"number": str(number), "date": date, "summary": f"Revision {number} of the live patch"}
+                    for number, date in enumerate([first] * (patch.release.revision - 1) + [current], 1)
                 ],
             },
         },

@@ -38,7 +38,7 @@ def advisory(dossier: Dossier) -> str:
     """The public advisory."""
     known, embargo = dossier.advisory, dossier.advisory.embargo
     names = ", ".join(dossier.ids)
-    scope = [f"Package: {dossier.package}", f"Versions with the flaw: {dossier.patch.versions}"]
+    scope = [f"Package: {dossier.package}", f"Versions with the flaw: {dossier.told_affected}"]
     scope += [f"Fixed in: {known.fixed}"] if known.fixed else ["Fixed in: no release yet"]
     if dossier.severity is not None:
         scope.append(f"Severity: {dossier.severity.rating}, {dossier.severity.score:g} ({dossier.severity.vector})")

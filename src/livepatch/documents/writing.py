@@ -44,7 +44,10 @@ class Documents:
 
 
 def documents_of(dossier: Dossier) -> Documents:
-    """All documents that can be written from what is known.  Raises :class:`PatchError` for facts that contradict."""
+    """All documents that can be written from what is known.
+
+    Raises :class:`PatchError` if the versions of the patch cannot be told, or contradict the release with the fix.
+    """
     made = {path: write(dossier) for path, write in _MARKDOWN.items()}
     left_out = {}
     for path, tell in _JSON.items():
