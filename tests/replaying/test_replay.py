@@ -124,6 +124,22 @@ def test_below_the_height_nothing_differs_and_above_only_what_is_declared(chain,
     assert (replayed.below, replayed.undeclared_below, replayed.calls) == (2, 0, 5)
 
 
+def test_a_replay_asks_for_nobodys_approval_and_no_time(chain, write_fix, tmp_path, monkeypatch):
+    rules = tmp_path / "rules.toml"
+    rules.write_text(
+        "[[approval]]\nname = 'two'\nroles = { operator = 2 }\n"
+        "[[freeze]]\nfrom = '2020-01-01T00:00:00Z'\nto = '2199-01-01T00:00:00Z'\n"
+    )
+    monkeypatch.setenv("LIVEPATCH_POLICY", str(rules))
+    fix = write_fix(f"{chain.__name__}:fee", "def fee(amount): return 30 if amount == 100 else 9")
+    with pytest.raises(livepatch.IncompatibleError, match="approvals-missing"):
+        livepatch.apply(fix)
+    assert livepatch.replay(fix, [call(chain, "fee", 7)]).inputs == 1
+    rules.write_text(f"[[protected]]\npaths = ['{chain.__name__}:fee']\napprovals = 2\n")
+    with pytest.raises(livepatch.ProtectedError, match="protected-path"):
+        livepatch.replay(fix, [call(chain, "fee", 7)])
+
+
 def test_a_side_that_does_not_answer_ends_it(chain, write_fix):
     fix = write_fix(
         f"{chain.__name__}:fee", "def fee(amount): return 30 if amount == 100 else {}['fee'] if amount == 7 else 9"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from livepatch.compat.approvals import ANYBODY, Demand, Emergency
@@ -57,6 +57,10 @@ class Policy:
 
     def __bool__(self) -> bool:
         return bool(self.protected or self.protocols)
+
+    def about_code(self) -> Policy:
+        """The rules about code alone: none of who approves, and when."""
+        return Policy(protected=tuple(replace(rule, approvals=0) for rule in self.protected), protocols=self.protocols)
 
     @property
     def packages(self) -> frozenset[str]:

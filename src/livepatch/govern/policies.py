@@ -22,7 +22,7 @@ from livepatch.engine.pace import breathe
 from livepatch.errors import PolicyError, spelled
 from livepatch.govern.rulefiles import read_rules
 
-__all__ = ["FILE", "GROUP", "VARIABLE", "Protection", "check_policy", "policy_in_force", "protect"]
+__all__ = ["FILE", "GROUP", "VARIABLE", "Protection", "check_policy", "policy_in_force", "protect", "rehearse"]
 
 FILE = "livepatch.toml"
 """The file that is read from the working directory, if it is there and :data:`VARIABLE` names none."""
@@ -31,6 +31,7 @@ GROUP = "livepatch.policy"
 """The group of entry points by which a package ships rules: ``name = "package:file.toml"``."""
 
 _protections: list[Protection] = []
+_rehearsals: list[bool] = []
 _lock = threading.Lock()
 _shipped: dict[tuple[str, ...], tuple[Policy, ...]] = {}
 
@@ -97,6 +98,14 @@ def protect(*patterns: str, reason: str = "", approvals: int = 0) -> Protection:
     return made
 
 
+def rehearse() -> None:
+    """Ask from here on for nobody's approval and for no time in this process: nothing in it is in use.
+
+    For scratch processes alone, in which people see what a patch does before they approve it.
+    """
+    _rehearsals.append(True)
+
+
 def check_policy(policy: object) -> None:
     """Raise :class:`TypeError` unless it is a path, or ``None``."""
     if policy is not None and not isinstance(policy, (str, os.PathLike)):
@@ -116,7 +125,8 @@ def policy_in_force(path: str | os.PathLike[str] | None = None) -> Policy:
     files = [_read(Path(named), f"{VARIABLE}={named}")] if named else list(_of_the_working_directory())
     if path is not None:
         files.append(_read(Path(path), os.fspath(path)))
-    return merged([called, *_of_packages(), *files])
+    found = merged([called, *_of_packages(), *files])
+    return found.about_code() if _rehearsals else found
 
 
 def _of_the_working_directory() -> Iterator[Policy]:

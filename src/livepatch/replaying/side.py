@@ -118,8 +118,10 @@ class _Side:
     def _apply(self, patch: Patch | None, order: Order) -> None:
         from livepatch.bundle.trust import UNSIGNED
         from livepatch.engine.modes import at
+        from livepatch.govern.policies import rehearse
         from livepatch.process.public import apply
 
+        rehearse()
         mode: Any = "on"
         if order.activation is not None:
             mode = at(order.activation, self._now)
