@@ -52,6 +52,8 @@ def test_a_refusal_says_what_is_missing_and_who_can_give_it():
     assert row.expected == "2 approvals by security-reviewer"
     assert row.action.startswith("have frank approve the very file (livepatch approve)")
     (row,) = judged(Policy(demands=(TWO,)), (), PLAIN, NOBODY, NOW)
+    assert row.action.startswith("load the patch from a file with trust=")
+    (row,) = judged(Policy(demands=(TWO,)), (), PLAIN, Approving(holders={"operator": ("erin",)}), NOW)
     assert row.action.startswith("put more holders into the roles of the trust root")
 
 

@@ -345,7 +345,7 @@ def test_a_policy_file_is_tested(tmp_path, monkeypatch, capsys):
         "  protected: pkg.consensus.* (all agree)",
         "  approval reviewed: 1 by security-reviewer, 1 by operator, at most 30 days old",
         "  window: thu 02:00 to 04:00 UTC",
-        "  emergency: 1 by operator",
+        "  emergency: 1 by operator, within 24 hours",
         "open at 2026-11-26T03:00:00Z",
     ]
     assert main(["policy", "test", "mine.toml", "--at", "2026-11-26T04:00:00Z", "--json"]) == 1

@@ -201,6 +201,20 @@ def test_a_patch_beside_this_process(write_module, write_fix, unruled):
     assert livepatch.classify(fix, cvss=HIGH).decision == "full-update"  # it is there already
 
 
+def test_a_patch_file_is_classified_only_if_somebody_answers_for_it(tmp_path, unruled):
+    from tests.bundle.patches import of_functions
+
+    from livepatch.bundle import codec
+
+    (tmp_path / "fix.lpatch").write_bytes(codec.encode(of_functions(1)))
+    with pytest.raises(livepatch.TrustError):
+        livepatch.classify(tmp_path / "fix.lpatch")
+    found = livepatch.classify(tmp_path / "fix.lpatch", trust=livepatch.UNSIGNED)
+    assert (found.decision, found.risk.fits.value) == ("full-update", "no")  # its package is not installed
+    with pytest.raises(livepatch.BundleError):
+        livepatch.classify(tmp_path / "nowhere.lpatch")
+
+
 def test_data_and_its_way_back(write_module, write_fix, unruled):
     m = write_module(SOURCE)
     fix = write_fix(f"{m.__name__}:f", FIX)

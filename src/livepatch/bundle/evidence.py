@@ -20,15 +20,15 @@ from livepatch.bundle.keys import Signer
 from livepatch.bundle.signed import signer_of
 from livepatch.bundle.signing import sign as sign_envelope
 from livepatch.contents.identity import check_name
+from livepatch.contents.words import RESULTS
 from livepatch.errors import PatchError, TrustError, spelled
 from livepatch.govern.recording import note
 
-__all__ = ["EVIDENCE_TYPE", "RESULTS", "TestResult", "attest", "evidence_in"]
+__all__ = ["EVIDENCE_TYPE", "TestResult", "attest", "evidence_in"]
 
 EVIDENCE_TYPE = "application/vnd.in-toto+json"
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://in-toto.io/attestation/test-result/v0.1"
-RESULTS = ("PASSED", "WARNED", "FAILED")
 _LARGEST = 1 << 20
 _BRACKETS = 200
 _TESTS = 10_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import CodeType
 
 from livepatch.bundle.trees import Tree
@@ -50,7 +51,7 @@ def govern_sources(
         *report.findings,
         *([no_graph(missing)] if missing else []),
         *guarding.findings,
-        *judged(policy, guarding.demands, case_of(patch, guarding), approving, None),
+        *judged(policy, guarding.demands, case_of(patch, guarding), approving, datetime.now(UTC), timed=False),
         *contract.findings,
         *([narrow] if narrow is not None else []),
         *(unmatched(policy, graph, tree.modules.keys()) if graph is not None else ()),

@@ -6,6 +6,7 @@ import argparse
 
 from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.cli.trusting import add_signer, signer_of
+from livepatch.contents.words import RESULTS
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -14,14 +15,12 @@ DESCRIPTION = """\
 Write a signed in-toto statement: the suite ran against the very patch in FILE, with this
 result.  Policy can ask for it, and in which role the key counts is for the trust root."""
 
-_RESULTS = ("PASSED", "WARNED", "FAILED")
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("file", metavar="FILE", help="the patch file")
     parser.add_argument("--suite", required=True, metavar="NAME", help="what policy calls the suite of tests")
-    parser.add_argument("--result", choices=_RESULTS, help="by default PASSED, or FAILED if a test is named")
+    parser.add_argument("--result", choices=RESULTS, help="by default PASSED, or FAILED if a test is named")
     parser.add_argument("--failed", action="append", default=[], metavar="TEST", help="a test that failed; repeatable")
     parser.add_argument("--url", default="", metavar="URL", help="where more stands")
     add_signer(parser)

@@ -62,7 +62,9 @@ def run(given: argparse.Namespace) -> bool:
     lines += [f"  approval {rule.name}: {_demanded(rule)}{_why(rule.reason)}" for rule in rules.demands]
     lines += [f"  window: {window}" for window in rules.windows]
     lines += [f"  freeze: {freeze}" for freeze in rules.freezes]
-    lines += [f"  emergency: {_numbers(dict(rule.roles))}" for rule in rules.emergencies]
+    for rule in rules.emergencies:
+        hours = rule.max_age.total_seconds() / 3600
+        lines.append(f"  emergency: {_numbers(dict(rule.roles))}, within {hours:g} hours")
     lines += [f"closed at {told_moment(now)}: {each.found}; {each.action}" for each in closed]
     lines += [] if closed else [f"open at {told_moment(now)}"]
     print_lines(map(visible, lines))
@@ -113,5 +115,7 @@ def _plain(rules: Policy) -> dict[str, Any]:
         ],
         "window": list(map(str, rules.windows)),
         "freeze": list(map(str, rules.freezes)),
-        "emergency": [dict(r.roles) for r in rules.emergencies],
+        "emergency": [
+            {"roles": dict(r.roles), "max_age_hours": r.max_age.total_seconds() / 3600} for r in rules.emergencies
+        ],
     }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from livepatch.compat.report import Finding
@@ -122,13 +122,13 @@ NOBODY = Approving()
 
 
 def judged(
-    policy: Rules, demands: Iterable[Demand], case: Case, given: Approving, now: datetime | None
+    policy: Rules, demands: Iterable[Demand], case: Case, given: Approving, now: datetime, *, timed: bool = True
 ) -> list[Finding]:
-    """What the rules say to a patch with these approvals; without a moment, only who must still approve it."""
-    rows = _judge_approvals([*demands, *policy.demands], case, given, now or datetime.now(UTC))
+    """What the rules say to a patch with these approvals; if it is not `timed`, only who must still approve it."""
+    rows = _judge_approvals([*demands, *policy.demands], case, given, now)
     waiting = [row for row in rows if row.code == "cooling-off"]
     missing = [row for row in rows if row.code != "cooling-off"]
-    if now is None:
+    if not timed:
         return missing
     return missing + _judge_time(policy.windows, policy.freezes, policy.emergencies, given, now, waiting)
 
@@ -202,7 +202,10 @@ def _unapproved(demand: Demand, given: Approving, now: datetime) -> list[Finding
                 target="",
                 found=f"{demand}: {'; '.join(missing)}" + (f"; not counted: {'; '.join(idle)}" if idle else ""),
                 expected=", ".join(f"{counted(number, 'approval')} by {role}" for role, number in demand.roles.items()),
-                action=_have(could) + " approve the very file (livepatch approve), and pass approvals=",
+                action=_have(could) + " approve the very file (livepatch approve), and pass approvals="
+                if given.holders
+                else "load the patch from a file with trust=, have those whom the trust root names approve that "
+                "(livepatch approve), and pass approvals=",
             )
         ]
     until = max(last, default=now) + demand.cooling_off

@@ -24,7 +24,7 @@ from livepatch.patch import Addition, Attachment, Patch, Replacement, Wrapping
 
 __all__ = ["Fact", "Risk", "assess"]
 
-DORMANT = ModeFacts("at", "at(height)")
+_DORMANT = ModeFacts("at", "at(height)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _consensus(patch: Patch, policy: Policy, graph: Graph | None, touched: list[
     if not policy.protected:
         return Fact(None, "no rule protects anything: livepatch.protect, or a policy file")
     guarding = judge_protected(
-        policy, graph, touched, DORMANT, compatible_with=patch.compatible_with, waivers=patch.waivers
+        policy, graph, touched, _DORMANT, compatible_with=patch.compatible_with, waivers=patch.waivers
     )
     if guarding.guarded:
         return Fact("touched", place)
@@ -168,10 +168,9 @@ def _edited(edit: ModuleEdit) -> Iterator[int]:
         yield _differing(
             function.before.source if function.before else "", function.after.source if function.after else ""
         )
-    for before, after in ((edit.before, edit.after),):
-        yield _differing("\n".join(before.imports), "\n".join(after.imports))
-        texts = ["\n".join(each.text.source for each in side.program) for side in (before, after)]
-        yield _differing(*texts)
+    yield _differing("\n".join(edit.before.imports), "\n".join(edit.after.imports))
+    before, after = ("\n".join(each.text.source for each in side.program) for side in (edit.before, edit.after))
+    yield _differing(before, after)
 
 
 def _differing(before: str, after: str) -> int:

@@ -17,15 +17,16 @@ from livepatch.govern.recording import note
 from livepatch.govern.risk import assess
 from livepatch.govern.severity import severity_of
 from livepatch.patch import Patch
-from livepatch.process.arguments import check_patch, check_seconds
+from livepatch.process.arguments import check_seconds
 from livepatch.process.examining import examine
 from livepatch.process.live import live
+from livepatch.process.public import opened
 
 __all__ = ["classify"]
 
 
 def classify(
-    patch: Patch,
+    patch: Patch | str | os.PathLike[str],
     *,
     cvss: str = "",
     exploitability: str | None = None,
@@ -45,13 +46,14 @@ def classify(
     `criteria` is the path of a TOML file (docs/classification.md) in the place of livepatch's own.  `policy`, `trust`,
     `timeout`: see :func:`livepatch.apply`.  Where a record is kept, the decision is noted in it.
 
-    Changes nothing.  Raises :class:`TypeError` if it is no patch, :class:`PolicyError` for a vector, a word or a file
-    that cannot be read, :class:`TrustError` for a patch of a file that nobody answers for, and
-    :class:`TransitionError` if another switch does not end within `timeout` seconds.
+    `patch` may be the path of a patch file.  Changes nothing; statements of a built patch are run as for
+    :func:`livepatch.check`.  Raises :class:`TypeError` if it is no patch, :class:`PolicyError` for a vector, a word or
+    a file that cannot be read, :class:`BundleError` for no patch file, :class:`TrustError` for one that nobody answers
+    for, and :class:`TransitionError` if another switch does not end within `timeout` seconds.
     """
-    check_patch(patch)
     check_seconds("timeout", timeout)
     check_policy(policy)
+    patch = opened(patch, trust, "classified")
     require_admitted(patch, trust)
     by = criteria_of(criteria)
     if not isinstance(cvss, str):

@@ -41,7 +41,7 @@ from livepatch.process.proving import prove
 from livepatch.process.switching import Consistency
 from livepatch.state.trial import boundary_findings
 
-__all__ = ["apply", "check", "fingerprint"]
+__all__ = ["apply", "check", "fingerprint", "opened"]
 
 
 def check(
@@ -78,7 +78,7 @@ def check(
         check_seconds("max_pause", max_pause)
     handed = check_approvals(approvals)
     given = patch
-    patch = _opened(given, trust, "checked")
+    patch = opened(given, trust, "checked")
     refused = refusal(patch, trust)
     if refused is not None:
         return _checked(patch, unadmitted(patch, refused, sys.modules))
@@ -180,7 +180,7 @@ def apply(
     replaced = names_of("replaces", replaces)
     handed = check_approvals(approvals)
     given = patch
-    patch = _opened(given, trust, "applied")
+    patch = opened(given, trust, "applied")
     try:
         require_admitted(patch, trust)
         approving = approving_of(patch, handed, trust)
@@ -237,7 +237,7 @@ def _path_of(given: Patch | str | os.PathLike[str]) -> str:
     return "" if isinstance(given, Patch) else os.fspath(given)
 
 
-def _opened(patch: Patch | str | os.PathLike[str], trust: object, event: str) -> Patch:
+def opened(patch: Patch | str | os.PathLike[str], trust: object, event: str) -> Patch:
     """The patch itself, or that in the file.
 
     Raises :class:`TypeError`, :class:`BundleError`, and :class:`TrustError`, which is recorded as that event.
