@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from livepatch.cli.beside import add_package_dir, tree_in
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_report
 from livepatch.cli.trusting import add_trust, trust_of
-from livepatch.errors import BundleError
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -24,17 +23,7 @@ compares again, with the code in its memory, before it takes the patch."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("file", metavar="FILE", help="the patch file")
-    parser.add_argument(
-        "--package-dir",
-        required=True,
-        metavar="DIR",
-        help="the package: a source tree, a folder that pip has installed into, a wheel or an sdist",
-    )
-    parser.add_argument(
-        "--policy",
-        metavar="FILE",
-        help="rules in addition to those of $LIVEPATCH_POLICY, or livepatch.toml here, and of installed packages",
-    )
+    add_package_dir(parser)
     parser.add_argument(
         "--at-height",
         type=_height,
@@ -60,7 +49,6 @@ def run(given: argparse.Namespace) -> bool:
     from livepatch.bundle.comparing import compare
     from livepatch.bundle.governing import govern_sources, graph_of_sources
     from livepatch.bundle.load import load
-    from livepatch.bundle.trees import open_tree
     from livepatch.compat.protected import ModeFacts
     from livepatch.govern.approving import approving_of, check_approvals
     from livepatch.govern.policies import policy_in_force
@@ -68,14 +56,7 @@ def run(given: argparse.Namespace) -> bool:
     trust = trust_of(given)
     patch = load(given.file, trust=trust)
     approving = approving_of(patch, check_approvals(given.approval), trust)
-    if not Path(given.package_dir).exists():
-        raise BundleError(
-            "there is no such source tree",
-            found=given.package_dir,
-            expected="a directory, a wheel or an sdist",
-            action="correct the path; to check a release, fetch it first (pip download --no-deps)",
-        )
-    tree = open_tree(given.package_dir, patch.package)
+    tree = tree_in(given.package_dir, patch.package)
     mode = ModeFacts("on", "on") if given.at_height is None else ModeFacts("at", f"at({given.at_height})")
     rules = policy_in_force(given.policy)
     report = govern_sources(patch, tree, compare(patch, tree), rules, mode, graph_of_sources, approving)

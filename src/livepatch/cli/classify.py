@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from livepatch.cli.beside import add_package_dir, tree_in
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines
 from livepatch.cli.trusting import add_trust, trust_of
-from livepatch.errors import BundleError
 from livepatch.govern.severity import EXPLOITABILITY, EXPOSURE
 
 if TYPE_CHECKING:
@@ -29,21 +28,11 @@ The gravest class of all criteria that are met decides, and each of them is name
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("file", metavar="FILE", help="the patch file")
-    parser.add_argument(
-        "--package-dir",
-        required=True,
-        metavar="DIR",
-        help="the package: a source tree, a folder that pip has installed into, a wheel or an sdist",
-    )
+    add_package_dir(parser)
     parser.add_argument("--cvss", default="", metavar="VECTOR", help="a CVSS vector of version 2, 3.0, 3.1 or 4.0")
     parser.add_argument("--exploitability", choices=EXPLOITABILITY, help="what is known of attacks")
     parser.add_argument("--exposure", choices=EXPOSURE, help="from where an attack comes")
     parser.add_argument("--criteria", metavar="FILE", help="criteria in the place of livepatch's own")
-    parser.add_argument(
-        "--policy",
-        metavar="FILE",
-        help="rules in addition to those of $LIVEPATCH_POLICY, or livepatch.toml here, and of installed packages",
-    )
     add_trust(parser)
     add_color(parser)
     add_json(parser)
@@ -90,21 +79,13 @@ def classified_beside(
     """Classify a patch beside the sources in a folder.  Raises :class:`BundleError` if there are none."""
     from livepatch.bundle.comparing import compare
     from livepatch.bundle.governing import files_of, graph_of_sources, touched_in
-    from livepatch.bundle.trees import open_tree
     from livepatch.compat.protected import built
     from livepatch.govern.classification import classified
     from livepatch.govern.risk import assess
     from livepatch.govern.severity import severity_of
 
     severity = severity_of(cvss) if cvss else None
-    if not Path(folder).exists():
-        raise BundleError(
-            "there is no such source tree",
-            found=folder,
-            expected="a directory, a wheel or an sdist",
-            action="correct the path; to classify for a release, fetch it first (pip download --no-deps)",
-        )
-    tree = open_tree(folder, patch.package)
+    tree = tree_in(folder, patch.package)
     files = files_of(tree)
     graph, _ = built(lambda: graph_of_sources(files))
     risk = assess(
