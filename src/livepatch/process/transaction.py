@@ -106,7 +106,8 @@ class Transactions:
                     self.announcing.failed(error)
                 raise
             finally:
-                self.announcing.over()
+                # All of it is done, or all put back: stores alone, so that no interrupt strikes and tells otherwise.
+                self.announcing.action = None
                 self._before = None
                 self._shown = {}
                 self.state.undo = ()
@@ -170,7 +171,7 @@ class Transactions:
         if away:
             self._recover(data=False)  # functions of the program must not run in the middle of a fork
             self._before = None
-            self.announcing.over()
+            self.announcing.action = None
             self._lock = threading.RLock()
         units.after_fork()
         self.draining.after_fork(self.state.open)
