@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Make a virtual environment of the checkout, once, and run a command in it.
 
-    environment.py NAME [--supports 3.11 3.12] [--extras a,b] [--install REQUIREMENT ...] -- COMMAND ...
+    environment.py NAME [--supports 3.11 3.12] [--extras a,b] [--install REQUIREMENT ...] [--pinned FILE] -- COMMAND ...
 
 The environment is `.venvs/NAME`, made anew only when `pyproject.toml`, the interpreter or the requirements
 change.
@@ -73,18 +73,26 @@ def find_interpreters(supports: tuple[str, ...] = SUPPORTED) -> list[Interpreter
     return found
 
 
-def ensure(name: str, interpreter: Interpreter, requirements: list[str]) -> Path:
-    """Make `.venvs/NAME` with these requirements unless it is there already, and return its directory."""
+def ensure(name: str, interpreter: Interpreter, requirements: list[str], pinned: Path | None = None) -> Path:
+    """Make `.venvs/NAME` with these requirements unless it is there already, and return its directory.
+
+    What the file `pinned` lists is installed first, as it stands, whatever else that would depend on.
+    """
     directory = ENVIRONMENTS / name
     stamp = directory / "made-for.sha256"
     # An editable install names its checkout, so one that was copied along with it is not reused either.
     made_for = [str(ROOT), interpreter.identity, requirements, (ROOT / "pyproject.toml").read_text()]
+    if pinned is not None:
+        made_for.append(pinned.read_text())
     wanted = hashlib.sha256(json.dumps(made_for).encode()).hexdigest()
     if stamp.exists() and stamp.read_text() == wanted:
         return directory
     _run([interpreter.command, "-m", "venv", "--clear", "--without-pip", str(directory)])
     python = str(directory / "bin" / "python")
-    _run([*_pip_for(interpreter), "--python", python, "install", "--quiet", *requirements])
+    install = [*_pip_for(interpreter), "--python", python, "install", "--quiet"]
+    if pinned is not None:
+        _run([*install, "--no-deps", "--requirement", str(pinned)])
+    _run([*install, *requirements])
     stamp.write_text(wanted)  # last, so that an interrupted set-up is begun again
     return directory
 
@@ -131,12 +139,13 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--supports", nargs="+", default=SUPPORTED, help="versions to choose the lowest from")
     parser.add_argument("--extras", default="", help="extras of the checkout, separated by commas")
     parser.add_argument("--install", nargs="+", default=[], help="further requirements")
+    parser.add_argument("--pinned", type=Path, help="a file of requirements to install first, without what they need")
     asked = parser.parse_args(options)
     try:
         interpreter = find_interpreters(tuple(asked.supports))[0]
         print(f"setting up .venvs/{asked.name} with Python {interpreter.series}", file=sys.stderr, flush=True)
         checkout = f".[{asked.extras}]" if asked.extras else "."
-        directory = ensure(asked.name, interpreter, ["--editable", checkout, *asked.install])
+        directory = ensure(asked.name, interpreter, ["--editable", checkout, *asked.install], asked.pinned)
     except SetupError as error:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 2
