@@ -681,6 +681,41 @@ def test_an_object_that_keeps_the_old_value_refuses_the_patch(releases):
     assert running["m"].f() == "(a+)+b"
 
 
+OVERRIDE = (
+    "class Base:\n  def f(self): return 'old'\n  @classmethod\n  def g(cls): return 'old'\nclass C(Base):\n  x = 1\n"
+)
+ADDED = "  def f(self): return 'new'\n  @classmethod\n  def g(cls): return 'new'\n"
+
+
+def test_a_method_bound_before_does_not_see_an_override_that_is_added_and_refuses_the_patch(releases):
+    running = releases(mod(OVERRIDE), mod(OVERRIDE + ADDED))
+    fix = running.build()
+    m = running["m"]
+    sub = type("Sub", (m.C,), {})
+    others = [m.Base().f, m.Base.g, type("Other", (m.Base,), {})().f]
+    for bind in (lambda: m.C().f, lambda: sub().f, lambda: m.C.g, lambda: sub.g):
+        held = bind()
+        report = livepatch.check(fix)
+        assert [finding.code for finding in report.errors] == ["old-value-held"]
+        assert "bound" in report.errors[0].found
+        assert held() == "old"
+        del held
+    applied = livepatch.apply(fix)
+    assert (m.C().f(), sub.g(), [each() for each in others]) == ("new", "new", ["old"] * 3)
+    applied.revert()
+    assert m.C().f() == "old"
+
+
+def test_a_method_bound_before_to_an_object_that_overrides_it_itself_is_in_nobodys_way(releases):
+    running = releases(mod(OVERRIDE), mod(OVERRIDE + ADDED))
+    sub = type("Sub", (running["m"].C,), {"f": lambda self: "own"})
+    held = [sub().f, super(sub, sub()).f]
+    assert [finding.code for finding in livepatch.check(running.build()).errors] == ["old-value-held"]
+    held.pop()
+    assert livepatch.check(running.build()).ok
+    assert held[0]() == "own"
+
+
 def test_code_that_is_not_the_before_side_refuses_the_whole_patch_and_names_the_line(releases):
     running = releases(
         mod("A = 1\ndef f(x):\n    if x > 3:\n        return 1\n    return 2\ndef g(): return 1"),

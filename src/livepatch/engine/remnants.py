@@ -2,7 +2,8 @@
 
 A fix that changes a value does not reach an object that keeps the old one, or something made of it.  Names of modules
 and classes are seen to elsewhere; here it is about what only a walk through the heap shows: attributes of objects,
-containers that these hold, defaults of functions, variables of closures.
+containers that these hold, defaults of functions, variables of closures.  Nor does it reach a method that was bound to
+an object before its class got one of its own in place of the inherited one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 from collections import deque
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from types import BuiltinMethodType, CellType, CodeType, FrameType, GeneratorType, MethodType, ModuleType
+from types import BuiltinMethodType, CellType, CodeType, FrameType, FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
 
 from livepatch.engine.aliases import bears_identity
@@ -61,11 +62,44 @@ def remnants(
                     if id(part) not in labels:
                         old.append(part)
                     labels[id(part)] = str(slot)
+    overtaken = _overtaken(values, originals)
     if not old:
-        return []
+        return overtaken
     search = _Search(values, modules, emptied)
     search.share(labels[id(part)] for part in old if type(part) is re.Pattern)
-    return search.holders(labels, old)
+    return [*overtaken, *search.holders(labels, old)]
+
+
+def _overtaken(values: Mapping[Slot, object], originals: Mapping[Slot, object]) -> list[Remnant]:
+    """Methods that are bound to objects of a class which gets its own in their place: who calls one, calls the old."""
+    inherited: dict[int, tuple[FunctionType, list[Slot]]] = {}
+    for slot in values:
+        if slot.kind == "class" and originals.get(slot, ABSENT) is ABSENT and is_class(slot.owner):
+            function = _inherited(slot.owner, slot.name)
+            if function is not None:
+                inherited.setdefault(id(function), (function, []))[1].append(slot)
+    if not inherited:
+        return []
+    found: dict[Slot, str] = {}
+    for holder in referrers([function for function, _ in inherited.values()]):
+        if type(holder) is not MethodType:
+            continue
+        bound = holder.__self__
+        of = bound if is_class(bound) else type(bound)
+        for slot in inherited.get(id(holder.__func__), (None, ()))[1]:
+            if slot.owner in type.__dict__["__mro__"].__get__(of):
+                found[slot] = f"a method that was bound before to an object of {of.__module__}:{of.__qualname__}"
+    return [Remnant(str(slot), words) for slot, words in found.items()]
+
+
+def _inherited(cls: type, name: str) -> FunctionType | None:
+    """The function that objects of the class have of that name, if it is a method that a base class defines."""
+    for base in type.__dict__["__mro__"].__get__(cls)[1:]:
+        value = namespace_of(base).get(name, ABSENT)
+        if value is not ABSENT:
+            function = value.__func__ if is_a(value, classmethod) else value
+            return function if is_function(function) else None
+    return None
 
 
 def _tells(value: object) -> bool:
