@@ -7,7 +7,7 @@ PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set P
 ENVIRONMENT := $(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-chia test test-all lint format bench graphs cves match clean
+.PHONY: help demo demo-chia test test-all lint site format bench graphs cves match clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,10 @@ lint:  ## ruff, its formatter and mypy
 	@$(ENVIRONMENT) lint --extras lint,test,bench,openfeature,prometheus,otel,nats,cli -- \
 	  sh -c 'ruff check . && ruff format --check . && mypy'
 
+site:  ## build the documentation, strictly, into .site/html
+	@$(ENVIRONMENT) site --extras docs -- \
+	  sh -c 'python tools/site.py .site/source && NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet'
+
 format:  ## let ruff mend and format what it can
 	@$(ENVIRONMENT) lint --extras lint,test,bench,openfeature,prometheus,otel,nats,cli -- \
 	  sh -c 'ruff check --fix . ; ruff format .'
@@ -47,5 +51,5 @@ match:  ## compile every function of the standard library and of five packages b
 	@$(ENVIRONMENT) match --install pip -- python benchmarks/run_pre.py
 
 clean:  ## remove what the other targets made
-	rm -rf .venvs .reports .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venvs .reports .site .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

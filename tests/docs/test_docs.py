@@ -23,6 +23,8 @@ from typing import NamedTuple
 
 import pytest
 
+import livepatch
+
 ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "livepatch"
 FIRST_PATCH = ROOT / "examples" / "first_patch"
@@ -238,6 +240,15 @@ def test_the_codes_that_other_documents_name_exist():
 def anchors(document: Path) -> set[str]:
     headings = re.findall(r"^#+ (.*)$", document.read_text(encoding="utf-8"), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings}
+
+
+def test_every_document_and_every_public_name_is_on_the_site(tmp_path):
+    subprocess.run([sys.executable, ROOT / "tools" / "site.py", tmp_path / "site"], check=True)
+    reference = (tmp_path / "site" / "reference.md").read_text(encoding="utf-8")
+    assert sorted(re.findall(r"^### livepatch\.(\w+)$", reference, re.MULTILINE)) == sorted(livepatch.__all__)
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    pages = [each.relative_to(tmp_path / "site") for each in (tmp_path / "site" / "docs").glob("*.md")]
+    assert [str(each) for each in pages if f": {each}" not in navigation] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
