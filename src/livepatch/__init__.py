@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from livepatch.bundle.trustroot import TrustRoot as TrustRoot
     from livepatch.compat.report import Finding as Finding
     from livepatch.compat.report import Report as Report
+    from livepatch.contents.embargo import Embargo as Embargo
+    from livepatch.contents.ownership import Owners as Owners
+    from livepatch.contents.probes import Probe as Probe
     from livepatch.contents.release import Release as Release
     from livepatch.engine.frames import InFlight as InFlight
     from livepatch.engine.frames import Stuck as Stuck
@@ -72,6 +75,9 @@ _HOMES = {
     "livepatch.bundle.build": ("build",),
     "livepatch.bundle.evidence": ("attest",),
     "livepatch.bundle.load": ("load",),
+    "livepatch.contents.embargo": ("Embargo",),
+    "livepatch.contents.ownership": ("Owners",),
+    "livepatch.contents.probes": ("Probe",),
     "livepatch.contents.release": ("Release",),
     "livepatch.bundle.signed": ("sign",),
     "livepatch.bundle.trust": ("UNSIGNED",),

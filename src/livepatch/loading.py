@@ -43,8 +43,8 @@ process.public
 """
 _BENEATH = """
 errors contents contents.words contents.edits contents.claims contents.identity contents.release
-contents.written state state.files state.checkpoint state.touches state.migration patch engine.pace
-engine.refusal
+contents.embargo contents.ownership contents.probes contents.written state state.files state.checkpoint
+state.touches state.migration patch engine.pace engine.refusal
 """
 _PARTS = (
     *_OTHERS.split(),

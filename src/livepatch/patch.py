@@ -26,7 +26,10 @@ from livepatch.contents.claims import (
     snapshot_of,
 )
 from livepatch.contents.edits import NOTHING_KNOWN, ModuleEdit, Obstacle, PlanEntry
+from livepatch.contents.embargo import Embargo
 from livepatch.contents.identity import check_distribution, check_ids, check_name, check_specifier
+from livepatch.contents.ownership import NOBODY, Owners, owners_of
+from livepatch.contents.probes import MOST, Probe, probe_of
 from livepatch.contents.release import Release
 from livepatch.contents.written import (
     check_default,
@@ -41,6 +44,7 @@ from livepatch.state.migration import Migration, migration_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from livepatch.bundle.codec import Contents
     from livepatch.bundle.envelope import SignedBundle
@@ -179,7 +183,8 @@ class Patch:
 
     `compatible_with` is a claim: the releases of the package (a PEP 440 specifier) with whose processes a patched one
     still exchanges messages and stored data.  What touches protected or protocol code needs one, see
-    docs/compatibility.md.
+    docs/compatibility.md.  `owners` say who looks after the patch: :class:`livepatch.Owners`, or a mapping with the
+    roles ``watches``, ``stops`` and ``call``.
 
     A patch that :func:`livepatch.build` made has `edits` (what changes, as source text), `obstacles` (what cannot be
     done live) and a `plan` (what became of each difference); one that :func:`livepatch.load` read has an `origin` too.
@@ -198,6 +203,7 @@ class Patch:
         flag: str | None = None,
         requires: Iterable[str] = (),
         compatible_with: str = "",
+        owners: Owners | Mapping[str, str] = NOBODY,
     ) -> None:
         for argument, value in (
             ("id", id),
@@ -217,6 +223,12 @@ class Patch:
         self.summary = summary
         self.requires = check_ids("requires", requires, self.id)
         self.compatible_with = check_specifier(compatible_with, "compatible_with") if compatible_with else ""
+        self.owners = owners_of(owners)
+        """Who watches the patch, who may stop it, whom to call.  Statuses and documents for operators show it."""
+        self.embargo: Embargo | None = None
+        """What nobody is told before a date, although it lies in the file; see docs/trust.md."""
+        self.probes: tuple[Probe, ...] = ()
+        """What shows that the hole is there without the patch, and is not with it; see :meth:`probe`."""
         self.waivers: tuple[Waiver, ...] = ()
         """What the author has looked into, and no protected code calls; see :meth:`waive`."""
         self.round_trips: tuple[RoundTrip, ...] = ()
@@ -523,6 +535,25 @@ class Patch:
         file.  Raises :class:`PatchError` or :class:`TypeError`, each naming the argument.
         """
         self.snapshots = (*self.snapshots, snapshot_of(load, examples, store, rollback))
+
+    def probe(self, name: str, source: str | Path, *, safe: bool = False) -> None:
+        """Carry a regression probe, which :func:`livepatch.probe` runs: the hole is open before, and closed after.
+
+        `source` is Python source text, or a :class:`pathlib.Path` of which the text is read now.  It is a module of its
+        own that defines ``vulnerable()``: without parameters, ``True`` if the hole is open and ``False`` if not.  It
+        runs in a scratch process; `safe` declares that it may run in a process that is in use.  Its source is under
+        embargo, its `name` is not.  Nothing is run now.  Raises :class:`PatchError` or :class:`TypeError`, which quote
+        nothing of the source.
+        """
+        made = probe_of(name, source, safe)
+        if any(probe.name == made.name for probe in self.probes) or len(self.probes) >= MOST:
+            raise PatchError(
+                f"patch {self.id} cannot carry probe {made.name}",
+                found="a probe of that name already" if len(self.probes) < MOST else f"{MOST} probes already",
+                expected=f"up to {MOST} probes, each with a name of its own",
+                action="give it another name, or leave one out",
+            )
+        self.probes = (*self.probes, made)
 
     def __repr__(self) -> str:
         changes = [*self._changes, *self.edits]

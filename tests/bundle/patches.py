@@ -29,12 +29,16 @@ from livepatch.contents.edits import (
     Unfit,
     replaced_functions,
 )
+from livepatch.contents.embargo import Embargo
+from livepatch.contents.ownership import Owners
+from livepatch.contents.probes import Probe
 from livepatch.contents.release import Release
 
 NAMES = st.sampled_from(["validate", "_private", "__dunder__", "Größe", "名前", "a", "x" * 300])
 DOTTED = st.lists(NAMES, min_size=1, max_size=3).map(".".join)
 PATHS = st.sampled_from(["a.b:c.d", "größe:名"])
 FREE = st.text(max_size=30)
+LINES = st.sampled_from(["", "node operations", "名前", "x" * 200])
 SOURCES = st.text(
     st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), min_size=1, max_size=60
 ) | st.sampled_from(["def f():\n    return 1\n", "x = '😀'\n", "a" * 300, "ü" * 200])
@@ -163,6 +167,20 @@ CONTENTS = st.builds(
         expires=st.sampled_from(["", "2028-02-29T23:59:59Z"]),
         nodes=st.lists(st.sampled_from(["a", "validator-7"]), unique=True).map(tuple),
     ),
+    owners=st.just(Owners()) | st.builds(Owners, watches=LINES, stops=LINES, call=LINES),
+    embargo=st.none()
+    | st.builds(
+        Embargo,
+        until=st.just("2028-02-29T23:59:59Z"),
+        proof_of_concept=st.sampled_from(["", "größe\nund mehr"]),
+        affected_paths=st.lists(st.sampled_from(["a.py", "größe.py"]), unique=True).map(tuple),
+        reporter=LINES,
+    ),
+    probes=st.lists(
+        st.builds(Probe, name=st.sampled_from(["a", "b"]), source=SOURCES, safe=st.booleans()),
+        max_size=2,
+        unique_by=lambda probe: probe.name,
+    ).map(tuple),
 ).map(lambda contents: dataclasses.replace(contents, pure=replaced_functions(contents.edits)))
 
 
@@ -206,6 +224,11 @@ def of_every_part() -> Contents:
         snapshots=(Snapshot(load="a:load", examples="a:STORED", store="a:store", rollback=True),),
         pure=("a:g",),
         release=Release(channel="testing", revision=2, expires="2027-03-31T00:00:00Z", nodes=("validator-7",)),
+        owners=Owners(watches="operations", stops="whoever is on duty", call="the security team"),
+        embargo=Embargo(
+            until="2027-03-31T00:00:00Z", proof_of_concept="send\ntwo", affected_paths=("a.py",), reporter="Mallory"
+        ),
+        probes=(Probe(name="count", source="def vulnerable(): return False\n", safe=True),),
     )
 
 

@@ -15,6 +15,9 @@ from livepatch.bundle.reading import Limits
 from livepatch.contents import edits
 from livepatch.contents.claims import RoundTrip, Snapshot, Waiver
 from livepatch.contents.edits import FunctionEdit, ModuleEdit, Text
+from livepatch.contents.embargo import Embargo
+from livepatch.contents.ownership import Owners
+from livepatch.contents.probes import Probe
 from livepatch.errors import BundleError
 
 PLAIN = of_functions(1)
@@ -77,6 +80,32 @@ def test_a_file_holds_every_field_of_every_part():
     assert set(tree["waivers"][0]) == {f.name for f in dataclasses.fields(Waiver)}
     assert set(tree["round_trips"][0]) == {f.name for f in dataclasses.fields(RoundTrip)}
     assert set(tree["snapshots"][0]) == {f.name for f in dataclasses.fields(Snapshot)}
+    assert set(tree["owners"]) == {f.name for f in dataclasses.fields(Owners)}
+    assert set(tree["embargo"]) == {f.name for f in dataclasses.fields(Embargo)}
+    assert set(tree["probes"][0]) == {f.name for f in dataclasses.fields(Probe)}
+
+
+def test_a_patch_without_what_came_later_is_written_in_the_first_format_and_in_no_other():
+    assert tree_of()[1] == 1
+    later = {"embargo": None, "owners": {"call": "", "stops": "", "watches": ""}, "probes": []}
+    magic, _, fields = tree_of()
+    told = refused(msgpack.packb([magic, 2, dict(sorted({**fields, **later}.items()))]))
+    assert "format 2 with nothing that needs it" in told
+    assert "found: field 'probes'" in refused(msgpack.packb([magic, 1, dict(sorted({**fields, "probes": []}.items()))]))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"owners": Owners(call="me")},
+        {"embargo": Embargo(until="2027-03-31T00:00:00Z")},
+        {"probes": (Probe(name="p", source="x"),)},
+    ],
+)
+def test_each_of_what_came_later_alone_makes_the_second_format(more):
+    contents = dataclasses.replace(PLAIN, **more)
+    assert tree_of(contents)[1] == 2
+    assert decode(encode(contents)) == contents
 
 
 @pytest.mark.parametrize("size", [1, 31, 32, 255, 256, 65_535, 65_536, 1_000_000])
@@ -105,8 +134,8 @@ def test_a_digest_is_of_the_bytes():
         (msgpack.packb(["livepatch.bundle", 1, {}]), "this is no livepatch file"),
         (msgpack.packb([1, "livepatch.patch", {}]), "a whole number; expected: a text"),
         (msgpack.packb(["livepatch.patch"]), "a list that begins with 'livepatch.patch'"),
-        (msgpack.packb(["livepatch.patch", 2, {}]), "read it with the livepatch that wrote it"),
-        (msgpack.packb(["livepatch.patch", 7, {}, "more"]), "found: format 7; expected: format 1"),
+        (msgpack.packb(["livepatch.patch", 3, {}]), "read it with the livepatch that wrote it"),
+        (msgpack.packb(["livepatch.patch", 7, {}, "more"]), "found: format 7; expected: format 1 or 2"),
         (msgpack.packb(["livepatch.patch", 1]), "a list of 2"),
         (encode(PLAIN) + b"\0", "1 bytes after the end"),
         (encode(PLAIN)[:-2], "a length beyond the end"),

@@ -712,3 +712,57 @@ def test_the_document_names_every_option(capsys):
 def test_a_command_leaves_the_logging_of_the_process_as_it_was(fix):
     assert Path(fix).exists()
     assert not structlog.is_configured()
+
+
+def test_owners_probes_and_what_is_under_embargo_are_built_and_shown(here, capsys):
+    tree(here / "old")
+    tree(here / "new", AFTER, "2.1.1")
+    Path("embargo.toml").write_text('until = "2198-01-01T00:00:00Z"\nreporter = "Mallory"\n')
+    Path("count.py").write_text("def vulnerable():\n    return False\n")
+    line = ["build", "old", "new", "--package", "nodeclient", "--id", "A"]
+    options = ["--owner", "watches", "operations", "--owner", "call", "security", "--embargo", "embargo.toml"]
+    assert main([*line, *options, "--probe", "count.py", "--safe-probe", "count.py"]) == 2
+    assert "a probe of that name already" in capsys.readouterr().err
+    assert main([*line, *options, "--safe-probe", "count.py"]) == 0
+    told = capsys.readouterr().out
+    assert "  owners:   watched by operations, call security\n" in told
+    assert "  embargo:  until 2198-01-01T00:00:00Z\n" in told
+    assert "  count, in a process that is in use, too\n" in told
+    assert "Mallory" not in told
+    assert main(["show", "A.lpatch", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["format"] == 2
+    assert facts["owners"] == {"watches": "operations", "stops": "", "call": "security"}
+    assert (facts["embargo"], facts["probes"]) == ({"until": "2198-01-01T00:00:00Z"}, [{"name": "count", "safe": True}])
+    assert main(["show", "A.lpatch", "--embargoed"]) == 0
+    assert "    def vulnerable():\n        return False\n" in (told := capsys.readouterr().out)
+    assert "  reporter: Mallory\n" in told
+    probe = livepatch.Probe(name="count", source=Path("count.py").read_text(), safe=True)
+    embargo = livepatch.Embargo(until="2198-01-01T00:00:00Z", reporter="Mallory")
+    owners = {"watches": "operations", "call": "security"}
+    made = livepatch.build("old", "new", package="nodeclient", id="A", owners=owners, embargo=embargo, probes=[probe])
+    assert made.to_bytes() == Path("A.lpatch").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--owner", "call", "a", "--owner", "call", "b"], "--owner call is given twice"),
+        (["--owner", "wakes", "a"], "a role that there is not"),
+        (["--probe", "nowhere.py"], "a probe cannot be read"),
+        (["--embargo", "nowhere.toml"], "nowhere.toml"),
+    ],
+)
+def test_what_a_patch_cannot_carry_is_told(here, capsys, options, told):
+    tree(here / "old")
+    assert main(["build", "old", "old", "--package", "nodeclient", "--id", "A", *options]) == 2
+    error = capsys.readouterr().err
+    assert told in error
+    assert "; do: " in error
+
+
+@pytest.mark.parametrize("wrong", [{"probes": "x"}, {"probes": ["x"]}, {"embargo": "x"}, {"owners": "x"}])
+def test_build_takes_values_of_their_types_only(here, wrong):
+    tree(here / "old")
+    with pytest.raises(TypeError, match=next(iter(wrong))):
+        livepatch.build("old", "old", package="nodeclient", **wrong)

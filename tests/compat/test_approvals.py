@@ -9,6 +9,7 @@ import pytest
 from livepatch.compat.approvals import ANYBODY, NOBODY, Approval, Approving, Case, Demand, Emergency, judged
 from livepatch.compat.policy import Policy, merged, read_policy
 from livepatch.compat.windows import moment_of
+from livepatch.contents.ownership import Owners
 from livepatch.errors import PolicyError
 
 NOW = moment_of("2026-11-26T12:00:00Z")  # a Thursday
@@ -216,3 +217,36 @@ def test_rules_about_approvals_are_read_strictly(text, place, expected):
         read_policy(text.encode(), "mine.toml")
     assert place in str(error.value)
     assert expected in error.value.expected
+
+
+def test_a_rule_may_ask_that_the_patch_says_who_looks_after_it():
+    rules = read_policy(b'[[approval]]\nname = "owned"\nowners = ["watches", "call"]\n', "rules.toml")
+    missing = ("error", "owners-missing")
+    named = Case(protected=False, state="none", owners=Owners(watches="operations", call="security"))
+    half = Case(protected=False, state="none", owners=Owners(watches="operations", stops="me"))
+    assert found(rules) == [missing]
+    assert found(rules, case=half) == [missing]
+    assert found(rules, case=named) == []
+    (row,) = judged(rules, (), half, NOBODY, NOW)
+    assert row.found == "rule owned (rules.toml): the patch does not say whom to call"
+    assert row.expected == "that it names watches, call"
+    for timed in (True, False):
+        assert [each.code for each in judged(rules, (), half, NOBODY, NOW, timed=timed)] == ["owners-missing"]
+    urgent = Policy(demands=rules.demands, emergencies=(Emergency(roles={ANYBODY: 1}, source="here"),))
+    assert missing in found(urgent, handed(by("carol", emergency=True, reason="now")), half)
+
+
+def test_owners_and_conditions_of_one_rule_hold_together():
+    rules = read_policy(
+        b'[[approval]]\nname = "x"\nowners = ["stops"]\nprotected = true\nroles = { operator = 1 }\n', "rules.toml"
+    )
+    assert found(rules) == []
+    touched = Case(protected=True, state="none")
+    assert found(rules, case=touched) == [("error", "owners-missing"), MISSING]
+    assert found(rules, handed(by("erin", "operator")), touched) == [("error", "owners-missing")]
+
+
+@pytest.mark.parametrize("value", ["[]", '["wakes"]', '"call"', '["call", "call"]', "7"])
+def test_owners_of_a_rule_are_roles(value):
+    with pytest.raises(PolicyError, match=r"approval\[0\]\.owners"):
+        read_policy(f'[[approval]]\nname = "x"\nowners = {value}\n'.encode(), "rules.toml")

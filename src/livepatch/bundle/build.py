@@ -6,7 +6,7 @@ import gc
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,10 @@ from livepatch.bundle.plan import Plan
 from livepatch.bundle.pure import declared_pure, texts_of
 from livepatch.bundle.trees import Tree, open_tree
 from livepatch.contents.edits import Needs
-from livepatch.errors import BundleError
+from livepatch.contents.embargo import Embargo
+from livepatch.contents.ownership import NOBODY, Owners
+from livepatch.contents.probes import Probe
+from livepatch.errors import BundleError, spelled
 from livepatch.events import emit
 from livepatch.govern.recording import note
 from livepatch.patch import Patch
@@ -36,6 +39,9 @@ def build(
     flag: str | None = None,
     compatible_with: str = "",
     pure: Iterable[str] = (),
+    owners: Owners | Mapping[str, str] = NOBODY,
+    embargo: Embargo | None = None,
+    probes: Iterable[Probe] = (),
 ) -> Patch:
     """Make the smallest patch that turns a process that runs the tree `old` into one that runs `new`.
 
@@ -47,7 +53,9 @@ def build(
     `flag` and `compatible_with` are those of :class:`Patch`.  ``patch.plan`` says what became of each difference,
     ``patch.obstacles`` what cannot be done live.  `pure` names functions (``"module:qualname"``) of which both sides
     change nothing and depend on nothing but their arguments, so that the mode ``"shadow"`` may run them twice: no
-    source tells that for sure, and who has read both sides answers for it.
+    source tells that for sure, and who has read both sides answers for it.  `owners` are those of :class:`Patch`,
+    `embargo` is what nobody is told before a date (:class:`livepatch.Embargo`), and `probes` show that the hole is
+    there without the patch and is not with it (:class:`livepatch.Probe`).
 
     Reads the trees; imports and runs nothing of them.  The same trees give the same patch.
 
@@ -58,11 +66,25 @@ def build(
     if isinstance(only, str):
         raise TypeError("only must be a list of names, such as ['package.module:Class.method'], not a str")
     declared = texts_of("pure", pure)
+    carried = _probes_in(probes)
+    if embargo is not None and not isinstance(embargo, Embargo):
+        raise TypeError(f"embargo must be livepatch.Embargo or None, not {spelled(embargo)}")
     begun = time.perf_counter()
     before, after = open_tree(old, package), open_tree(new, package)
     versions = _versions(package, versions, before, old)
     name = id if id is not None else _identity(package, before.version, after.version)
-    patch = Patch(name, package=package, versions=versions, summary=summary, flag=flag, compatible_with=compatible_with)
+    patch = Patch(
+        name,
+        package=package,
+        versions=versions,
+        summary=summary,
+        flag=flag,
+        compatible_with=compatible_with,
+        owners=owners,
+    )
+    patch.embargo = embargo
+    for probe in carried:
+        patch.probe(probe.name, probe.source, safe=probe.safe)
     with _without_collection(), _within_bounds():
         plan = Plan(before, after, None if only is None else tuple(only))
         patch.needs = Needs(
@@ -88,6 +110,16 @@ def build(
     note("built", patch, **told)
     emit("built", patch=patch.id, **told)
     return patch
+
+
+def _probes_in(probes: object) -> tuple[Probe, ...]:
+    if isinstance(probes, (str, Probe)) or not isinstance(probes, Iterable):
+        raise TypeError(f"probes must be a list of livepatch.Probe, not {spelled(probes)}")
+    given = tuple(probes)
+    for probe in given:
+        if not isinstance(probe, Probe):
+            raise TypeError(f"probes must hold livepatch.Probe, not {spelled(probe)}")
+    return given
 
 
 @contextmanager

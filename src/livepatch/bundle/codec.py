@@ -1,8 +1,9 @@
 """A patch as bytes, and back: metadata and source text in canonical msgpack, and nothing that runs by being read.
 
-A file is the list ``["livepatch.patch", 1, contents]``: what it is and the version of its format come first, so that a
+A file is the list ``["livepatch.patch", 2, contents]``: what it is and the version of its format come first, so that a
 reader can tell a later version from a broken file.  `contents` is a record of :class:`Contents`; each class in
-``edits.py`` is a record of its fields.  Every field is written, sorted by name, so each patch has exactly one file.
+``edits.py`` is a record of its fields.  Every field is written, sorted by name.  Format 1 lacks the fields in
+:data:`SINCE_2`, and a patch in which they are all empty is written in it; so each patch has exactly one file.
 """
 
 from __future__ import annotations
@@ -46,14 +47,21 @@ from livepatch.contents.edits import (
     Unfit,
     replaced_functions,
 )
+from livepatch.contents.embargo import Embargo, check_line, check_until
 from livepatch.contents.identity import check_distribution, check_name
+from livepatch.contents.ownership import NOBODY, Owners, check_owner
+from livepatch.contents.probes import LARGEST as LARGEST_PROBE
+from livepatch.contents.probes import MOST as MOST_PROBES
+from livepatch.contents.probes import Probe
 from livepatch.contents.release import ANYONE, LARGEST, Release, check_expires
 from livepatch.errors import BundleError, PatchError, spelled
 
-__all__ = ["FORMAT", "MAGIC", "Contents", "decode", "digest", "encode"]
+__all__ = ["FORMATS", "MAGIC", "SINCE_2", "Contents", "decode", "digest", "encode", "format_of"]
 
 MAGIC = "livepatch.patch"
-FORMAT = 1
+FORMATS = (1, 2)
+SINCE_2 = ("embargo", "owners", "probes")
+"""What a file of format 1 has no place for."""
 
 _ACCESSORS: tuple[Literal["", "fget", "fset", "fdel"], ...] = ("", "fget", "fset", "fdel")
 _KINDS: tuple[Literal["changed", "derived", "added", "removed"], ...] = ("changed", "derived", "added", "removed")
@@ -80,6 +88,14 @@ class Contents:
     needs: Needs = NOTHING_KNOWN
     pure: tuple[str, ...] = ()
     release: Release = ANYONE
+    owners: Owners = NOBODY
+    embargo: Embargo | None = None
+    probes: tuple[Probe, ...] = ()
+
+
+def format_of(contents: Any) -> int:
+    """The format in which a patch is written: the patch itself, or its contents."""
+    return 2 if any(getattr(contents, name) for name in SINCE_2) else 1
 
 
 def encode(contents: Contents) -> bytes:
@@ -88,7 +104,11 @@ def encode(contents: Contents) -> bytes:
     Raises :class:`BundleError` if the contents are such that :func:`decode` would refuse the file.
     """
     try:
-        data: bytes = msgpack.packb([MAGIC, FORMAT, _plain(contents)])
+        version = format_of(contents)
+        plain = _plain(contents)
+        if version == 1:
+            plain = {name: value for name, value in plain.items() if name not in SINCE_2}
+        data: bytes = msgpack.packb([MAGIC, version, plain])
     except (UnicodeEncodeError, OverflowError, TypeError, ValueError) as error:
         raise BundleError(
             f"patch {contents.id} cannot be written",
@@ -132,31 +152,39 @@ def _read(reader: Reader) -> Contents:
     if head < 2 or reader.text(LIMITS.name) != MAGIC:
         reader.fail(found="something else", expected=f"a list that begins with {MAGIC!r}")
     version = reader.number(1, 2**32 - 1)
-    if version != FORMAT:
+    if version not in FORMATS:
         reader.fail(
-            found=f"format {version}", expected=f"format {FORMAT}", action="read it with the livepatch that wrote it"
+            found=f"format {version}",
+            expected=f"format {' or '.join(map(str, FORMATS))}",
+            action="read it with the livepatch that wrote it",
         )
     if head != 3:
         reader.fail(found=f"a list of {head}", expected="the name, the format and the contents")
-    contents = reader.record(lambda: _contents(reader))
+    contents = reader.record(lambda: _contents(reader, version))
     reader.end()
+    if format_of(contents) != version:
+        reader.fail(found=f"format {version} with nothing that needs it", expected="format 1: a patch has one file")
     return contents
 
 
 # One function a record.  Arguments are evaluated as they are written: sorted by name, as the fields lie in the file.
 
 
-def _contents(reader: Reader) -> Contents:
+def _contents(reader: Reader, version: int) -> Contents:
     field, items = reader.field, reader.items
+    later = version >= 2
     contents = Contents(
         compatible_with=field("compatible_with", reader.name, check_claim),
         edits=field("edits", items, reader.record, lambda: _module(reader)),
+        embargo=field("embargo", reader.optional, reader.record, lambda: _embargo(reader)) if later else None,
         flag=field("flag", reader.name, lambda text: check_name("flag", text)),
         id=field("id", reader.name, lambda text: check_name("id", text)),
         needs=field("needs", reader.record, lambda: _needs(reader)),
         obstacles=field("obstacles", items, reader.record, lambda: _obstacle(reader)),
+        owners=field("owners", reader.record, lambda: _owners(reader)) if later else NOBODY,
         package=field("package", reader.name, check_distribution),
         plan=field("plan", items, reader.record, lambda: _entry(reader)),
+        probes=field("probes", items, reader.record, lambda: _probe(reader)) if later else (),
         pure=field("pure", items, reader.name, check_not_empty),
         release=field("release", reader.record, lambda: _release(reader)),
         requires=field("requires", items, reader.name, lambda text: check_name("requires", text)),
@@ -167,9 +195,12 @@ def _contents(reader: Reader) -> Contents:
         waivers=field("waivers", items, reader.record, lambda: _waiver(reader)),
     )
     _check_once(reader, "edits", [edit.module for edit in contents.edits])
+    _check_once(reader, "probes", [probe.name for probe in contents.probes])
     _check_once(reader, "pure", list(contents.pure))
     _check_once(reader, "requires", list(contents.requires))
     _check_once(reader, "waivers", [waiver.target for waiver in contents.waivers])
+    if len(contents.probes) > MOST_PROBES:
+        reader.fail(found=f"{len(contents.probes)} probes", expected=f"{MOST_PROBES} or fewer")
     replaced = frozenset(replaced_functions(contents.edits) if contents.pure else ())
     for name in contents.pure:
         if name not in replaced:
@@ -344,6 +375,34 @@ def _release(reader: Reader) -> Release:
         return Release(channel=channel, expires=expires, nodes=nodes, revision=revision)
     except PatchError as error:
         reader.fail(found=error.found, expected=error.expected, cause=error)
+
+
+def _owners(reader: Reader) -> Owners:
+    return Owners(
+        call=reader.field("call", reader.name, check_owner),
+        stops=reader.field("stops", reader.name, check_owner),
+        watches=reader.field("watches", reader.name, check_owner),
+    )
+
+
+def _embargo(reader: Reader) -> Embargo:
+    field = reader.field
+    paths = field("affected_paths", reader.items, reader.name, check_line)
+    concept = field("proof_of_concept", reader.free)
+    reporter = field("reporter", reader.name, check_line)
+    until = field("until", reader.name, check_until)
+    try:
+        return Embargo(until=until, proof_of_concept=concept, affected_paths=paths, reporter=reporter)
+    except PatchError as error:
+        reader.fail(found=error.found, expected=error.expected, cause=error)
+
+
+def _probe(reader: Reader) -> Probe:
+    return Probe(
+        name=reader.field("name", reader.name, lambda text: check_name("name", text)),
+        safe=reader.field("safe", reader.flag),
+        source=reader.field("source", reader.source, most=LARGEST_PROBE),
+    )
 
 
 def _round_trip(reader: Reader) -> RoundTrip:

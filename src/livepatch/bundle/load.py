@@ -58,9 +58,11 @@ def _read(path: str | os.PathLike[str], trust: object) -> Patch:
         flag=contents.flag,
         requires=contents.requires,
         compatible_with=contents.compatible_with,
+        owners=contents.owners,
     )
     patch.edits, patch.obstacles, patch.plan = contents.edits, contents.obstacles, contents.plan
     patch.waivers, patch.round_trips, patch.needs = contents.waivers, contents.round_trips, contents.needs
     patch.snapshots, patch.pure, patch.release = contents.snapshots, contents.pure, contents.release
+    patch.embargo, patch.probes = contents.embargo, contents.probes
     patch.origin = origin_of(file, bundle, name, given)
     return patch

@@ -137,9 +137,9 @@ class Reader:
             self.fail(found=error.found, expected=error.expected, cause=error)
         return value
 
-    def source(self, *, least: int = 1) -> str:
+    def source(self, *, least: int = 1, most: int | None = None) -> str:
         """Source text: no line ends in anything but a line feed.  It is neither parsed nor compiled."""
-        value = self.text(self._limits.source, least=least)
+        value = self.text(self._limits.source if most is None else most, least=least)
         for odd in "\0\r":
             if odd in value:
                 self.fail(found=f"{odd!r} in a source text", expected="lines that end in '\\n', and no NUL")

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from livepatch.cli.output import Style, add_json, described, print_json, print_lines, visible
 from livepatch.cli.show import manifest, spelled_obstacle
+from livepatch.contents.embargo import Embargo
+from livepatch.contents.probes import probe_of
 from livepatch.contents.release import CHANNEL, Release
-from livepatch.errors import BundleError, counted, spelled
+from livepatch.errors import BundleError, PatchError, counted, spelled
 from livepatch.patch import Patch
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
@@ -71,6 +73,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="declare that both sides of this function change nothing, so that it may be shadowed; may be given again",
     )
     parser.add_argument(
+        "--owner",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("ROLE", "TEXT"),
+        help="who looks after the patch: who watches it (ROLE watches), may stop it (stops), whom to call (call); once "
+        "for each",
+    )
+    parser.add_argument(
+        "--probe",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="carry this Python source, which defines vulnerable(), as a regression probe under the name of the file; "
+        "may be given again",
+    )
+    parser.add_argument(
+        "--safe-probe",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="the same, and declare that it may run in a process that is in use; may be given again",
+    )
+    parser.add_argument(
+        "--embargo",
+        metavar="TOML",
+        help="put what stands in this file (until, proof-of-concept, affected-paths, reporter) into the patch, for "
+        "nobody else before its date",
+    )
+    parser.add_argument(
         "--channel", default=CHANNEL, metavar="NAME", help=f"where it is given out; by default {CHANNEL}"
     )
     parser.add_argument(
@@ -94,6 +126,8 @@ def run(given: argparse.Namespace) -> bool:
 
     if given.output:
         _is_free(given.output, given)
+    probes = [probe_of(Path(path).stem, Path(path), False) for path in given.probe]
+    probes += [probe_of(Path(path).stem, Path(path), True) for path in given.safe_probe]
     patch = build(
         given.old,
         given.new,
@@ -105,6 +139,9 @@ def run(given: argparse.Namespace) -> bool:
         flag=given.flag,
         compatible_with=given.compatible_with,
         pure=given.pure,
+        owners=_owners(given.owner),
+        embargo=_embargo(given.embargo),
+        probes=probes,
     )
     for target, reason in given.waive:
         patch.waive(target, reason=reason)
@@ -128,6 +165,28 @@ def run(given: argparse.Namespace) -> bool:
     for obstacle in saved.obstacles:
         sys.stderr.write(f"livepatch build: cannot be done live: {visible(spelled_obstacle(obstacle))}\n")
     return not saved.obstacles
+
+
+def _owners(given: list[list[str]]) -> dict[str, str]:
+    owners: dict[str, str] = {}
+    for role, text in given:
+        if role in owners:
+            raise PatchError(
+                f"--owner {role} is given twice",
+                found="two texts for one role",
+                expected="one",
+                action="name both in one text",
+            )
+        owners[role] = text
+    return owners
+
+
+def _embargo(path: str | None) -> Embargo | None:
+    if path is None:
+        return None
+    from livepatch.documents.advisory import read_embargo
+
+    return read_embargo(Path(path))
 
 
 def _is_free(path: str, given: argparse.Namespace) -> None:

@@ -10,6 +10,7 @@ import shutil
 import sys
 from collections.abc import Iterable
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any, Literal
 
 from livepatch.bundle import codec
@@ -25,6 +26,7 @@ __all__ = [
     "add_json",
     "described",
     "in_options",
+    "is_told",
     "print_json",
     "print_lines",
     "print_report",
@@ -112,12 +114,29 @@ def _signatures(patch: Patch) -> list[dict[str, Any]]:
     return [{"keyid": each.keyid, "role": roles.get(each.keyid)} for each in patch.origin.signed.envelope.signatures]
 
 
-def described(patch: Patch, file: str, digest: str) -> dict[str, Any]:
-    """All that a patch file holds, and what it is known by, as plain values."""
+def is_told(patch: Patch) -> bool:
+    """Whether the patch was under an embargo that is over."""
+    return patch.embargo is not None and patch.embargo.is_over(datetime.now(UTC))
+
+
+def _embargoed(patch: Patch, *, told: bool) -> dict[str, Any]:
+    probes = [
+        {"name": each.name, "safe": each.safe, **({"source": each.source} if told else {})} for each in patch.probes
+    ]
+    if patch.embargo is None:
+        return {"embargo": None, "probes": probes}
+    return {"embargo": asdict(patch.embargo) if told else {"until": patch.embargo.until}, "probes": probes}
+
+
+def described(patch: Patch, file: str, digest: str, *, embargoed: bool = False) -> dict[str, Any]:
+    """All that a patch file holds, and what it is known by, as plain values.
+
+    What is under embargo is there after its date only, or if that is asked for.
+    """
     return {
         "file": file,
         "digest": digest,
-        "format": codec.FORMAT,
+        "format": codec.format_of(patch),
         "verified": patch.origin is not None and patch.origin.verified,
         "id": patch.id,
         "package": patch.package,
@@ -127,6 +146,8 @@ def described(patch: Patch, file: str, digest: str) -> dict[str, Any]:
         "requires": list(patch.requires),
         "release": asdict(patch.release),
         "signatures": _signatures(patch),
+        "owners": asdict(patch.owners),
+        **_embargoed(patch, told=embargoed or is_told(patch)),
         "compatible_with": patch.compatible_with,
         "needs": asdict(patch.needs),
         "waivers": [asdict(waiver) for waiver in patch.waivers],

@@ -19,7 +19,9 @@ __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "manifest", "run", "spelle
 SUMMARY = "print what is in a patch file"
 DESCRIPTION = """\
 Print what the patch in FILE says of itself, its plan, and what it changes as a diff.
-Nothing of the file is compiled, imported or run."""
+Nothing of the file is compiled, imported or run.  What is under embargo (proof of
+concept, affected paths, reporter, the sources of probes) is shown after its date, or
+if you ask for it."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--diff", action=argparse.BooleanOptionalAction, default=True, help="print the diff as well (the default)"
     )
+    parser.add_argument("--embargoed", action="store_true", help="show what is under embargo as well, before its date")
     add_trust(parser)
     add_color(parser)
     add_json(parser)
@@ -39,7 +42,7 @@ def run(given: argparse.Namespace) -> bool:
 
     patch = load(given.file, trust=trust_of(given))
     assert patch.origin is not None
-    facts = described(patch, given.file, patch.origin.digest)
+    facts = described(patch, given.file, patch.origin.digest, embargoed=given.embargoed)
     if given.json:
         print_json(facts)
         return True
@@ -64,6 +67,8 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
         ("file", facts["file"]),
         ("digest", facts["digest"]),
         ("release", _released(patch)),
+        ("owners", str(patch.owners)),
+        ("embargo", f"until {patch.embargo.until}" if patch.embargo is not None else ""),
         ("verified", _verified(facts)),
     ):
         if value:
@@ -79,6 +84,8 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
     yield from _section("waived: no protected code calls it", _waived(patch), style)
     yield from _section("round trips, proved before it goes live", _round_trips(patch), style)
     yield from _section("stored data, read by both sides before it goes live", _snapshots(patch), style)
+    yield from _section("probes: the hole is open before, and closed after", _probes(facts), style)
+    yield from _section("under embargo: not for others before its date", _embargoed(facts), style)
     yield from _section("values, computed in the process", _values(patch), style)
     yield from _section("attributes that objects lack", _attributes(patch), style)
     yield from _section("cannot be done live", map(spelled_obstacle, patch.obstacles), style)
@@ -131,6 +138,21 @@ def _snapshots(patch: Patch) -> Iterator[str]:
             stored = f", stored by {each.store}" if each.store else ""
             back = "; the old side reads what the new one stores" if each.rollback else ""
             yield f"{each.load} with {each.examples}{stored}{back}"
+
+
+def _probes(facts: dict[str, Any]) -> Iterator[str]:
+    for each in facts["probes"]:
+        where = "in a process that is in use, too" if each["safe"] else "in a scratch process"
+        source = "".join(f"\n{line}" for line in each.get("source", "").splitlines())
+        yield f"{each['name']}, {where}{source}"
+
+
+def _embargoed(facts: dict[str, Any]) -> Iterator[str]:
+    held = facts["embargo"] or {}
+    for name in ("proof_of_concept", "affected_paths", "reporter"):
+        if value := held.get(name):
+            text = value if isinstance(value, str) else ", ".join(value)
+            yield f"{name.replace('_', ' ')}: {text}"
 
 
 def _values(patch: Patch) -> Iterator[str]:

@@ -9,6 +9,8 @@ from typing import Protocol
 
 from livepatch.compat.report import Finding
 from livepatch.compat.windows import Freeze, Window, is_open, next_opening, told_moment
+from livepatch.contents.ownership import NOBODY as UNSAID
+from livepatch.contents.ownership import Owners, unnamed
 from livepatch.errors import counted
 
 __all__ = ["ANYBODY", "NOBODY", "Approval", "Approving", "Case", "Demand", "Emergency", "Evidence", "judged"]
@@ -18,6 +20,7 @@ ANYBODY = "anybody"
 
 _SKEW = timedelta(minutes=5)  # by which clocks of those who approve may be fast
 _LIKELY = 4  # names in an advice
+_ROLES = {"watches": "who watches it", "stops": "who may stop it", "call": "whom to call"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,8 @@ class Demand:
     max_age: timedelta | None = None
     evidence: tuple[str, ...] = ()
     """The suites of tests that must have run against the patch, and none of their tests failed."""
+    owners: tuple[str, ...] = ()
+    """The roles for which the patch must say who looks after it."""
 
     def __str__(self) -> str:
         why = f"{self.reason}; {self.source}" if self.reason else self.source
@@ -116,6 +121,7 @@ class Case:
 
     protected: bool
     state: str
+    owners: Owners = UNSAID
 
 
 NOBODY = Approving()
@@ -144,8 +150,24 @@ def _judge_approvals(demands: Iterable[Demand], case: Case, given: Approving, no
         # A class that nobody has named may be any.
         if demand.classes and named and not named.intersection(demand.classes):
             continue
-        findings += _unmet(demand, given, now)
+        findings += [*_unowned(demand, case), *_unmet(demand, given, now)]
     return findings
+
+
+def _unowned(demand: Demand, case: Case) -> list[Finding]:
+    missing = unnamed(case.owners, demand.owners)
+    if not missing:
+        return []
+    return [
+        Finding(
+            code="owners-missing",
+            severity="error",
+            target="",
+            found=f"{demand}: the patch does not say {', '.join(_ROLES[role] for role in missing)}",
+            expected=f"that it names {', '.join(demand.owners)}",
+            action="have whoever makes the patch name them (livepatch build --owner ROLE TEXT, or owners=) and sign it",
+        )
+    ]
 
 
 def _unmet(demand: Demand, given: Approving, now: datetime) -> list[Finding]:

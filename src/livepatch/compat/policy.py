@@ -11,6 +11,7 @@ from livepatch.compat.patterns import Pattern
 from livepatch.compat.tables import LARGEST, Table
 from livepatch.compat.windows import DAYS, Freeze, Window, told_moment
 from livepatch.contents.claims import RoundTrip, round_trip_of
+from livepatch.contents.ownership import ROLES
 from livepatch.contents.words import APPROVERS, CLASSES, STATES
 from livepatch.errors import PatchError, spelled
 
@@ -128,13 +129,14 @@ def _demand(table: Table) -> Demand:
     if not name:
         table.fail("name", "nothing", "a name such as 'consensus'")
     days = table.count("max-age-days", _MOST_DAYS)
-    suites = table.names("evidence")
+    suites, owners = table.names("evidence"), table.words("owners", ROLES)
     return Demand(
         name=name,
         source=table.source,
         reason=table.text("reason"),
-        roles=table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS, needed=not suites),
+        roles=table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS, needed=not (suites or owners)),
         evidence=suites,
+        owners=owners,
         protected=table.flag("protected"),
         state=table.words("state", STATES),
         classes=table.words("class", CLASSES),

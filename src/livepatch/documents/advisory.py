@@ -10,9 +10,13 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 from livepatch.compat.tables import Table
+from livepatch.compat.windows import told_moment
+from livepatch.contents.embargo import Embargo
+from livepatch.contents.ownership import NOBODY, ROLES, Owners, check_owner
+from livepatch.errors import PatchError, PolicyError
 from livepatch.govern.rulefiles import read_rules
 
-__all__ = ["REFERENCES", "Advisory", "Embargo", "Moment", "Owner", "Publisher", "Reference", "Source", "read_advisory"]
+__all__ = ["REFERENCES", "Advisory", "Moment", "Publisher", "Reference", "Source", "read_advisory", "read_embargo"]
 
 NOUN = "file about a flaw"
 REFERENCES = ("ADVISORY", "ARTICLE", "DETECTION", "DISCUSSION", "REPORT", "FIX", "GIT", "PACKAGE", "EVIDENCE", "WEB")
@@ -46,38 +50,12 @@ class Publisher:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Owner:
-    """Who looks after the patch, by role and not by person: who watches it, who may stop it, and whom to call."""
-
-    watches: str = ""
-    stops: str = ""
-    call: str = ""
-
-    def __bool__(self) -> bool:
-        return bool(self.watches or self.stops or self.call)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """From which revisions of which repository the two trees were taken that the patch was built from."""
 
     repository: str
     before: str
     after: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Embargo:
-    """What no public document says before a moment: how the hole is used, where it is, who found it."""
-
-    until: datetime
-    proof_of_concept: str = ""
-    affected_paths: tuple[str, ...] = ()
-    reporter: str = ""
-
-    def is_over(self, now: datetime) -> bool:
-        """Whether all of it may be told."""
-        return now >= self.until
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +79,7 @@ class Advisory:
     watch: tuple[str, ...] = ()
     references: tuple[Reference, ...] = ()
     timeline: tuple[Moment, ...] = ()
-    owner: Owner = Owner()
+    owner: Owners = NOBODY
     source: Source | None = None
     embargo: Embargo | None = None
 
@@ -137,10 +115,18 @@ def advisory_in(data: bytes, source: str) -> Advisory:
         watch=table.texts("watch"),
         references=table.tables("reference", _reference),
         timeline=tuple(sorted(table.tables("timeline", _moment), key=lambda each: each.at)),
-        owner=table.table("owner", _owner) or Owner(),
+        owner=table.table("owner", _owner) or NOBODY,
         source=table.table("source", _source),
         embargo=table.table("embargo", _embargo),
     )
+    table.end()
+    return made
+
+
+def read_embargo(path: Path) -> Embargo:
+    """What a file puts under embargo: the fields of the table ``[embargo]``, alone.  Raises :class:`PolicyError`."""
+    table = Table.read(read_rules(path, str(path), NOUN), str(path), NOUN)
+    made = _embargo(table)
     table.end()
     return made
 
@@ -197,8 +183,14 @@ def _moment(table: Table) -> Moment:
     return Moment(at=table.moment("at"), what=_needed(table, "what", table.text("what")))
 
 
-def _owner(table: Table) -> Owner:
-    return Owner(watches=table.text("watches"), stops=table.text("stops"), call=table.text("call"))
+def _owner(table: Table) -> Owners:
+    texts = {role: table.text(role) for role in ROLES}
+    for role, text in texts.items():
+        try:
+            check_owner(text)
+        except PatchError as error:
+            table.fail(role, error.found, error.expected)
+    return Owners(**texts)
 
 
 def _source(table: Table) -> Source:
@@ -210,9 +202,19 @@ def _source(table: Table) -> Source:
 
 
 def _embargo(table: Table) -> Embargo:
-    return Embargo(
-        until=table.moment("until"),
-        proof_of_concept=table.prose("proof-of-concept"),
-        affected_paths=table.texts("affected-paths"),
-        reporter=table.text("reporter"),
-    )
+    until = told_moment(table.moment("until"))
+    try:
+        return Embargo(
+            until=until,
+            proof_of_concept=table.prose("proof-of-concept"),
+            affected_paths=table.texts("affected-paths"),
+            reporter=table.text("reporter"),
+        )
+    except (PatchError, PolicyError) as error:
+        # What is wrong may be quoted, and nobody is told that here.
+        raise PolicyError(
+            str(error).partition("; found: ")[0],
+            found="a text that is under embargo, and so is not shown",
+            expected=error.expected,
+            action=error.action,
+        ) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ from packaging.version import Version
 
 from livepatch.bundle.trust import targets
 from livepatch.compat.windows import told_moment
+from livepatch.contents.embargo import Embargo
+from livepatch.contents.ownership import Owners
 from livepatch.documents.advisory import Advisory, Reference
 from livepatch.errors import PatchError
 from livepatch.govern.classification import Classification
@@ -57,6 +59,15 @@ def affected_by(specifier: str, fixed: str) -> Affected:
     if end and lower and Version(end) <= Version(lower[0]):
         raise _contradiction(specifier, end)
     return Affected(introduced=lower[0] if lower else "0", fixed=end)
+
+
+def _twice(key: str, found: str) -> PatchError:
+    return PatchError(
+        f"the patch and the file about the flaw contradict each other: {key}",
+        found=found,
+        expected="one of them silent, or both alike",
+        action="leave it out of the file: what the patch says is signed",
+    )
 
 
 def _contradiction(specifier: str, fixed: str) -> PatchError:
@@ -124,9 +135,38 @@ class Dossier:
         return tuple(sorted(every, key=lambda name: not name.startswith("CVE-")))
 
     @property
+    def owners(self) -> Owners:
+        """Who looks after the patch: as it says itself, and where it is silent, as people say.
+
+        Raises :class:`PatchError` if the two contradict each other.
+        """
+        own, said = asdict(self.patch.owners), asdict(self.advisory.owner)
+        for role in own:
+            if own[role] and said[role] and own[role] != said[role]:
+                raise _twice(f"owner.{role}", f"{own[role]!r} in the patch, and {said[role]!r}")
+        return Owners(**{role: own[role] or said[role] for role in own})
+
+    @property
+    def embargo(self) -> Embargo | None:
+        """What nobody is told before a date: the later one, if the patch and people name two.
+
+        Raises :class:`PatchError` if the two contradict each other otherwise; it does not quote them.
+        """
+        own, said = self.patch.embargo, self.advisory.embargo
+        if own is None or said is None:
+            return own or said
+        held, told = asdict(own), asdict(said)
+        for name in held:
+            if name != "until" and held[name] and told[name] and held[name] != told[name]:
+                raise _twice(f"embargo.{name.replace('_', '-')}", "one text in the patch, and another")
+        both = {name: held[name] or told[name] for name in held}
+        return Embargo(**{**both, "until": max(own.until, said.until)})
+
+    @property
     def may_tell_all(self) -> bool:
         """Whether there is no embargo, or none any more."""
-        return self.advisory.embargo is None or self.advisory.embargo.is_over(self.now)
+        embargo = self.embargo
+        return embargo is None or embargo.is_over(self.now)
 
     @property
     def references(self) -> tuple[Reference, ...]:

@@ -38,7 +38,7 @@ def osv(dossier: Dossier) -> dict[str, Any]:
         events = [{"introduced": affected.introduced}, *([{"fixed": affected.fixed}] if affected.fixed else [])]
         where["ranges"] = [{"type": "ECOSYSTEM", "events": events}]
     where["database_specific"] = {"livepatch": {"digest": dossier.digest, "versions": dossier.patch.versions}}
-    embargo = advisory.embargo
+    embargo = dossier.embargo
     credits_ = [{"name": embargo.reporter, "type": "REPORTER"}] if embargo is not None and embargo.reporter else []
     made: dict[str, Any] = {
         "schema_version": "1.6.0",

@@ -36,7 +36,7 @@ def _steps(steps: Iterable[str]) -> str:
 
 def advisory(dossier: Dossier) -> str:
     """The public advisory."""
-    known, embargo = dossier.advisory, dossier.advisory.embargo
+    known, embargo = dossier.advisory, dossier.embargo
     names = ", ".join(dossier.ids)
     scope = [f"Package: {dossier.package}", f"Versions with the flaw: {dossier.told_affected}"]
     scope += [f"Fixed in: {known.fixed}"] if known.fixed else ["Fixed in: no release yet"]
@@ -63,7 +63,7 @@ def advisory(dossier: Dossier) -> str:
         sections += [("Details", "\n\n".join(details))] if details else []
         sections += [("Credits", f"Reported by {embargo.reporter}.")] if embargo.reporter else []
     elif embargo is not None:
-        sections.append(("Details", f"More will be told after {told_moment(embargo.until)}."))
+        sections.append(("Details", f"More will be told after {embargo.until}."))
     if dossier.references:
         sections.append(("References", items(f"[{each.kind.capitalize()}]({each.url})" for each in dossier.references)))
     if known.publisher.contact:
@@ -102,8 +102,8 @@ def risk(dossier: Dossier) -> str:
         ]
         by = items(f"{each.name}: {each.reason or each}" for each in found.decided_by)
         decision = f"**{found.decision}**\n\n{by or 'No criterion asks for more.'}"
-    embargo = known.embargo
-    held = f"\n\nUnder embargo until {told_moment(embargo.until)}." if embargo and not dossier.may_tell_all else ""
+    embargo = dossier.embargo
+    held = f"\n\nUnder embargo until {embargo.until}." if embargo and not dossier.may_tell_all else ""
     return document(
         f"Risk assessment: {dossier.patch.id}",
         ("The flaw", known.description + held),
@@ -117,6 +117,13 @@ def risk(dossier: Dossier) -> str:
 
 def _file(dossier: Dossier) -> str:
     return f"{dossier.patch.id}.lpatch"
+
+
+def people(dossier: Dossier) -> list[str]:
+    """Who looks after the patch."""
+    owners = dossier.owners
+    told = (("Watches it", owners.watches), ("May stop it", owners.stops), ("Call", owners.call))
+    return [f"{what}: {who}" for what, who in told if who]
 
 
 def deployment(dossier: Dossier) -> str:
@@ -157,6 +164,7 @@ def deployment(dossier: Dossier) -> str:
         ("Before", _steps(before)),
         ("Putting it in", _steps(apply)),
         ("Taking it back", _steps(back)),
+        ("Who", items(people(dossier))),
         ("Afterwards", done or "There is no release with the fix yet: apply the patch again after each restart."),
     )
 
@@ -180,13 +188,13 @@ def monitoring(dossier: Dossier) -> str:
         ("What to watch", items(watch)),
         ("When to take it back", items(stop)),
         ("What it changes", items(f"`{each}`" for each in dossier.targets)),
-        ("Who watches", dossier.advisory.owner.watches),
+        ("Who watches", dossier.owners.watches),
     )
 
 
 def runbook(dossier: Dossier) -> str:
     """What to do when something is wrong at three in the morning."""
-    patch, owner = dossier.patch, dossier.advisory.owner
+    patch, owner = dossier.patch, dossier.owners
     call = owner.call or "whoever looks after it"
     wrong = [
         f'**The node misbehaves after the patch.** `livepatch.revert("{patch.id}")`. Then call {call}.',
@@ -195,9 +203,6 @@ def runbook(dossier: Dossier) -> str:
         "**`livepatch.tripwire` fires.** Somebody tries the hole, and the fix holds. Keep the log.",
         "**The process was restarted.** The patch is gone: apply it again, or install the release with the fix.",
     ]
-    people = [f"Watches it: {owner.watches}"] if owner.watches else []
-    people += [f"May stop it: {owner.stops}"] if owner.stops else []
-    people += [f"Call: {owner.call}"] if owner.call else []
     return document(
         f"Runbook: {patch.id}",
         (
@@ -205,6 +210,6 @@ def runbook(dossier: Dossier) -> str:
             f"{dossier.advisory.title}: live patch for {dossier.package} {patch.versions}, flag `{patch.flag}`.",
         ),
         ("When something is wrong", "\n\n".join(wrong)),
-        ("Who", items(people)),
+        ("Who", items(people(dossier))),
         ("What it changes", items(f"`{each}`" for each in dossier.targets)),
     )

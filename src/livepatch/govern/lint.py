@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from livepatch.compat.report import Finding, Severity
 from livepatch.contents.edits import ModuleEdit, Side
@@ -20,6 +20,8 @@ from livepatch.patch import Patch
 __all__ = ["lint"]
 
 _LONGEST = 4_000  # characters of a line that are looked at
+_EMBARGOED = "embargoed"
+_TELLING = 4  # characters of a text under embargo below which it is found everywhere by chance
 
 
 def _any(_: re.Match[str]) -> bool:
@@ -118,6 +120,9 @@ def lint(patch: Patch) -> tuple[Finding, ...]:
     found: dict[Finding, None] = {}
     for where, text in _public(patch):
         found.update(dict.fromkeys(_look(where, text, _IN_PUBLIC)))
+    found.update(dict.fromkeys(_told_too_early(patch)))
+    for role, text in asdict(patch.owners).items():  # whom to call may be an address: operators alone see it
+        found.update(dict.fromkeys(_look(f"owners: {role}", text, _SECRETS)))
     for edit in patch.edits:
         before = {line for text in _sources(edit, edit.before, after=False) for line in text.splitlines()}
         for text in _sources(edit, edit.after, after=True):
@@ -135,6 +140,25 @@ def _public(patch: Patch) -> Iterator[tuple[str, str]]:
                 yield name, text
     for waiver in patch.waivers:
         yield f"waiver of {waiver.target}", waiver.reason
+
+
+def _told_too_early(patch: Patch) -> Iterator[Finding]:
+    """Public texts, and names of probes, that hold what the patch itself puts under embargo."""
+    if patch.embargo is None:
+        return
+    held = [(name, text.strip()) for name, text in patch.embargo.texts() if len(text.strip()) >= _TELLING]
+    owners = ((f"owners: {role}", text) for role, text in asdict(patch.owners).items())
+    probes = ((f"probe {each.name}", each.name) for each in patch.probes)
+    for where, text in (*_public(patch), *owners, *probes):
+        for name in dict.fromkeys(name for name, secret in held if secret.casefold() in text.casefold()):
+            yield Finding(
+                code=_EMBARGOED,
+                severity="error",
+                target=where,
+                found=f"a text that stands under {name.replace('_', ' ')} in the patch's own embargo",
+                expected=f"nothing of it before {patch.embargo.until}",
+                action="leave it out: anybody may see this text",
+            )
 
 
 def _sources(edit: ModuleEdit, side: Side, *, after: bool) -> Iterator[str]:

@@ -81,6 +81,7 @@ class Record:
             protected=self.report.protected,
             waived=self.report.waived,
             tripped=tripped(self.id),
+            owners=self.patch.owners,
         )
 
 

@@ -9,6 +9,7 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any, Literal
 
 from livepatch.compat.report import Finding
+from livepatch.contents.ownership import NOBODY, Owners
 from livepatch.engine.commit import value_of
 from livepatch.engine.frames import InFlight
 from livepatch.engine.modes import Mode, spelled_mode
@@ -54,8 +55,8 @@ class Status:
     live now cannot use, as many as there were right after it.  `troubles` counts calls for which the mode could not
     decide, so that they got the old side, and `trouble` is the last reason; `shadow` is what shadow runs have shown so
     far.  `migrations` are those of its data that are in force.  `protected` and `waived` are those of the report on
-    which the patch went in.  `tripped` is how often somebody has tried the hole in this process
-    (:func:`livepatch.tripwire`).
+    which the patch went in.  `owners` says who watches it, who may stop it and whom to call.  `tripped` is how often
+    somebody has tried the hole in this process (:func:`livepatch.tripwire`).
     """
 
     id: str
@@ -76,6 +77,7 @@ class Status:
     protected: bool = False
     waived: tuple[str, ...] = ()
     tripped: int = 0
+    owners: Owners = NOBODY
 
     @property
     def drained(self) -> bool:
@@ -91,6 +93,7 @@ class Status:
         """The status as plain values, fit for JSON."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         plain |= {"mode": spelled_mode(self.mode), "frames": [asdict(frame) for frame in self.frames]}
+        plain["owners"] = asdict(self.owners)
         plain["migrations"] = [asdict(migrated) for migrated in self.migrations]
         plain["shadow"] = self.shadow.to_dict() if self.shadow is not None else None
         return {**plain, "drained": self.drained}
@@ -109,6 +112,7 @@ class Status:
         line += f", tripped {counted(self.tripped, 'time')}" if self.tripped else ""
         line += "".join(f", state {migrated}" for migrated in self.migrations)
         line += ", touches protected code" if self.protected else ""
+        line += f", {self.owners}" if self.owners else ""
         line += f", {self.troubles} calls undecided: {self.trouble}" if self.troubles else ""
         line += f", changed by others: {', '.join(self.foreign)}" if self.foreign else ""
         return line + (f", left on the other side: {', '.join(self.left)}" if self.left else "")
