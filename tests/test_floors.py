@@ -51,7 +51,7 @@ FLOORS = (
     },
     {"process"},
     {"process.applied", "process.classifying", "process.public"},
-    {"node", "fleet", "integrations", "replaying", "testing"},
+    {"node", "fleet", "integrations", "probing", "replaying", "testing"},
     {"cli", "__main__"},
     {"loading"},
     {"__init__"},

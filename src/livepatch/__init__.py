@@ -46,6 +46,9 @@ if TYPE_CHECKING:
     from livepatch.govern.recording import record_to as record_to
     from livepatch.govern.tripwires import tripwire as tripwire
     from livepatch.patch import Patch as Patch
+    from livepatch.probing.probe import probe as probe
+    from livepatch.probing.probed import Probed as Probed
+    from livepatch.probing.switches import probe_after_switches as probe_after_switches
     from livepatch.process.applied import Applied as Applied
     from livepatch.process.applied import cancel as cancel
     from livepatch.process.applied import flags as flags
@@ -106,6 +109,9 @@ _HOMES = {
     "livepatch.govern.tripwires": ("tripwire",),
     "livepatch.patch": ("Patch",),
     "livepatch.govern.policies": ("Protection", "protect"),
+    "livepatch.probing.probe": ("probe",),
+    "livepatch.probing.probed": ("Probed",),
+    "livepatch.probing.switches": ("probe_after_switches",),
     "livepatch.process.applied": ("Applied", "cancel", "flags", "revert", "status", "verify"),
     "livepatch.process.classifying": ("classify",),
     "livepatch.process.public": ("apply", "check", "fingerprint"),
@@ -117,7 +123,10 @@ _HOMES = {
     "livepatch.state.lazies": ("up_to_date",),
     "livepatch.state.touches": ("Touches",),
 }
-_MACHINERY = {"livepatch.process.applied", "livepatch.process.classifying", "livepatch.process.public"}
+_MACHINERY = {
+    *("livepatch.process.applied", "livepatch.process.classifying", "livepatch.process.public"),
+    *("livepatch.probing.probe", "livepatch.probing.switches"),
+}
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = sorted(_HOME_OF)  # noqa: PLE0605  # names that are imported on first use

@@ -38,8 +38,8 @@ engine.containers engine.following engine.reconcile engine.retaken engine.rewrit
 engine.existing engine.computed engine.disk engine.texts engine.ondisk engine.declared engine.effects
 engine.names engine.readers engine.remnants engine.sourced engine.nested engine.two_sides engine.surveyor
 engine.survey state.trial process.fitting govern.data govern.guarding process.left_behind process.transaction
-process.live process.examining process.applied govern.rulefiles govern.policies govern.approving process.proving
-process.public
+process.live process.examining process.aftermath process.applied govern.rulefiles govern.policies
+govern.approving process.proving process.public
 """
 _BENEATH = """
 errors contents contents.words contents.edits contents.claims contents.identity contents.release

@@ -302,12 +302,11 @@ NEVER = {
     "asyncio.subprocess", "http", "logging", "marshal", "multiprocessing", "pickle", "shelve", "socket", "ssl",
     "subprocess", "tempfile", "urllib",
 }  # fmt: skip
-# The exceptions, as the document says: pip is run, a command that signs, and the two sides of a replay.
+# The exceptions, as the document says: pip is run, a command that signs, and scratch processes.
 START_PROCESSES = {
     SOURCE / "bundle" / "trees.py",
     SOURCE / "bundle" / "command.py",
     SOURCE / "replaying" / "scratch.py",
-    SOURCE / "replaying" / "replay.py",
 }
 
 

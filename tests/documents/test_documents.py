@@ -359,3 +359,33 @@ def test_docs_on_the_command_line(patch, tmp_path, monkeypatch, capsys):
     Path("out2").write_text("")
     assert main(["docs", "fix.lpatch", "--about", "about.toml", "-o", "out2"]) == 2
     assert "folder for the documents cannot be made" in capsys.readouterr().err
+
+
+def test_documents_tell_of_owners_and_probes_that_the_patch_carries(patch):
+    patch.owners = livepatch.Owners(watches="node operations", stops="the operator on duty", call="the security team")
+    patch.probe("count", "def vulnerable():\n    return 'CANARY'\n")
+    about = ABOUT[: ABOUT.index("[owner]")] + ABOUT[ABOUT.index("[source]") :]
+    alarm = entry("verified", 30, "noted", ok=False, probes=["count: vulnerable, scratch, closed"])
+    fine = entry("verified", 20, "noted", ok=True)
+    made = documents_of(dossier(patch, about, entries=entries_about(patch, [alarm, fine]))).made
+    for name in ("deployment", "runbook"):
+        for text in ("May stop it: the operator on duty", "Call: the security team", "Watches it: node operations"):
+            assert text in made[f"internal/{name}.md"]
+    assert "node operations" in made["internal/monitoring.md"]
+    assert not [path for path, text in made.items() if "CANARY" in text or "CANARY" in path]
+    assert not [path for path, text in made.items() if path.startswith("public/") and "on duty" in text]
+    assert "livepatch.hole_open" in made["internal/runbook.md"]
+    assert "`livepatch.probe()`" in made["internal/deployment.md"]
+    fired = made["internal/review.md"].partition("## What fired")[2].partition("##")[0]
+    assert fired.count("verified") == 1
+
+
+def test_of_two_embargoes_the_later_one_holds(patch):
+    embargo = livepatch.Embargo(until="2026-12-05T00:00:00Z", reporter="Mallory Finder")
+    patch.embargo = embargo
+    known = dossier(patch, now=NOW + timedelta(days=7))
+    assert known.embargo == dataclasses.replace(
+        embargo, proof_of_concept="Send PEERS with a count of 4000000000.", affected_paths=("nodeclient/peers.py",)
+    )
+    assert not known.may_tell_all
+    assert dossier(patch, now=NOW + timedelta(days=9)).may_tell_all

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines, visible
+from livepatch.cli.trusting import add_trust, answering
 from livepatch.errors import AuditError, spelled
 from livepatch.govern.audit import Audit, verify
 from livepatch.govern.entries import EVENTS
@@ -72,9 +73,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     own.add_argument(
         "--since", metavar="FILE", help="print what proves that the record goes on from this checkpoint, instead"
     )
+    made["probes"] = own = actions.add_parser("probes", help=_PROBES, description=_PROBES_AT_LENGTH, allow_abbrev=False)
+    own.add_argument("files", metavar="FILE", nargs="+", help="patch files, in the order in which they go in")
+    own.add_argument("--unsigned", action="store_true", help="you answer for the files yourself")
+    own.add_argument(
+        "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long each probe may take; by default 30"
+    )
+    own.add_argument("--record", metavar="FOLDER", help="write what is found into this record")
+    own.add_argument("--record-key", metavar="FILE", help="the node's private key, which signs the record")
+    add_trust(own)
     for each in made.values():
         add_color(each)
         add_json(each)
+
+
+_PROBES = "ask the probes of patch files whether the holes are closed"
+_PROBES_AT_LENGTH = """\
+Ask the regression probes in patch files, each in a scratch process that imports the package
+as installed here: without the patch it must find the hole open, and with all of them closed.
+Patches for another release than the one that is installed are asked as well: an upgrade may
+have taken a fix away.  The code of the package and of the files is run, so somebody has to
+answer for them: those who signed them (--trust), or you (--unsigned)."""
 
 
 def _count(text: str) -> int:
@@ -85,7 +104,9 @@ def _count(text: str) -> int:
 
 
 def run(given: argparse.Namespace) -> bool:
-    """Do it.  Whether the record holds."""
+    """Do it.  Whether the record holds, or every probe shows what it should."""
+    if given.action == "probes":
+        return _probes(given)
     found = verify(
         given.folder,
         key=_key(given.key) if given.key else None,
@@ -106,6 +127,37 @@ def run(given: argparse.Namespace) -> bool:
         _show(found, given)
     else:
         _export(found, given)
+    return found.ok
+
+
+def _probes(given: argparse.Namespace) -> bool:
+    """Ask the probes of patch files.  Whether each shows what it should."""
+    from livepatch.govern.recording import record_to
+    from livepatch.probing.probe import probe
+
+    if (given.record is None) != (given.record_key is None):
+        raise AuditError(
+            "a record is written with a key",
+            found="--record without --record-key, or the other way round",
+            expected="both, or neither",
+            action="name the folder and the key",
+        )
+    trust = answering(given)
+    if given.record is not None:
+        record_to(given.record, key=given.record_key)
+    try:
+        found = probe(given.files, trust=trust, timeout=given.timeout)
+    finally:
+        if given.record is not None:
+            record_to(None)
+    if given.json:
+        print_json(found.to_dict())
+        return found.ok
+    style = Style(given.color)
+    first, *rest = str(found).splitlines()
+    print_lines([style("green" if found else "red", first)])
+    inks = {"error": "red", "warning": "yellow"}
+    print_lines(style(inks.get(line.partition(":")[0], "plain"), line) for line in rest)  # type: ignore[arg-type]  # inks
     return found.ok
 
 

@@ -46,8 +46,8 @@ exit status:
   0  done; the patch fits; there is nothing to find; the record holds
   1  the patch does not fit, is not signed as the trust root asks, was refused, tells what
      it should not, or is for a full update; no patch may go in now; a key or a trust root
-     is of no use; there is no such path; the record does not hold; a replay shows what is
-     not declared
+     is of no use; there is no such path; the record does not hold; a probe finds a hole
+     open, or shows nothing; a replay shows what is not declared
   2  wrong usage, or a file that cannot be read or written
 """
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines
-from livepatch.cli.trusting import add_trust, trust_of
-from livepatch.errors import PatchError
+from livepatch.cli.trusting import add_trust, answering
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -57,19 +56,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> bool:
     """Replay.  Whether the sides differ where that is declared, and nowhere else."""
-    from livepatch.bundle.trust import UNSIGNED
     from livepatch.replaying.replay import replay
 
-    trust: object = trust_of(given)
-    if given.unsigned:
-        if trust is not None:
-            raise PatchError(
-                "it is not said who answers for the file",
-                found="--trust and --unsigned",
-                expected="one",
-                action="leave one of the two out",
-            )
-        trust = UNSIGNED
     replayed = replay(
         given.file,
         given.inputs,
@@ -78,7 +66,7 @@ def run(given: argparse.Namespace) -> bool:
         observe=given.observe,
         setup=given.setup,
         timeout=given.timeout,
-        trust=trust,
+        trust=answering(given),
     )
     if given.json:
         print_json({**replayed.to_dict(), "file": given.file, "inputs_file": given.inputs})

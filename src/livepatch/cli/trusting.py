@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from livepatch.bundle.keys import Signer
     from livepatch.bundle.trustroot import TrustRoot
 
-__all__ = ["add_passphrase", "add_signer", "add_trust", "passphrase_of", "signer_of", "trust_of"]
+__all__ = ["add_passphrase", "add_signer", "add_trust", "answering", "passphrase_of", "signer_of", "trust_of"]
 
 
 def add_trust(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
@@ -46,6 +46,26 @@ def trust_of(given: argparse.Namespace) -> TrustRoot | None:
     from livepatch.bundle.trustroot import TrustRoot
 
     return TrustRoot.load(given.trust, state=given.state, node=given.node)
+
+
+def answering(given: argparse.Namespace) -> object:
+    """Who answers for a file: the trust root of ``--trust``, or whoever says ``--unsigned``.
+
+    Raises :class:`PatchError` if both are given, and :class:`TrustError`.
+    """
+    from livepatch.bundle.trust import UNSIGNED
+
+    trust = trust_of(given)
+    if not given.unsigned:
+        return trust
+    if trust is not None:
+        raise PatchError(
+            "it is not said who answers for the file",
+            found="--trust and --unsigned",
+            expected="one",
+            action="leave one of the two out",
+        )
+    return UNSIGNED
 
 
 def add_passphrase(parser: argparse.ArgumentParser) -> None:

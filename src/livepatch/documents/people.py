@@ -144,6 +144,7 @@ def deployment(dossier: Dossier) -> str:
         f'In the process: `livepatch.check("{file}", trust=trust)`; go on only if it says that the patch fits.',
         f'`applied = livepatch.apply("{file}", trust=trust)` on one node.',
         "`applied.wait(60)`: until no call is left on the old side; then `applied.status()` says `settled`.",
+        *(["`livepatch.probe()`: its probes find the hole closed."] if patch.probes else []),
         "Watch it, as the monitoring plan says, before the next node.",
     ]
     back = [
@@ -175,6 +176,7 @@ def monitoring(dossier: Dossier) -> str:
     watch = [
         "`applied.status()`: `settled` within a minute; no `troubles`, no `foreign` changes, nothing in `left`.",
         f"The event `livepatch.tripwire` for `{patch.id}`: somebody tries the hole.",
+        *(["The event `livepatch.hole_open`: a probe finds the hole open again."] if patch.probes else []),
         "Errors, latency and throughput of the node beside those of the hour before.",
         *dossier.advisory.watch,
     ]
@@ -201,6 +203,11 @@ def runbook(dossier: Dossier) -> str:
         "**It stays in `draining`.** `livepatch.status()` names the calls in the way; new ones get the fix.",
         "**`check` says no.** Nothing has changed. The report says what was found, what was expected and what to do.",
         "**`livepatch.tripwire` fires.** Somebody tries the hole, and the fix holds. Keep the log.",
+        *(
+            ["**`livepatch.hole_open` fires.** The fix was taken away: `livepatch.status()` says what came later."]
+            if patch.probes
+            else []
+        ),
         "**The process was restarted.** The patch is gone: apply it again, or install the release with the fix.",
     ]
     return document(

@@ -27,7 +27,7 @@ def review(dossier: Dossier) -> str:
         times.append(f"From the advisory to the first patch: {_length(first - dossier.advisory.published)}.")
         later = [moment_in(each) for each in reverted if moment_in(each) >= first]
         times += [f"From the patch to its revert: {_length(later[0] - first)}."] if later else ["It was not reverted."]
-    fired = [e for e in dossier.entries if e["event"] in ("tripwire", "breach")]
+    fired = [e for e in dossier.entries if e["event"] in ("tripwire", "breach") or _is_alarm(e)]
     failed = [e for e in dossier.entries if e["phase"] == "failed"]
     timeline = [(each.at, each.what) for each in known]
     timeline += [(moment_in(e), _told(e)) for e in entries]
@@ -39,6 +39,11 @@ def review(dossier: Dossier) -> str:
         ("Timeline", items(f"{at:%Y-%m-%dT%H:%M:%SZ}: {what}" for at, what in sorted(timeline))),
         ("What is not yet known", items(dossier.advisory.unknown) or "Nothing that we know of."),
     )
+
+
+def _is_alarm(entry: Mapping[str, Any]) -> bool:
+    """Whether a probe has found the hole open, or nothing."""
+    return entry["event"] == "verified" and entry.get("details", {}).get("ok") is False
 
 
 def _line(entry: Mapping[str, Any]) -> str:

@@ -32,6 +32,7 @@ GROUP = "livepatch.policy"
 
 _protections: list[Protection] = []
 _rehearsals: list[bool] = []
+"""Whether rules about code hold in each rehearsal."""
 _lock = threading.Lock()
 _shipped: dict[tuple[str, ...], tuple[Policy, ...]] = {}
 
@@ -98,12 +99,13 @@ def protect(*patterns: str, reason: str = "", approvals: int = 0) -> Protection:
     return made
 
 
-def rehearse() -> None:
+def rehearse(*, code: bool = True) -> None:
     """Ask from here on for nobody's approval and for no time in this process: nothing in it is in use.
 
-    For scratch processes alone, in which people see what a patch does before they approve it.
+    Without `code` there are no rules about code either: what is in the process agrees with no others.  For scratch
+    processes alone, in which people see what a patch does before they approve it, or whether it still holds.
     """
-    _rehearsals.append(True)
+    _rehearsals.append(code)
 
 
 def check_policy(policy: object) -> None:
@@ -119,6 +121,8 @@ def policy_in_force(path: str | os.PathLike[str] | None = None) -> Policy:
     Files are read anew each time.  Raises :class:`PolicyError` for one that cannot be read: a rule that is not known
     could not be kept.
     """
+    if not all(_rehearsals):
+        return Policy()
     with _lock:
         called = Policy(protected=tuple(each.rule for each in _protections))
     named = os.environ.get(VARIABLE)

@@ -14,6 +14,7 @@ from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.govern.recording import note
 from livepatch.patch import Patch
 from livepatch.process import standing
+from livepatch.process.aftermath import switched
 from livepatch.process.arguments import check_consistency, check_mode, check_seconds, check_text
 from livepatch.process.live import Request, live
 from livepatch.process.records import Record, unknown
@@ -51,7 +52,9 @@ def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 
             return gone
         return live.take_out(live.record(id), Request(consistency, timeout))
 
-    return live.transact(timeout, body, id)
+    status = live.transact(timeout, body, id)
+    switched()
+    return status
 
 
 def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
@@ -143,6 +146,7 @@ class Applied:
             live.set_mode(self._record, checked, Request())
 
         live.transact(_WAIT, body, self.id)
+        switched()
 
     def status(self) -> Status:
         """How the patch stands now."""
@@ -153,11 +157,13 @@ class Applied:
         check_consistency(consistency)
         check_seconds("timeout", timeout)
         request = Request(consistency, timeout)
-        return live.transact(
+        status = live.transact(
             timeout,
             lambda: live.take_out(self._record, request) if self._is_applied() else self._gone(),
             self.id,
         )
+        switched()
+        return status
 
     def cancel(self) -> None:
         """Take back the switch of this patch that is draining; see :func:`livepatch.cancel`."""
@@ -225,6 +231,7 @@ class Flags(Mapping[str, Mode]):
         check_text("flag", name)
         checked = check_mode(mode)
         live.transact(_WAIT, lambda: live.set_mode(live.flagged(name), checked, Request()))
+        switched()
 
     def __iter__(self) -> Iterator[str]:
         return iter([record.flag for record in live.records.values()])

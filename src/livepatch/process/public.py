@@ -25,6 +25,7 @@ from livepatch.govern.approving import approving_of, check_approvals
 from livepatch.govern.policies import check_policy, policy_in_force
 from livepatch.govern.recording import note
 from livepatch.patch import Patch, Target
+from livepatch.process.aftermath import switched
 from livepatch.process.applied import Applied
 from livepatch.process.arguments import (
     check_consistency,
@@ -214,7 +215,9 @@ def apply(
             live.put_in(patch, mode, replaced, request, report=report, found=found, begun=begun, on_stuck=on_stuck)
         )
 
-    return live.transact(timeout, body, patch.id)
+    applied = live.transact(timeout, body, patch.id)
+    switched(patch)
+    return applied
 
 
 # Who governs must act, and not who made the patch or runs the process.

@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import sys
-import tempfile
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from livepatch.bundle.trust import require_admitted
-from livepatch.engine.namespaces import is_module, namespace_of
-from livepatch.errors import BundleError, PatchError, spelled
+from livepatch.errors import PatchError, spelled
 from livepatch.patch import Patch
-from livepatch.process.arguments import check_patch, check_seconds
+from livepatch.process.arguments import check_seconds
+from livepatch.replaying.bringing import bring
 from livepatch.replaying.comparing import Comparing
 from livepatch.replaying.inputs import Input, Inputs, check_name_of_place, read_inputs
 from livepatch.replaying.plain import pack, unpacker
 from livepatch.replaying.replayed import Replayed
-from livepatch.replaying.scratch import Scratch
-from livepatch.replaying.side import IN_SCRATCH, Order
+from livepatch.replaying.scratch import Scratch, temporary_folder
+from livepatch.replaying.side import Order
+from livepatch.replaying.within import IN_SCRATCH
 
 __all__ = ["replay"]
 
@@ -83,23 +81,29 @@ def replay(
     may_differ = _names("declared", declared)
     observed = _names("observe", observe)
     begun = time.perf_counter()
-    with tempfile.TemporaryDirectory(prefix="livepatch-replay-", ignore_cleanup_errors=True) as folder:
-        order = _order(patch, trust, Path(folder))
-        order = dataclasses.replace(
-            order,
+    with temporary_folder() as folder:
+        brought = bring(patch, trust, folder.joinpath("patch.lpatch"))
+        order = Order(
+            new=False,
+            **dataclasses.asdict(brought),
             setup=check_name_of_place("setup", setup) if setup is not None else "",
             observe=tuple(observed),
             activation=activation,
-            inputs=str(Path(folder, "inputs")),
+            inputs=str(folder.joinpath("inputs")),
         )
         order = dataclasses.replace(order, targets=_spooled(inputs, activation, Path(order.inputs)))
         comparing = Comparing(activation, may_differ)
         with ExitStack() as stack:
-            old, new = (stack.enter_context(Scratch(order, new, Path(folder), timeout)) for new in (False, True))
+            old, new = (stack.enter_context(_side(order, new, folder, timeout)) for new in (False, True))
             old.wait_begun()
             patch_id = new.wait_begun()
             _compare(old, new, Path(order.inputs), comparing)
     return comparing.report(patch_id, time.perf_counter() - begun)
+
+
+def _side(order: Order, new: bool, folder: Path, timeout: float) -> Scratch:  # the two sides
+    name = "new" if new else "old"
+    return Scratch(f"{name} side", dataclasses.replace(order, new=new), folder / name, timeout)
 
 
 def _names(argument: str, given: Iterable[str]) -> dict[str, None]:
@@ -116,51 +120,6 @@ def _spooled(inputs: Inputs, activation: int | None, path: Path) -> tuple[tuple[
             targets.setdefault(each.target, each.where)
             file.write(pack(dataclasses.asdict(each)))
     return tuple(targets.items())
-
-
-# How the patch gets there
-
-
-def _order(patch: Patch | str | os.PathLike[str], trust: object, folder: Path) -> Order:
-    if isinstance(patch, str) and ":" in patch and not Path(patch).exists():
-        module, _, name = check_name_of_place("patch", patch).partition(":")
-        return Order(new=False, inputs="", module=module, name=name)
-    if isinstance(patch, (str, os.PathLike)):
-        from livepatch.bundle.load import load
-
-        patch = load(patch, trust=trust)
-    check_patch(patch)
-    require_admitted(patch, trust)
-    try:
-        data = patch.to_bytes()
-    except BundleError as error:
-        return _held_by_a_module(patch, error)
-    file = folder / "patch.lpatch"
-    file.write_bytes(data)
-    modules = tuple(edit.module for edit in patch.edits if edit.whole is None)
-    return Order(new=False, inputs="", patch=str(file), modules=modules)
-
-
-def _held_by_a_module(patch: Patch, error: BundleError) -> Order:
-    for name, module in list(sys.modules.items()):
-        if not is_module(module):
-            continue
-        for held, value in list(namespace_of(module).items()):
-            if value is not patch:
-                continue
-            source = getattr(module, "__file__", None)
-            # A script is run again under another name; what was run with -m has its own.
-            spec = getattr(module, "__spec__", None)
-            known = name if name != "__main__" else getattr(spec, "name", "")
-            if known or source:
-                where = str(Path(source).absolute()) if source else ""
-                return Order(new=False, inputs="", module=known, source=where, name=held)
-    raise PatchError(
-        f"patch {patch.id} cannot be brought into another process",
-        found=f"{error.found}, and no module of a file that holds the patch under a name",
-        expected="a patch that is built, or one that a fresh interpreter finds",
-        action="give 'module:name' of the patch, or of a function that gives it",
-    ) from error
 
 
 # What both tell

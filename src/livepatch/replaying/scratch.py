@@ -9,36 +9,48 @@ import queue
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
 from livepatch.compat.report import Caller, Finding, Report
 from livepatch.errors import IncompatibleError, PatchError, ProtectedError, TransitionError, shortened
 from livepatch.replaying.plain import pack, unpacker
-from livepatch.replaying.side import IN_SCRATCH, Order
+from livepatch.replaying.within import IN_SCRATCH
 
-__all__ = ["Scratch"]
+__all__ = ["Scratch", "temporary_folder"]
 
 _AHEAD = 256  # answers that a side may be ahead of the other
 _LOOK = 0.1  # seconds between two looks whether anybody still wants them
 _LAST = 2.0  # seconds that the pipes of an ended process are read for
 _TAIL = 2000  # bytes of what it wrote to standard error
-_BEGIN = (
-    "import sys, json; sys.path[:] = json.loads(sys.argv[1]); del sys.argv[1:]; "
-    "from livepatch.replaying.side import main; main()"
-)
+_BEGIN = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); del sys.argv[1:]; from {program} import main; main()"
+SIDE = "livepatch.replaying.side"
+
+
+@contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """A folder for scratch processes, which goes with the block."""
+    with tempfile.TemporaryDirectory(prefix="livepatch-scratch-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 class Scratch:
     """A scratch process, and what it tells, in order.  It ends with the block."""
 
-    def __init__(self, order: Order, new: bool, folder: Path, timeout: float) -> None:  # the two sides
-        self.name = "new" if new else "old"
-        self._order = dataclasses.replace(order, new=new)
-        self._home = folder / self.name
+    def __init__(self, name: str, order: Any, home: Path, timeout: float, program: str = SIDE) -> None:
+        """Have a `program`, the module of livepatch that holds it, do what is in the `order`, a dataclass.
+
+        `name` is what errors call it, `home` the folder, which is made, in which it runs.
+        """
+        self.name = name
+        self._order = order
+        self._home = home
         self._timeout = timeout
+        self._program = program
         self._told: queue.Queue[dict[str, Any] | None] = queue.Queue(_AHEAD)
         self._errors = b""
         self._over = threading.Event()
@@ -52,7 +64,7 @@ class Scratch:
         if policy := environment.get("LIVEPATCH_POLICY"):
             environment["LIVEPATCH_POLICY"] = str(Path(policy).absolute())
         self._process = subprocess.Popen(  # noqa: S603  # this interpreter
-            [sys.executable, *flags, "-c", _BEGIN, json.dumps(path)],
+            [sys.executable, *flags, "-c", _BEGIN.format(program=self._program), json.dumps(path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -120,7 +132,7 @@ class Scratch:
             message = self._told.get(timeout=self._timeout)
         except queue.Empty:
             raise TransitionError(
-                f"the {self.name} side did not begin within {self._timeout:g} s",
+                f"the {self.name} did not begin within {self._timeout:g} s",
                 timeout=self._timeout,
                 found="modules that are still being imported, or a patch that still goes in",
                 expected="a package that can be imported anew",
@@ -128,7 +140,7 @@ class Scratch:
             ) from None
         if message is None:
             raise PatchError(
-                f"the {self.name} side ended before it had begun",
+                f"the {self.name} ended before it had begun",
                 found=self.how_it_ended(),
                 expected="a package that can be imported anew",
                 action="see to what it tells",
@@ -171,9 +183,9 @@ def _raised(side: str, told: dict[str, Any]) -> Exception:
         return ProtectedError(report) if told["policy"] == ProtectedError.__name__ else IncompatibleError(report)
     if told["message"]:
         parts = {name: told[name] for name in ("found", "expected", "action")}
-        return PatchError(f"the {side} side cannot begin: {told['message']}", **parts)
+        return PatchError(f"the {side} cannot begin: {told['message']}", **parts)
     return PatchError(
-        f"the {side} side cannot begin",
+        f"the {side} cannot begin",
         found=told["found"],
         expected="a package that can be imported anew, and a setup= that works",
         action="see to that in a fresh interpreter",
