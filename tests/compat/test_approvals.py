@@ -250,3 +250,13 @@ def test_owners_and_conditions_of_one_rule_hold_together():
 def test_owners_of_a_rule_are_roles(value):
     with pytest.raises(PolicyError, match=r"approval\[0\]\.owners"):
         read_policy(f'[[approval]]\nname = "x"\nowners = {value}\n'.encode(), "rules.toml")
+
+
+def test_a_rule_may_ask_that_the_patch_carries_a_probe():
+    rules = read_policy(b'[[approval]]\nname = "x"\nprobes = true\n', "rules.toml")
+    assert found(rules) == [("error", "probes-missing")]
+    assert found(rules, case=Case(protected=False, state="none", probes=1)) == []
+    with pytest.raises(PolicyError, match=r"approval\[0\]\.roles"):
+        read_policy(b'[[approval]]\nname = "x"\nprobes = false\n', "rules.toml")
+    with pytest.raises(PolicyError, match="true or false"):
+        read_policy(b'[[approval]]\nname = "x"\nprobes = 1\n', "rules.toml")

@@ -357,3 +357,19 @@ def test_a_policy_file_is_tested(tmp_path, monkeypatch, capsys):
     assert "an unknown key" in capsys.readouterr().err
     assert main(["policy", "test", "mine.toml", "--at", "noon"]) == 2
     assert "--at is no moment" in capsys.readouterr().err
+
+
+def test_rules_ask_for_what_a_patch_carries_and_no_emergency_lifts_that(node, root, write_fix):
+    Path("livepatch.toml").write_text(
+        "[[approval]]\nname = 'carried'\nowners = ['call']\nprobes = true\n\n[emergency]\nroles = { anybody = 1 }\n"
+    )
+    with pytest.raises(livepatch.ProtectedError) as error:
+        livepatch.apply("fix.lpatch", trust=root)
+    assert [each.code for each in error.value.report.errors] == ["owners-missing", "probes-missing"]
+    livepatch.approve("fix.lpatch", key=key("carol"), emergency=True, reason="now", output="now.approval")
+    with pytest.raises(livepatch.ProtectedError):
+        livepatch.apply("fix.lpatch", trust=root, approvals=["now.approval"])
+    fix = write_fix(f"{node.__name__}:f", "def f(x): return 'new'")
+    fix.owners = livepatch.Owners(call="the security team")
+    fix.probe("p", "def vulnerable():\n    return False\n")
+    livepatch.apply(fix).revert()

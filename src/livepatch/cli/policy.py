@@ -91,6 +91,7 @@ def _demanded(rule: Demand) -> str:
     told = [_numbers(dict(rule.roles))] if rule.roles else []
     told += [f"evidence of {', '.join(rule.evidence)}"] if rule.evidence else []
     told += [f"that it says {', '.join(rule.owners)}"] if rule.owners else []
+    told += ["that it carries a probe"] if rule.probes else []
     if rule.protected is not None:
         told.append(f"of patches that touch {'' if rule.protected else 'no '}protected code")
     told += [f"of state {' or '.join(rule.state)}"] if rule.state else []
@@ -107,7 +108,7 @@ def _plain(rules: Policy) -> dict[str, Any]:
         "approval": [
             {
                 "name": r.name, "reason": r.reason, "roles": dict(r.roles), "protected": r.protected,
-                "evidence": list(r.evidence), "owners": list(r.owners),
+                "evidence": list(r.evidence), "owners": list(r.owners), "probes": r.probes,
                 "state": list(r.state), "class": list(r.classes),
                 "cooling_off_hours": r.cooling_off.total_seconds() / 3600,
                 "max_age_days": r.max_age.days if r.max_age else None,

@@ -44,6 +44,8 @@ class Demand:
     """The suites of tests that must have run against the patch, and none of their tests failed."""
     owners: tuple[str, ...] = ()
     """The roles for which the patch must say who looks after it."""
+    probes: bool = False
+    """Whether the patch must carry a probe."""
 
     def __str__(self) -> str:
         why = f"{self.reason}; {self.source}" if self.reason else self.source
@@ -122,6 +124,8 @@ class Case:
     protected: bool
     state: str
     owners: Owners = UNSAID
+    probes: int = 0
+    """How many it carries."""
 
 
 NOBODY = Approving()
@@ -150,7 +154,7 @@ def _judge_approvals(demands: Iterable[Demand], case: Case, given: Approving, no
         # A class that nobody has named may be any.
         if demand.classes and named and not named.intersection(demand.classes):
             continue
-        findings += [*_unowned(demand, case), *_unmet(demand, given, now)]
+        findings += [*_unowned(demand, case), *_unshown(demand, case), *_unmet(demand, given, now)]
     return findings
 
 
@@ -166,6 +170,21 @@ def _unowned(demand: Demand, case: Case) -> list[Finding]:
             found=f"{demand}: the patch does not say {', '.join(_ROLES[role] for role in missing)}",
             expected=f"that it names {', '.join(demand.owners)}",
             action="have whoever makes the patch name them (livepatch build --owner ROLE TEXT, or owners=) and sign it",
+        )
+    ]
+
+
+def _unshown(demand: Demand, case: Case) -> list[Finding]:
+    if not demand.probes or case.probes:
+        return []
+    return [
+        Finding(
+            code="probes-missing",
+            severity="error",
+            target="",
+            found=f"{demand}: the patch carries no probe",
+            expected="one that shows that its hole is closed",
+            action="have whoever makes the patch add one (livepatch build --probe) and sign it",
         )
     ]
 

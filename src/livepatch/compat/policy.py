@@ -129,14 +129,15 @@ def _demand(table: Table) -> Demand:
     if not name:
         table.fail("name", "nothing", "a name such as 'consensus'")
     days = table.count("max-age-days", _MOST_DAYS)
-    suites, owners = table.names("evidence"), table.words("owners", ROLES)
+    suites, owners, probes = table.names("evidence"), table.words("owners", ROLES), bool(table.flag("probes"))
     return Demand(
         name=name,
         source=table.source,
         reason=table.text("reason"),
-        roles=table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS, needed=not (suites or owners)),
+        roles=table.counts("roles", (*APPROVERS, ANYBODY), _MOST_APPROVALS, needed=not (suites or owners or probes)),
         evidence=suites,
         owners=owners,
+        probes=probes,
         protected=table.flag("protected"),
         state=table.words("state", STATES),
         classes=table.words("class", CLASSES),

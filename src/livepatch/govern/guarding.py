@@ -96,7 +96,7 @@ def govern(
 
 def case_of(patch: Patch, guarding: Guarding) -> Case:
     """What rules about approvals ask of a patch."""
-    return Case(protected=guarding.guarded, state=state_of(patch)[0], owners=patch.owners)
+    return Case(protected=guarding.guarded, state=state_of(patch)[0], owners=patch.owners, probes=len(patch.probes))
 
 
 def called_otherwise(survey: Survey) -> Iterator[Finding]:

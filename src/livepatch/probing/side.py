@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from livepatch.probing.calling import asked
@@ -20,7 +20,7 @@ class Order:
 
     stack: tuple[Brought, ...]
     probe: str
-    source: str
+    source: str = field(repr=False)
 
 
 def main() -> None:

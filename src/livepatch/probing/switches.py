@@ -73,7 +73,7 @@ def probe_after_switches(
     live: bool = True,
     timeout: float = 30.0,
 ) -> None:
-    """Ask all known probes after each apply, revert and change of mode from now on; with ``False`` no more.
+    """Ask all known probes after each apply, revert, cancel and change of mode from now on; with ``False`` no more.
 
     A thread of livepatch's own asks, as :func:`livepatch.probe` does with the same `live` and `timeout`, once for what
     was switched meanwhile; the call that switched waits for nothing.  `on_probed` is called there with what was found;

@@ -69,6 +69,7 @@ def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
         live.switching.cancelled = True
         return
     live.transact(_WAIT, lambda: live.cancel(id))
+    switched()
 
 
 def status() -> tuple[Status, ...]:

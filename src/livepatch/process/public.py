@@ -224,7 +224,8 @@ def apply(
 _BY_POLICY = frozenset(
     {
         "activation-passed", "approvals-missing", "call-graph-missing", "cooling-off", "emergency-missing",
-        "evidence-missing", "frozen", "outside-window", "owners-missing", "protected-path", "protected-split",
+        "evidence-missing", "frozen", "outside-window", "owners-missing", "probes-missing",
+        "protected-path", "protected-split",
     }
 )  # fmt: skip
 
