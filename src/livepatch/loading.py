@@ -26,20 +26,20 @@ engine.heap engine.locate engine.caches engine.differing engine.default_values e
 engine.places engine.commit engine.units engine.gauge engine.keepers engine.outliving engine.relatives
 engine.tasks engine.frozen engine.sweep engine.outline engine.source engine.sides engine.expand engine.attached
 engine.shadow_attributes engine.shadow_variables engine.facts compat.callsites compat.drift compat.relatives
-compat.versions engine.environment compat.checks compat.patterns compat.windows compat.tables compat.approvals
-compat.policy compat.reach compat.protected compat.contracts process.distribution engine.endless engine.frames
-engine.dispatch engine.comparing engine.lane engine.shadowing engine.standins engine.choosing engine.closures
-engine.aliases engine.wrapping engine.latecomers engine.plan engine.holders engine.transition events govern
-govern.tripwires govern.recording process.standing process.switching state.digests state.driving state.saved
-state.ways state.once state.run state.lazies state.states process.records process.announcing process.draining
-engine.anatomy engine.bases engine.abstract engine.attributes engine.compiling engine.generated
-engine.counterparts engine.graph engine.instances engine.leaving engine.matching engine.memos engine.relink
-engine.containers engine.following engine.reconcile engine.retaken engine.rewriting engine.scratch
-engine.existing engine.computed engine.disk engine.texts engine.ondisk engine.declared engine.effects
-engine.names engine.readers engine.remnants engine.sourced engine.nested engine.two_sides engine.surveyor
-engine.survey state.trial process.fitting govern.data govern.guarding process.left_behind process.transaction
-process.live process.examining process.aftermath process.applied govern.rulefiles govern.policies
-govern.approving process.proving process.public
+compat.versions engine.environment compat.checks compat.patterns compat.windows compat.carried compat.tables
+compat.approvals compat.policy compat.reach compat.protected compat.contracts process.distribution
+engine.endless engine.frames engine.dispatch engine.comparing engine.lane engine.shadowing engine.standins
+engine.choosing engine.closures engine.aliases engine.wrapping engine.latecomers engine.plan engine.holders
+engine.transition events govern govern.tripwires govern.recording process.standing process.switching
+state.digests state.driving state.saved state.ways state.once state.run state.lazies state.states
+process.records process.announcing process.draining engine.anatomy engine.bases engine.abstract
+engine.attributes engine.compiling engine.generated engine.counterparts engine.graph engine.instances
+engine.leaving engine.matching engine.memos engine.relink engine.containers engine.following engine.reconcile
+engine.retaken engine.rewriting engine.scratch engine.existing engine.computed engine.disk engine.texts
+engine.ondisk engine.declared engine.effects engine.names engine.readers engine.remnants engine.sourced
+engine.nested engine.two_sides engine.surveyor engine.survey state.trial process.fitting govern.data
+govern.guarding process.left_behind process.transaction process.live process.examining process.aftermath
+process.applied govern.rulefiles govern.policies govern.approving process.proving process.public
 """
 _BENEATH = """
 errors contents contents.words contents.edits contents.claims contents.identity contents.release

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Protocol
 
+from livepatch.compat.carried import not_carried
 from livepatch.compat.report import Finding
 from livepatch.compat.windows import Freeze, Window, is_open, next_opening, told_moment
 from livepatch.contents.ownership import NOBODY as UNSAID
-from livepatch.contents.ownership import Owners, unnamed
+from livepatch.contents.ownership import Owners
 from livepatch.errors import counted
 
 __all__ = ["ANYBODY", "NOBODY", "Approval", "Approving", "Case", "Demand", "Emergency", "Evidence", "judged"]
@@ -20,7 +21,6 @@ ANYBODY = "anybody"
 
 _SKEW = timedelta(minutes=5)  # by which clocks of those who approve may be fast
 _LIKELY = 4  # names in an advice
-_ROLES = {"watches": "who watches it", "stops": "who may stop it", "call": "whom to call"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,39 +154,9 @@ def _judge_approvals(demands: Iterable[Demand], case: Case, given: Approving, no
         # A class that nobody has named may be any.
         if demand.classes and named and not named.intersection(demand.classes):
             continue
-        findings += [*_unowned(demand, case), *_unshown(demand, case), *_unmet(demand, given, now)]
+        findings += not_carried(str(demand), demand.owners, case.owners, probe=demand.probes and not case.probes)
+        findings += _unmet(demand, given, now)
     return findings
-
-
-def _unowned(demand: Demand, case: Case) -> list[Finding]:
-    missing = unnamed(case.owners, demand.owners)
-    if not missing:
-        return []
-    return [
-        Finding(
-            code="owners-missing",
-            severity="error",
-            target="",
-            found=f"{demand}: the patch does not say {', '.join(_ROLES[role] for role in missing)}",
-            expected=f"that it names {', '.join(demand.owners)}",
-            action="have whoever makes the patch name them (livepatch build --owner ROLE TEXT, or owners=) and sign it",
-        )
-    ]
-
-
-def _unshown(demand: Demand, case: Case) -> list[Finding]:
-    if not demand.probes or case.probes:
-        return []
-    return [
-        Finding(
-            code="probes-missing",
-            severity="error",
-            target="",
-            found=f"{demand}: the patch carries no probe",
-            expected="one that shows that its hole is closed",
-            action="have whoever makes the patch add one (livepatch build --probe) and sign it",
-        )
-    ]
 
 
 def _unmet(demand: Demand, given: Approving, now: datetime) -> list[Finding]:
