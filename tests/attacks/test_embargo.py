@@ -226,6 +226,41 @@ def test_what_patch_and_people_say_must_not_contradict_each_other(tmp_path, caps
     assert not (tmp_path / "papers").exists()
 
 
+def test_no_document_is_written_that_tells_it_in_other_words_of_the_file(tmp_path, about, capsys):
+    """Whoever writes the description may know what is under embargo, and forget that it is."""
+    path = written(tmp_path)
+    line = ["docs", path, "--about", about, "-o", str(tmp_path / "papers")]
+    text = Path(about).read_text(encoding="utf-8")
+    for old, new, field in (
+        ("The flaw was reported.", "canary-REPORTER told us.", "reporter"),
+        ("The node stores all of it.", "See src/CANARY-path.py.", "affected-paths"),
+        ("Allow known peers only.", "Beware of: first CANARY-concept", "proof-of-concept"),
+        ('publisher]\nname = "The node project"', 'publisher]\nname = "CANARY-reporter"', "reporter"),
+    ):
+        assert old in text
+        Path(about).write_text(text.replace(old, new), encoding="utf-8")
+        assert main(line) == 2
+        told = capsys.readouterr().err
+        assert f"something that stands under {field}" in told
+        assert not in_the_clear(told)
+        assert not (tmp_path / "papers").exists()
+    written(tmp_path, AFTER)
+    assert main(line) == 0
+
+
+def test_what_is_under_embargo_steers_no_terminal(tmp_path, capsys):
+    evil = "\x1b]0;owned\x07\x1b[2J\u202e"
+    spoilt = dataclasses.replace(embargo(), proof_of_concept=f"x\n{evil}\nverified: yes")
+    probe = dataclasses.replace(PROBE, source=f"# {evil}\nverified: yes\n")
+    path = written(tmp_path, embargo=spoilt, probes=(probe,))
+    for options in ([], ["--json"]):
+        assert main(["show", path, "--embargoed", *options]) == 0
+        shown = capsys.readouterr().out
+        assert "verified: yes" in shown
+        assert shown.replace("\n", "").isprintable()
+        assert "\nverified: yes" not in shown
+
+
 def test_a_signed_file_is_verified_with_it(tmp_path):
     write_root(tmp_path / "trust.json")
     path = write_patch(tmp_path / "fix.lpatch", embargo=embargo(), probes=(PROBE,))

@@ -284,3 +284,24 @@ def test_wrong_arguments_start_no_process(chain, write_fix, monkeypatch, how: An
     monkeypatch.setattr("livepatch.replaying.replay.Scratch", None)
     with pytest.raises(error, match=named):
         livepatch.replay(fix, how.pop("inputs", [call(chain, "fee", 5)]), **how)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_the_folder_goes_with_its_process_and_not_with_a_fork_of_it():
+    code = """
+import os, sys
+from livepatch.replaying.scratch import temporary_folder
+with temporary_folder() as folder:
+    child = os.fork()
+    if child == 0:
+        sys.exit()  # with all that a process does when it ends
+    os.waitpid(child, 0)
+    print(folder.is_dir())
+print(folder.is_dir())
+ends = temporary_folder()
+print(ends.__enter__(), end="")  # and is never left
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=True)
+    there, gone, last = done.stdout.split("\n")
+    assert (there, gone) == ("True", "False")
+    assert not Path(last).exists()

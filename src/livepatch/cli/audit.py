@@ -18,9 +18,10 @@ from livepatch.govern.telling import consistency, entries, evidence
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "verify, show or export the record of what was done"
+SUMMARY = "verify, show or export the record of what was done; ask the probes of patches"
 DESCRIPTION = """\
-Read the record that a process keeps with livepatch.record_to.  Nothing is written to it."""
+Read the record that a process keeps with livepatch.record_to: verify, show and export write
+nothing to it.  Ask the regression probes of patches whether what was done still holds."""
 _WHAT = {
     "verify": "say whether the record holds, and if not where",
     "show": "print its entries, newest last",

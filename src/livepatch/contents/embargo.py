@@ -14,6 +14,7 @@ __all__ = ["Embargo", "check_line", "check_until"]
 _LONGEST_LINE = 500  # characters
 _LONGEST_TEXT = 64 << 10  # bytes
 _MOST_PATHS = 1000
+_TELLING, _LINE = 4, 8  # characters below which a text, and a line of several, is found everywhere by chance
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +46,11 @@ class Embargo:
             if type(value) is not kind:
                 raise TypeError(f"{name} must be of type {kind.__name__}, not {type(value).__qualname__}")
         check_until(self.until)
-        if len(self.proof_of_concept.encode("utf-8", "surrogatepass")) > _LONGEST_TEXT or "\0" in self.proof_of_concept:
-            raise _unusable("proof_of_concept", f"a text of {len(self.proof_of_concept)} characters", "up to 64 KiB")
+        size = len(self.proof_of_concept.encode(errors="replace"))
+        if size > _LONGEST_TEXT or any(c == "\0" or "\ud800" <= c <= "\udfff" for c in self.proof_of_concept):
+            raise _unusable(
+                "proof_of_concept", f"a text of {len(self.proof_of_concept)} characters", "UTF-8, up to 64 KiB"
+            )
         if len(paths) > _MOST_PATHS or len(set(paths)) != len(paths) or not all(paths):
             raise _unusable("affected_paths", f"{len(paths)} of them", f"up to {_MOST_PATHS}, each once, none empty")
         for line in (*paths, self.reporter):
@@ -56,11 +60,18 @@ class Embargo:
         """Whether all of it may be told.  `now` knows its time zone."""
         return now.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ") >= self.until
 
-    def texts(self) -> Iterator[tuple[str, str]]:
-        """What must not be told, each with the name of its field."""
-        yield from (("proof_of_concept", line) for line in self.proof_of_concept.splitlines())
-        yield from (("affected_paths", path) for path in self.affected_paths)
-        yield "reporter", self.reporter
+    def told_by(self, text: str) -> tuple[str, ...]:
+        """The fields of which something stands in a text, in whatever case."""
+        told = text.casefold()
+        return tuple(dict.fromkeys(name for name, secret in self._telling() if secret in told))
+
+    def _telling(self) -> Iterator[tuple[str, str]]:
+        every = [("proof_of_concept", line) for line in self.proof_of_concept.splitlines()]
+        every += [("affected_paths", path) for path in self.affected_paths]
+        for name, text in (*every, ("reporter", self.reporter)):
+            secret = text.strip().casefold()
+            if len(secret) >= (_LINE if name == "proof_of_concept" else _TELLING):
+                yield name, secret
 
 
 def check_until(text: str) -> None:

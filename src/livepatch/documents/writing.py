@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,8 @@ class Documents:
 def documents_of(dossier: Dossier) -> Documents:
     """All documents that can be written from what is known.
 
-    Raises :class:`PatchError` if the versions of the patch cannot be told, or contradict the release with the fix.
+    Raises :class:`PatchError` if the versions of the patch cannot be told, or contradict the release with the fix; if
+    the patch and what people know contradict each other; and if a document would tell what is under embargo.
     """
     made = {path: write(dossier) for path, write in _MARKDOWN.items()}
     left_out = {}
@@ -59,7 +60,33 @@ def documents_of(dossier: Dossier) -> Documents:
         made["internal/review.md"] = review(dossier)
     else:
         left_out["internal/review.md"] = "no record has an entry about this patch; pass --record"
+    _must_be_silent(dossier, made)
     return Documents(dict(sorted(made.items())), left_out)
+
+
+def _must_be_silent(dossier: Dossier, made: dict[str, str]) -> None:
+    """What people have written somewhere else may hold it, too."""
+    embargo = dossier.embargo
+    if embargo is None or dossier.may_tell_all:
+        return
+    for path, text in made.items():
+        plain = _texts(json.loads(text)) if path.endswith(".json") else [text]
+        for name in embargo.told_by("\n".join(plain)):
+            raise PatchError(
+                f"{path} would tell what is under embargo until {embargo.until}",
+                found=f"something that stands under {name.replace('_', '-')}",
+                expected="nothing of it before that moment",
+                action="leave it out of the other fields of the file about the flaw",
+            )
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All texts in plain values."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def _json(value: dict[str, Any]) -> str:

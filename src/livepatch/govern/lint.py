@@ -21,7 +21,6 @@ __all__ = ["lint"]
 
 _LONGEST = 4_000  # characters of a line that are looked at
 _EMBARGOED = "embargoed"
-_TELLING = 4  # characters of a text under embargo below which it is found everywhere by chance
 
 
 def _any(_: re.Match[str]) -> bool:
@@ -146,11 +145,10 @@ def _told_too_early(patch: Patch) -> Iterator[Finding]:
     """Public texts, and names of probes, that hold what the patch itself puts under embargo."""
     if patch.embargo is None:
         return
-    held = [(name, text.strip()) for name, text in patch.embargo.texts() if len(text.strip()) >= _TELLING]
     owners = ((f"owners: {role}", text) for role, text in asdict(patch.owners).items())
     probes = ((f"probe {each.name}", each.name) for each in patch.probes)
     for where, text in (*_public(patch), *owners, *probes):
-        for name in dict.fromkeys(name for name, secret in held if secret.casefold() in text.casefold()):
+        for name in patch.embargo.told_by(text):
             yield Finding(
                 code=_EMBARGOED,
                 severity="error",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
 import json
 import os
 import queue
+import shutil
 import signal
 import subprocess
 import sys
@@ -33,9 +35,19 @@ SIDE = "livepatch.replaying.side"
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for scratch processes, which goes with the block."""
-    with tempfile.TemporaryDirectory(prefix="livepatch-scratch-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
+    """A folder for scratch processes, which goes with the block, or with this process; and not with a fork of it."""
+    folder, maker = Path(tempfile.mkdtemp(prefix="livepatch-scratch-")), os.getpid()
+
+    def remove() -> None:
+        if os.getpid() == maker:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    atexit.register(remove)
+    try:
+        yield folder
+    finally:
+        atexit.unregister(remove)
+        remove()
 
 
 class Scratch:
