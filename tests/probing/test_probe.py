@@ -162,6 +162,13 @@ def test_what_a_probe_does_to_its_process_no_other_meets_and_nothing_of_it_is_to
     assert not found.ok
 
 
+@pytest.mark.parametrize(
+    "said", [7, [1, 2], {"CANARY": 1}, {"verdict": "CANARY", "why": ""}, {"verdict": "fixed", "why": 7}]
+)
+def test_what_a_probe_writes_where_its_process_tells_is_no_answer(said):
+    assert probing._read(said) == ("unknown", "something else came from its process")
+
+
 def test_what_does_not_go_into_a_scratch_process_is_told_and_nothing_is_known(build, node):
     fix = build()
     livepatch.apply(fix)

@@ -265,9 +265,7 @@ class _Scratches:
             return "unknown", shortened(str(error).partition("; expected: ")[0], 300)
         if isinstance(said, str):
             return "unknown", said.partition(": ")[0]  # what it wrote to standard error may be the probe's
-        verdict: Verdict = said["verdict"]
-        why: str = said["why"]
-        return verdict, why
+        return _read(said)
 
     def _bring(self, patch: Patch) -> Brought:
         known_as = id(patch)
@@ -276,6 +274,14 @@ class _Scratches:
             file = self._folder / f"patch-{len(self._brought)}.lpatch"
             self._brought[known_as] = bring(patch, _trust_of(patch), file)
         return self._brought[known_as]
+
+
+def _read(said: object) -> tuple[Verdict, str]:
+    """What a scratch process has told, unless the probe has written there, too."""
+    match said:
+        case {"verdict": ("vulnerable" | "fixed" | "unknown") as verdict, "why": str(why)}:
+            return verdict, shortened(why, 200)
+    return "unknown", "something else came from its process"
 
 
 def _trust_of(patch: Patch) -> object:
