@@ -223,10 +223,8 @@ class Patch:
         self.summary = summary
         self.requires = check_ids("requires", requires, self.id)
         self.compatible_with = check_specifier(compatible_with, "compatible_with") if compatible_with else ""
-        self.owners = owners_of(owners)
-        """Who watches the patch, who may stop it, whom to call.  Statuses and documents for operators show it."""
-        self.embargo: Embargo | None = None
-        """What nobody is told before a date, although it lies in the file; see docs/trust.md."""
+        self._owners = owners_of(owners)
+        self._embargo: Embargo | None = None
         self.probes: tuple[Probe, ...] = ()
         """What shows that the hole is there without the patch, and is not with it; see :meth:`probe`."""
         self.waivers: tuple[Waiver, ...] = ()
@@ -271,6 +269,32 @@ class Patch:
         """How the data of the process changes along with the code; see :meth:`migrate`."""
         self._changes: list[Change] = []
         self._callbacks: dict[str, Callable[[], object]] = {}
+
+    @property
+    def owners(self) -> Owners:
+        """Who watches the patch, who may stop it, whom to call.  Statuses and documents for operators show it.
+
+        A mapping may be set as well.  Raises :class:`PatchError` or :class:`TypeError`; then it is as it was.
+        """
+        return self._owners
+
+    @owners.setter
+    def owners(self, owners: Owners | Mapping[str, str]) -> None:
+        self._owners = owners_of(owners)
+
+    @property
+    def embargo(self) -> Embargo | None:
+        """What nobody is told before a date, although it lies in the file; see docs/trust.md.
+
+        Raises :class:`TypeError` if it is set to something else; then it is as it was.
+        """
+        return self._embargo
+
+    @embargo.setter
+    def embargo(self, embargo: Embargo | None) -> None:
+        if embargo is not None and not isinstance(embargo, Embargo):
+            raise TypeError(f"embargo must be livepatch.Embargo or None, not of type {type(embargo).__qualname__}")
+        self._embargo = embargo
 
     @property
     def changes(self) -> tuple[Change, ...]:

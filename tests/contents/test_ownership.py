@@ -21,6 +21,19 @@ def test_a_patch_says_who_looks_after_it():
     assert unnamed(fix.owners, ["call", "stops", "watches"]) == ("stops",)
 
 
+def test_owners_may_be_set_later_and_only_to_what_they_can_be():
+    fix = patch()
+    fix.owners = {"call": "me"}
+    with pytest.raises(TypeError):
+        fix.owners = "me"
+    with pytest.raises(livepatch.PatchError):
+        fix.owners = {"call": "\n"}
+    with pytest.raises(TypeError) as error:
+        fix.embargo = "CANARY"
+    assert "CANARY" not in str(error.value)
+    assert (fix.owners, fix.embargo) == (livepatch.Owners(call="me"), None)
+
+
 @pytest.mark.parametrize("text", ["two\nlines", " blank", "blank ", "x" * 201, "\x1b[1mred", "\u202eabc"])
 @pytest.mark.parametrize("role", ["watches", "stops", "call"])
 def test_what_is_no_line_for_people_is_refused(role, text):

@@ -237,6 +237,17 @@ def test_arguments_are_checked_before_anything_runs(build, nothing_runs, monkeyp
         livepatch.probe(fix)
 
 
+def test_what_is_written_into_a_patch_later_is_none_of_what_was_applied(build):
+    fix = build(safe=True, owners={"call": "the security team"})
+    applied = livepatch.apply(fix)
+    fix.probe("later", "def vulnerable():\n    return True\n", safe=True)
+    fix.owners = {"call": "nobody"}
+    assert told(livepatch.probe()) == [("live", "closed", "fixed")]
+    assert applied.status().owners.call == "the security team"
+    assert applied.status().to_dict()["owners"] == {"watches": "", "stops": "", "call": "the security team"}
+    assert "call the security team" in str(applied.revert())
+
+
 def test_a_probe_does_not_start_others(build):
     fix = build()
     fix.probes = ()

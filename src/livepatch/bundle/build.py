@@ -67,8 +67,6 @@ def build(
         raise TypeError("only must be a list of names, such as ['package.module:Class.method'], not a str")
     declared = texts_of("pure", pure)
     carried = _probes_in(probes)
-    if embargo is not None and not isinstance(embargo, Embargo):
-        raise TypeError(f"embargo must be livepatch.Embargo or None, not {spelled(embargo)}")
     begun = time.perf_counter()
     before, after = open_tree(old, package), open_tree(new, package)
     versions = _versions(package, versions, before, old)

@@ -85,7 +85,7 @@ def probe(
     begun = time.perf_counter()
     if patches is None:
         outcomes, unprobed = _about_this_process(live, timeout)
-        asked = known()
+        asked = {name: each.patch for name, each in known().items()}
     else:
         asked = {patch.id: patch for patch in _admitted(_several(patches), trust)}
         questions, unprobed = _about(tuple(asked.values()))
@@ -192,15 +192,13 @@ def _standing(stack: Stack) -> tuple[list[_Question], list[str]]:
         stands[record.id] = _expected(layer.mode)
         if stands[record.id] in ("closed", "partly"):
             there.append(record.patch)
-    every = known()
-    applied = {name: records[name].patch for name in stands}
-    asked = {**every, **applied}
+    asked = known()
     questions = [
-        _Question(patch, each, tuple(there), stands.get(name, "taken-out"))
-        for name, patch in asked.items()
-        for each in patch.probes
+        _Question(each.patch, probe, tuple(there), stands.get(name, "taken-out"))
+        for name, each in asked.items()
+        for probe in each.probes
     ]
-    return questions, [name for name, patch in applied.items() if not patch.probes]
+    return questions, [name for name in stands if name not in asked]
 
 
 def _expected(mode: object) -> Expectation:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
+from livepatch.contents.probes import Probe
 from livepatch.patch import Patch
 
-__all__ = ["call_after_switches", "known", "switched"]
+__all__ = ["Known", "call_after_switches", "known", "switched"]
 
-_known: dict[str, Patch] = {}
+_known: dict[str, Known] = {}
 _listener: list[Callable[[], object]] = []
 
 
-def known() -> dict[str, Patch]:
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A patch that was applied here, with the probes that it carried then."""
+
+    patch: Patch
+    probes: tuple[Probe, ...]
+
+
+def known() -> dict[str, Known]:
     """The patches with probes that were ever applied here, each as it was applied last, by id."""
     return dict(_known)
 
@@ -27,6 +37,6 @@ def switched(patch: Patch | None = None) -> None:
     if patch is not None:
         _known.pop(patch.id, None)
         if patch.probes:
-            _known[patch.id] = patch
+            _known[patch.id] = Known(patch, patch.probes)
     for listener in tuple(_listener):
         listener()

@@ -158,6 +158,7 @@ class Live(Transactions):
                 request.max_pause,
                 found.shadows,
                 prepared,
+                patch.owners,
             )
             self._reconcile({**staying, patch.id: record})
             told: dict[str, Any] = {

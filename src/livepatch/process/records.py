@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from livepatch.compat.report import Report
+from livepatch.contents.ownership import NOBODY, Owners
 from livepatch.engine.caches import Cache
 from livepatch.engine.frames import InFlight, Stuck
 from livepatch.engine.modes import Mode
@@ -49,6 +50,7 @@ class Record:
     max_pause: float | None = None
     shadows: Shadows = field(default_factory=Shadows)
     prepared: Prepared = field(default_factory=Prepared)
+    owners: Owners = NOBODY
 
     def imported_since(self, modules: Mapping[str, object]) -> tuple[str, ...]:
         """The modules that the patch would change, and that the process has imported, unchanged, since it went in."""
@@ -81,7 +83,7 @@ class Record:
             protected=self.report.protected,
             waived=self.report.waived,
             tripped=tripped(self.id),
-            owners=self.patch.owners,
+            owners=self.owners,
         )
 
 
