@@ -137,6 +137,21 @@ def test_an_upgrade_that_takes_a_fix_away_is_an_alarm(node, build, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_hole_of_a_known_patch_must_be_closed_by_what_is_there(build):
+    found = livepatch.probe([], known=build())
+    assert told(found) == [("scratch", "not-in", "vulnerable")]
+    assert codes(found) == [("error", "hole-open")]
+
+
+@pytest.mark.slow
+def test_a_patch_that_takes_the_place_of_another_must_close_its_hole_too(build):
+    other, closed, still = build(), build(), build(condition="m.rank(7) == 7")
+    found = livepatch.probe(other, known=[closed, still])
+    assert told(found)[2:] == [("scratch", "not-in", "fixed"), ("scratch", "not-in", "vulnerable")]
+    assert [each.target for each in found.findings] == [f"{still.id}/count"]
+
+
+@pytest.mark.slow
 def test_a_probe_that_shows_nothing_is_told(build):
     blind = build(condition="False")
     found = livepatch.probe(blind)
@@ -225,9 +240,16 @@ def test_arguments_are_checked_before_anything_runs(build, nothing_runs, monkeyp
     for options in ({"timeout": "1"}, {"live": 1}):
         with pytest.raises(TypeError):
             livepatch.probe(fix, **options)
-    for wrong in ([], [fix, fix]):
-        with pytest.raises(livepatch.PatchError):
-            livepatch.probe(wrong)
+    with pytest.raises(livepatch.PatchError, match="there are no patches"):
+        livepatch.probe([])
+    with pytest.raises(livepatch.PatchError, match="is there twice"):
+        livepatch.probe([fix, fix])
+    with pytest.raises(livepatch.PatchError, match="is there twice"):
+        livepatch.probe(fix, known=[fix])
+    with pytest.raises(livepatch.PatchError, match="known patches are for files"):
+        livepatch.probe(known=fix)
+    with pytest.raises(TypeError, match="known must be"):
+        livepatch.probe(fix, known=7)
     with pytest.raises(livepatch.BundleError):
         livepatch.probe(tmp_path / "nowhere.lpatch", trust=livepatch.UNSIGNED)
     with pytest.raises(livepatch.PatchError, match="is not installed here"):

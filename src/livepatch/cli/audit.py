@@ -76,6 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     made["probes"] = own = actions.add_parser("probes", help=_PROBES, description=_PROBES_AT_LENGTH, allow_abbrev=False)
     own.add_argument("files", metavar="FILE", nargs="+", help="patch files, in the order in which they go in")
+    own.add_argument(
+        "--known",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="ask the probes of this patch as well, which does not go in; may be given again",
+    )
     own.add_argument("--unsigned", action="store_true", help="you answer for the files yourself")
     own.add_argument(
         "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long each probe may take; by default 30"
@@ -147,7 +154,7 @@ def _probes(given: argparse.Namespace) -> bool:
     if given.record is not None:
         record_to(given.record, key=given.record_key)
     try:
-        found = probe(given.files, trust=trust, timeout=given.timeout)
+        found = probe(given.files, known=given.known, trust=trust, timeout=given.timeout)
     finally:
         if given.record is not None:
             record_to(None)

@@ -21,7 +21,7 @@ from livepatch.patch import Patch
 from livepatch.probing.calling import asked_apart, is_probe
 from livepatch.probing.probed import Expectation, Outcome, Probed, Verdict, judge
 from livepatch.probing.side import Order
-from livepatch.process.aftermath import known
+from livepatch.process.aftermath import known as known_here
 from livepatch.process.arguments import check_patch, check_seconds
 from livepatch.process.live import live as process
 from livepatch.replaying.bringing import bring
@@ -49,6 +49,7 @@ class _Question:
 def probe(
     patches: Given | Iterable[Given] | None = None,
     *,
+    known: Given | Iterable[Given] = (),
     trust: object = None,
     live: bool = True,
     timeout: float = 30.0,
@@ -61,8 +62,9 @@ def probe(
 
     With `patches`, one or several, each as for :func:`livepatch.apply`, this process is left alone: each probe is asked
     in a scratch process before its patch goes in, where it must find the hole open, and in another with all of them,
-    where it must find it closed.  The probes of patches for other releases than the one that is installed are asked
-    there, too.  No rules of policy hold in a scratch process.
+    where it must find it closed.  There the probes of patches for other releases than the one that is installed are
+    asked, too, and those of `known` patches, which do not go in: holes that a patch in their place, or a release, must
+    not open again.  No rules of policy hold in a scratch process.
 
     `timeout` is how many seconds a scratch process may take to begin, and each probe to answer.  What a probe does to
     files and to the network, it does.  The result is true if no hole is open that a patch has closed, and every probe
@@ -83,12 +85,25 @@ def probe(
     if not isinstance(live, bool):
         raise TypeError(f"live must be True or False, not {spelled(live)}")
     begun = time.perf_counter()
+    several, more = _several("patches", () if patches is None else patches), _several("known", known)
     if patches is None:
+        if more:
+            raise PatchError(
+                "known patches are for files",
+                found="known=, and no patches",
+                expected="patches to ask with them; what this process knows, it asks by itself",
+                action="pass the patches that go in, or leave known= out",
+            )
         outcomes, unprobed = _about_this_process(live, timeout)
-        asked = {name: each.patch for name, each in known().items()}
+        asked = {name: each.patch for name, each in known_here().items()}
     else:
-        asked = {patch.id: patch for patch in _admitted(_several(patches), trust)}
-        questions, unprobed = _about(tuple(asked.values()))
+        if not several and not more:
+            raise PatchError(
+                "there are no patches", found="none", expected="one or more", action="name some, or leave it out"
+            )
+        admitted = _admitted([*several, *more], trust)
+        asked = {patch.id: patch for patch in admitted}
+        questions, unprobed = _about(admitted[: len(several)], admitted[len(several) :])
         outcomes = _answers(questions, here=False, timeout=timeout)
     probed = Probed(outcomes=outcomes, findings=judge(outcomes, unprobed), seconds=time.perf_counter() - begun)
     _tell(probed, asked)
@@ -98,17 +113,12 @@ def probe(
 # Patches that are handed in
 
 
-def _several(patches: object) -> list[Given]:
+def _several(argument: str, patches: object) -> list[Given]:
     if isinstance(patches, (Patch, str, os.PathLike)):
         return [patches]
     if not isinstance(patches, Iterable):
-        raise TypeError(f"patches must be a patch, a path, or several of them, not {spelled(patches)}")
-    given = list(patches)
-    if not given:
-        raise PatchError(
-            "there are no patches", found="none", expected="one or more", action="name some, or leave it out"
-        )
-    return given
+        raise TypeError(f"{argument} must be a patch, a path, or several of them, not {spelled(patches)}")
+    return list(patches)
 
 
 def _admitted(patches: list[Given], trust: object) -> list[Patch]:
@@ -131,7 +141,7 @@ def _admitted(patches: list[Given], trust: object) -> list[Patch]:
     return admitted
 
 
-def _about(patches: tuple[Patch, ...]) -> tuple[list[_Question], list[str]]:
+def _about(patches: list[Patch], more: list[Patch]) -> tuple[list[_Question], list[str]]:
     """What is asked about patches: those that fit what is installed go in, in their order."""
     questions: list[_Question] = []
     stack: tuple[Patch, ...] = ()
@@ -144,7 +154,8 @@ def _about(patches: tuple[Patch, ...]) -> tuple[list[_Question], list[str]]:
         stack = (*stack, patch)
     questions += [_Question(patch, each, stack, "closed") for patch in stack for each in patch.probes]
     questions += [_Question(patch, each, stack, "other-release") for patch in other for each in patch.probes]
-    return questions, [patch.id for patch in patches if not patch.probes]
+    questions += [_Question(patch, each, stack, "not-in") for patch in more for each in patch.probes]
+    return questions, [patch.id for patch in (*patches, *more) if not patch.probes]
 
 
 def _fits(patch: Patch) -> bool:
@@ -192,7 +203,7 @@ def _standing(stack: Stack) -> tuple[list[_Question], list[str]]:
         stands[record.id] = _expected(layer.mode)
         if stands[record.id] in ("closed", "partly"):
             there.append(record.patch)
-    asked = known()
+    asked = known_here()
     questions = [
         _Question(each.patch, probe, tuple(there), stands.get(name, "taken-out"))
         for name, each in asked.items()

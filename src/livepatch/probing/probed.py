@@ -14,10 +14,11 @@ __all__ = ["Expectation", "Outcome", "Probed", "Verdict", "judge", "without_prob
 
 Verdict = Literal["vulnerable", "fixed", "unknown"]
 Where = Literal["scratch", "live"]
-Expectation = Literal["open", "closed", "not-yet", "partly", "switched-off", "taken-out", "other-release"]
+Expectation = Literal["open", "closed", "not-yet", "partly", "switched-off", "taken-out", "other-release", "not-in"]
 """``open``: the patch is not there.  ``closed``: it is, and for all calls.  ``not-yet``: its height is not reached, or
 it runs in shadow.  ``partly``: for some calls.  ``switched-off``: by its flag.  ``taken-out``: reverted or replaced.
-``other-release``: what is installed is none of the releases that it is for.
+``other-release``: what is installed is none of the releases that it is for.  ``not-in``: only its probes were handed
+in, since another patch or release has the fix.
 """
 
 
@@ -96,6 +97,7 @@ _STANDS: dict[Expectation, str] = {
     "switched-off": "since the patch is switched off",
     "taken-out": "since the patch was taken out",
     "other-release": "and the patch is not for the release that is installed",
+    "not-in": "and nothing that is there closes it",
 }
 _ACTIONS: dict[Expectation, str] = {
     "closed": "find out what came after it (livepatch.status, livepatch.verify), and take that out or mend it",
@@ -104,6 +106,7 @@ _ACTIONS: dict[Expectation, str] = {
     "switched-off": "switch the patch on, or have another one close the hole",
     "taken-out": "apply the patch again, or what is to take its place",
     "other-release": "build the patch for this release, or install one that has the fix",
+    "not-in": "put its fix into the patch that is to take its place, or into the release",
 }
 _MILD = ("not-yet", "partly")  # what a mode is for
 
