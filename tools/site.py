@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 GROUPS = {
-    "Patches": ("Patch", "Release", "Checkpoint", "Touches", "build", "load", "sign"),
+    "Patches": ("Patch", "Release", "Owners", "Embargo", "Probe", "Checkpoint", "Touches", "build", "load", "sign"),
     "In the process": ("check", "apply", "Applied", "flags", "status", "verify", "revert", "cancel", "fingerprint"),
     "Modes": ("split", "at", "Split", "At", "Shadow", "unit_of_work"),
     "Errors": (),
