@@ -307,6 +307,7 @@ START_PROCESSES = {
     SOURCE / "bundle" / "trees.py",
     SOURCE / "bundle" / "command.py",
     SOURCE / "replaying" / "scratch.py",
+    SOURCE / "replaying" / "folders.py",
 }
 
 

@@ -398,3 +398,27 @@ def test_known_probes_do_not_keep_patches_without_them(build, new_patch, write_m
     fix = build(safe=True)
     livepatch.apply(fix).revert()
     assert list(known()) == [fix.id]
+
+
+def test_what_a_process_that_ends_would_find_is_neither_told_nor_left_behind(build, monkeypatch):
+    from livepatch.replaying import folders as place
+
+    made: list[Any] = []
+    folders = place._Folders()
+    monkeypatch.setattr(place, "_folders", folders)
+    make = folders.make
+    monkeypatch.setattr(folders, "make", lambda: made.append(make()) or made[-1])
+
+    def ends(self: object, question: object) -> tuple[str, str]:
+        folders.at_exit()
+        return "unknown", "its folder is gone"
+
+    monkeypatch.setattr(probing._Scratches, "ask", ends)
+    with capture_logs() as logs:
+        with pytest.raises(livepatch.TransitionError, match="of no use any more"):
+            livepatch.probe([], known=build())
+        assert not made[0].exists()
+        with pytest.raises(livepatch.TransitionError, match="of no use any more"):
+            livepatch.probe([], known=build())
+    assert [each["event"] for each in logs if each["event"] != "livepatch.built"] == []
+    assert len(made) == 1

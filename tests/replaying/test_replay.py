@@ -290,7 +290,7 @@ def test_wrong_arguments_start_no_process(chain, write_fix, monkeypatch, how: An
 def test_the_folder_goes_with_its_process_and_not_with_a_fork_of_it():
     code = """
 import os, sys
-from livepatch.replaying.scratch import temporary_folder
+from livepatch.replaying.folders import temporary_folder
 with temporary_folder() as folder:
     child = os.fork()
     if child == 0:

@@ -25,7 +25,8 @@ from livepatch.process.aftermath import known as known_here
 from livepatch.process.arguments import check_patch, check_seconds
 from livepatch.process.live import live as process
 from livepatch.replaying.bringing import bring
-from livepatch.replaying.scratch import Scratch, temporary_folder
+from livepatch.replaying.folders import temporary_folder
+from livepatch.replaying.scratch import Scratch
 from livepatch.replaying.within import IN_SCRATCH, Brought
 
 __all__ = ["probe"]

@@ -12,6 +12,7 @@ from livepatch.probing.probe import probe
 from livepatch.probing.probed import Probed
 from livepatch.process.aftermath import call_after_switches
 from livepatch.process.arguments import check_hook, check_seconds
+from livepatch.replaying.folders import is_over
 from livepatch.replaying.within import IN_SCRATCH
 
 __all__ = ["probe_after_switches"]
@@ -52,10 +53,14 @@ class _Prober:
                 probed = probe(live=self._live, timeout=self._timeout)
                 if self._on_probed is not None:
                     self._on_probed(probed)
-            except LivepatchError as error:
-                emit("not_probed", level="error", error=type(error).__qualname__, reason=str(error))
             except Exception as error:  # noqa: BLE001  # the program's own hook may fail in any way
-                emit("not_probed", level="error", error=type(error).__qualname__)
+                if is_over():
+                    return
+                self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        reason = {"reason": str(error)} if isinstance(error, LivepatchError) else {}
+        emit("not_probed", level="error", error=type(error).__qualname__, **reason)
 
     def after_fork(self) -> None:
         """In a child, where the thread is not."""

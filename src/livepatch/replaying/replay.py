@@ -17,10 +17,11 @@ from livepatch.patch import Patch
 from livepatch.process.arguments import check_seconds
 from livepatch.replaying.bringing import bring
 from livepatch.replaying.comparing import Comparing
+from livepatch.replaying.folders import temporary_folder
 from livepatch.replaying.inputs import Input, Inputs, check_name_of_place, read_inputs
 from livepatch.replaying.plain import pack, unpacker
 from livepatch.replaying.replayed import Replayed
-from livepatch.replaying.scratch import Scratch, temporary_folder
+from livepatch.replaying.scratch import Scratch
 from livepatch.replaying.side import Order
 from livepatch.replaying.within import IN_SCRATCH
 

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import json
 import os
 import queue
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +19,7 @@ from livepatch.errors import IncompatibleError, PatchError, ProtectedError, Tran
 from livepatch.replaying.plain import pack, unpacker
 from livepatch.replaying.within import IN_SCRATCH
 
-__all__ = ["Scratch", "temporary_folder"]
+__all__ = ["Scratch"]
 
 _AHEAD = 256  # answers that a side may be ahead of the other
 _LOOK = 0.1  # seconds between two looks whether anybody still wants them
@@ -31,23 +27,6 @@ _LAST = 2.0  # seconds that the pipes of an ended process are read for
 _TAIL = 2000  # bytes of what it wrote to standard error
 _BEGIN = "import sys, json; sys.path[:] = json.loads(sys.argv[1]); del sys.argv[1:]; from {program} import main; main()"
 SIDE = "livepatch.replaying.side"
-
-
-@contextmanager
-def temporary_folder() -> Iterator[Path]:
-    """A folder for scratch processes, which goes with the block, or with this process; and not with a fork of it."""
-    folder, maker = Path(tempfile.mkdtemp(prefix="livepatch-scratch-")), os.getpid()
-
-    def remove() -> None:
-        if os.getpid() == maker:
-            shutil.rmtree(folder, ignore_errors=True)
-
-    atexit.register(remove)
-    try:
-        yield folder
-    finally:
-        atexit.unregister(remove)
-        remove()
 
 
 class Scratch:
