@@ -10,7 +10,16 @@ from typing import Any, Literal
 
 from livepatch.errors import AuditError, counted, spelled
 from livepatch.govern import files, merkle
-from livepatch.govern.entries import AFTER, FIRST, MARK, Checkpoint, Opening, is_checkpoint, note_of, parse
+from livepatch.govern.entries import (
+    AFTER,
+    FIRST,
+    Checkpoint,
+    Opening,
+    checkpoints_among,
+    is_checkpoint,
+    note_of,
+    parse,
+)
 from livepatch.govern.merkle import Frontier
 from livepatch.govern.notes import Note, Verifier
 
@@ -95,14 +104,15 @@ class Audit:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of a record, read: its lines, and what comes after the last newline."""
+    """One file of a record, read: its lines with their hashes, and what comes after the last newline."""
 
     name: str
     start: int
     lines: list[bytes]
+    hashes: list[bytes]
     torn: bytes
-    signed: int
-    """How many of its lines are checkpoints."""
+    signed: list[int]
+    """Which of its lines claim to be checkpoints."""
 
     @property
     def end(self) -> int:
@@ -117,7 +127,8 @@ def read_parts(folder: Path) -> list[Part]:
         data = segment.read()
         lines = data.split(b"\n")
         torn = lines.pop()
-        found.append(Part(segment.path.name, segment.start, lines, torn, sum(map(is_checkpoint, lines))))
+        signed = checkpoints_among(lines)
+        found.append(Part(segment.path.name, segment.start, lines, merkle.leaf_hashes(lines), torn, signed))
     if found and not found[-1].lines and len(found) > 1:
         found.pop()  # a file that was begun, and no more
     if not found or not found[0].lines:
@@ -259,7 +270,7 @@ class _Run:
         self.deep = deep
         self.roots: dict[int, bytes] = dict.fromkeys(sizes, b"")
         """The root at each size that is asked for, as far as the record goes."""
-        self.entries = sum(len(part.lines) - part.signed for part in parts)
+        self.entries = sum(len(part.lines) - len(part.signed) for part in parts)
         self.covered = 0
         self.newest = ""
         self.verified = 0
@@ -278,7 +289,7 @@ class _Run:
             for part in self.parts:
                 if tree.size != part.start or not self._begins_rightly(part, tree):
                     return False
-                hashes = merkle.leaf_hashes(part.lines)
+                hashes = part.hashes
                 if b"".join([line[10:74] for line in part.lines]) != last + b"".join(hashes[:-1]).hex().encode():
                     return False
                 last = hashes[-1].hex().encode()
@@ -289,11 +300,7 @@ class _Run:
             return False
 
     def _newest(self) -> int:
-        for part in reversed(self.parts):
-            for number in reversed(range(len(part.lines))):
-                if is_checkpoint(part.lines[number]):
-                    return part.start + number
-        return -1
+        return next((part.start + part.signed[-1] for part in reversed(self.parts) if part.signed), -1)
 
     def _begins_rightly(self, part: Part, tree: Frontier) -> bool:
         opening = Opening.of(part.lines[0])
@@ -308,7 +315,7 @@ class _Run:
         stops = {size - part.start for size in self.roots if part.start <= size <= part.end}
         signed: set[int] = set()
         if self.deep:
-            signed = {number for number, line in enumerate(part.lines) if is_checkpoint(line)}
+            signed = set(part.signed)
         elif part.start <= newest < part.end:
             signed = {newest - part.start}
         done = 0
@@ -385,7 +392,7 @@ def _unfinished(parts: list[Part]) -> tuple[int, ...]:
     open_ones: dict[int, None] = {}
     for part in parts:
         for line in part.lines:
-            if MARK in line[AFTER.stop : AFTER.stop + len(MARK)]:
+            if is_checkpoint(line):
                 continue
             entry = parse(line)
             if entry["phase"] == "intent":

@@ -12,9 +12,8 @@ from itertools import pairwise
 from typing import Protocol
 
 from livepatch.errors import AuditError, counted
-from livepatch.govern import merkle
 from livepatch.govern.audit import Flaw, Kind, Part, missing
-from livepatch.govern.entries import AFTER, FIRST, Checkpoint, Opening, is_checkpoint, note_of, parse
+from livepatch.govern.entries import AFTER, FIRST, Checkpoint, Opening, checkpoints_among, is_checkpoint, note_of, parse
 from livepatch.govern.merkle import Frontier
 from livepatch.govern.notes import Verifier
 
@@ -34,8 +33,8 @@ class _Lines:
         self.parts = parts
         self.start = parts[0].start
         self.lines = [line for part in parts for line in part.lines]
-        self.raw = merkle.leaf_hashes(self.lines)
-        self.hashes = [each.hex().encode() for each in self.raw]
+        self.raw = [each for part in parts for each in part.hashes]
+        self.signed = checkpoints_among(self.lines)
         self.sound = 0
         """How many lines are just what the node signed."""
 
@@ -51,7 +50,7 @@ class _Lines:
     def follows(self, number: int) -> bool:
         """Whether a line goes on from the one before it."""
         if number:
-            return self.lines[number][AFTER] == self.hashes[number - 1]
+            return self.lines[number][AFTER] == self.raw[number - 1].hex().encode()
         return self.start > 0 or self.lines[0][AFTER] == FIRST
 
     def flaw(self, what: Kind, first: int, last: int, found: str, expected: str) -> Flaw:
@@ -117,7 +116,7 @@ def _first_tree(held: _Lines, verifier: Verifier) -> Frontier | None:
 
 def _sound(held: _Lines, tree: Frontier, verifier: Verifier) -> int:
     """How many lines the newest checkpoint that fits signs, with its own."""
-    signed = [number for number, line in enumerate(held.lines) if is_checkpoint(line)]
+    signed = held.signed
     sound, low, high = 0, 0, len(signed)
     while low < high:
         middle = (low + high) // 2
@@ -149,7 +148,7 @@ def _at_break(held: _Lines, number: int) -> Flaw:
         return held.flaw("edited", number, number, "a line that livepatch does not write", expected)
     was = f"what was line {held.start + claimed}"
     if claimed != number:
-        wanted = held.hashes[number - 1] if number else FIRST
+        wanted = held.raw[number - 1].hex().encode() if number else FIRST
         later = any(line[AFTER] == wanted for line in held.lines[number + 1 :])
         if claimed > number:
             return held.flaw("reordered" if later else "deleted", number, number, was, expected)
@@ -174,7 +173,7 @@ def _joined(flaws: Sequence[Flaw]) -> list[Flaw]:
 def _unsigned(held: _Lines, verifier: Verifier) -> Flaw | None:
     """What is wrong with the lines behind the sound ones, up to the next checkpoint, apart from their chain."""
     sound, end = held.sound, len(held.lines)
-    number = next((n for n in range(sound, end) if is_checkpoint(held.lines[n])), None)
+    number = next((n for n in held.signed if n >= sound), None)
     for each in range(sound, end if number is None else number):
         if held.claimed(each) != each:
             return held.flaw("edited", each, each, "a line that livepatch does not write", "its own")

@@ -97,5 +97,5 @@ def _all(folder: str | os.PathLike[str], found: Audit) -> tuple[list[bytes], lis
             expected="all files",
             action="put the files that were taken elsewhere back beside the others, in a copy",
         )
-    lines = [line for part in read_parts(Path(folder)) for line in part.lines]
-    return lines, merkle.leaf_hashes(lines)
+    parts = read_parts(Path(folder))
+    return [line for part in parts for line in part.lines], [each for part in parts for each in part.hashes]
