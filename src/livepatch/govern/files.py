@@ -14,7 +14,7 @@ from pathlib import Path
 
 from livepatch.errors import AuditError, spelled
 
-__all__ = ["Segment", "lock_file", "locked", "segments", "unwritable"]
+__all__ = ["Segment", "locked", "open_lock", "segments", "unwritable"]
 
 _NAME = re.compile(r"record-([0-9]{12})\.jsonl")
 RESERVE = 256 * 1024  # bytes
@@ -81,19 +81,23 @@ def segments(folder: Path) -> list[Segment]:
     return [Segment(folder / name, start) for start, name in sorted(found)]
 
 
-def lock_file(folder: Path) -> int:
+def lock_path(folder: Path) -> str:
+    """Where the file lies that is locked while somebody writes."""
+    return str(folder / "lock")
+
+
+def open_lock(path: str) -> int:
     """Open the file that is locked while somebody writes."""
-    return os.open(folder / "lock", _NEW | os.O_RDWR, 0o600)
+    return os.open(path, _NEW | os.O_RDWR, 0o600)
 
 
-def is_lock_of(descriptor: int, folder: Path) -> bool:
-    """Whether that open file still is the one that others take: somebody may have removed it, and it was made anew."""
+def is_at(path: str, descriptor: int) -> bool:
+    """Whether that open file still lies where others look for it: somebody may have taken it away, or made it anew."""
     try:
-        other = os.stat(folder / "lock", follow_symlinks=False)  # noqa: PTH116  # Path.stat says it in another way
+        there = os.stat(path, follow_symlinks=False)  # noqa: PTH116  # making a Path takes longer than the question
     except OSError:
         return False
-    own = os.fstat(descriptor)
-    return (own.st_dev, own.st_ino) == (other.st_dev, other.st_ino)
+    return os.path.samestat(os.fstat(descriptor), there)
 
 
 @contextlib.contextmanager

@@ -88,6 +88,7 @@ class Log:
         except OSError as error:
             raise files.unwritable(Path(folder), error) from error
         self.verifier = verifier_of(origin, key)
+        self._lock_path = files.lock_path(self.folder)
         self._key = key
         self._segment_bytes = segment_bytes
         self._patience = patience
@@ -169,7 +170,7 @@ class Log:
             if self._lock is None:
                 self._lock = self._made()
             held.enter_context(files.locked(self._lock, self.folder, self._patience))
-            if files.is_lock_of(self._lock, self.folder):
+            if files.is_at(self._lock_path, self._lock):
                 return
             held.pop_all().close()
             os.close(self._lock)
@@ -185,7 +186,7 @@ class Log:
 
     def _made(self) -> int:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return files.lock_file(self.folder)
+        return files.open_lock(self._lock_path)
 
     def _drop_tail(self) -> None:
         tail, self._tail = self._tail, None
