@@ -18,6 +18,8 @@ __all__ = ["Segment", "locked", "open_lock", "segments", "unwritable"]
 
 _NAME = re.compile(r"record-([0-9]{12})\.jsonl")
 RESERVE = 256 * 1024  # bytes
+LARGEST = 256 * 1024 * 1024
+"""Bytes of the largest file that is read: far more than one is ever written with."""
 _NEW = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # no file elsewhere is written through a link
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -49,14 +51,18 @@ class Segment:
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(descriptor, "rb") as file:  # noqa: PTH123  # it is the descriptor that is opened
-                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                facts = os.fstat(descriptor)
+                if not stat.S_ISREG(facts.st_mode):
                     raise OSError(errno.EINVAL, "no regular file")
-                return file.read()
+                # One that seems to have terabytes, all of them a hole, would take all memory.
+                if facts.st_size > LARGEST:
+                    raise OSError(errno.EFBIG, f"{facts.st_size} bytes")
+                return file.read(LARGEST)
         except (OSError, ValueError) as error:
             raise AuditError(
                 f"the record cannot be read at {spelled(str(self.path))}",
                 found=reason(error),
-                expected="a file of a record",
+                expected=f"a file of a record, of {LARGEST} bytes or fewer",
                 action="see who may read it",
             ) from error
 

@@ -54,8 +54,8 @@ class Written:
 class _Tail:
     """The end of the record as this process knows it, and the file that is written to."""
 
-    def __init__(self, folder: Path, tree: Frontier, last: bytes, *, descriptor: int, offset: int) -> None:
-        self.folder = folder
+    def __init__(self, path: Path, tree: Frontier, last: bytes, *, descriptor: int, offset: int) -> None:
+        self.path = str(path)
         self.tree = tree
         self.last = last
         """The hash of the last line, in hexadecimal digits."""
@@ -90,11 +90,13 @@ class Log:
         self.verifier = verifier_of(origin, key)
         self._lock_path = files.lock_path(self.folder)
         self._key = key
-        self._segment_bytes = segment_bytes
+        self._segment_bytes = min(segment_bytes, files.LARGEST // 2)
         self._patience = patience
         self._mutex = threading.RLock()
         self._lock: int | None = None
         self._tail: _Tail | None = None
+        self._seen = (0, FIRST)
+        """How many lines this process knows to be there, and the hash of the last of them: fewer there are never."""
         self._reserved = False
         self._writing = False
         with self._alone():
@@ -195,18 +197,21 @@ class Log:
 
     def _catch_up(self, fields: Mapping[str, Any]) -> _Tail:
         """Read what others have added, and mend what somebody left half written."""
+        if self._tail is not None and not files.is_at(self._tail.path, self._tail.descriptor):
+            self._drop_tail()  # others have gone on in the next file, and this one is in an archive: or it was stolen
         tail = self._tail or self._open(fields)
-        facts = os.fstat(tail.descriptor)
-        if facts.st_nlink == 0 or facts.st_size < tail.offset:
+        size = os.fstat(tail.descriptor).st_size
+        if not tail.offset <= size <= files.LARGEST:
             self._drop_tail()
-            raise self._broken("a file that was taken away or cut short while it was in use", "a file that only grows")
-        if facts.st_size > tail.offset:
-            added = os.pread(tail.descriptor, facts.st_size - tail.offset, tail.offset)
-            torn = self._take_in(tail, added)
+            raise self._broken(f"{size} bytes, where there were {tail.offset}", "a file that only grows, line by line")
+        if size > tail.offset:
+            torn = self._take_in(tail, os.pread(tail.descriptor, size - tail.offset, tail.offset))
             if torn or tail.uncovered:
                 self._mend(tail, fields, torn)
         while tail.closed:
             tail = self._go_on(tail, fields)
+        self._must_have_all(tail.tree)
+        self._seen = (tail.tree.size, tail.last)
         if not self._reserved:
             self._reserved = files.keep_reserve(self.folder)
         return tail
@@ -220,6 +225,14 @@ class Log:
         if found and found[0].start:
             raise self._broken("no file with a whole line", "files of a record")
         return self._begin(Frontier(), FIRST, fields)
+
+    def _must_have_all(self, tree: Frontier) -> None:
+        """Raise :class:`AuditError` if lines are gone that this process has seen: it would sign what takes their place.
+
+        Somebody who can write to the folder may put back an older state of it, in which everything fits.
+        """
+        if tree.size < self._seen[0]:
+            raise self._broken(f"{tree.size} lines", f"the {self._seen[0]} that this process has seen there")
 
     def _enter(self, segment: files.Segment, head: bytes) -> _Tail:
         """Go on with a file that is there.  Its lines are read when the end is caught up with."""
@@ -239,15 +252,16 @@ class Log:
         if segment.start != tree.size:
             raise self._broken(f"the name {segment.path.name}", files.path_of(self.folder, tree.size).name)
         descriptor = os.open(segment.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
-        self._tail = _Tail(self.folder, tree, head[AFTER], descriptor=descriptor, offset=0)
+        self._tail = _Tail(segment.path, tree, head[AFTER], descriptor=descriptor, offset=0)
         return self._tail
 
     def _begin(self, tree: Frontier, last: bytes, fields: Mapping[str, Any]) -> _Tail:
         """Begin a new file, with the tree so far in its first line."""
+        self._must_have_all(tree)
         path = files.path_of(self.folder, tree.size)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._drop_tail()
-        self._tail = tail = _Tail(self.folder, tree, last, descriptor=descriptor, offset=0)
+        self._tail = tail = _Tail(path, tree, last, descriptor=descriptor, offset=0)
         os.ftruncate(descriptor, 0)  # the first line of a file may have been left half written
         opening = Opening(self.verifier.name, str(self.verifier), tree.size, tree.roots, self._sign(tree))
         self._write(tail, {**_own(fields), "event": "opened", "details": opening.details()})
@@ -283,6 +297,9 @@ class Log:
         for number, (line, last) in enumerate(zip(lines, before, strict=False)):
             if line[AFTER] != last:
                 raise self._broken(f"a break before line {tail.tree.size + number}", "an unbroken chain")
+        known = self._seen[0] - tail.tree.size
+        if 0 <= known < len(before) and before[known] != self._seen[1]:
+            raise self._broken("another history", f"the {self._seen[0]} lines that this process has seen there")
         signed = next((i for i in reversed(range(len(lines))) if is_checkpoint(lines[i])), None)
         covered = 0
         if signed is not None:
@@ -313,6 +330,7 @@ class Log:
 
     def _mend(self, tail: _Tail, fields: Mapping[str, Any], torn: bytes) -> None:
         """Take what was left half written into an entry."""
+        self._must_have_all(tail.tree)
         os.ftruncate(tail.descriptor, tail.offset)
         details = {
             "torn": torn[:_TORN].decode("ascii", "backslashreplace"),
@@ -359,6 +377,7 @@ class Log:
             raise
         tail.last, tail.uncovered = last.hex().encode(), 0
         tail.offset += len(data)
+        self._seen = (tree.size, tail.last)
         return Written(index, note)
 
     def _sign(self, tree: Frontier) -> Note:
