@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import binascii
 import errno
 import itertools
 import os
@@ -281,3 +282,43 @@ def test_importing_livepatch_and_trust_imports_no_cryptography():
         "sys.exit('cryptography' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("passphrase", "error"),
+    [(b"secret", TypeError), (7, TypeError), ("", TrustError), ("\ud800 secret", TrustError), ("é" * 512, TrustError)],
+)
+def test_a_passphrase_that_no_key_can_have_is_told(tmp_path, passphrase, error):
+    with pytest.raises(error) as told:
+        make_key(tmp_path / "new", passphrase)
+    assert "secret" not in str(told.value)
+    assert list(tmp_path.iterdir()) == []
+    make_key(tmp_path / "alice", "é" * 511)
+    assert KeyFile(tmp_path / "alice", "é" * 511).key
+    with pytest.raises(error):
+        KeyFile(tmp_path / "alice", passphrase)
+
+
+def of_scrypt(rounds):
+    """An encrypted key whose own header asks for so many rounds of scrypt, of 1 kB each."""
+
+    def tlv(tag, *parts):
+        body = b"".join(parts)
+        return bytes([tag, len(body)] if len(body) < 128 else [tag, 0x81, len(body)]) + body
+
+    def number(value):
+        return tlv(2, value.to_bytes(value.bit_length() // 8 + 1, "big"))
+
+    salted = tlv(0x30, tlv(4, b"salt"), number(rounds), number(8), number(1))
+    derived = tlv(0x30, tlv(6, bytes.fromhex("2b06010401da47040b")), salted)
+    cipher = tlv(0x30, tlv(6, bytes.fromhex("60864801650304012a")), tlv(4, bytes(16)))
+    scheme = tlv(0x30, tlv(6, bytes.fromhex("2a864886f70d01050d")), tlv(0x30, derived, cipher))
+    data = binascii.b2a_base64(tlv(0x30, scheme, tlv(4, bytes(64))))
+    return b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n" + data + b"-----END ENCRYPTED PRIVATE KEY-----\n"
+
+
+def test_a_key_that_asks_for_more_memory_than_there_is_is_told(tmp_path):
+    (tmp_path / "bomb").write_bytes(of_scrypt(1 << 62))
+    (tmp_path / "bomb").chmod(0o600)
+    with pytest.raises(TrustError, match="cannot be used"):
+        KeyFile(tmp_path / "bomb", "secret")

@@ -7,9 +7,12 @@ import stat
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from tests.signing import trust_root, write_patch
 
 import livepatch
+from livepatch.bundle import sealed
 from livepatch.bundle.keyfiles import make_key
 from livepatch.bundle.sealed import seal, unseal
 from livepatch.bundle.sealkeys import make_seal_key, read_seal_key
@@ -95,17 +98,36 @@ def test_keys_of_another_kind_are_told(files):
         with pytest.raises(TrustError):
             unseal(target, key=key, output="out")
     make_seal_key("gina", "secret")
-    sealed = seal("fix.lpatch", ["gina.pub"], output="for-gina")
+    target = seal("fix.lpatch", ["gina.pub"], output="for-gina")
     for passphrase in (None, "", "wrong"):
         with pytest.raises(TrustError) as error:
-            unseal(sealed, key="gina", passphrase=passphrase, output="out")
+            unseal(target, key="gina", passphrase=passphrase, output="out")
         assert "secret" not in str(error.value)
-    assert unseal(sealed, key="gina", passphrase="secret", output="out").read_bytes() == files.read_bytes()
+    assert unseal(target, key="gina", passphrase="secret", output="out").read_bytes() == files.read_bytes()
     assert stat.S_IMODE(Path("gina").stat().st_mode) == 0o600
     with pytest.raises(TrustError, match="the key cannot be written"):
         make_seal_key("gina")
     with pytest.raises(TrustError, match="the key cannot be written"):
         make_seal_key("nowhere/gina")
+
+
+@pytest.mark.parametrize("point", [bytes(32), bytes([1, *bytes(31)]), bytes([0xEC, *b"\xff" * 30, 0x7F])])
+def test_a_key_with_which_anybody_could_read_is_refused(files, point):
+    key = X25519PublicKey.from_public_bytes(point)
+    Path("weak.pub").write_bytes(key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(TrustError, match="small order"):
+        seal("fix.lpatch", ["erin.pub", "weak.pub"])
+    assert not Path("fix.lpatch.sealed").exists()
+
+
+def test_what_is_no_patch_file_is_not_written_where_one_should_be(files, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(sealed, "_must_be_a_patch", lambda plain: None)
+        Path("run.sh").write_text("#!/bin/sh")
+        target = seal("run.sh", ["erin.pub"], output="evil.sealed")
+    with pytest.raises(BundleError):
+        unseal(target, key="erin")
+    assert not Path("evil").exists()
 
 
 def test_wrong_arguments_write_nothing(files):

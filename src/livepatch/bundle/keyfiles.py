@@ -21,6 +21,7 @@ __all__ = ["KeyFile", "is_encrypted", "make_key", "private_key", "read_private",
 K = TypeVar("K")
 
 _LARGEST = 16 << 10
+_PASSPHRASE = 1023  # bytes, as OpenSSL takes them
 _PUBLIC_BEGINS = b"-----BEGIN PUBLIC KEY-----"
 _ENCRYPTED = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
 
@@ -67,11 +68,9 @@ def write_pair(
     """
     from cryptography.hazmat.primitives import serialization
 
-    if passphrase is not None and not passphrase:
-        raise _no_key(path, "an empty passphrase", "a passphrase, or none", "give another passphrase")
     protection: serialization.KeySerializationEncryption = serialization.NoEncryption()
     if passphrase is not None:
-        protection = serialization.BestAvailableEncryption(passphrase.encode())
+        protection = serialization.BestAvailableEncryption(_encoded(path, passphrase))
     data = private.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, protection)
     public = f"{os.fsdecode(path)}.pub"
     _write_public(public, private.public_key())
@@ -82,6 +81,20 @@ def write_pair(
         if isinstance(error, (OSError, ValueError)):
             raise _not_written(path, error) from error
         raise
+
+
+def _encoded(path: str | os.PathLike[str], passphrase: str) -> bytes:
+    if not isinstance(passphrase, str):
+        raise TypeError(f"passphrase must be a str or None, not a {type(passphrase).__name__}")
+    right = f"a passphrase of at most {_PASSPHRASE} bytes of UTF-8, or none"
+    try:
+        data = passphrase.encode()
+    except UnicodeEncodeError:  # which has the passphrase in it
+        raise no_key(path, "a passphrase that is no UTF-8", right, "give another passphrase") from None
+    if not 1 <= len(data) <= _PASSPHRASE:
+        found = f"a passphrase of {len(data)} bytes" if data else "an empty passphrase"
+        raise no_key(path, found, right, "give another passphrase")
+    return data
 
 
 def write_public(path: str | os.PathLike[str], key: PublicKey) -> None:
@@ -109,7 +122,7 @@ def read_public(path: str | os.PathLike[str]) -> PublicKey:
     try:
         return PublicKey(found.public_bytes_raw())
     except PatchError as error:
-        raise _no_key(path, error.found, error.expected, "name the .pub file of keygen") from error
+        raise no_key(path, error.found, error.expected, "name the .pub file of keygen") from error
 
 
 def public_in(path: str | os.PathLike[str], kind: type[K], expected: str) -> K:
@@ -121,9 +134,9 @@ def public_in(path: str | os.PathLike[str], kind: type[K], expected: str) -> K:
     try:
         found = load_pem_public_key(data)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise _no_key(path, "no public key that can be read", expected, "name the .pub file of keygen") from error
+        raise no_key(path, "no public key that can be read", expected, "name the .pub file of keygen") from error
     if not isinstance(found, kind):
-        raise _no_key(path, "another kind of key", expected, "name the .pub file of keygen")
+        raise no_key(path, "another kind of key", expected, "name the .pub file of keygen")
     return found
 
 
@@ -140,13 +153,13 @@ def read_private(path: str | os.PathLike[str]) -> bytes:
         finally:
             os.close(descriptor)
     except (OSError, ValueError) as error:
-        raise _no_key(
+        raise no_key(
             path, f"a file that cannot be read: {disk.reason(error)}", "a file with a key", "correct the path"
         ) from error
     if len(data) > _LARGEST:
-        raise _no_key(path, f"more than {_LARGEST} bytes", "a key", "correct the path")
+        raise no_key(path, f"more than {_LARGEST} bytes", "a key", "correct the path")
     if data.startswith(_PUBLIC_BEGINS):
-        raise _no_key(path, "a public key", "the private one", "name the file without .pub")
+        raise no_key(path, "a public key", "the private one", "name the file without .pub")
     _check_private(path, about)
     return data
 
@@ -155,12 +168,12 @@ def _check_regular(path: str | os.PathLike[str], about: os.stat_result) -> None:
     if stat.S_ISDIR(about.st_mode):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not stat.S_ISREG(about.st_mode):
-        raise _no_key(path, "no regular file", "a file with a key", "correct the path")
+        raise no_key(path, "no regular file", "a file with a key", "correct the path")
 
 
 def _check_private(path: str | os.PathLike[str], about: os.stat_result) -> None:
     if stat.S_IMODE(about.st_mode) & 0o077 or about.st_uid != os.geteuid():
-        raise _no_key(
+        raise no_key(
             path,
             f"a file that is not private: mode {stat.S_IMODE(about.st_mode):04o}, owned by user {about.st_uid}",
             f"mode 0600, owned by user {os.geteuid()}",
@@ -183,23 +196,24 @@ def private_key(path: str | os.PathLike[str], passphrase: str | None = None) -> 
 
 def private_in(path: str | os.PathLike[str], passphrase: str | None, kind: type[K], expected: str, maker: str) -> K:
     """The private key of one kind in a file that its owner alone may read.  Raises :class:`TrustError`."""
-    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.exceptions import InternalError, UnsupportedAlgorithm
     from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+    secret = None if passphrase is None else _encoded(path, passphrase)
     data = read_private(path)
-    if passphrase is None and is_encrypted(data):
-        raise _no_key(path, "an encrypted key", "a passphrase for it", "give the passphrase")
+    if secret is None and is_encrypted(data):
+        raise no_key(path, "an encrypted key", "a passphrase for it", "give the passphrase")
     try:
-        found = load_pem_private_key(data, None if passphrase is None else passphrase.encode())
-    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        found = load_pem_private_key(data, secret)
+    except (ValueError, TypeError, MemoryError, InternalError, UnsupportedAlgorithm) as error:
         wrong = "a passphrase that does not open it, or no key" if passphrase is not None else "no key that can be read"
-        raise _no_key(path, wrong, expected, "correct the passphrase or the path") from error
+        raise no_key(path, wrong, expected, "correct the passphrase or the path") from error
     if not isinstance(found, kind):
-        raise _no_key(path, "another kind of key", expected, f"draw one with livepatch {maker}")
+        raise no_key(path, "another kind of key", expected, f"draw one with livepatch {maker}")
     return found
 
 
-def _no_key(path: str | os.PathLike[str], found: str, expected: str, action: str) -> TrustError:
+def no_key(path: str | os.PathLike[str], found: str, expected: str, action: str) -> TrustError:
     return TrustError(
         f"the key in {spelled(os.fsdecode(path))} cannot be used", found=found, expected=expected, action=action
     )

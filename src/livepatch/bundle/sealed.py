@@ -60,8 +60,7 @@ def seal(
             action="name the .pub files of those who shall read it",
         )  # fmt: skip
     plain = disk.read(path)
-    file = read_bundle(plain)
-    codec.decode(file.unverified() if isinstance(file, SignedBundle) else file)  # nobody seals what nobody could use
+    _must_be_a_patch(plain)
     content, nonce = secrets.token_bytes(_KEY), secrets.token_bytes(_NONCE)
     suite = _suite()
     sealed = {keyid: suite.encrypt(content, key.loaded(), info=_INFO) for keyid, key in keys.items()}
@@ -89,9 +88,9 @@ def unseal(
     `key` is the path of a private key for which it was sealed.  `output` is by default the path without ``.sealed``; an
     older file there is replaced.  That it could be unsealed does not say who made it: :func:`livepatch.load` verifies.
 
-    Raises :class:`BundleError` for what is no sealed file or cannot be written, :class:`PatchError` if it is not said
-    where to write, and :class:`TrustError` for a file that cannot be read or was changed, and for a key that cannot be
-    used or for which it was not sealed.  Then nothing is written.
+    Raises :class:`BundleError` for what is no sealed file, holds no patch file or cannot be written,
+    :class:`PatchError` if it is not said where to write, and :class:`TrustError` for a file that cannot be read or was
+    changed, and for a key that cannot be used or for which it was not sealed.  Then nothing is written.
     """
     from cryptography.exceptions import InvalidTag
     from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
@@ -129,6 +128,7 @@ def unseal(
             expected="the file as it was sealed",
             action="get the file anew from whoever sealed it",
         ) from error
+    _must_be_a_patch(plain)
     name = os.fsdecode(path)
     if output is None and not name.endswith(".sealed"):
         raise PatchError(
@@ -140,6 +140,15 @@ def unseal(
     target = Path(name.removesuffix(".sealed") if output is None else output)
     disk.write(target, plain, mode=0o600)
     return target
+
+
+def _must_be_a_patch(plain: bytes) -> None:
+    """Raise :class:`BundleError` for what nobody could use: neither is it sealed, nor written where a patch should be.
+
+    Nothing of it is compiled, and nobody has verified it.
+    """
+    file = read_bundle(plain)
+    codec.decode(file.unverified() if isinstance(file, SignedBundle) else file)
 
 
 def _suite() -> Suite:

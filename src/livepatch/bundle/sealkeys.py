@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from livepatch.bundle.keyfiles import private_in, public_in, write_pair
+from livepatch.bundle.keyfiles import no_key, private_in, public_in, write_pair
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -46,10 +46,15 @@ def make_seal_key(path: str | os.PathLike[str], passphrase: str | None = None) -
 
 def read_seal_key(path: str | os.PathLike[str]) -> SealKey:
     """The public key in a PEM file.  Raises :class:`TrustError`."""
-    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
     expected = f"{_KIND} public key in PEM"
     found = public_in(path, X25519PublicKey, expected)  # type: ignore[type-abstract]  # objects are asked of it
+    try:
+        X25519PrivateKey.generate().exchange(found)
+    except ValueError as error:
+        # With a point of small order, what is agreed on is no secret (RFC 7748, 6.1).
+        raise no_key(path, "a point of small order", expected, "draw one with livepatch keygen --seal") from error
     return SealKey(found.public_bytes_raw())
 
 
