@@ -104,6 +104,43 @@ def test_an_author_cannot_name_a_class_that_lifts_a_rule():
     assert found(rule, handed(own)) == []
 
 
+def test_one_person_with_keys_in_two_roles_is_one_person():
+    both = Demand(name="both", source="here", roles={"security-reviewer": 1, "operator": 1})
+    alone = handed(by("carol"), by("carol", "operator"))
+    (row,) = judged(Policy(demands=(both,)), (), PLAIN, alone, NOW)
+    assert "security-reviewer and operator together, of which each counts once: 1 of 2 people" in row.found
+    assert found(both, handed(by("carol"), by("carol", "operator"), by("dave"))) == []
+    three = Demand(name="three", source="here", roles={"security-reviewer": 2, "operator": 1})
+    assert found(three, handed(by("carol"), by("dave"), by("dave", "operator"))) == [MISSING]
+    assert found(three, handed(by("carol"), by("dave"), by("dave", "operator"), by("erin", "operator"))) == []
+    either = Demand(name="either", source="here", roles={"security-reviewer": 1, "anybody": 2})
+    assert found(either, handed(by("carol"), by("carol", "operator"))) == [MISSING]
+    assert found(either, handed(by("carol"), by("erin", "operator"))) == []
+    urgent = [by("carol", role, emergency=True, reason="attacks") for role in ("security-reviewer", "operator")]
+    assert found(read_policy(URGENT, "a"), handed(*urgent))[-1] == ("error", "emergency-missing")
+
+
+def test_time_to_cool_off_runs_from_when_there_was_somebody_for_each_place():
+    roles = {"security-reviewer": 1, "operator": 1}
+    cool = Demand(name="cool", source="here", roles=roles, cooling_off=timedelta(hours=24))
+    given = [by("carol", hours=50), by("carol", "operator", hours=40)]
+    assert found(cool, handed(*given, by("dave", hours=23))) == [NOT_YET]
+    assert found(cool, handed(*given, by("dave", hours=24))) == []
+
+
+@pytest.mark.parametrize("hours", [-1, 24 * 8])
+def test_an_approval_that_does_not_count_names_no_class_that_lifts_a_rule(hours):
+    rule = Demand(
+        name="some",
+        source="here",
+        roles={"security-reviewer": 1},
+        classes=("full-update",),
+        max_age=timedelta(days=7),
+    )
+    assert found(rule, handed(by("carol", decision="hot-patch"))) == []
+    assert found(rule, handed(by("carol", decision="hot-patch", hours=hours))) == [MISSING]
+
+
 # When
 
 NIGHT = b"[[window]]\ndays = ['wed', 'thu']\nfrom = '22:00'\nto = '04:00'\n"

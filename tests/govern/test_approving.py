@@ -21,6 +21,7 @@ from livepatch.bundle.keyfiles import make_key
 from livepatch.bundle.signing import sign
 from livepatch.cli.main import main
 from livepatch.errors import IncompatibleError, PatchError, PolicyError, TrustError
+from livepatch.govern.approving import approving_of
 from livepatch.govern.entries import is_checkpoint, parse
 
 RULES = """
@@ -137,6 +138,25 @@ def test_an_emergency_overrides_a_freeze_and_the_report_says_so(node, root):
     assert node.f(1) == 1
 
 
+@pytest.mark.parametrize(("field", "lie"), [("patch", "CVE-2026-0001"), ("package", "another")])
+def test_an_approval_that_calls_the_patch_something_else_does_not_count(node, root, field, lie):
+    (honest,) = approved_by("carol")
+    envelope = read_approval(honest.read_bytes()).envelope
+    told = {**json.loads(envelope.payload), field: lie}
+    lying = sign(Envelope(payload_type=APPROVAL_TYPE, payload=json.dumps(told).encode()), key("carol"))
+    Path("lying").write_bytes(lying.to_bytes())
+    with refused(f"which calls the patch {told['patch']} of {told['package']}"):
+        livepatch.apply("fix.lpatch", trust=root, approvals=["lying", *approved_by("erin")])
+    assert node.f(1) == 1
+
+
+def test_what_is_handed_in_twice_is_told_once(node, root):
+    livepatch.attest("fix.lpatch", suite="unit", key=key("erin"), output="tested")
+    files = [*approved_by("carol"), "tested"]
+    given = approving_of(livepatch.load("fix.lpatch", trust=root), [*files, *files], root)
+    assert (len(given.approvals), len(given.evidence)) == (1, 1)
+
+
 def test_approvals_stand_in_the_record(node, root):
     make_key(Path("node.pem"))
     livepatch.record_to("record", key="node.pem", who="erin")
@@ -183,7 +203,7 @@ def statement(**changes) -> bytes:
         {"type": "livepatch.patch"}, {"format": 2}, {"digest": None}, {"digest": "sha256:" + "0" * 65}, {"patch": ""},
         {"package": "../x"}, {"made": ""}, {"made": "yesterday"}, {"expires": "never"}, {"class": "warm-patch"},
         {"emergency": 1}, {"emergency": None}, {"reason": "x" * 301}, {"reason": "a\nb"}, {"reason": "\x1b[2J"},
-        {"reason": "ü"}, {"more": 1},
+        {"reason": "ü"}, {"more": 1}, {"emergency": True, "reason": " "},
     ],
 )  # fmt: skip
 def test_what_is_no_approval_is_refused(changes):
@@ -299,7 +319,10 @@ def test_what_is_no_evidence_is_refused(changes):
     [
         ({"suite": ""}, PatchError), ({"suite": "a b/c"}, PatchError), ({"suite": 5}, TypeError),
         ({"suite": "a", "result": "GOOD"}, PatchError), ({"suite": "a", "failed": ["x"]}, PatchError),
-        ({"suite": "a", "url": "ü"}, PatchError),
+        ({"suite": "a", "url": "ü"}, PatchError), ({"suite": "a", "result": "FAILED", "failed": ["x"] * 2}, PatchError),
+        ({"suite": "a", "result": "FAILED", "failed": ["x" * 1001]}, PatchError),
+        ({"suite": "a", "result": "FAILED", "failed": map(str, range(10_001))}, PatchError),
+        ({"suite": "a", "result": "FAILED", "failed": [5]}, TypeError),
     ],
 )  # fmt: skip
 def test_a_wrong_argument_of_attest_writes_nothing(node, arguments, error):

@@ -99,7 +99,7 @@ def _check(made: Statement) -> None:
             raise TypeError(f"{name} must be a str, not {spelled(value)}")
     if not isinstance(made.emergency, bool):
         raise TypeError(f"emergency must be True or False, not {spelled(made.emergency)}")
-    if made.emergency and not made.reason:
+    if made.emergency and not made.reason.strip():
         raise PatchError(
             "an emergency has no reason",
             found="no reason",
@@ -157,6 +157,8 @@ def approval_in(envelope: Envelope) -> Statement:
     decision = fields.text("class", 40, _check_class)
     emergency = fields.truth("emergency")
     reason = fields.text("reason", _REASON, _check_line)
+    if emergency and not reason.strip():
+        raise fields.error("reason", "none, for an emergency", "why the patch cannot wait")
     fields.end()
     return Statement(
         digest=digest,

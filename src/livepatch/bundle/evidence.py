@@ -84,6 +84,8 @@ def attest(
             action="say how the suite ended",
         )
     names = [failed] if isinstance(failed, str) else list(failed)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"failed must be an iterable of texts, not {spelled(failed)}")
     if names and result != "FAILED":
         raise PatchError(
             "tests failed, and the result is another",
@@ -110,7 +112,12 @@ def attest(
         },
     }
     envelope = Envelope(payload_type=EVIDENCE_TYPE, payload=json.dumps(plain, indent=1).encode())
-    evidence_in(envelope)
+    try:
+        evidence_in(envelope)
+    except TrustError as error:
+        raise PatchError(
+            "there can be no such evidence", found=error.found, expected=error.expected, action="correct it"
+        ) from error
     signer = signer_of(key, passphrase)
     target = Path(f"{os.fspath(path)}.{suite}.evidence" if output is None else output)
     disk.write(target, sign_envelope(envelope, signer).to_bytes(), "the evidence")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import combinations
 from typing import Protocol
 
 from livepatch.compat.carried import not_carried
@@ -145,22 +147,18 @@ def judged(
 
 def _judge_approvals(demands: Iterable[Demand], case: Case, given: Approving, now: datetime) -> list[Finding]:
     """What is missing, rule by rule; and how long a patch that has all has still to wait."""
-    # What an author calls the patch lifts no rule about it.
-    named = {each.decision for each in given.approvals if each.decision and each.holder not in given.authors}
     findings = []
     for demand in demands:
         if demand.protected not in (None, case.protected) or (demand.state and case.state not in demand.state):
             continue
-        # A class that nobody has named may be any.
+        counting, idle = _counting(demand, given, now)
+        # A class that nobody has named may be any; and what does not count as an approval lifts no rule either.
+        named = {each.decision for each in counting if each.decision}
         if demand.classes and named and not named.intersection(demand.classes):
             continue
         findings += not_carried(str(demand), demand.owners, case.owners, probe=demand.probes and not case.probes)
-        findings += _unmet(demand, given, now)
+        findings += [*_unproved(demand, given), *_unapproved(demand, given, counting, idle, now)]
     return findings
-
-
-def _unmet(demand: Demand, given: Approving, now: datetime) -> list[Finding]:
-    return [*_unproved(demand, given), *_unapproved(demand, given, now)]
 
 
 def _unproved(demand: Demand, given: Approving) -> list[Finding]:
@@ -192,19 +190,26 @@ def _unproved(demand: Demand, given: Approving) -> list[Finding]:
     ]
 
 
-def _unapproved(demand: Demand, given: Approving, now: datetime) -> list[Finding]:
+def _counting(demand: Demand, given: Approving, now: datetime) -> tuple[list[Approval], list[str]]:
+    """The approvals that count for a rule, and why others do not."""
     idle = list(given.idle)
     counting = []
     for each in given.approvals:
         if each.holder in given.authors:
             idle.append(f"that of {each.holder}, an author of the patch")
-        elif each.made > now + _SKEW:
+        elif each.made - now > _SKEW:
             idle.append(f"that of {each.holder}, made in the future at {told_moment(each.made)}")
         elif demand.max_age is not None and now - each.made > demand.max_age:
             idle.append(f"that of {each.holder}, too old: made at {told_moment(each.made)}")
         else:
             counting.append(each)
-    missing, could, last = _counted(demand.roles, counting, given)
+    return counting, idle
+
+
+def _unapproved(
+    demand: Demand, given: Approving, counting: list[Approval], idle: list[str], now: datetime
+) -> list[Finding]:
+    missing, could = _counted(demand.roles, counting, given)
     if missing:
         return [
             Finding(
@@ -219,38 +224,57 @@ def _unapproved(demand: Demand, given: Approving, now: datetime) -> list[Finding
                 "(livepatch approve), and pass approvals=",
             )
         ]
-    until = max(last, default=now) + demand.cooling_off
-    if demand.cooling_off and now < until:
+    last = _completed(demand.roles, counting, given) if demand.cooling_off and demand.roles else now
+    if now - last < demand.cooling_off:
         return [
             Finding(
                 code="cooling-off",
                 severity="error",
                 target="",
-                found=f"{demand}: the last approval was made at {told_moment(until - demand.cooling_off)}",
+                found=f"{demand}: the last approval was made at {told_moment(last)}",
                 expected=f"{_length(demand.cooling_off)} between that and the patch",
-                action=f"apply it from {told_moment(until)} on, if nobody has an objection by then",
+                action=f"apply it from {told_moment(last + demand.cooling_off)} on, if nobody has an objection by then",
             )
         ]
     return []
 
 
-def _counted(
-    roles: Mapping[str, int], counting: list[Approval], given: Approving
-) -> tuple[list[str], list[str], list[datetime]]:
-    """What each role lacks, who could give it, and when the approvals were made that complete each role."""
-    missing, could, last = [], [], []
-    for role, number in roles.items():
-        made: dict[str, datetime] = {}
-        for each in counting:
-            if role in (ANYBODY, each.role):
-                made[each.holder] = min(each.made, made.get(each.holder, each.made))
-        if len(made) < number:
-            missing.append(f"{role}: {len(made)} of {number}")
-            known = [name for one, names in given.holders.items() if role in (ANYBODY, one) for name in names]
-            could += [name for name in known if name not in made and name not in given.authors]
-        else:
-            last.append(sorted(made.values())[number - 1])
-    return missing, list(dict.fromkeys(could)), last
+def _counted(roles: Mapping[str, int], counting: list[Approval], given: Approving) -> tuple[list[str], list[str]]:
+    """What the roles lack, and who could give it."""
+    missing: list[str] = []
+    could: list[str] = []
+    for group, number in _groups(roles):
+        have = {each.holder for each in counting if ANYBODY in group or each.role in group}
+        if len(have) >= number or (missing and len(group) > 1):
+            continue
+        together = f" together, of which each counts once: {len(have)} of {number} people"
+        missing.append(" and ".join(group) + (f": {len(have)} of {number}" if len(group) == 1 else together))
+        known = [name for role, names in given.holders.items() if ANYBODY in group or role in group for name in names]
+        could += [name for name in known if name not in have and name not in given.authors]
+    return missing, list(dict.fromkeys(could))
+
+
+def _groups(roles: Mapping[str, int]) -> Iterator[tuple[tuple[str, ...], int]]:
+    """The roles, and all groups of them that people are named for, with how many each needs.
+
+    One person may hold keys in two roles, and counts in one of them.  That there is somebody else for each place is so
+    just if no group has fewer people than places (Hall's marriage theorem).
+    """
+    yield from (((role,), number) for role, number in roles.items())
+    named = [role for role in roles if role != ANYBODY]
+    for size in range(2, len(named) + 1):
+        for group in combinations(named, size):
+            yield group, sum(roles[role] for role in group)
+
+
+def _completed(roles: Mapping[str, int], counting: list[Approval], given: Approving) -> datetime:
+    """When the approval was made with which nothing lacked any more."""
+    moments = sorted({each.made for each in counting})
+
+    def is_complete(last: datetime) -> bool:
+        return not _counted(roles, [each for each in counting if each.made <= last], given)[0]
+
+    return moments[bisect_left(moments, True, key=is_complete)]
 
 
 def _have(could: list[str]) -> str:
@@ -307,8 +331,8 @@ def _judge_time(
     if not rules:
         return [*rows, _no_emergency("no rule says who may declare one", "a rule [emergency] in a policy file")]
     for rule in rules:
-        counting = [each for each in urgent if now - rule.max_age <= each.made <= now + _SKEW]
-        missing, could, _ = _counted(rule.roles, counting, given)
+        counting = [each for each in urgent if -_SKEW <= now - each.made <= rule.max_age]
+        missing, could = _counted(rule.roles, counting, given)
         if missing:
             old = f"; declared more than {_length(rule.max_age)} ago, or in the future, by {_names(urgent, counting)}"
             found = f"{'; '.join(missing)} ({rule.source})" + (old if len(counting) < len(urgent) else "")

@@ -11,6 +11,7 @@ from livepatch.bundle.jsontext import refusing
 from livepatch.bundle.trust import Unsigned, check_trust
 from livepatch.compat.approvals import Approval, Approving, Evidence
 from livepatch.compat.windows import moment_of
+from livepatch.contents.identity import canonical
 from livepatch.contents.words import APPROVERS, AUTHOR
 from livepatch.errors import TrustError, counted, spelled
 from livepatch.patch import Patch
@@ -84,6 +85,7 @@ def approving_of(patch: Patch, paths: Iterable[Path], trust: object) -> Approvin
         if envelope.payload_type == EVIDENCE_TYPE:
             tested = evidence_in(envelope)
             wrong = "" if patch.origin is not None and patch.origin.digest in tested.digests else "of another patch"
+            wrong = wrong or ("" if tested.suites else "which names no suite")
             if not wrong and held:
                 ran += _evidence(tested, held.values())
         else:
@@ -97,8 +99,8 @@ def approving_of(patch: Patch, paths: Iterable[Path], trust: object) -> Approvin
     signed = patch.origin.signed if patch.origin is not None else None
     signers = root.verify(signed, now).signers.get(AUTHOR, ()) if signed is not None else ()
     return Approving(
-        approvals=tuple(found),
-        evidence=tuple(ran),
+        approvals=tuple(dict.fromkeys(found)),
+        evidence=tuple(dict.fromkeys(ran)),
         holders={
             name: tuple(dict.fromkeys(root.keys[keyid].name for keyid in root.roles[name].keyids))
             for name in APPROVERS
@@ -119,6 +121,9 @@ def _wrong(statement: Statement, patch: Patch, now: str) -> str:
     assert patch.origin is not None
     if statement.digest != patch.origin.digest:
         return f"of another patch: {statement.patch} ({statement.digest[:19]}…)"
+    if (statement.patch, canonical(statement.package)) != (patch.id, canonical(patch.package)):
+        # Whoever signed that was shown another name than that of the file.
+        return f"which calls the patch {statement.patch} of {statement.package}"
     if statement.expires and now >= statement.expires:
         return f"which expired at {statement.expires}"
     return ""
