@@ -22,6 +22,10 @@ LARGEST = 256 << 10
 _MOST = 1000  # items of one list
 _LONGEST = 300  # characters of a text
 _LONG = 20_000  # and of one in several lines
+_DEEPEST = 50
+_PART = rb"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
+_DEEP = re.compile(rb"(?<![\w.-])" + _PART + rb"(?:\.[ \t]*+" + _PART + rb"){%d}" % _DEEPEST)
+"""A key of so many parts, of which the library makes tables within tables, in time that grows with their square."""
 _CLOCK = re.compile(r"(?:[01][0-9]|2[0-3]):[0-5][0-9]")
 
 
@@ -40,6 +44,8 @@ class Table:
         """The outermost table in the bytes of a file.  Raises :class:`PolicyError`."""
         if len(data) > LARGEST:
             _fail(source, noun, "", f"{len(data)} bytes or more", f"{LARGEST} bytes or fewer")
+        if _DEEP.search(data):
+            _fail(source, noun, "", f"a key of more than {_DEEPEST} parts", "keys of a few parts")
         try:
             tables = tomllib.loads(data.decode("utf-8"))
         except (ValueError, RecursionError) as error:

@@ -135,11 +135,13 @@ def policy_in_force(path: str | os.PathLike[str] | None = None) -> Policy:
 
 def _of_the_working_directory() -> Iterator[Policy]:
     try:
-        there = Path(FILE).exists()
+        os.lstat(FILE)
+    except FileNotFoundError:
+        return
     except OSError:
-        there = True  # reading it says what is wrong
-    if there:
-        yield _read(Path(FILE), FILE)
+        pass  # reading it says what is wrong
+    # A link that leads nowhere, too: rules that cannot be reached must not pass for none.
+    yield _read(Path(FILE), FILE)
 
 
 def _read(path: Path, source: str) -> Policy:

@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import stat
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,11 @@ def _records(inputs: Inputs) -> Iterator[tuple[str, object]]:
 
 def _records_in(path: Path) -> Iterator[tuple[str, object]]:
     try:
-        with path.open("rb") as file:
+        # A pipe would make the open wait for a writer.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb") as file:  # noqa: PTH123  # it is the descriptor that is opened
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise ValueError("no regular file")
             first = file.read(1)
             file.seek(0)
             # A map of msgpack begins with a byte that is no character of ASCII.
@@ -129,17 +134,31 @@ def _lines(file: BinaryIO) -> Iterator[tuple[str, object]]:
 def _maps(file: BinaryIO, first: bytes) -> Iterator[tuple[str, object]]:
     if first and not (0x80 <= first[0] <= 0x8F or first[0] in (0xDE, 0xDF)):
         _refuse("the file", f"a file that begins with {first!r}", "JSON lines, or msgpack maps one after the other")
-    unpacker = msgpack.Unpacker(file, strict_map_key=True, raw=False, max_buffer_size=_LARGEST, timestamp=0)
+    size = os.fstat(file.fileno()).st_size
+    most = max(1, min(size, _LARGEST))  # room is made for as many as a list says; each takes a byte or more
+    unpacker = msgpack.Unpacker(
+        file,
+        strict_map_key=True,
+        raw=False,
+        object_pairs_hook=_fields,
+        max_buffer_size=_LARGEST,
+        max_array_len=most,
+        max_map_len=most,
+        timestamp=0,
+    )
     number = 0
     while True:
         number += 1
-        where = f"map {number}, at byte {unpacker.tell()}"
+        begun = unpacker.tell()
+        where = f"map {number}, at byte {begun}"
         try:
             record = unpacker.unpack()
         except msgpack.OutOfData:
-            if unpacker.tell() < os.fstat(file.fileno()).st_size:
+            if begun < size:
                 _refuse(where, "a file that ends inside it", "a whole map")
             return
+        except PatchError as error:
+            _refuse(where, error.found, error.expected)
         except (ValueError, RecursionError, msgpack.UnpackException) as error:
             _refuse(where, f"no msgpack: {type(error).__name__}: {error}"[:200], "a map of at most 64 MiB")
         yield where, record
@@ -207,14 +226,19 @@ def _check_plain(where: str, value: object, depth: int = 0) -> None:
         )
 
 
+def _fields(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name, value in items:
+        if name in fields:
+            raise PatchError(
+                "", found=f"field {spelled(name)} twice", expected="each field once", action="leave one of the two out"
+            )
+        fields[name] = value
+    return fields
+
+
 def _pairs(items: list[tuple[str, Any]]) -> object:
-    fields = dict(items)
-    if len(fields) != len(items):
-        names = [name for name, _ in items]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise PatchError(
-            "", found=f"field {spelled(twice)} twice", expected="each field once", action="leave one of the two out"
-        )
+    fields = _fields(items)
     if len(fields) != 1:
         return fields
     ((name, value),) = items

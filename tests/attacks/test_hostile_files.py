@@ -1,0 +1,96 @@
+"""Files of rules, of facts and of recorded calls that somebody hostile has written, or put in the place of others."""
+
+from __future__ import annotations
+
+import os
+
+import msgpack
+import pytest
+
+from livepatch.compat.policy import read_policy
+from livepatch.documents.advisory import advisory_in
+from livepatch.errors import LivepatchError, PatchError, PolicyError
+from livepatch.govern.criteria import read_criteria
+from livepatch.govern.policies import policy_in_force
+from livepatch.replaying.inputs import read_inputs
+
+PARTS = {"bare": b"a", "spaced": b" a ", "literal": b"'a'", "basic": b'"a"', "escaped": b'"\\""'}
+
+
+@pytest.mark.parametrize("read", [read_policy, read_criteria, advisory_in])
+@pytest.mark.parametrize("part", PARTS)
+def test_a_key_of_many_parts_is_refused_before_it_is_read(read, part):
+    # Reading one takes a time that grows with the square: minutes for a file of 120 kB.
+    key = b".".join([PARTS[part]] * 20_000)
+    for data in (key + b" = 1", b"[" + key + b"]", b"[[" + key + b"]]", b"x = { " + key + b" = 1 }"):
+        with pytest.raises(PolicyError, match="a key of more than 50 parts"):
+            read(data, "rules.toml")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"x = " + b"[" * 50_000, b"x = " + b"{a=" * 50_000, b"x = 1" + b"0" * 5_000, b'x = "\\ud800"', b"x = '\xff'",
+        b"x = '\0'", b"\xef\xbb\xbfx = 1", b"x = nan", b"x = 2026-11-26T00:00:00Z", b"a = 1\na.b = 2", b"\n" * 300_000,
+    ],
+    ids=lambda data: ascii(data[:12]),
+)  # fmt: skip
+@pytest.mark.parametrize("read", [read_policy, read_criteria, advisory_in])
+def test_what_no_reader_takes_is_told_as_such(read, data):
+    with pytest.raises(PolicyError) as error:
+        read(data, "rules.toml")
+    assert error.value.found
+    assert error.value.action
+
+
+@pytest.mark.parametrize("target", ["/nowhere/rules.toml", "livepatch.toml"])
+def test_a_link_to_rules_that_cannot_be_reached_does_not_pass_for_none(tmp_path, monkeypatch, target):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LIVEPATCH_POLICY", raising=False)
+    policy_in_force()
+    (tmp_path / "livepatch.toml").symlink_to(target)
+    with pytest.raises(PolicyError, match=r"livepatch\.toml cannot be read"):
+        policy_in_force()
+
+
+# Recorded calls
+
+CALL = {"target": "m:f", "args": [1, "x" * 50, [1, 2, b"y" * 300]]}
+
+
+def test_a_file_of_recorded_calls_that_was_cut_short_is_never_a_shorter_one(tmp_path):
+    data, path = msgpack.packb(CALL), tmp_path / "inputs"
+    path.write_bytes(data * 2)
+    assert len(list(read_inputs(path))) == 2
+    for length in range(len(data) + 1, 2 * len(data)):
+        path.write_bytes((data * 2)[:length])
+        with pytest.raises(PatchError, match="map 2"):
+            list(read_inputs(path))
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (b"\x82" + msgpack.packb("target") * 2 + msgpack.packb("m:f") * 2, ""),
+        (b"\x82" + (msgpack.packb("target") + msgpack.packb("m:f")) * 2, "field 'target' twice"),
+        (b"\x81" + msgpack.packb("args") + b"\xdd\x03\xff\xff\xff" * 400, "exceeds max_array_len"),
+        (b"\x81" + msgpack.packb("args") + b"\xdf\x03\xff\xff\xff" * 400, "exceeds max_map_len"),
+        (b"\x81" + msgpack.packb("args") + b"\xc6\x7f\xff\xff\xff", "a file that ends inside it"),
+        (b"\x81" + msgpack.packb("args") + b"\x91" * 100_000, "no msgpack"),
+        (b'{"target": "m:f", "args": ' + b"[" * 100_000, "no JSON"),
+        (b'{"target": "m:f", "args": [1' + b"0" * 5_000 + b"]}", "no JSON"),
+    ],
+    ids=lambda each: ascii(each[:12]),
+)
+def test_recorded_calls_that_ask_for_more_room_than_they_have_are_refused(tmp_path, data, told):
+    (tmp_path / "inputs").write_bytes(data)
+    with pytest.raises(PatchError) as error:
+        list(read_inputs(tmp_path / "inputs"))
+    assert told in str(error.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_file_of_recorded_calls_is_not_waited_for(tmp_path, make):
+    make(tmp_path / "inputs")
+    with pytest.raises(LivepatchError, match="the inputs cannot be read"):
+        list(read_inputs(tmp_path / "inputs"))
