@@ -11,7 +11,7 @@ from livepatch.contents.words import CLASSES
 from livepatch.errors import PolicyError
 from livepatch.govern.classification import classified
 from livepatch.govern.criteria import WORDS, default_criteria, read_criteria
-from livepatch.govern.risk import Fact, Risk, _lines
+from livepatch.govern.risk import Fact, Risk, _differing, _lines
 from livepatch.govern.severity import severity_of
 
 HIGH = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"
@@ -263,3 +263,21 @@ def test_a_pipe_is_no_file_of_criteria(write_module, write_fix, tmp_path, unrule
     fix = write_fix(f"{write_module(SOURCE).__name__}:f", FIX)
     with pytest.raises(PolicyError, match="no regular file"):
         livepatch.classify(fix, criteria=tmp_path / "pipe")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "lines"),
+    [
+        ("a\n" * 20_000, "a\n" * 20_001, 1),
+        ("a\nb\n" * 10_000, "b\na\n" * 10_000, 40_000),  # too many to be compared: at the worst
+        ("".join(f"{n}\n" for n in range(20_000)), "".join(f"{n}\n" for n in range(20_000) if n != 9_000), 1),
+        ("a\nb\nc\nd", "a\nx\nc\ny\nd", 3),
+        ("", "a\nb", 2),
+        ("a\na", "a", 1),
+        ("a", "a", 0),
+    ],
+    ids=range(7),
+)
+def test_lines_are_counted_in_bounded_time_and_never_too_few(before, after, lines):
+    assert _differing(before, after) == lines
+    assert _differing(after, before) == lines

@@ -42,6 +42,8 @@ TOLD = [
     ("internal-path", "as in /home/alice/node/mempool.py"),
     ("internal-path", "as in ~/node/mempool.py"),
     ("internal-path", "as in C:\\\\Users\\\\alice\\\\node"),
+    ("internal-path", "see file:///home/alice/node"),
+    ("internal-path", "on \\\\server7\\builds\\node"),
     ("person", "found by bob@example.com"),
     ("exploit-hint", "a proof of concept is out"),
     ("exploit-hint", "crashes the node by sending two blocks"),
@@ -125,9 +127,25 @@ def test_reasons_are_looked_through_as_well() -> None:
     assert (found.code, found.target) == ("person", "waiver of nodeclient.mempool:f")
 
 
-def test_in_an_endless_line_what_comes_first_is_found() -> None:
-    for part in ("a.", "a@", ":", "~/", "a-", "eyJ"):
-        assert "host" in {finding.code for finding in lint(patch("10.0.0.1 " + part * 300_000))}
+@pytest.mark.parametrize(
+    "part", ["a.", "a@", "::", "~/", "a-", "eyJ", "a+", "1.1.", "a:", "-----BEGIN ", "https://a", "password"]
+)
+def test_in_an_endless_line_nothing_is_overlooked(part: str) -> None:
+    many = part * (16_000 // len(part))
+    found = {finding.found for finding in lint(patch(f"10.0.0.1 {many} 10.0.0.2 {many} 10.0.0.3"))}
+    assert found >= {"'10.0.0.1'", "'10.0.0.2'", "'10.0.0.3'"}
+
+
+def test_a_secret_at_any_column_is_found() -> None:
+    for column in range(3_500, 4_100, 29):
+        found = lint(patch("x " * (column // 2) + " AKIAABCDEFGHIJKLMNOP" + " x" * 3_000))
+        assert [finding.code for finding in found] == ["secret"], column
+
+
+def test_what_overlaps_a_secret_does_not_tell_it() -> None:
+    found = lint(patch("fetch https://alice:hunter2hunter2@updates.corp.example.com/"))
+    assert [finding.code for finding in found] == ["secret"]
+    assert "hunter2" not in str(found)
 
 
 def test_only_what_is_on_the_allow_list_reaches_events_the_record_and_the_status(

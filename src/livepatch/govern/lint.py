@@ -19,7 +19,8 @@ from livepatch.patch import Patch
 
 __all__ = ["lint"]
 
-_LONGEST = 4_000  # characters of a line that are looked at
+_AT_ONCE = 4_000  # characters of a line that are looked at together,
+_TWICE = 400  # and how many of them again with those that follow: no pattern needs more
 _EMBARGOED = "embargoed"
 
 
@@ -77,7 +78,7 @@ _SECRETS = (
     _secret(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
     _secret(r"\b(?:gh[pousr]_|github_pat_|glpat-|xox[abeoprs]-|sk-|pypi-)[A-Za-z0-9_-]{16,}"),
     _secret(r"\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]{8,}"),
-    _secret(r"\b[a-z][a-z0-9+.-]*://[^\s/:@]+:[^\s/@]+@[^\s/]+"),
+    _secret(r"\b[a-z][a-z0-9+.-]{0,20}://[^\s/:@]+:[^\s/@]+@[^\s/]+"),
     _secret(_NAMED + r"""["']?\s*[:=]\s*["'][^"'\s]{6,}["']"""),
 )
 _INTERNAL = "internal|intranet|local|localdomain|lan|corp|private|home\\.arpa"
@@ -85,19 +86,20 @@ _IN_PUBLIC = (
     *_SECRETS,
     _secret(_NAMED + r"\s*[:=]\s*[^\s\"']{6,}"),
     _host(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\w)", _is_told),
-    _host(r"(?<![\w:])[0-9a-fA-F:]*::?[0-9a-fA-F:]+(?![\w:])", _is_told),
-    _host(rf"(?i)\b(?:[a-z0-9-]+\.)+(?:{_INTERNAL})\b"),
+    _host(r"(?<![\w:])(?=[0-9a-fA-F]{0,4}:)[0-9a-fA-F:]{2,45}(?![\w:])", _is_told),
+    _host(rf"(?i)\b(?:[a-z0-9-]{{1,63}}\.){{1,9}}(?:{_INTERNAL})\b"),
     _Rule(
         code="internal-path",
         pattern=re.compile(
-            r"(?<![\w:/.])(?:/(?:home|Users|root|srv|opt|var|etc|mnt|data|tmp|usr)/|~/|[A-Za-z]:\\)[^\s,;'\")]+"
+            r"(?:(?:(?<![\w:/.])|(?<=file://))/(?:home|Users|root|srv|opt|var|etc|mnt|data|tmp|usr)/"
+            r"|(?<![\w:/.])(?:~/|[A-Za-z]:\\|\\\\[\w.-]{1,64}\\))[^\s,;'\")]+"
         ),
         expected="no path of a machine",
         action="leave it out, or name the module",
     ),
     _Rule(
         code="person",
-        pattern=re.compile(r"\b[\w.+-]+@[\w-]+(?:\.[\w-]+)+"),
+        pattern=re.compile(r"\b[\w.+-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,9}"),
         expected="nobody by address",
         action="leave it out; thank who has reported it in the advisory, if they wish",
     ),
@@ -175,15 +177,27 @@ def _sources(edit: ModuleEdit, side: Side, *, after: bool) -> Iterator[str]:
 
 
 def _look(where: str, text: str, rules: Iterable[_Rule]) -> Iterator[Finding]:
+    for piece in _pieces(text):
+        found = [(rule, match) for rule in rules for match in filter(rule.meant, rule.pattern.finditer(piece))]
+        secrets = [match.span() for rule, match in found if rule.code == "secret"]
+        for rule, match in found:
+            begin, end = match.span()
+            hidden = any(begin < last and first < end for first, last in secrets)
+            if hidden and rule.code != "secret":
+                continue  # part of one
+            yield Finding(
+                code=rule.code,
+                severity=rule.severity,
+                target=where,
+                # Whoever reads the output need not learn the secret.
+                found=spelled(shortened(match[0], 5) if hidden else match[0]),
+                expected=rule.expected,
+                action=rule.action,
+            )
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """The lines; an endless one in pieces that overlap, for a pattern may take the square of the time."""
     for line in text.splitlines():
-        for rule in rules:
-            for match in filter(rule.meant, rule.pattern.finditer(line[:_LONGEST])):
-                yield Finding(
-                    code=rule.code,
-                    severity=rule.severity,
-                    target=where,
-                    # Whoever reads the output need not learn the secret.
-                    found=spelled(shortened(match[0], 5) if rule.code == "secret" else match[0]),
-                    expected=rule.expected,
-                    action=rule.action,
-                )
+        for begin in range(0, max(len(line) - _TWICE, 1), _AT_ONCE - _TWICE):
+            yield line[begin : begin + _AT_ONCE]

@@ -7,6 +7,7 @@ import functools
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from types import CodeType, FunctionType
 from typing import Protocol, cast
 
@@ -24,6 +25,7 @@ from livepatch.patch import Addition, Attachment, Patch, Replacement, Wrapping
 
 __all__ = ["Fact", "Risk", "assess"]
 
+_MOST = 4_000_000  # comparisons of two lines
 _DORMANT = ModeFacts("at", "at(height)")
 
 
@@ -175,8 +177,19 @@ def _edited(edit: ModuleEdit) -> Iterator[int]:
 
 def _differing(before: str, after: str) -> int:
     breathe()
-    matcher = difflib.SequenceMatcher(None, before.splitlines(), after.splitlines(), autojunk=False)
+    old, new = _trimmed(before.splitlines(), after.splitlines())
+    if len(old) * len(new) > _MOST:
+        return len(old) + len(new)  # at the worst: no patch gets smaller by being too large to be compared
+    matcher = difflib.SequenceMatcher(None, old, new)
     return sum(b - a + d - c for tag, a, b, c, d in matcher.get_opcodes() if tag != "equal")
+
+
+def _trimmed(old: list[str], new: list[str]) -> tuple[list[str], list[str]]:
+    """What is left of both without the lines with which both begin, and those with which both end."""
+    begin = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(old, new, strict=False)))
+    old, new = old[begin:], new[begin:]
+    end = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(reversed(old), reversed(new), strict=False)))
+    return old[: len(old) - end], new[: len(new) - end]
 
 
 def _functions(source: object) -> Iterator[FunctionType]:
