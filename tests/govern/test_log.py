@@ -404,25 +404,68 @@ def test_a_disk_that_fails_once_leaves_nothing_behind(folder, key, monkeypatch, 
     assert_holds(folder, key)
 
 
-def test_the_way_back_has_room_in_reserve_on_a_full_disk(folder, key, monkeypatch):
-    log = new_log(folder, key)
-    reserve = folder / "reserve"
-    assert reserve.stat().st_blocks * 512 >= files.RESERVE
-    through = files.write_through
+class SmallDisk:
+    """What the record asks of a disk, with so much room."""
 
-    def full(descriptor, data):
-        if reserve.exists():
-            os.write(descriptor, data[:10])
+    def __init__(self, room, monkeypatch):
+        self.room = room
+        self.through, self.give = files.write_through, files.give_reserve
+        monkeypatch.setattr(files, "write_through", self.write)
+        monkeypatch.setattr(files, "give_reserve", self.free)
+        monkeypatch.setattr(files.os, "posix_fallocate", self.allocate)
+
+    def take(self, size):
+        if size > self.room:
             raise OSError(errno.ENOSPC, "No space left on device")
-        through(descriptor, data)
+        self.room -= size
 
-    monkeypatch.setattr(files, "write_through", full)
-    monkeypatch.setattr(files, "keep_reserve", lambda folder: reserve.exists())
+    def write(self, descriptor, data):
+        try:
+            self.take(len(data))
+        except OSError:
+            os.write(descriptor, data[:10])
+            raise
+        self.through(descriptor, data)
+
+    def allocate(self, descriptor, offset, size):
+        self.take(size)
+        os.truncate(descriptor, offset + size)
+
+    def free(self, folder):
+        there = (folder / "reserve").exists() and (folder / "reserve").stat().st_size
+        given = self.give(folder)
+        self.room += there or 0
+        return given
+
+
+def fill_up(log):
+    for number in range(100):
+        log.append(entry(number))
+
+
+@pytest.mark.parametrize("segment_bytes", [1 << 30, 5_000])
+def test_the_way_back_has_room_in_reserve_on_a_full_disk(folder, key, monkeypatch, segment_bytes):
+    disk = SmallDisk(files.RESERVE + 20_000, monkeypatch)
+    log = new_log(folder, key, segment_bytes=segment_bytes)
+    assert (folder / "reserve").stat().st_size == files.RESERVE
     with pytest.raises(AuditError, match="No space left"):
-        log.append(entry(0))
-    log.append(entry(1), way_back=True)
-    assert len(entries_of(folder)) == 2
+        fill_up(log)
+    written = len(entries_of(folder))
+    for number in range(20):
+        log.append(entry(number), way_back=True)
+        with pytest.raises(AuditError, match="No space left"):  # what is left is for the way back
+            log.append(entry(number))
+    assert len([each for each in entries_of(folder)[written:] if each["event"] == "applied"]) == 20
+    assert disk.room > files.RESERVE // 2
+    disk.room += files.RESERVE
+    log.append(entry(1))
+    assert (folder / "reserve").stat().st_size == files.RESERVE
     assert_holds(folder, key)
+
+
+def test_room_is_really_set_aside(folder, key):
+    new_log(folder, key)
+    assert (folder / "reserve").stat().st_blocks * 512 >= files.RESERVE
 
 
 @pytest.mark.parametrize("what", ["shortened", "deleted", "another line"])

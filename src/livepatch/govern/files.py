@@ -148,19 +148,29 @@ def write_through(descriptor: int, data: bytes) -> None:
     os.fdatasync(descriptor)
 
 
-def keep_reserve(folder: Path) -> bool:
-    """Set room aside for the way back on a full disk; whether there is some."""
+def keep_reserve(folder: Path) -> None:
+    """Set room aside for the way back on a full disk, if there is none yet.
+
+    Raises :class:`OSError` if the disk is too full for that.  Where none can be set aside for another reason, none is.
+    """
+    path = f"{folder}/reserve"
     try:
-        descriptor = os.open(folder / "reserve", _NEW | os.O_RDWR, 0o600)
+        if os.stat(path, follow_symlinks=False).st_size == RESERVE:  # noqa: PTH116  # asked before each entry
+            return
     except OSError:
-        return False
+        pass  # making it says what is wrong
     try:
-        os.posix_fallocate(descriptor, 0, RESERVE)
-        return True
-    except OSError:
-        return False
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, _NEW | os.O_RDWR, 0o600)
+        try:
+            os.posix_fallocate(descriptor, 0, RESERVE)
+        except OSError:
+            give_reserve(folder)  # a part of it is of no use
+            raise
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in FULL:
+            raise
 
 
 def give_reserve(folder: Path) -> bool:

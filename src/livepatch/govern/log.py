@@ -97,30 +97,31 @@ class Log:
         self._tail: _Tail | None = None
         self._seen = (0, FIRST)
         """How many lines this process knows to be there, and the hash of the last of them: fewer there are never."""
-        self._reserved = False
         self._writing = False
         with self._alone():
             self._catch_up({"who": surroundings.user()})
+            with contextlib.suppress(OSError):
+                files.keep_reserve(self.folder)  # else the first entry tells
 
     def append(self, fields: Mapping[str, Any], *, way_back: bool = False) -> Written:
         """Add an entry; it is on the disk, with a checkpoint, when this returns.
 
-        On a full disk the `way_back` may use room that was set aside.  Raises :class:`AuditError` if it cannot be
-        written: then the record ends as it did before, or if even that fails with what will be taken for half written.
+        On a full disk the `way_back` may use room that was set aside, and others are refused while there is no room to
+        set aside.  Raises :class:`AuditError` if it cannot be written: then the record ends as it did before, or if
+        even that fails with what will be taken for half written.
         """
         with self._alone():
-            tail = self._catch_up(fields)
-            if tail.offset >= self._segment_bytes:
-                tail = self._rotate(tail, fields)
+            if not way_back:
+                files.keep_reserve(self.folder)
             try:
-                return self._write(tail, fields)
-            except AuditError as error:
-                cause = error.__cause__
+                return self._add(fields)
+            except (AuditError, OSError) as error:
+                cause = error if isinstance(error, OSError) else error.__cause__
                 full = isinstance(cause, OSError) and cause.errno in files.FULL
                 if not (way_back and full and files.give_reserve(self.folder)):
                     raise
-            self._reserved = False
-            return self._write(self._catch_up(fields), fields)
+            self._drop_tail()
+            return self._add(fields)
 
     def checkpoint(self) -> Note:
         """Sign the record as it is now: all lines, of other processes too.  Raises :class:`AuditError`."""
@@ -212,8 +213,6 @@ class Log:
             tail = self._go_on(tail, fields)
         self._must_have_all(tail.tree)
         self._seen = (tail.tree.size, tail.last)
-        if not self._reserved:
-            self._reserved = files.keep_reserve(self.folder)
         return tail
 
     def _open(self, fields: Mapping[str, Any]) -> _Tail:
@@ -267,6 +266,12 @@ class Log:
         self._write(tail, {**_own(fields), "event": "opened", "details": opening.details()})
         files.sync_folder(self.folder)
         return tail
+
+    def _add(self, fields: Mapping[str, Any]) -> Written:
+        tail = self._catch_up(fields)
+        if tail.offset >= self._segment_bytes:
+            tail = self._rotate(tail, fields)
+        return self._write(tail, fields)
 
     def _rotate(self, tail: _Tail, fields: Mapping[str, Any]) -> _Tail:
         self._write(tail, {**_own(fields), "event": "rotated", "details": {}})
