@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from tests.bundle.patches import of_functions
+from tests.govern.records import entry as records_entry
+from tests.govern.records import new_log, only_file
 
 import livepatch
 from livepatch.bundle import codec
@@ -112,6 +114,9 @@ VARIANTS = [
     {"versions": ">=2.1", 'fixed = "2.1.1"': ""},
     {"versions": "==2.1.0", 'fixed = "2.1.1"': ""},
     {"versions": "<3"},
+    {"versions": "==2.1.0,==2.1.0"},
+    {"2026-11-20T12:00:00Z": "0001-01-01T00:00:00Z"},
+    {"advisories/7": "a(b)'c"},
     {'cvss = "CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"': ""},
     {"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H": "AV:N/AC:L/Au:N/C:N/I:N/A:C"},
     {"CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H": "CVSS:3.0/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"},
@@ -247,6 +252,13 @@ def test_what_cannot_be_written_is_left_out_with_the_reason(patch):
     valid("csaf-2.0.json", json.loads(documents.made["public/csaf.json"]))
 
 
+def test_a_revision_beyond_all_counting_takes_no_memory(patch):
+    patch.release = dataclasses.replace(patch.release, revision=2**31 - 1)
+    documents = documents_of(dossier(patch))
+    assert sorted(documents.left_out) == ["internal/review.md", "public/csaf.json"]
+    assert "revision 2147483647; expected 1000 or fewer" in documents.left_out["public/csaf.json"]
+
+
 def entry(event: str, minutes: int, phase: str = "done", **details):
     at = (NOW + timedelta(minutes=minutes)).strftime("%Y-%m-%dT%H:%M:%S.000000Z")
     known = {"who": "erin", "process": {"pid": 7}, "patch": {"id": "CVE-2026-1234"}}
@@ -286,6 +298,22 @@ def test_the_review_reads_a_real_record(patch, tmp_path, write_module, write_fix
     assert "tripwire by erin, process" in review
 
 
+def test_a_record_that_somebody_has_changed_tells_nothing(patch, tmp_path, capsys):
+    log = new_log(tmp_path / "record")
+    for number in range(4):
+        log.append({**records_entry(number), "patch": {"id": patch.id}})
+    (tmp_path / "about.toml").write_text(ABOUT)
+    arguments = ["docs", str(tmp_path / "fix.lpatch"), "--about", str(tmp_path / "about.toml"), "--record",
+                 str(tmp_path / "record"), "-o", str(tmp_path / "out")]  # fmt: skip
+    assert main(arguments) == 0, capsys.readouterr().err
+    assert "applied by alice" in (tmp_path / "out/internal/review.md").read_text()
+    path = only_file(tmp_path / "record")
+    path.write_bytes(path.read_bytes().replace(b"alice", b"mally", 1))
+    assert main([*arguments[:-1], str(tmp_path / "other")]) == 2
+    assert "the record does not hold" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
 # Facts that are wrong
 
 
@@ -304,7 +332,8 @@ def test_versions_as_advisories_write_them(specifier, fixed, expected):
 
 
 @pytest.mark.parametrize(
-    ("specifier", "fixed"), [("!=2.0", ""), ("==2.*", ""), ("~=2.1", ""), (">=2,<3", "1.0"), ("==2.1", "2.1")]
+    ("specifier", "fixed"),
+    [("!=2.0", ""), ("==2.*", ""), ("~=2.1", ""), (">=2,<3", "1.0"), ("==2.1", "2.1"), ("==2.1", "2.1.0")],
 )
 def test_versions_that_are_no_one_range_are_told(specifier, fixed):
     with pytest.raises(PatchError) as error:
@@ -326,6 +355,9 @@ def test_versions_that_are_no_one_range_are_told(specifier, fixed):
         ("[publisher]", "[publishers]", "publisher"),
         ('type = "ADVISORY"', 'type = "NEWS"', "reference[0].type"),
         ('url = "https://node.example.org/advisories/7"', 'url = "javascript:alert(1)"', "reference[0].url"),
+        ('url = "https://node.example.org/advisories/7"', 'url = "https://x/>[a](javascript:b)"', "reference[0].url"),
+        ('url = "https://node.example.org/advisories/7"', 'url = "https://ü.example.org"', "reference[0].url"),
+        ('title = "Oversized peer lists are not refused"', 'title = " "', "title"),
         ('what = "The flaw was reported."', "", "timeline[0].what"),
         ('after = "89abcdef0123456789abcdef0123456789abcdef"', "", "source.after"),
         ('until = "2026-12-01T00:00:00Z"', "", "embargo.until"),

@@ -45,6 +45,8 @@ def run(given: argparse.Namespace) -> bool:
     from livepatch.govern.telling import entries
 
     about = read_advisory(Path(given.about))
+    if given.record:
+        _must_hold(given.record)
     patch = load(given.file, trust=trust_of(given))
     dossier = Dossier(
         patch=patch,
@@ -70,6 +72,21 @@ def run(given: argparse.Namespace) -> bool:
         print_lines(visible(str(path)) for path in written)
         print_lines(visible(f"not written: {path}: {why}") for path, why in documents.left_out.items())
     return True
+
+
+def _must_hold(record: str) -> None:
+    """Raise :class:`AuditError` for a record that somebody has changed: a review would tell that as it happened."""
+    from livepatch.errors import AuditError
+    from livepatch.govern.audit import verify
+
+    found = verify(record, archived=True, clock_steps=True)
+    if not found:
+        raise AuditError(
+            "the record does not hold, and so tells nothing",
+            found="; ".join(map(str, found.flaws[:3])),
+            expected="a record as livepatch wrote it",
+            action="see livepatch audit verify, and find out who changed it; the other documents need no --record",
+        )
 
 
 def _classified(patch: Patch, about: Advisory, folder: str) -> Classification:

@@ -85,7 +85,7 @@ def moment_of(text: str) -> datetime:
 
 def told_moment(moment: datetime) -> str:
     """A moment as it is written."""
-    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return moment.replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
 
 
 def _clock(minutes: int) -> str:

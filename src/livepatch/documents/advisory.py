@@ -20,7 +20,8 @@ __all__ = ["REFERENCES", "Advisory", "Moment", "Publisher", "Reference", "Source
 
 NOUN = "file about a flaw"
 REFERENCES = ("ADVISORY", "ARTICLE", "DETECTION", "DISCUSSION", "REPORT", "FIX", "GIT", "PACKAGE", "EVIDENCE", "WEB")
-_URL = re.compile(r"https?://[^\s/]+(?:/\S*)?")
+_IN_URLS = r"[A-Za-z0-9._~:?#\[\]@!$&'()*+,;=%-]"  # RFC 3986
+_URL = re.compile(rf"https?://{_IN_URLS}+(?:/(?:{_IN_URLS}|/)*)?")
 _CWE = re.compile(r"CWE-[1-9][0-9]{0,5}")
 
 
@@ -132,7 +133,7 @@ def read_embargo(path: Path) -> Embargo:
 
 
 def _needed(table: Table, key: str, value: str) -> str:
-    if not value:
+    if not value.strip():
         table.fail(key, "nothing", "a text")
     return value
 

@@ -42,10 +42,10 @@ def affected_by(specifier: str, fixed: str) -> Affected:
     """
     clauses = list(SpecifierSet(specifier))
     exact = [clause.version for clause in clauses if clause.operator == "==" and "*" not in clause.version]
-    if fixed and fixed in exact:
+    if fixed and Version(fixed) in map(Version, exact):
         raise _contradiction(specifier, fixed)
     if exact and len(exact) == len(clauses):
-        return Affected(versions=tuple(exact), fixed=fixed)
+        return Affected(versions=tuple(dict.fromkeys(exact)), fixed=fixed)
     lower = [clause.version for clause in clauses if clause.operator == ">="]
     upper = [clause.version for clause in clauses if clause.operator == "<"]
     if len(lower) > 1 or len(upper) > 1 or len(lower) + len(upper) != len(clauses):

@@ -16,6 +16,7 @@ from livepatch.errors import PatchError
 __all__ = ["csaf", "openvex", "osv", "provenance"]
 
 
+_REVISIONS = 1000  # that a document has a line for
 _DATABASES = ("CVE-", "GHSA-", "PYSEC-", "OSV-", "PSF-")
 
 
@@ -108,8 +109,18 @@ def _action(dossier: Dossier) -> str:
 
 
 def csaf(dossier: Dossier) -> dict[str, Any]:
-    """A CSAF 2.0 document of the category ``csaf_security_advisory``."""
+    """A CSAF 2.0 document of the category ``csaf_security_advisory``.
+
+    Raises :class:`PatchError` for a revision that is far too high: the document has a line for each up to it.
+    """
     advisory, affected, patch = dossier.advisory, dossier.affected, dossier.patch
+    if patch.release.revision > _REVISIONS:
+        raise PatchError(
+            "CSAF tells the history of all revisions",
+            found=f"revision {patch.release.revision}",
+            expected=f"{_REVISIONS} or fewer",
+            action="count the revisions of a patch from 1",
+        )
     known = list(affected.versions) or [_vers(dossier)]
     bad = {f"{dossier.package}-{each}": each for each in known}
     products = [_product(dossier, key, each, exact=bool(affected.versions)) for key, each in bad.items()]

@@ -65,7 +65,8 @@ def advisory(dossier: Dossier) -> str:
     elif embargo is not None:
         sections.append(("Details", f"More will be told after {embargo.until}."))
     if dossier.references:
-        sections.append(("References", items(f"[{each.kind.capitalize()}]({each.url})" for each in dossier.references)))
+        links = (f"[{each.kind.capitalize()}](<{each.url}>)" for each in dossier.references)
+        sections.append(("References", items(links)))
     if known.publisher.contact:
         sections.append(("Contact", f"{known.publisher.name}: {known.publisher.contact}"))
     return document(f"{known.title} ({names})", *sections)
