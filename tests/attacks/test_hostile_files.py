@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import os
+from pathlib import Path
 
 import msgpack
 import pytest
+from tests.signing import ROLES, key, patch_envelope, trust_root, write_patch
 
+import livepatch
+from livepatch.bundle.approval import read_approval
+from livepatch.bundle.sealed import seal
+from livepatch.bundle.sealkeys import make_seal_key
+from livepatch.bundle.signing import sign
 from livepatch.compat.policy import read_policy
 from livepatch.documents.advisory import advisory_in
-from livepatch.errors import LivepatchError, PatchError, PolicyError
+from livepatch.errors import BundleError, LivepatchError, PatchError, PolicyError
+from livepatch.govern.approving import approving_of
 from livepatch.govern.criteria import read_criteria
 from livepatch.govern.policies import policy_in_force
 from livepatch.replaying.inputs import read_inputs
@@ -94,3 +104,93 @@ def test_what_is_no_file_of_recorded_calls_is_not_waited_for(tmp_path, make):
     make(tmp_path / "inputs")
     with pytest.raises(LivepatchError, match="the inputs cannot be read"):
         list(read_inputs(tmp_path / "inputs"))
+
+
+# What is handed in for a patch
+
+
+@pytest.fixture
+def patch_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_seal_key("erin")
+    return write_patch(tmp_path / "fix.lpatch")
+
+
+@pytest.mark.parametrize("link", [False, True])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: livepatch.approve("fix.lpatch", key=key("carol"), output=path),
+        lambda path: livepatch.attest("fix.lpatch", suite="unit", key=key("carol"), output=path),
+        lambda path: seal("fix.lpatch", ["erin.pub"], output=path),
+    ],
+    ids=["approve", "attest", "seal"],
+)
+def test_what_is_made_of_a_patch_file_does_not_take_its_place(patch_file, make, link):
+    data = patch_file.read_bytes()
+    if link:
+        Path("link").symlink_to("fix.lpatch")
+    with pytest.raises(BundleError, match="from which it is made"):
+        make("link" if link else "fix.lpatch")
+    assert patch_file.read_bytes() == data
+    make("elsewhere")
+
+
+def test_a_name_that_would_steer_a_terminal_is_spelled(patch_file):
+    made = livepatch.approve("fix.lpatch", key=key("mallory"), output="\x1b[2J")
+    root = trust_root()
+    given = approving_of(livepatch.load("fix.lpatch", trust=root), [made], root)
+    assert given.idle == ("'\\x1b[2J', by no key that may approve",)
+
+
+def replayed_by(name, lie):
+    """What somebody signed, with something changed and signed by somebody else."""
+    made = livepatch.approve("fix.lpatch", key=key("carol"), output="made")
+    envelope = read_approval(made.read_bytes()).envelope
+    told = json.dumps({**json.loads(envelope.payload), **lie}).encode()
+    forged = sign(dataclasses.replace(envelope, payload=told, signatures=()), key(name))
+    if name == "nobody":  # the reviewer's own signature, on another payload
+        forged = dataclasses.replace(forged, signatures=envelope.signatures)
+    Path("made").write_bytes(forged.to_bytes())
+    return Path("made")
+
+
+@pytest.mark.parametrize("name", ["mallory", "bob", "root-1", "alice", "nobody"])
+@pytest.mark.parametrize("lie", [{}, {"expires": "2199-01-01T00:00:00Z"}, {"class": "hot-patch"}], ids=str)
+def test_an_approval_that_no_approver_signed_does_not_count(patch_file, name, lie):
+    if name == "nobody" and not lie:
+        lie = {"made": "2026-01-01T00:00:00Z"}
+    root = trust_root()
+    given = approving_of(livepatch.load("fix.lpatch", trust=root), [replayed_by(name, lie)], root)
+    assert (given.approvals, given.idle) == ((), ("made, by no key that may approve",))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"digest": "sha256:" + "0" * 64}, {"digest": ""}, {"expires": "2020-01-01T00:00:00Z"}, {"patch": "CVE-2026-1"}],
+    ids=str,
+)
+def test_an_approval_of_something_else_does_not_count(patch_file, changes):
+    root = trust_root()
+    given = approving_of(livepatch.load("fix.lpatch", trust=root), [replayed_by("carol", changes)], root)
+    assert given.approvals == ()
+    assert len(given.idle) == 1
+
+
+@pytest.mark.parametrize("release", [{"revision": 2}, {"channel": "beta"}, {"nodes": ("n1",)}], ids=str)
+def test_an_approval_of_another_revision_channel_or_node_does_not_count(patch_file, release):
+    made = livepatch.approve("fix.lpatch", key=key("carol"))
+    write_patch(Path("other.lpatch"), release=release)
+    root = dataclasses.replace(trust_root(channel=release.get("channel", "stable")), node="n1")
+    given = approving_of(livepatch.load("other.lpatch", trust=root), [made], root)
+    assert given.approvals == ()
+    assert "of another patch" in given.idle[0]
+
+
+def test_an_approval_is_worth_nothing_once_its_key_is_revoked(patch_file):
+    made = livepatch.approve("fix.lpatch", key=key("carol"))
+    Path("fix.lpatch").write_bytes(patch_envelope(signers=("alice", "dave", "erin")).to_bytes())
+    root = trust_root()
+    assert len(approving_of(livepatch.load("fix.lpatch", trust=root), [made], root).approvals) == 1
+    root = trust_root({**ROLES, "security-reviewer": (1, "dave")}, version=2)
+    assert approving_of(livepatch.load("fix.lpatch", trust=root), [made], root).approvals == ()

@@ -4,8 +4,8 @@
     python tests/fuzz/fuzz_record.py -max_total_time=300 -max_len=8192 [DIRECTORY OF SEEDS]
 
 Any exception but AuditError ends it with a traceback and leaves the input in a file beside; so does a record that is
-said to hold with other bytes than the one that it starts from, or with a beginning of these.  Without a directory it
-starts from one small valid record.
+said to hold with other bytes than the one that it starts from, or with a beginning of these; and one that a writer goes
+on with, and that does not hold then.  Without a directory it starts from one small valid record.
 """
 
 from __future__ import annotations
@@ -40,6 +40,8 @@ class Reader:
         self.whole = self.path.read_bytes()
 
     def __call__(self, data: bytes) -> None:
+        for path in self.path.parent.glob("record-*"):
+            path.unlink()
         self.path.write_bytes(data)
         try:
             found = audit.verify(self.path.parent, key=self.verifier, deep=True)
@@ -47,6 +49,22 @@ class Reader:
             return
         signed = b"".join(line + b"\n" for line in data.split(b"\n")[: found.covered])
         assert not found.ok or self.whole.startswith(signed), "it is said to hold, with other lines"
+        self.go_on()
+
+    def go_on(self) -> None:
+        """A writer refuses it, or makes it hold."""
+        log = None
+        try:
+            log = new_log(self.path.parent, KEY)
+            fill(log, 1)
+        except AuditError:
+            return
+        finally:
+            if log is not None:
+                log.close()
+        found = audit.verify(self.path.parent, key=self.verifier, deep=True)
+        errors = [flaw for flaw in found.flaws if flaw.what != "clock-set-back"]
+        assert not errors, "a writer went on with it"
 
 
 def main() -> None:

@@ -88,7 +88,7 @@ def approve(
     _check(made)
     envelope = sign_envelope(_encoded(made), signer)
     target = Path(f"{os.fspath(path)}.{signer.key.id[:8]}.approval" if output is None else output)
-    disk.write(target, envelope.to_bytes(), "the approval")
+    disk.write(target, envelope.to_bytes(), "the approval", beside=path)
     note("approved", patch, keyid=signer.key.id, decision=decision, emergency=emergency, reason=reason)
     return target
 

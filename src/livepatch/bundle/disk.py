@@ -13,15 +13,29 @@ from livepatch.state.files import put
 __all__ = ["create", "read", "read_for_trust", "reason", "write", "write_new"]
 
 
-def write(path: str | os.PathLike[str], data: bytes, what: str = "the patch file", *, mode: int = 0o644) -> None:
+def write(
+    path: str | os.PathLike[str],
+    data: bytes,
+    what: str = "the patch file",
+    *,
+    mode: int = 0o644,
+    beside: str | os.PathLike[str] | None = None,
+) -> None:
     """Put `data` at `path`, in the place of a file that is there, for whom the `mode` says.
 
-    Once it returns, it outlives a power cut.
+    Once it returns, it outlives a power cut.  It does not take the place of the file `beside` which it belongs.
 
     A link stays, and the file that it leads to is written.  Raises :class:`BundleError`, also for what is there and is
     no regular file, such as a pipe or a device; then what was at `path` is unchanged and nothing else is left.
     """
     where = _place(Path(path), what)
+    if beside is not None and _is_same(where, beside):
+        raise BundleError(
+            f"{what} cannot be written",
+            found=f"{spelled(str(where))}, from which it is made",
+            expected="another path",
+            action="choose another path",
+        )
     try:
         put(where, data, mode=mode)
     except (OSError, ValueError) as error:
@@ -31,6 +45,13 @@ def write(path: str | os.PathLike[str], data: bytes, what: str = "the patch file
             expected="a path in a directory that can be written to",
             action="choose another path",
         ) from error
+
+
+def _is_same(where: Path, other: str | os.PathLike[str]) -> bool:
+    try:
+        return where.samefile(other)
+    except (OSError, ValueError):
+        return False  # nothing is there
 
 
 def _place(path: Path, what: str) -> Path:

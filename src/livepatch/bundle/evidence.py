@@ -120,7 +120,7 @@ def attest(
         ) from error
     signer = signer_of(key, passphrase)
     target = Path(f"{os.fspath(path)}.{suite}.evidence" if output is None else output)
-    disk.write(target, sign_envelope(envelope, signer).to_bytes(), "the evidence")
+    disk.write(target, sign_envelope(envelope, signer).to_bytes(), "the evidence", beside=path)
     note("tested", patch, keyid=signer.key.id, suite=suite, result=result)
     return target
 

@@ -72,7 +72,7 @@ def seal(
         "data": _text(ChaCha20Poly1305(content).encrypt(nonce, plain, _bound(sealed))),
     }
     target = Path(f"{os.fspath(path)}.sealed" if output is None else output)
-    disk.write(target, json.dumps(data).encode() + b"\n", "the sealed file")
+    disk.write(target, json.dumps(data).encode() + b"\n", "the sealed file", beside=path)
     return target
 
 
@@ -138,7 +138,7 @@ def unseal(
             action="pass output=",
         )
     target = Path(name.removesuffix(".sealed") if output is None else output)
-    disk.write(target, plain, mode=0o600)
+    disk.write(target, plain, mode=0o600, beside=path)
     return target
 
 

@@ -94,7 +94,8 @@ def approving_of(patch: Patch, paths: Iterable[Path], trust: object) -> Approvin
             if not wrong:
                 found += [_approval(statement, holder, role_of[keyid]) for keyid, holder in held.items()]
         if wrong or not held:
-            idle.append(f"{path.name}, {wrong or 'by no key that may approve'}")
+            name = path.name if path.name.isprintable() else spelled(path.name)
+            idle.append(f"{name}, {wrong or 'by no key that may approve'}")
     authors = root.roles[AUTHOR].keyids
     signed = patch.origin.signed if patch.origin is not None else None
     signers = root.verify(signed, now).signers.get(AUTHOR, ()) if signed is not None else ()
