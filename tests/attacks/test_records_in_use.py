@@ -121,3 +121,20 @@ def test_files_are_ended_long_before_they_are_too_large_to_be_read(folder, key, 
     fill(log, 30)
     assert len(list(folder.glob("record-*"))) > 2
     assert audit.verify(folder, key=log.verifier).flaws == ()
+
+
+def lowest_free_descriptor():
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor
+
+
+def test_a_record_that_is_refused_again_and_again_costs_no_file(folder, key):
+    fill(new_log(folder, key), 3)
+    path = only_file(folder)
+    path.write_bytes(path.read_bytes().replace(b"alice", b"mally", 1))
+    before = lowest_free_descriptor()
+    for _ in range(20):
+        with pytest.raises(AuditError, match="does not hold"):
+            new_log(folder, key)
+    assert lowest_free_descriptor() == before

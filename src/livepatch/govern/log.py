@@ -98,10 +98,14 @@ class Log:
         self._seen = (0, FIRST)
         """How many lines this process knows to be there, and the hash of the last of them: fewer there are never."""
         self._writing = False
-        with self._alone():
-            self._catch_up({"who": surroundings.user()})
-            with contextlib.suppress(OSError):
-                files.keep_reserve(self.folder)  # else the first entry tells
+        try:
+            with self._alone():
+                self._catch_up({"who": surroundings.user()})
+                with contextlib.suppress(OSError):
+                    files.keep_reserve(self.folder)  # else the first entry tells
+        except BaseException:
+            self.close()
+            raise
 
     def append(self, fields: Mapping[str, Any], *, way_back: bool = False) -> Written:
         """Add an entry; it is on the disk, with a checkpoint, when this returns.
