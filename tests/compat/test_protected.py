@@ -129,6 +129,13 @@ def test_a_possible_way_may_be_waived_and_that_shows():
     assert not guarding.guarded
 
 
+def test_a_waiver_lifts_no_approval():
+    waiver = Waiver(target="pkg.store:Store.get", reason="that get is a dict's")
+    (demand,) = judged("pkg.store:Store.get", waivers=(waiver,), approvals=2).demands
+    assert demand.roles == {"anybody": 2}
+    assert judged("pkg.rpc:handler", approvals=2).demands == ()
+
+
 def test_a_certain_way_cannot_be_waived():
     for name in ("pkg.hashing:fold", "pkg.consensus.block:check"):
         guarding = judged(name, waivers=(Waiver(target=name, reason="I say so"),))

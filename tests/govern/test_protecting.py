@@ -309,6 +309,20 @@ def test_a_possible_way_may_be_waived_and_the_waiver_shows(chain, rule, write_fi
     applied.mode = livepatch.split(5)  # a waived target is as any other
 
 
+@pytest.mark.parametrize("by_rule", [True, False])
+def test_an_author_cannot_waive_the_approvals_of_others(chain, calls, write_fix, tmp_path, by_rule):
+    assert calls
+    rules = tmp_path / "rules.toml"
+    rules.write_text("" if by_rule else "[[approval]]\nname = 'a'\nroles = {anybody = 2}\nprotected = true\n")
+    name = f"{chain.__name__}:Store.get"
+    fix = write_fix(name, "def get(self): return 'new'")
+    fix.waive(name, reason="that get is a dict's")
+    with livepatch.protect(f"{chain.__name__}:check", approvals=2 if by_rule else 0):
+        report = refused(fix, policy=rules)
+    assert codes(report, "error") == ["approvals-missing"]
+    assert chain.Store().get() == "old"
+
+
 def test_a_value_cannot_wait_for_a_height_and_check_says_so(chain, rule, new_patch):
     assert rule
     fix = new_patch()

@@ -66,7 +66,7 @@ class Guarding:
     guarded: bool = False
     waived: tuple[str, ...] = ()
     demands: tuple[Demand, ...] = ()
-    """Who must approve it because of the code that it touches."""
+    """Who must approve it because of the code that it touches: also where its author has waived that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,11 +98,13 @@ def judge_protected(
     reasons = {waiver.target: waiver.reason for waiver in waivers}
     findings: list[Finding] = []
     guarding: list[_Way] = []
+    every: list[_Way] = []
     waived: list[str] = []
     for place in places:
         ways = [way for rule, reaches in reached or _without_graph(policy) if (way := _way(rule, reaches, place))]
         if not ways:
             continue
+        every += ways
         certain = any(way.certain for way in ways)
         if not certain and place.label in reasons:
             waived.append(place.label)
@@ -115,7 +117,7 @@ def judge_protected(
     if guarding:
         findings += _conditions(mode)
     findings += _unused(waivers, waived)
-    return Guarding(tuple(findings), bool(guarding), tuple(waived), tuple(_demands(guarding)))
+    return Guarding(tuple(findings), bool(guarding), tuple(waived), tuple(_demands(every)))
 
 
 def built(build: Callable[[], Graph]) -> tuple[Graph | None, str]:

@@ -95,8 +95,12 @@ def govern(
 
 
 def case_of(patch: Patch, guarding: Guarding) -> Case:
-    """What rules about approvals ask of a patch."""
-    return Case(protected=guarding.guarded, state=state_of(patch)[0], owners=patch.owners, probes=len(patch.probes))
+    """What rules about approvals ask of a patch.
+
+    Whoever approves it is to see for themselves whether what its author has waived is protected.
+    """
+    touched = guarding.guarded or bool(guarding.waived)
+    return Case(protected=touched, state=state_of(patch)[0], owners=patch.owners, probes=len(patch.probes))
 
 
 def called_otherwise(survey: Survey) -> Iterator[Finding]:
