@@ -8,7 +8,7 @@ import pytest
 
 from livepatch.compat.approvals import ANYBODY, NOBODY, Approval, Approving, Case, Demand, Emergency, judged
 from livepatch.compat.policy import Policy, merged, read_policy
-from livepatch.compat.windows import moment_of
+from livepatch.compat.windows import is_open, moment_of, next_opening
 from livepatch.contents.ownership import Owners
 from livepatch.errors import PolicyError
 
@@ -160,6 +160,32 @@ NIGHT = b"[[window]]\ndays = ['wed', 'thu']\nfrom = '22:00'\nto = '04:00'\n"
 def test_a_window_may_go_past_midnight(moment, is_open):
     rows = found(read_policy(NIGHT, "night.toml"), now=moment_of(moment))
     assert rows == ([] if is_open else [("error", "outside-window")])
+
+
+@pytest.mark.parametrize(
+    ("moment", "is_open"),
+    [
+        ("2026-12-31T23:29:59Z", False), ("2026-12-31T23:30:00Z", True), ("2027-01-01T00:00:00Z", True),
+        ("2027-01-01T00:29:59Z", True), ("2027-01-01T00:30:00Z", False),  # over the end of a year,
+        ("2028-02-29T23:30:00Z", False), ("2028-03-02T23:59:59Z", True), ("2028-03-03T00:30:00Z", False),  # a leap day,
+        ("2027-03-28T01:30:00Z", False), ("2027-03-25T23:45:00Z", True),  # and when clocks on walls are set
+    ],
+)  # fmt: skip
+def test_windows_know_no_year_and_no_daylight_saving(moment, is_open):
+    rules = read_policy(b"[[window]]\ndays = ['thu']\nfrom = '23:30'\nto = '00:30'\n", "thursday.toml")
+    assert found(rules, now=moment_of(moment)) == ([] if is_open else [("error", "outside-window")])
+
+
+@pytest.mark.parametrize("times", [("00:00", "00:01"), ("23:59", "00:00"), ("12:00", "12:00"), ("23:00", "01:00")])
+@pytest.mark.parametrize("day", ["mon", "sun"])
+def test_what_is_told_as_the_next_opening_is_one_and_lies_ahead(day, times):
+    text = "[[window]]\ndays = ['{}']\nfrom = '{}'\nto = '{}'\n".format(day, *times)
+    windows = read_policy(text.encode(), "a").windows
+    for minutes in range(0, 15 * 24 * 60, 97):
+        now = moment_of("2026-12-24T00:00:59Z") + timedelta(minutes=minutes)
+        opening = next_opening(windows, now)
+        assert now < opening <= now + timedelta(days=8)
+        assert is_open(windows, opening)
 
 
 def test_the_next_opening_is_told_and_each_source_has_windows_of_its_own():
