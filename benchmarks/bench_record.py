@@ -42,10 +42,22 @@ def _append(folder: Path, rounds: int) -> Table:
         os.write(bare, data)
         os.fdatasync(bare)
 
+    ahead = os.open(folder / "ahead", os.O_WRONLY | os.O_CREAT, 0o600)
+    os.posix_fallocate(ahead, 0, rounds * len(data))
+    os.fsync(ahead)
+
+    def into_room(number: int) -> None:
+        os.pwrite(ahead, data, number * len(data))
+        os.fdatasync(ahead)
+
     def entry(number: int) -> None:
         log.append(_entry(number))
 
-    contenders: dict[str, Callable[[int], None]] = {"an entry with its checkpoint": entry, "a bare append": plain}
+    contenders: dict[str, Callable[[int], None]] = {
+        "an entry with its checkpoint": entry,
+        "a bare append": plain,
+        "a bare write into room set aside": into_room,
+    }
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     order = list(contenders)
     for number in range(rounds):
@@ -55,6 +67,7 @@ def _append(folder: Path, rounds: int) -> Table:
             contenders[name](number)
             taken[name].append((time.perf_counter() - begun) * 1e6)
     os.close(bare)
+    os.close(ahead)
     with mock.patch.object(files, "write_through", os.write):
         before_disk = _quickest(entry, rounds)
     log.close()
@@ -69,7 +82,7 @@ def _append(folder: Path, rounds: int) -> Table:
                 "to bare": quick[name] / quick["a bare append"],
                 "median µs": statistics.median(taken[name]),
             },
-            Bar("to bare", _MOST_RATIO) if name != "a bare append" else None,
+            Bar("to bare", _MOST_RATIO) if contenders[name] is entry else None,
         )
         for name in contenders
     ]
