@@ -463,6 +463,21 @@ def test_the_way_back_has_room_in_reserve_on_a_full_disk(folder, key, monkeypatc
     assert_holds(folder, key)
 
 
+def test_where_no_room_can_be_set_aside_it_is_tried_once(folder, key, monkeypatch):
+    tried = []
+
+    def unsupported(*arguments):
+        tried.append(arguments)
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(files.os, "posix_fallocate", unsupported)
+    log = new_log(folder, key)
+    fill(log, 3)
+    assert len(tried) == 1
+    assert not (folder / "reserve").exists()
+    assert_holds(folder, key)
+
+
 def test_room_is_really_set_aside(folder, key):
     new_log(folder, key)
     assert (folder / "reserve").stat().st_blocks * 512 >= files.RESERVE

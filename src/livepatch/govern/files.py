@@ -148,15 +148,15 @@ def write_through(descriptor: int, data: bytes) -> None:
     os.fdatasync(descriptor)
 
 
-def keep_reserve(folder: Path) -> None:
-    """Set room aside for the way back on a full disk, if there is none yet.
+def keep_reserve(folder: Path) -> bool:
+    """Set room aside for the way back on a full disk, if there is none yet; whether it can be, in that folder.
 
-    Raises :class:`OSError` if the disk is too full for that.  Where none can be set aside for another reason, none is.
+    Raises :class:`OSError` if the disk is too full for that.
     """
     path = f"{folder}/reserve"
     try:
         if os.stat(path, follow_symlinks=False).st_size == RESERVE:  # noqa: PTH116  # asked before each entry
-            return
+            return True
     except OSError:
         pass  # making it says what is wrong
     try:
@@ -171,6 +171,8 @@ def keep_reserve(folder: Path) -> None:
     except OSError as error:
         if error.errno in FULL:
             raise
+        return False
+    return True
 
 
 def give_reserve(folder: Path) -> bool:

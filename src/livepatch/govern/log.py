@@ -98,11 +98,12 @@ class Log:
         self._seen = (0, FIRST)
         """How many lines this process knows to be there, and the hash of the last of them: fewer there are never."""
         self._writing = False
+        self._keeps_reserve = True
         try:
             with self._alone():
                 self._catch_up({"who": surroundings.user()})
-                with contextlib.suppress(OSError):
-                    files.keep_reserve(self.folder)  # else the first entry tells
+                with contextlib.suppress(OSError):  # the first entry tells
+                    self._keeps_reserve = files.keep_reserve(self.folder)
         except BaseException:
             self.close()
             raise
@@ -115,8 +116,8 @@ class Log:
         even that fails with what will be taken for half written.
         """
         with self._alone():
-            if not way_back:
-                files.keep_reserve(self.folder)
+            if not way_back and self._keeps_reserve:
+                self._keeps_reserve = files.keep_reserve(self.folder)
             try:
                 return self._add(fields)
             except (AuditError, OSError) as error:
