@@ -430,6 +430,8 @@ def test_nobody_acts_under_a_name_that_cannot_be_read(folder, key, who):
     with pytest.raises(AuditError, match="nobody can be recorded under that name"):
         livepatch.record_to(folder, key=key, who=who)
     assert not folder.exists()
+    with pytest.raises(AuditError, match="nobody can be recorded under that name"), recording.acting_as(who):
+        raise AssertionError("run in nobody's name")
 
 
 def test_a_missing_key_says_how_to_make_one(folder, tmp_path):

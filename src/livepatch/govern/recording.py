@@ -117,16 +117,9 @@ def record_to(
     if anything, stays in use.
     """
     global _current  # there is one record in a process
-    for name, value in (("who", who), ("origin", origin)):
-        if not isinstance(value, str):
-            raise TypeError(f"{name} must be a str, not {spelled(value)}")
-    if who and (not who.strip() or not who.isprintable() or len(who) > _NAME):
-        raise AuditError(
-            "nobody can be recorded under that name",
-            found=spelled(who) if len(who) <= _NAME else f"a text of {len(who)} characters",
-            expected=f"1 to {_NAME} characters that can be printed, such as 'alice'",
-            action="give another who",
-        )
+    if not isinstance(origin, str):
+        raise TypeError(f"origin must be a str, not {spelled(origin)}")
+    _check_who(who)
     if on_checkpoint is not None and not callable(on_checkpoint):
         raise TypeError(f"on_checkpoint must be a function of one text, not {spelled(on_checkpoint)}")
     made = _opened(path, key, who, origin, on_checkpoint) if path is not None else None
@@ -161,9 +154,26 @@ def _opened(
     return Recording(log, who or surroundings.user(), on_checkpoint)
 
 
+def _check_who(who: str) -> None:
+    """Who acts; nobody in particular if empty.  Raises :class:`AuditError` or :class:`TypeError`."""
+    if not isinstance(who, str):
+        raise TypeError(f"who must be a str, not {spelled(who)}")
+    if who and (not who.strip() or not who.isprintable() or len(who) > _NAME):
+        raise AuditError(
+            "nobody can be recorded under that name",
+            found=spelled(who) if len(who) <= _NAME else f"a text of {len(who)} characters",
+            expected=f"1 to {_NAME} characters that can be printed, such as 'alice'",
+            action="give another who",
+        )
+
+
 @contextlib.contextmanager
 def acting_as(who: str) -> Iterator[None]:
-    """What is recorded inside, in this context, is done by them."""
+    """What is recorded inside, in this context, is done by them.
+
+    Raises :class:`AuditError` or :class:`TypeError` for what is no name, before anything inside is run.
+    """
+    _check_who(who)
     token = _who.set(who)
     try:
         yield
