@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuditError",
     "BundleError",
+    "ExpectationError",
     "IncompatibleError",
     "LivepatchError",
     "PatchError",
@@ -168,3 +169,10 @@ class ProtectedError(IncompatibleError, PolicyError):
 
 class AuditError(LivepatchError):
     """The record of actions cannot be written or does not hold.  The action was not taken."""
+
+
+# Whoever tests a patch must act.
+
+
+class ExpectationError(LivepatchError, AssertionError):
+    """A patch does not do what its test expects.  The patch was taken out again."""

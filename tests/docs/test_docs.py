@@ -18,6 +18,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,6 +88,13 @@ def folder(tmp_path):
     unwanted = shutil.ignore_patterns("__pycache__")
     shutil.copytree(FIRST_PATCH, target, ignore=unwanted)
     shutil.copytree(BUILT_PATCH, target / "built_patch", ignore=unwanted)
+    plugins = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["entry-points"][
+        "pytest11"
+    ]
+    installed = target / "installed-1.0.dist-info"  # as pip would have installed the plugin
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: installed\nVersion: 1.0\n")
+    (installed / "entry_points.txt").write_text("\n".join(["[pytest11]", *(f"{k} = {v}" for k, v in plugins.items())]))
     return target
 
 
