@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-__all__ = ["Slices", "breathe", "courteous", "is_alone", "others_work", "paced"]
+__all__ = ["Slices", "breathe", "courteous", "hurried", "is_alone", "others_work", "paced"]
 
 T = TypeVar("T")
 
@@ -46,6 +46,7 @@ class _Courtesy(threading.local):
     """Whether this thread rests while others work, and what it knows of them."""
 
     resting = False
+    hurried = False
     rested = 0.0
     worked = 0.0
     """The thread's own processor time at the end of its last breath."""
@@ -62,7 +63,7 @@ def courteous() -> Iterator[None]:
 
     Not where it runs an event loop: what waits for that would wait for the rests as well.
     """
-    if _mine.resting or not REST or _runs_a_loop():
+    if _mine.resting or _mine.hurried or not REST or _runs_a_loop():
         yield
         return
     _mine.resting, _mine.rested, _mine.worked, _mine.beside = True, 0.0, time.thread_time(), False
@@ -70,6 +71,16 @@ def courteous() -> Iterator[None]:
         yield
     finally:
         _mine.resting = _mine.beside = False
+
+
+@contextmanager
+def hurried() -> Iterator[None]:
+    """Let this thread not rest inside: who switches again and again under load, as a test does, means to disturb."""
+    before, _mine.hurried = _mine.hurried, True
+    try:
+        yield
+    finally:
+        _mine.hurried = before
 
 
 def breathe(*, now: bool = False) -> None:

@@ -9,16 +9,28 @@ if TYPE_CHECKING:
     from livepatch.testing.clock import FakeClock as FakeClock
     from livepatch.testing.cycles import assert_switches as assert_switches
     from livepatch.testing.cycles import cycle as cycle
+    from livepatch.testing.faults import STEPS as STEPS
+    from livepatch.testing.faults import InjectedFaultError as InjectedFaultError
+    from livepatch.testing.faults import fail_at as fail_at
     from livepatch.testing.guard import Guard as Guard
+    from livepatch.testing.machine import machine as machine
     from livepatch.testing.migrations import Rehearsed as Rehearsed
     from livepatch.testing.migrations import rehearse as rehearse
+    from livepatch.testing.sabotage import Drilled as Drilled
+    from livepatch.testing.sabotage import drill as drill
+    from livepatch.testing.simulating import Simulated as Simulated
+    from livepatch.testing.simulating import simulate as simulate
 
 _HOMES = {
     "livepatch.errors": ("ExpectationError",),
     "livepatch.testing.clock": ("FakeClock",),
     "livepatch.testing.cycles": ("assert_switches", "cycle"),
+    "livepatch.testing.faults": ("STEPS", "InjectedFaultError", "fail_at"),
     "livepatch.testing.guard": ("Guard",),
+    "livepatch.testing.machine": ("machine",),
     "livepatch.testing.migrations": ("Rehearsed", "rehearse"),
+    "livepatch.testing.sabotage": ("Drilled", "drill"),
+    "livepatch.testing.simulating": ("Simulated", "simulate"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
