@@ -203,11 +203,20 @@ GUARDED = """
     def kind(x):
         return "new"
 """
-LEAVING = "from fixes import fix_for\n" + "".join(
-    f"def test_{name}(livepatch):\n    import other_node_{name} as other, node_{name} as node\n"
-    f"    livepatch.watch('node_{name}')\n    livepatch.apply(fix_for('node_{name}'))\n    {left}\n"
-    for name, (left, _) in LEAVES.items()
-)
+SHORT = ("defaults", "equal_code", "method", "value", "alias")
+
+
+def leaving(*names: str) -> dict[str, str]:
+    """A test that leaves each of these, in a module of its own, which is spoilt then."""
+    tests = "from fixes import fix_for\n" + "".join(
+        f"def test_{name}(livepatch):\n    import other_node_{name} as other, node_{name} as node\n"
+        f"    livepatch.watch('node_{name}')\n    livepatch.apply(fix_for('node_{name}'))\n    {LEAVES[name][0]}\n"
+        for name in names
+    )
+    modules = {f"node_{name}": NODE for name in names}
+    return {"test_leaving": tests, **modules, **{f"other_{name}": f"from {name} import LIMIT\n" for name in modules}}
+
+
 MARKED = """
     from livepatch.testing import FakeClock
 
@@ -267,11 +276,10 @@ USELESS = {
 
 @pytest.fixture(scope="module")
 def guarded(tmp_path_factory):
-    tests = {"test_guarded": GUARDED, "test_leaving": LEAVING, "test_marked": MARKED}
+    tests = {"test_guarded": GUARDED, "test_marked": MARKED}
     tests |= {f"test_useless_{name}": text for name, (text, _) in USELESS.items()}
     tests["other"] = "from node import LIMIT\n"
-    for name in LEAVES:
-        tests |= {f"node_{name}": NODE, f"other_node_{name}": f"from node_{name} import LIMIT\n"}
+    tests |= leaving(*SHORT)
     folder = folder_with(tmp_path_factory.mktemp("suite"), **tests)
     return session(folder, "-o", "livepatch_timeout=0.5", "--continue-on-collection-errors")
 
@@ -282,11 +290,23 @@ def test_what_a_test_applies_is_out_at_its_end(guarded, name):
     assert guarded.outcome(name) == expected.get(name, "PASSED")
 
 
-@pytest.mark.parametrize("name", LEAVES)
+@pytest.mark.parametrize("name", SHORT)
 def test_a_test_that_leaves_something_fails_itself(guarded, name):
-    assert guarded.outcome(f"test_{name}") == "FAILED"
-    assert LEAVES[name][1].replace("NODE", f"node_{name}") in guarded.told(f"test_{name}")
-    assert "the process is not as it was before the patches" in guarded.told(f"test_{name}")
+    must_have_failed(guarded, name)
+
+
+@pytest.mark.slow
+def test_whatever_it_leaves(tmp_path):
+    names = LEAVES.keys() - set(SHORT)
+    done = session(folder_with(tmp_path, **leaving(*names)))
+    for name in names:
+        must_have_failed(done, name)
+
+
+def must_have_failed(done: Session, name: str) -> None:
+    assert done.outcome(f"test_{name}") == "FAILED"
+    assert LEAVES[name][1].replace("NODE", f"node_{name}") in done.told(f"test_{name}")
+    assert "the process is not as it was before the patches" in done.told(f"test_{name}")
 
 
 def test_what_is_told_of_a_test_that_fails(guarded):
