@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from livepatch.cli import (
     approve,
+    attack,
     attest,
     audit,
     build,
@@ -37,7 +38,7 @@ __all__ = ["main"]
 FINE, REFUSED, UNUSABLE = 0, 1, 2
 
 _COMMANDS = (
-    *(build, show, lint, check, classify, replay, docs),
+    *(build, show, lint, check, classify, replay, attack, docs),
     *(keygen, sign, approve, attest, verify, trust, policy, seal, unseal),
     *(callers, graph, audit),
 )
@@ -47,7 +48,7 @@ exit status:
   1  the patch does not fit, is not signed as the trust root asks, was refused, tells what
      it should not, or is for a full update; no patch may go in now; a key or a trust root
      is of no use; there is no such path; the record does not hold; a probe finds a hole
-     open, or shows nothing; a replay shows what is not declared
+     open, or shows nothing; a replay shows what is not declared; an attack succeeds
   2  wrong usage, or a file that cannot be read or written
 """
 

@@ -6,6 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from livepatch.errors import ExpectationError as ExpectationError
+    from livepatch.testing.attacking import ATTACKS as ATTACKS
+    from livepatch.testing.attacking import Attacked as Attacked
+    from livepatch.testing.attacking import attack as attack
     from livepatch.testing.clock import FakeClock as FakeClock
     from livepatch.testing.cycles import assert_switches as assert_switches
     from livepatch.testing.cycles import cycle as cycle
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "livepatch.errors": ("ExpectationError",),
+    "livepatch.testing.attacking": ("ATTACKS", "Attacked", "attack"),
     "livepatch.testing.clock": ("FakeClock",),
     "livepatch.testing.cycles": ("assert_switches", "cycle"),
     "livepatch.testing.faults": ("STEPS", "InjectedFaultError", "fail_at"),

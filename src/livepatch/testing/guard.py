@@ -70,6 +70,10 @@ class Guard:
         """Look at what imported modules hold now, so that it must be the same at the end."""
         self._picture.take(modules)
 
+    def watch_patch(self, patch: Patch) -> None:
+        """Look at what a patch changes, before something else applies it."""
+        self._picture.take_of(patch)
+
     def cycle(self, patch: Patch, n: int = 1, **options: Any) -> Cycled:
         """:func:`livepatch.testing.cycle`."""
         from livepatch.testing.cycles import cycle

@@ -13,7 +13,7 @@ from livepatch.errors import ExpectationError, PatchError, spelled
 from livepatch.patch import Patch
 from livepatch.testing.guard import Guard, wait_until_settled
 
-__all__ = ["NothingToDrainError", "enter"]
+__all__ = ["NothingToDrainError", "enter", "unit_at_work"]
 
 _WAIT = 10.0  # seconds
 
@@ -30,7 +30,7 @@ def enter(guard: Guard, patch: Patch, mode: str | Mode, **options: Any) -> None:
     Raises what :func:`livepatch.apply` raises, and :class:`NothingToDrainError`.
     """
     if mode == "transition":
-        guard.before_end(_unit_at_work())
+        guard.before_end(unit_at_work())
         # A single body would be replaced at once; whoever asks for a transition wants the one with two sides.
         applied = guard.apply(patch, **{"consistency": "chain", **options})
         if applied.status().drained:
@@ -49,7 +49,7 @@ def enter(guard: Guard, patch: Patch, mode: str | Mode, **options: Any) -> None:
 
 
 @contextlib.contextmanager
-def _unit_at_work() -> Iterator[None]:
+def unit_at_work() -> Iterator[None]:
     """A unit of work of another thread, which began before and is over after."""
     begun, over = threading.Event(), threading.Event()
 

@@ -15,7 +15,7 @@ from livepatch.patch import Patch, Target
 from livepatch.testing.guard import Guard
 from livepatch.testing.probing import Probe, answer_of, check_probe, told
 
-__all__ = ["BAD", "DRILL", "Drilled", "Row", "changed_functions", "drill", "sabotage"]
+__all__ = ["BAD", "DRILL", "Drilled", "Row", "changed_functions", "drill", "drill_id", "sabotage"]
 
 DRILL = "broken on purpose, by a drill of livepatch"
 BAD = {"raises": f"raise RuntimeError({DRILL!r})", "gives nothing": "return"}
@@ -32,9 +32,14 @@ def changed_functions(applied_targets: tuple[str, ...]) -> Iterator[tuple[str, F
             yield text, found.function
 
 
+def drill_id(patch: Patch) -> str:
+    """The id of what breaks a function of it."""
+    return f"{patch.id}-drill"
+
+
 def sabotage(patch: Patch, target: str, function: FunctionType, how: str) -> Patch:
     """A patch to go on top of `patch` that breaks one function of it in one of the ways of :data:`BAD`."""
-    bad = Patch(f"{patch.id}-drill", package=patch.package, versions=patch.versions, summary=DRILL)
+    bad = Patch(drill_id(patch), package=patch.package, versions=patch.versions, summary=DRILL)
     bad.replace(target)(_broken(function, BAD[how]))
     return bad
 
