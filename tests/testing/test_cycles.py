@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 
 import pytest
@@ -69,6 +70,14 @@ def test_a_probe_that_cannot_tell_is_refused(node, fix, probe, words):
     assert caught.value.expected
     assert caught.value.action
     assert livepatch.status() == ()
+
+
+def test_a_coroutine_cannot_ask_a_coroutine(node, fix):
+    async def within():
+        assert_switches(fix, node.fetch)
+
+    with pytest.raises(livepatch.PatchError, match="cannot be asked from a coroutine"):
+        asyncio.run(within())
 
 
 def test_what_outlives_the_patch_is_noticed(node, fix):

@@ -19,6 +19,7 @@ from livepatch.cli import (
     classify,
     docs,
     graph,
+    init,
     keygen,
     lint,
     policy,
@@ -38,7 +39,7 @@ __all__ = ["main"]
 FINE, REFUSED, UNUSABLE = 0, 1, 2
 
 _COMMANDS = (
-    *(build, show, lint, check, classify, replay, attack, docs),
+    *(init, build, show, lint, check, classify, replay, attack, docs),
     *(keygen, sign, approve, attest, verify, trust, policy, seal, unseal),
     *(callers, graph, audit),
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from livepatch.engine.comparing import Outcome, compared, spelled_outcome
-from livepatch.errors import ExpectationError, spelled
+from livepatch.errors import ExpectationError, PatchError, spelled
 
 __all__ = ["Probe", "alike", "answer_of", "check_probe", "steady_answer", "told"]
 
@@ -23,15 +24,37 @@ def check_probe(argument: str, probe: object) -> None:
 def answer_of(probe: Probe) -> Outcome:
     """What the probe gives or raises; a coroutine is run to its end in a loop of its own.
 
-    Without its traceback: what holds the frames of a function looks like a call of it.
+    Without its traceback: what holds the frames of a function looks like a call of it.  Raises :class:`PatchError` for
+    a coroutine where a loop runs already.
     """
     try:
         value = probe()
         if inspect.iscoroutine(value):
+            _must_be_run(value)
             value = asyncio.run(value)
         return Outcome(value)
+    except _LoopRunsError:
+        raise PatchError(
+            "a probe that is a coroutine function cannot be asked from a coroutine",
+            found="an event loop that runs in this thread",
+            expected="a test that is a plain function, or a probe that is one",
+            action="write the test as a plain function: each answer gets a loop of its own",
+        ) from None
     except Exception as error:  # noqa: BLE001  # what a probe raises is its answer
         return Outcome(None, without_frames(error))
+
+
+class _LoopRunsError(Exception):
+    pass
+
+
+def _must_be_run(coroutine: Coroutine[Any, Any, object]) -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    coroutine.close()
+    raise _LoopRunsError
 
 
 def without_frames(error: BaseException) -> BaseException:
