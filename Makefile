@@ -7,7 +7,7 @@ PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set P
 ENVIRONMENT := $(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-chia test test-all lint site format bench graphs cves match clean
+.PHONY: help demo demo-chia test test-all lint site format bench peers graphs cves match clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,10 @@ format:  ## let ruff mend and format what it can
 
 bench:  ## measure what a patched call costs beside the alternatives
 	@$(ENVIRONMENT) bench --extras bench -- python benchmarks/run.py
+
+peers:  ## hold the same cases of live code to livepatch and to six other tools
+	@$(ENVIRONMENT) peers --supports 3.12 3.13 --install jurigged==0.6.1 ddtrace==4.16.0 ipython==9.18.1 -- \
+	  python benchmarks/peers.py --why
 
 graphs:  ## measure the call graph beside PyCG and pyan
 	@$(ENVIRONMENT) graphs --extras bench --install PyCG==0.0.8 pyan3==2.9.0 'setuptools<80' -- \
