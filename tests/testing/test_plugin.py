@@ -148,6 +148,13 @@ GUARDED = """
     def test_without_the_fixture_s_apply(livepatch):
         library.apply(fix)
 
+    def test_whoever_applies(livepatch):
+        with pytest.raises(library.testing.ExpectationError, match="node:kind has another __dict__"):
+            with library.testing.Guard():
+                library.apply(fix)
+                node.kind.seen = 1
+        del node.kind.seen
+
     def test_the_program_s_own_affair(livepatch):
         livepatch.apply(fix)
         node.TABLE = {1: 2}
@@ -403,4 +410,4 @@ ELSEWHERE = """
 def test_in_several_processes_and_in_event_loops(tmp_path):
     folder_with(tmp_path, other="from node import LIMIT\n", test_guarded=GUARDED, test_elsewhere=ELSEWHERE)
     done = session(tmp_path, "-n2", "-o", "livepatch_timeout=5", "-k", "not stays", spare=("cacheprovider",))
-    assert " 1 failed, 14 passed, 1 error in " in done.text, done.text
+    assert " 1 failed, 15 passed, 1 error in " in done.text, done.text

@@ -101,6 +101,8 @@ class Live(Transactions):
         on_stuck: Callable[[Stuck], object] | None = None,
     ) -> Record:
         """Add a layer for `patch` and take out those that it replaces, in one step."""
+        for observer in self.observers:
+            observer.before_apply(patch)
         prepared = self.states.prepare(patch, found.values)
         layer = Layer(patch.id, mode, found.values, patch.flag)
         originals = found.originals

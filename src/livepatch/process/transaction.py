@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import collections
 import threading
+import weakref
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from livepatch.engine import shadow_variables, source, units
 from livepatch.engine.choosing import Chooser
@@ -23,6 +24,7 @@ from livepatch.engine.shadow_variables import Shadows
 from livepatch.engine.stack import Stack
 from livepatch.engine.transition import Transition
 from livepatch.errors import TransitionError
+from livepatch.patch import Patch
 from livepatch.process.announcing import Announcing
 from livepatch.process.draining import Draining
 from livepatch.process.records import Moment, Record, call_back
@@ -30,9 +32,16 @@ from livepatch.process.standing import Status
 from livepatch.process.switching import Switching
 from livepatch.state.states import States
 
-__all__ = ["Transactions"]
+__all__ = ["Observer", "Transactions"]
 
 T = TypeVar("T")
+
+
+class Observer(Protocol):
+    """Somebody who looks before a patch goes in.  What it raises keeps the patch out."""
+
+    def before_apply(self, patch: Patch) -> None:
+        """Nothing has been written yet, and nothing may be."""
 
 
 class _Memory(NamedTuple):
@@ -69,6 +78,8 @@ class Transactions:
         self.busy_with = ""
         """The id of the patch that is being switched."""
         self.announcing = Announcing()
+        self.observers: weakref.WeakSet[Observer] = weakref.WeakSet()
+        """Who is told of a patch before anything of it goes in: tests, which look what was there before."""
 
     def transact(self, timeout: float, body: Callable[[], T], about: str = "") -> T:
         """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""

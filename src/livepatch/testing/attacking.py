@@ -349,7 +349,7 @@ def _faults(target: _Target, _: str) -> str:
     reached = []
     for step in STEPS:
         with Guard() as guard, unit_at_work():
-            guard.watch_patch(target.patch)
+            guard.before_apply(target.patch)
             options = {"consistency": "chain", **target.options}
             try:
                 with fail_at(step):

@@ -35,7 +35,7 @@ def low_stack(patch: Patch, options: dict[str, Any]) -> tuple[str, int]:
 
 def _with_room(room: int, patch: Patch, options: dict[str, Any]) -> tuple[str, bool]:
     guard = Guard()
-    guard.watch_patch(patch)
+    guard.before_apply(patch)
     depth = sys.getrecursionlimit() - room
     error = _at_depth(depth, lambda: guard.apply(patch, **options))
     changed = guard.differences() if error is not None else ()
@@ -90,7 +90,7 @@ def little_memory(patch: Patch, options: dict[str, Any]) -> tuple[str, int]:
 def _with(spare: int, patch: Patch, options: dict[str, Any], resource: Any) -> dict[str, object]:
     """In the child."""
     guard = Guard()
-    guard.watch_patch(patch)
+    guard.before_apply(patch)
     gc.collect()
     refused = ""
     try:

@@ -14,7 +14,7 @@ from livepatch.patch import Patch
 from livepatch.process.applied import Applied, revert, status
 from livepatch.process.arguments import check_seconds
 from livepatch.process.live import live
-from livepatch.process.public import apply, opened
+from livepatch.process.public import apply
 from livepatch.testing.picture import Picture
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Guard:
         self._modes = {each.id: each.mode for each in status()}
         self._picture = Picture()
         self._closing = contextlib.ExitStack()
+        live.observers.add(self)
 
     def __getattr__(self, name: str) -> Any:
         # A name of the public module, which stands above this room; whoever has this object has imported it.
@@ -59,20 +60,18 @@ class Guard:
         return getattr(sys.modules["livepatch"], name)
 
     def apply(self, patch: Patch | str | os.PathLike[str], **options: Any) -> Applied:
-        """:func:`livepatch.apply`, after a look at what the patch will change."""
-        loaded = opened(patch, options.get("trust"), "applied")
-        self._picture.take_of(loaded)
-        applied = apply(loaded, **options)
+        """:func:`livepatch.apply`; of what it writes it is noted what was there before."""
+        applied = apply(patch, **options)
         self._note(applied.id)
         return applied
+
+    def before_apply(self, patch: Patch) -> None:
+        """Look at what a patch will change, whoever applies it."""
+        self._picture.take_of(patch)
 
     def watch(self, *modules: str) -> None:
         """Look at what imported modules hold now, so that it must be the same at the end."""
         self._picture.take(modules)
-
-    def watch_patch(self, patch: Patch) -> None:
-        """Look at what a patch changes, before something else applies it."""
-        self._picture.take_of(patch)
 
     def cycle(self, patch: Patch, n: int = 1, **options: Any) -> Cycled:
         """:func:`livepatch.testing.cycle`."""
@@ -100,6 +99,7 @@ class Guard:
     def finish(self) -> tuple[str, ...]:
         """Take out what came since; what is then not as it was, in words.  Twice is harmless."""
         self._closing.close()
+        live.observers.discard(self)
         troubles: list[str] = []
         # Inside a switch that is open, a revert is a turn; what it was applied over is looked at before that.
         for each in reversed(status()):
