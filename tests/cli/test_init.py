@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from tests.testing.test_plugin import folder_with, session
+from tests.testing.sessions import folder_with, session
 
 from livepatch.cli.main import main
 from livepatch.testing.starter import FILES

@@ -213,7 +213,7 @@ def _b(tx, /, most=10, *, strict=False):
 
 
 _FINDING = (hypothesis.Phase.generate,)  # and not to the smallest example
-SHORT = hypothesis.settings(max_examples=5, stateful_step_count=6, deadline=None, database=None, derandomize=True)
+SHORT = hypothesis.settings(max_examples=4, stateful_step_count=6, deadline=None, database=None, derandomize=True)
 
 
 def test_patches_in_any_order(node, new_patch):
