@@ -12,10 +12,11 @@ import pytest
 from tests import cycles
 from tests.built import Running
 from tests.few_modules import FewModules
+from tests.signing import key, trust_root
 
 import livepatch
 from livepatch.bundle.keyfiles import make_key
-from livepatch.testing import ATTACKS, attack
+from livepatch.testing import ATTACKS, Guard, attack
 from livepatch.testing.children import in_child
 
 NODE = """
@@ -243,3 +244,22 @@ def test_the_outcome_is_evidence_for_the_very_file(tmp_path, monkeypatch):
         attacked.attest(other, key=tmp_path / "key")
     failed = attack(fix, probe=lambda: 1, skip={*QUICK, "malformed"}).attest(path, key=tmp_path / "key", suite="second")
     assert statement_in(failed)["predicate"]["failedTests"] == ["exploit"]
+
+
+def test_a_signed_file_is_attacked_and_tested_under_its_trust_root(tmp_path, monkeypatch):
+    running = Running(tmp_path, monkeypatch, {"m.py": "def f(x): return x\n"}, {"m.py": "def f(x): return [x]\n"})
+    monkeypatch.setattr("livepatch.process.live.sys", FewModules(running["m"]))
+    path = tmp_path / "fix.lpatch"
+    running.build(id="FIX").save(path)
+    for name in ("alice", "carol", "erin"):
+        livepatch.sign(path, key=key(name))
+    root = trust_root(package=running.name)
+    fix = livepatch.load(path, trust=root)
+    attacked = attack(fix, probe=lambda: running["m"].f(1), skip=set(ATTACKS) - {"exploit", "cycles"}, trust=root)
+    assert attacked.ok, str(attacked)
+    with Guard() as guard:
+        assert guard.apply(path, trust=root).mode == "on"
+        assert running["m"].f(1) == [1]
+    with pytest.raises(livepatch.TrustError):
+        attack(livepatch.load(path), probe=print)
+    assert livepatch.status() == ()
