@@ -214,6 +214,13 @@ def test_wrong_arguments_are_named_before_anything_is_done(node, fix, arguments,
     assert livepatch.status() == ()
 
 
+def test_a_patch_that_is_in_use_stays_in_use(node, fix):
+    livepatch.apply(fix)
+    with pytest.raises(livepatch.PatchError, match="is in use here"):
+        attack(fix, probe=exploit(node))
+    assert [each.id for each in livepatch.status()] == [fix.id]
+
+
 def test_a_patch_that_does_not_go_in_is_not_attacked(node, new_patch):
     lost = new_patch()
     lost.replace(f"{node.__name__}:nowhere")(lambda: 1)

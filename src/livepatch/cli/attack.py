@@ -61,7 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--examples", type=int, default=100, metavar="N", help="drawn calls a function; by default 100")
     parser.add_argument(
-        "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long each attack may take; by default 30"
+        "--timeout",
+        type=float,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long callers, and each child, may take; by default 30",
     )
     parser.add_argument("--unsigned", action="store_true", help="you answer for FILE yourself")
     add_trust(parser)

@@ -164,8 +164,8 @@ def attack(
     while the exception is held.  ``faults``: a failure at each step of the switch.  ``stack``, ``memory``: there is no
     room for a switch.
 
-    `timeout` is how many seconds each may take.  `skip` names attacks to leave out; they count as skipped, as those do
-    that cannot be made here.  `options` are those of :func:`livepatch.apply`.
+    `timeout` is how many seconds callers, and each child, may take.  `skip` names attacks to leave out; they count as
+    skipped, as those do that cannot be made here.  `options` are those of :func:`livepatch.apply`.
 
     Raises what `apply` raises if the patch does not go in at all, and :class:`TypeError` or :class:`PatchError` for a
     wrong argument.  Afterwards the patch is out; what an attack found broken is in the answer.
@@ -180,12 +180,17 @@ def attack(
             raise TypeError(f"refusals must be types of exceptions, not {spelled(kind)}")
     if isinstance(examples, bool) or examples < 1:
         raise PatchError("no examples", found=spelled(examples), expected="1 or more", action="pass examples=")
-    if callers is not None:
-        named_callers(callers)
+    if taken := [each.id for each in status() if each.id in (patch.id, drill_id(patch))]:
+        raise PatchError(
+            f"{patch.id} is in use here",
+            found=f"{', '.join(taken)}, applied in this process",
+            expected="a process that does not have it",
+            action="attack it in a process of tests",
+        )
     target = _Target(
         patch=patch,
         probe=probe,
-        callers=probe if callers is None else callers,
+        callers=named_callers(probe if callers is None else callers),
         instances=dict(instances or {}),
         refusals=allowed,
         examples=examples,
@@ -376,7 +381,7 @@ def _memory(target: _Target, _: str) -> str:
     if not can_fork():
         raise _SkippedError("this platform has no children that are copies")
     try:
-        return _without_room(*little_memory(target.patch, target.options))
+        return _without_room(*little_memory(target.patch, target.options, target.timeout))
     except (ImportError, FileNotFoundError):
         raise _SkippedError("this platform limits no memory") from None
 

@@ -19,7 +19,6 @@ __all__ = ["little_memory", "low_stack"]
 
 _ROOM = (12, 25, 50, 100, 200, 400)  # frames that are left when the switch begins
 _SPARE = (0, 1 << 18, 1 << 20, 1 << 22, 1 << 24, 1 << 26)  # bytes that may be had beside those that the process has
-_TIMEOUT = 60.0
 
 
 def low_stack(patch: Patch, options: dict[str, Any]) -> tuple[str, int]:
@@ -69,16 +68,16 @@ def _at_depth(depth: int, function: Callable[[], object]) -> BaseException | Non
     return met[0] if met else None
 
 
-def little_memory(patch: Patch, options: dict[str, Any]) -> tuple[str, int]:
+def little_memory(patch: Patch, options: dict[str, Any], timeout: float) -> tuple[str, int]:
     """Apply and revert in children that may have little memory; what was wrong then, and how often it was refused.
 
-    Raises :class:`ImportError` on a platform that sets no such limits.
+    Each child may take `timeout` seconds.  Raises :class:`ImportError` on a platform that sets no such limits.
     """
     import resource
 
     refused = 0
     for spare in _SPARE:
-        ended = in_child(lambda spare=spare: _with(spare, patch, options, resource), _TIMEOUT)  # type: ignore[misc]
+        ended = in_child(lambda spare=spare: _with(spare, patch, options, resource), timeout)  # type: ignore[misc]
         if ended.died or "raised" in ended.value:
             return f"with {spare >> 10} KiB to spare: {ended.died or ended.value['raised']}", refused
         refused += bool(ended.value["refused"])
