@@ -218,3 +218,13 @@ def test_a_thread_that_computes_shows_in_the_processor_times():
     finally:
         done.set()
         other.join()
+
+
+def test_a_thread_in_a_hurry_does_not_rest():
+    with pace.hurried(), pace.courteous():
+        assert not pace._mine.resting
+    with pace.courteous():
+        assert pace._mine.resting
+        with pace.hurried():
+            assert pace._mine.hurried
+    assert not pace._mine.hurried

@@ -9,6 +9,7 @@ import pytest
 from tests import cycles
 
 import livepatch
+from livepatch.process.live import live
 from livepatch.testing import ExpectationError, FakeClock, Guard, assert_switches, cycle
 
 NODE = """
@@ -164,6 +165,22 @@ def test_a_guard_over_a_patch_that_was_there_goes_back_to_it(node, fix, new_patc
     assert node.admit(1) == "new"
     with pytest.raises(ExpectationError, match=f"patch {fix.id} was on before, and is off"), Guard():
         livepatch.flags[fix.flag] = "off"
+
+
+def test_an_observer_that_raises_keeps_the_patch_out(node, fix):
+    class Refuses:
+        def before_apply(self, patch):
+            raise RuntimeError(patch.id)
+
+    observer = Refuses()
+    before = cycles.picture(node)
+    live.observers.add(observer)
+    with pytest.raises(RuntimeError, match=fix.id):
+        livepatch.apply(fix)
+    assert cycles.differences(before) == []
+    assert livepatch.status() == ()
+    live.observers.discard(observer)
+    livepatch.apply(fix)
 
 
 def test_a_clock_goes_where_it_is_told():
