@@ -16,6 +16,11 @@ def peer_fix() -> livepatch.Patch:
     """Look for a transaction in a set; what the peer has sent so far is put into one."""
     fix = livepatch.Patch("seen-set", package="nodeclient", versions="==2.1.*")
 
+    @fix.replace("nodeclient.peers:Peer.__init__")
+    def begin(self: Peer, name: str) -> None:
+        self.name = name
+        self.seen = set()  # type: ignore[assignment]  # the new form, for peers that come later
+
     @fix.replace("nodeclient.peers:Peer.take")
     def take(self: Peer, transaction: int) -> str:
         if transaction in self.seen:

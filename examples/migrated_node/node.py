@@ -29,8 +29,10 @@ def in_memory() -> None:
     applied = livepatch.apply(peer_fix())
     print("patched: ", type(peer.seen).__name__, peer.take(7), peer.take(8))
     print("status:  ", *applied.status().migrations)
+    PEERS.append(Peer("late"))
+    print("late:    ", type(PEERS[-1].seen).__name__, PEERS[-1].take(9))
     applied.revert()
-    print("reverted:", peer.seen, peer.take(8))
+    print("reverted:", peer.seen, peer.take(8), PEERS[-1].seen, PEERS[-1].take(9))
 
 
 def on_disk(folder: Path) -> None:
