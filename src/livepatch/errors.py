@@ -139,7 +139,7 @@ class TransitionError(LivepatchError):
 
 
 class StateError(LivepatchError):
-    """Data that a patch changes could not be changed or restored.
+    """Data that a patch changes, or the store of a node, could not be changed, restored or read.
 
     The message says whether everything is as it was before; if it is not, what was done and how to go on.
     """

@@ -10,7 +10,7 @@ from livepatch.bundle.envelope import LARGEST_FILE
 from livepatch.errors import BundleError, TrustError, UntrustedFileError, spelled
 from livepatch.state.files import put
 
-__all__ = ["create", "read", "read_for_trust", "reason", "write", "write_new"]
+__all__ = ["create", "read", "read_at_most", "read_for_trust", "reason", "write", "write_new"]
 
 
 def write(
@@ -81,7 +81,7 @@ def _place(path: Path, what: str) -> Path:
 
 def _holds_a_key(path: Path) -> bool:
     try:
-        return (_regular(path, 64) or b"").startswith(b"-----BEGIN ")
+        return (read_at_most(path, 64) or b"").startswith(b"-----BEGIN ")
     except OSError:
         return False  # writing it will say what is wrong
 
@@ -121,7 +121,7 @@ def read(path: str | os.PathLike[str]) -> bytes:
     Raises :class:`BundleError` if it cannot be read, is no regular file, or is larger than any patch file.
     """
     try:
-        data = _regular(path, LARGEST_FILE)
+        data = read_at_most(path, LARGEST_FILE)
     except (OSError, ValueError) as error:
         raise BundleError(
             "the patch file cannot be read",
@@ -143,7 +143,7 @@ def read(path: str | os.PathLike[str]) -> bytes:
 def read_for_trust(path: str | os.PathLike[str], most: int, what: str) -> bytes:
     """The bytes of a file that says whom to trust: at most so many.  Raises :class:`TrustError`."""
     try:
-        data = _regular(path, most)
+        data = read_at_most(path, most)
     except (OSError, ValueError) as error:
         raise _unreadable(path, most, what, reason(error)) from error
     if data is None:
@@ -162,8 +162,8 @@ def _unreadable(path: str | os.PathLike[str], most: int, what: str, wrong: str) 
     )
 
 
-def _regular(path: str | os.PathLike[str], most: int) -> bytes | None:
-    """At most one byte more than `most`; ``None`` for what is no regular file."""
+def read_at_most(path: str | os.PathLike[str], most: int) -> bytes | None:
+    """At most one byte more than `most`; ``None`` for what is no regular file.  Raises :class:`OSError`."""
     # A pipe would make the open wait for a writer.
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     try:

@@ -1,0 +1,1 @@
+"""A running process that takes patches: its agent, the socket over which it is told, and who tells it."""
