@@ -1,4 +1,4 @@
-"""Do the sources in a tree have the code that a patch was made for?  Told from syntax trees; nothing is run."""
+"""Do the sources in a tree have the code that a patch was made for, or that it brings?  Told from syntax trees."""
 
 from __future__ import annotations
 
@@ -8,18 +8,21 @@ import itertools
 import tokenize
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from io import BytesIO
-from typing import Protocol
+from typing import Literal, Protocol
 
 from livepatch.bundle.nodes import walk
 from livepatch.bundle.trust import targets
 from livepatch.compat.report import Finding, Report, by_weight
 from livepatch.compat.versions import Distribution, version_findings
-from livepatch.contents.edits import FunctionEdit, ModuleEdit, Statement
+from livepatch.contents.edits import FunctionEdit, ModuleEdit, Statement, Text
 from livepatch.errors import counted, spelled
 from livepatch.patch import Patch
 
-__all__ = ["Sources", "compare"]
+__all__ = ["Sources", "compare", "contains"]
+
+Kind = Literal["changed", "derived", "added", "removed"]
 
 _REBUILD = "build the patch from the sources that run, or take the one made for them"
 
@@ -52,10 +55,7 @@ def compare(patch: Patch, tree: Sources) -> Report:
     else:
         findings += version_findings(patch.package, patch.versions, Distribution(installed=tree.version))
     for edit in patch.edits:
-        try:
-            findings += _module(edit, tree)
-        except RecursionError:  # parsing may succeed where walking the tree does not
-            findings.append(_unreadable(edit.module, "an expression that nests too deeply"))
+        findings += _differences(edit, tree)
     findings += [
         Finding(
             code=obstacle.code,
@@ -74,6 +74,42 @@ def compare(patch: Patch, tree: Sources) -> Report:
         targets=targets(patch),
         findings=by_weight(findings),
     )
+
+
+def contains(edits: Iterable[ModuleEdit], tree: Sources) -> bool:
+    """Whether the tree's files give each after side already: of functions, statements and imports, and all new modules.
+
+    True only where all of it is there as the patch has it, so not if a later release has changed it further.
+    """
+    given = list(edits)
+    return bool(given) and not any(list(_differences(_turned(edit), tree)) for edit in given)
+
+
+def _turned(edit: ModuleEdit) -> ModuleEdit:
+    """The edit that leads back: its before side is the after side."""
+    other: Mapping[str, Kind] = {"added": "removed", "removed": "added"}
+    whole = [Statement(text=Text(source=text, line=1)) for text in _statements(edit.whole)] if edit.whole else []
+    return replace(
+        edit,
+        before=replace(edit.after, program=(*edit.after.program, *whole)),
+        after=edit.before,
+        functions=tuple(replace(each, before=each.after, after=each.before) for each in edit.functions),
+        names=tuple(replace(each, kind=other.get(each.kind, each.kind)) for each in edit.names),
+        whole=None,
+    )
+
+
+def _statements(source: str) -> list[str]:
+    parsed = _parsed(source.encode())
+    return [ast.unparse(node) for node in parsed.body] if isinstance(parsed, ast.Module) else [source]
+
+
+def _differences(edit: ModuleEdit, tree: Sources) -> Iterator[Finding]:
+    """Where the tree's files do not give the before side of an edit."""
+    try:
+        yield from _module(edit, tree)
+    except RecursionError:  # parsing may succeed where walking the tree does not
+        yield _unreadable(edit.module, "an expression that nests too deeply")
 
 
 def _module(edit: ModuleEdit, tree: Sources) -> Iterator[Finding]:

@@ -30,7 +30,7 @@ from livepatch.engine.scratch import Scratch, ScratchError
 from livepatch.engine.syntax import syntax_of
 from livepatch.patch import Target
 
-__all__ = ["Sourced", "survey_edits"]
+__all__ = ["NO_HARM", "Sourced", "survey_edits"]
 
 
 def survey_edits(
@@ -56,7 +56,8 @@ OWN_CODE = Refusal(
     "the code of another package",
     "update livepatch; it cannot switch the code that switches",
 )
-_NO_HARM = frozenset({"not-in-process", "default-differs", "decorators-differ", "bases-differ", "return-annotation"})
+NO_HARM = frozenset({"not-in-process", "default-differs", "decorators-differ", "bases-differ", "return-annotation"})
+"""Codes of notes that do not keep a patch from going in."""
 
 
 class _Edits:
@@ -86,7 +87,7 @@ class _Edits:
                 self._not_here(obstacle.target.partition(":")[0])
         for edit in self.edits:
             self._match(edit)
-        if not statements or any(refusal.code not in _NO_HARM for _, refusal in self.out.notes):
+        if not statements or any(refusal.code not in NO_HARM for _, refusal in self.out.notes):
             return self.out  # statements are run only where all functions are those that they were written for
         try:
             self._compute()

@@ -72,8 +72,12 @@ def govern(
     installed: str | None,
     build: Callable[[frozenset[str], frozenset[str]], Graph],
     approving: Approving = NOBODY,
+    moment: datetime | None = None,
 ) -> Governed:
-    """Judge a patch by the rules in force.  `build` gives the call graph of the process, if one is needed."""
+    """Judge a patch by the rules in force.  `build` gives the call graph of the process, if one is needed.
+
+    `moment` is the one by which rules about times and ages are judged: that at which it first went in; else now.
+    """
     claim = patch.compatible_with
     proofs: tuple[Proof, ...] = (*patch.round_trips, *patch.snapshots)
     touched = touched_by(survey, sys.modules) if policy else []
@@ -85,7 +89,7 @@ def govern(
     rows = [
         *([no_graph(missing)] if missing else []),
         *guarding.findings,
-        *judged(policy, guarding.demands, case_of(patch, guarding), approving, datetime.now(UTC)),
+        *judged(policy, guarding.demands, case_of(patch, guarding), approving, moment or datetime.now(UTC)),
         *contract.findings,
         *([narrow] if narrow is not None else []),
         *(unmatched(policy, graph, sys.modules.keys()) if graph is not None else ()),

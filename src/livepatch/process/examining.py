@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from livepatch.compat.approvals import NOBODY, Approving
@@ -36,6 +37,7 @@ def examine(
     mode: Mode = "on",
     max_pause: float | None = None,
     approving: Approving = NOBODY,
+    moment: datetime | None = None,
 ) -> tuple[Governed, Survey]:
     """Survey the process for `patch`, and judge what was found, by the rules in force too.  Changes nothing."""
     stack = live.state.stack.only(lambda slot: slot.owner is not None)
@@ -78,4 +80,4 @@ def examine(
     report = judge(facts, installed, observe(), found)
     breathe()
     report = replace(report, findings=by_weight([*report.findings, *live.states.findings(patch, found.values)]))
-    return govern(patch, policy, mode, report, found, installed.installed, graph_of_process, approving), found
+    return govern(patch, policy, mode, report, found, installed.installed, graph_of_process, approving, moment), found

@@ -99,8 +99,12 @@ class Live(Transactions):
         found: Survey,
         begun: float,
         on_stuck: Callable[[Stuck], object] | None = None,
+        stands_for: Iterable[str] = (),
     ) -> Record:
-        """Add a layer for `patch` and take out those that it replaces, in one step."""
+        """Add a layer for `patch` and take out those that it replaces, in one step.
+
+        `stands_for` are ids that it provides besides: of patches that it replaced in a process before this one.
+        """
         for observer in self.observers:
             observer.before_apply(patch)
         prepared = self.states.prepare(patch, found.values)
@@ -120,7 +124,9 @@ class Live(Transactions):
             source.show_source(filename, text)
         breathe()
         staying = {k: v for k, v in self.records.items() if k not in replaced}
-        provides = frozenset((patch.id, *(name for each in replaced for name in self.records[each].provides)))
+        provides = frozenset(
+            (patch.id, *stands_for, *(name for each in replaced for name in self.records[each].provides))
+        )
         self._check_left_whole(staying, provides)
         may_apply(patch)
         try:

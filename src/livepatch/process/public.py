@@ -9,12 +9,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime
 from types import CellType, FunctionType
-from typing import Any
+from typing import Any, NamedTuple
 
 from livepatch.bundle.trust import refusal, require_admitted, unadmitted
 from livepatch.compat.report import Report, by_weight
+from livepatch.compat.windows import told_moment
 from livepatch.engine import code
 from livepatch.engine.frames import Stuck
 from livepatch.engine.locate import find
@@ -42,7 +44,7 @@ from livepatch.process.proving import prove
 from livepatch.process.switching import Consistency
 from livepatch.state.trial import boundary_findings
 
-__all__ = ["apply", "check", "fingerprint", "opened"]
+__all__ = ["Before", "apply", "apply_again", "check", "fingerprint", "opened"]
 
 
 def check(
@@ -171,6 +173,56 @@ def apply(
     :class:`TransitionError`, :class:`BundleError` for a file that is no patch file, or :class:`TypeError` and
     :class:`PatchError` for a wrong argument.  Whatever is raised, every live object is identical to what it was before.
     """
+    asked = _Asked(mode, consistency, timeout, trust, policy, replaces, max_pause, on_stuck, approvals)
+    return _apply(patch, asked)
+
+
+class _Asked(NamedTuple):
+    """What was asked of an apply, unchecked."""
+
+    mode: Mode = "on"
+    consistency: Consistency | None = None
+    timeout: float = 30.0
+    trust: object = None
+    policy: str | os.PathLike[str] | None = None
+    replaces: Iterable[str] = ()
+    max_pause: float | None = None
+    on_stuck: Callable[[Stuck], object] | None = None
+    approvals: Iterable[str | os.PathLike[str]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What is known of a patch that went in before: when, and in whose place."""
+
+    moment: datetime | None = None
+    """That by which rules about times and ages are judged: they say when a patch may go in, not when it may stay."""
+    stands_for: tuple[str, ...] = ()
+    """The ids of patches that it replaced then."""
+
+
+def apply_again(
+    patch: Patch,
+    before: Before,
+    *,
+    mode: Mode,
+    trust: object,
+    policy: str | os.PathLike[str] | None,
+    replaces: Iterable[str],
+    max_pause: float | None,
+    approvals: Iterable[str | os.PathLike[str]],
+    timeout: float,
+) -> Applied:
+    """Put in a patch that went in before, in a process before this one or while other modules were there.
+
+    All is asked and compared as :func:`apply` does, and it raises what that raises.
+    """
+    asked = _Asked(mode, None, timeout, trust, policy, replaces, max_pause, None, approvals)
+    return _apply(patch, asked, before)
+
+
+def _apply(patch: Patch | str | os.PathLike[str], asked: _Asked, before: Before | None = None) -> Applied:
+    mode, consistency, timeout, trust, policy, replaces, max_pause, on_stuck, approvals = asked
     mode = check_mode(mode)
     check_consistency(consistency)
     check_seconds("timeout", timeout)
@@ -192,6 +244,9 @@ def apply(
     approved = [f"{each.holder} ({each.role})" for each in approving.approvals]
     urgent = [each.reason for each in approving.approvals if each.emergency]
     said: dict[str, Any] = {name: told for name, told in (("approvals", approved), ("emergency", urgent)) if told}
+    moment, stands_for = (before.moment, before.stands_for) if before is not None else (None, ())
+    if before is not None:
+        said["again"] = told_moment(moment) if moment is not None else True
 
     def body() -> Applied:
         live.announcing.intend(
@@ -200,7 +255,15 @@ def apply(
         rules = policy_in_force(policy)
         live.wait_for_settled(timeout, max_pause)
         governed, found = examine(
-            live, patch, replaced, callers=False, policy=rules, mode=mode, max_pause=max_pause, approving=approving
+            live,
+            patch,
+            replaced,
+            callers=False,
+            policy=rules,
+            mode=mode,
+            max_pause=max_pause,
+            approving=approving,
+            moment=moment,
         )
         report = governed.report
         if not report.ok:
@@ -212,7 +275,17 @@ def apply(
         live.check_replacing(replaced, mode, protected=report.protected)
         request = Request(consistency, timeout, max_pause)
         return Applied(
-            live.put_in(patch, mode, replaced, request, report=report, found=found, begun=begun, on_stuck=on_stuck)
+            live.put_in(
+                patch,
+                mode,
+                replaced,
+                request,
+                report=report,
+                found=found,
+                begun=begun,
+                on_stuck=on_stuck,
+                stands_for=stands_for,
+            )
         )
 
     applied = live.transact(timeout, body, patch.id)

@@ -1,0 +1,191 @@
+"""One patch of the set that is wished for goes into this process, or is set aside with the reason."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from livepatch.bundle.load import load_for
+from livepatch.bundle.trust import Unsigned
+from livepatch.bundle.trustroot import TrustRoot
+from livepatch.compat.versions import version_findings
+from livepatch.compat.windows import moment_of
+from livepatch.engine.functions import held_by
+from livepatch.engine.modes import Mode
+from livepatch.engine.sourced import NO_HARM, survey_edits
+from livepatch.errors import IncompatibleError, LivepatchError, StateError, TransitionError, shortened
+from livepatch.events import emit
+from livepatch.govern.recording import note
+from livepatch.node.entry import Entry
+from livepatch.node.stored import StoreView
+from livepatch.node.upgraded import brings_nothing_new
+from livepatch.node.wanted import Wish
+from livepatch.patch import Patch
+from livepatch.process import distribution
+from livepatch.process.applied import Applied
+from livepatch.process.live import live
+from livepatch.process.public import Before, apply_again
+
+__all__ = ["Entering", "is_in"]
+
+_REASON = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entering:
+    """By what patches go in: who answers for files, the rules, and what gives the node's height."""
+
+    store: StoreView
+    trust: Unsigned | TrustRoot | None
+    policy: str | os.PathLike[str] | None
+    height: object
+    max_pause: float | None
+
+    def opened(self, wish: Wish) -> Entry:
+        """What is known of a patch before anything of the process is asked."""
+        try:
+            patch = load_for("restored", self.store.path_of(wish.file), self.trust)
+            assert patch.origin is not None
+            if (patch.id, patch.origin.digest) != (wish.id, wish.digest):
+                raise StateError(
+                    "the store is not in order",
+                    found=f"{patch.id} ({patch.origin.digest}) in the file of {wish.id}",
+                    expected=wish.digest,
+                    action="install the patch file again, and apply that",
+                )
+        except LivepatchError as error:
+            entry = Entry(wish)
+            self._set_aside(entry, error)
+            return entry
+        return Entry.of(wish, patch)
+
+    def is_contained(self, entry: Entry) -> bool:
+        """Whether the package was upgraded; then what became of the patch is told."""
+        patch = entry.patch
+        assert patch is not None
+        findings = [
+            each
+            for each in version_findings(patch.package, patch.versions, distribution.look_up(patch.package, (), {}))
+            if each.severity == "error"
+        ]
+        if not findings:
+            return False
+        contained = findings[0].code == "version-out-of-range" and brings_nothing_new(patch)
+        entry.state = "retired" if contained else "aside"
+        entry.codes = tuple(each.code for each in findings)
+        entry.reason = f"found {findings[0].found}, expected {findings[0].expected}" + (
+            "; it has what the patch brings" if contained else ""
+        )
+        self._tell(entry)
+        return True
+
+    def bring_in(self, entry: Entry, above: list[Entry], come: frozenset[str], seconds: float) -> None:
+        """Put it in, anew if it is in, now that the modules `come` are there.  What becomes of it stands in the entry.
+
+        `above` are those that are in and lie on it.  `seconds` is how long calls in flight may hold it up.
+        """
+        try:
+            entry.applied = self._applied(entry, seconds)
+        except TransitionError as error:
+            entry.due, entry.reason = True, shortened(str(error), _REASON)
+            return
+        except IncompatibleError as error:
+            codes = {each.code for each in error.report.errors}
+            if (
+                entry.applied is not None
+                and (above or codes == {"values-replaced"})
+                and _fits(entry.patch, come & entry.absent)
+            ):
+                self._out_and_in(entry, above, seconds)
+            elif entry.applied is not None:
+                entry.lacks |= come & entry.absent
+                entry.absent -= come
+                self._set_aside(entry, error)
+            elif "version-out-of-range" not in codes or not self.is_contained(entry):
+                self._set_aside(entry, error)
+            return
+        except Exception as error:  # noqa: BLE001  # one patch that meets a fault keeps neither the others nor the node
+            self._set_aside(entry, error)
+            return
+        entry.went_in()
+
+    def _applied(self, entry: Entry, seconds: float) -> Applied:
+        patch, wish, again = entry.patch, entry.wish, entry.applied
+        assert patch is not None
+        there = again is not None and is_in(wish.id)
+        mode: Mode = entry.mode if entry.mode is not None else wish.mode_of(self.height)
+        if again is not None and there:
+            mode = again.mode
+        return apply_again(
+            patch,
+            Before(moment_of(wish.since) if wish.since else None, wish.replaces),
+            mode=mode,
+            trust=self.trust,
+            policy=self.policy,
+            replaces=(wish.id,) if there else tuple(name for name in wish.replaces if is_in(name)),
+            max_pause=self.max_pause,
+            approvals=self._approvals(wish),
+            timeout=seconds,
+        )
+
+    def _out_and_in(self, entry: Entry, above: list[Entry], seconds: float) -> None:
+        """Take it out, with what lies on it, and bring all of it in anew: what it brings cannot be compared otherwise.
+
+        For that moment the old side is live.
+        """
+        every = [entry, *above]
+        try:
+            for each in reversed(every):
+                assert each.applied is not None
+                each.mode = each.applied.mode
+                each.applied.revert(timeout=seconds)
+        except LivepatchError as error:
+            entry.reason = shortened(str(error), _REASON)
+        for each in every:
+            if is_in(each.wish.id):
+                continue
+            try:
+                each.applied = self._applied(each, seconds)
+                each.went_in()
+            except TransitionError as error:
+                each.applied, each.state = None, "waiting"
+                each.due, each.reason = True, shortened(str(error), _REASON)
+            except Exception as error:  # noqa: BLE001  # likewise
+                each.applied = None
+                self._set_aside(each, error)
+
+    def _approvals(self, wish: Wish) -> tuple[Path, ...]:
+        return self.store.approvals_of(wish.digest) if isinstance(self.trust, TrustRoot) else ()
+
+    def _set_aside(self, entry: Entry, error: Exception) -> None:
+        rows = error.report.errors if isinstance(error, IncompatibleError) else ()
+        entry.reason = shortened(
+            "; ".join(f"{each.code} {each.target}: found {each.found}, expected {each.expected}" for each in rows)
+            or (str(error) if isinstance(error, LivepatchError) else f"{type(error).__qualname__}: {error}"),
+            _REASON,
+        )
+        entry.codes = tuple(each.code for each in rows)
+        if entry.applied is None:
+            entry.state = "aside"
+        self._tell(entry)
+
+    def _tell(self, entry: Entry) -> None:
+        level = "info" if entry.state == "retired" else "error"
+        emit("not_restored", level=level, patch=entry.wish.id, state=entry.state, reason=entry.reason)
+        note("not_restored", entry.wish.id, state=entry.state, reason=entry.reason)
+
+
+def is_in(patch_id: str) -> bool:
+    """Whether this process runs with that patch."""
+    return patch_id in live.records
+
+
+def _fits(patch: Patch | None, modules: frozenset[str]) -> bool:
+    """Whether those modules run what the patch was made for, as far as functions tell."""
+    assert patch is not None
+    edits = [each for each in patch.edits if each.module in modules]
+    obstacles = [each for each in patch.obstacles if each.target.partition(":")[0] in modules]
+    found = survey_edits(patch.id, edits, obstacles, dict(sys.modules), held_by, statements=False)
+    return all(refusal.code in NO_HARM for _, refusal in found.notes)

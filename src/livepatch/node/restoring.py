@@ -1,0 +1,256 @@
+"""What a node is wished to run goes in when it starts: at once where the modules are there, else as they are imported.
+
+Nothing is taken over from the process before: each file is verified again, its before side compared, and the rules are
+asked.  A patch that does not fit is set aside with the reason, and the others go in.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from livepatch.bundle.trust import check_trust
+from livepatch.events import emit
+from livepatch.govern.recording import note
+from livepatch.node.arrivals import Arrivals, is_coming, is_there
+from livepatch.node.entering import Entering, is_in
+from livepatch.node.entry import Entry, Standing
+from livepatch.node.stored import StoreView
+from livepatch.node.wanted import Wish
+from livepatch.patch import Patch
+from livepatch.process.applied import Applied
+
+__all__ = ["Restoration"]
+
+_START = 30.0  # seconds that a patch may wait for calls in flight at the start
+_IMPORT = 2.0  # and within an import, which may itself be what those calls wait for
+_PAUSE = 0.01
+_LONGEST_PAUSE = 5.0
+_PASSES = 5
+
+
+@dataclass(slots=True)
+class _Turns:
+    """One thread at a time; whoever comes to it in the middle of its own turn is told so."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    owner: int = 0
+
+    def take(self, seconds: float) -> bool:
+        if self.owner == threading.get_ident() or not self.lock.acquire(timeout=seconds):
+            return False
+        self.owner = threading.get_ident()
+        return True
+
+    def give(self) -> None:
+        self.owner = 0
+        self.lock.release()
+
+
+class Restoration:
+    """Brings the patches of a store in, and those that wait as their modules come, until it is closed.
+
+    `trust` is asked about each file and `policy`, the path of a file of rules, about each patch, as in
+    :func:`livepatch.apply`; rules about times and ages by the moment at which the patch first went in.  `height` is the
+    function that gives the node's height, for the mode ``at(…)``.
+    """
+
+    def __init__(
+        self,
+        store: StoreView,
+        *,
+        trust: object = None,
+        policy: str | os.PathLike[str] | None = None,
+        height: object = None,
+        max_pause: float | None = None,
+    ) -> None:
+        self._store = store
+        self._entering = Entering(
+            store=store, trust=check_trust(trust), policy=policy, height=height, max_pause=max_pause
+        )
+        self._entries: dict[str, Entry] = {}
+        self._turns = _Turns()
+        self._arrivals = Arrivals(self._come)
+        self._thread: threading.Thread | None = None
+        self._thread_lock = threading.Lock()
+        self._closed = False
+        self._again = False
+        _open.add(self)
+
+    # The start
+
+    def start(self, wishes: Iterable[Wish]) -> tuple[Standing, ...]:
+        """Bring in what can go in now, in order, and have the rest follow; before the node opens its doors.
+
+        Raises nothing for a patch that cannot go in: what is returned says what has become of each.
+        """
+        for wish in wishes:
+            self._entries[wish.id] = self._entering.opened(wish)
+        self._arrivals.await_(name for entry in self._entries.values() for name in entry.modules)
+        for entry in self._entries.values():
+            entry.due = True
+        self._settle(_START)
+        found = self.standings()
+        level = "error" if any(each.state == "aside" for each in found) else "info"
+        told = {
+            state: [each.id for each in found if each.state == state]
+            for state in ("applied", "waiting", "aside", "retired")
+        }
+        emit("restored", level=level, store=str(self._store.path), **told)
+        note("restored", None, None, **told)
+        return found
+
+    # What comes later
+
+    def follow(self, wish: Wish, patch: Patch, applied: Applied) -> None:
+        """A patch went in while the node runs: those of its modules that come later are to get it as well."""
+        entry = Entry.of(wish, patch)
+        entry.applied = applied
+        entry.went_in()
+        coming = frozenset(name for name in entry.modules if is_coming(name))
+        entry.absent |= coming
+        self._entries = {
+            **{name: each for name, each in self._entries.items() if name not in (wish.id, *wish.replaces)},
+            wish.id: entry,
+        }
+        self._arrivals.await_(entry.modules)
+        if coming:
+            entry.due = True
+            self._hand_over()
+
+    def forget(self, patch_id: str) -> None:
+        """A patch is wished for no more: what comes later does not get it."""
+        self._entries = {name: each for name, each in self._entries.items() if name != patch_id}
+
+    def standings(self) -> tuple[Standing, ...]:
+        """What has become of each patch so far, in order."""
+        return tuple(entry.standing() for entry in list(self._entries.values()))
+
+    def close(self) -> None:
+        """Bring in no more.  What is in stays."""
+        self._closed = True
+        self._arrivals.close()
+
+    def _come(self, module: str) -> None:
+        """Within an import: nothing that is raised here may make the program's import fail."""
+        try:
+            self._settle(_IMPORT, module)
+        except Exception as error:  # noqa: BLE001  # a fault of ours must not become one of the program
+            emit("restoring_failed", level="error", module=module, error=f"{type(error).__qualname__}: {error}")
+
+    def _settle(self, seconds: float, just_come: str = "") -> None:
+        """Bring in what can go in, and leave the rest to a thread if it need only wait."""
+        if self._closed or not self._entries:
+            return
+        if self._turns.take(seconds):
+            try:
+                for _ in range(_PASSES):  # what goes in may import modules of what was looked at before
+                    self._again = False
+                    for entry in list(self._entries.values()):
+                        self._look_at(entry, seconds, just_come)
+                    if not self._again:
+                        break
+            finally:
+                self._turns.give()
+        else:
+            self._again = True
+            for entry in self._entries.values():
+                entry.due = entry.due or just_come in entry.modules
+        if any(entry.due for entry in self._entries.values()):
+            self._hand_over()
+
+    def _look_at(self, entry: Entry, seconds: float, just_come: str) -> None:
+        if entry.patch is None or entry.state in ("aside", "retired", "gone"):
+            return
+        come = frozenset(name for name in entry.modules if is_there(name, just_come))
+        if not (entry.due or entry.held_up or come & entry.absent):
+            return
+        if any(is_coming(name) for name in entry.modules - come):
+            entry.due = True  # its import ends soon, and is told of or looked for
+            return
+        entry.due = False
+        if entry.applied is not None and not is_in(entry.wish.id):
+            entry.state, entry.reason = "gone", "it was reverted"
+            return
+        if entry.state == "waiting" and not come:
+            if not self._entering.is_contained(entry):
+                entry.absent = entry.modules
+            return
+        before = self._before(entry)
+        entry.held_up = bool(before)
+        if before:
+            entry.reason = f"it goes in after {', '.join(before)}"
+            return
+        self._entering.bring_in(entry, self._above(entry), come, seconds)
+
+    def _before(self, entry: Entry) -> list[str]:
+        """The patches that have to be in first, and are not, but may be later."""
+        assert entry.patch is not None
+        found = []
+        for each in self._entries.values():
+            if each is entry:
+                break
+            provides = {each.wish.id, *each.wish.replaces}
+            needed = bool(provides & set(entry.patch.requires)) or bool(each.modules & entry.modules)
+            if needed and (
+                each.due or each.held_up or (each.state == "waiting" and provides & set(entry.patch.requires))
+            ):
+                found.append(each.wish.id)
+        return found
+
+    def _above(self, entry: Entry) -> list[Entry]:
+        """The patches that are in and lie on it: they change modules that it changes, or require it."""
+        every = list(self._entries.values())
+        return [
+            each
+            for each in every[every.index(entry) + 1 :]
+            if is_in(each.wish.id)
+            and each.patch is not None
+            and (each.modules & entry.modules or entry.wish.id in each.patch.requires)
+        ]
+
+    # What need only wait
+
+    def _hand_over(self) -> None:
+        with self._thread_lock:
+            if self._thread is None and not self._closed:
+                self._thread = threading.Thread(target=self._go_on, name="livepatch-restoring", daemon=True)
+                self._thread.start()
+
+    def _go_on(self) -> None:
+        pause = _PAUSE
+        while not self._closed:
+            time.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE)
+            self._come("")
+            with self._thread_lock:
+                if not any(entry.due for entry in self._entries.values()):
+                    self._thread = None
+                    return
+
+    def _after_fork(self) -> None:
+        """In a child: whoever had a turn did not come along."""
+        self._turns = _Turns()
+        self._thread = None
+        self._thread_lock = threading.Lock()
+        for entry in self._entries.values():
+            if entry.state == "waiting" and any(map(is_there, entry.modules)):
+                entry.due = True  # a thread that did not come along was bringing it in
+        if any(entry.due for entry in self._entries.values()):
+            self._hand_over()
+
+
+_open: weakref.WeakSet[Restoration] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for each in list(_open):
+        each._after_fork()  # noqa: SLF001  # for this file alone
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
