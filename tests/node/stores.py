@@ -24,3 +24,9 @@ def wish(store: Store, name: str, mode: str = "on", *replaces: str) -> Wish:
 def ids(wishes: tuple[Wish, ...]) -> list[str]:
     """The ids, with the mode of those that are not on."""
     return [each.id if each.mode == "on" else f"{each.id} {each.mode}" for each in wishes]
+
+
+def die(store: Store) -> None:
+    """The process that has the store is gone, and the next one is another."""
+    store.close(well=False)
+    (store.path / "lock").write_text("")

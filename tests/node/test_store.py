@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import os
 import stat
+import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 import structlog
-from tests.node.stores import ids, patch_file, wish
+from tests.node.stores import die, ids, patch_file, wish
 from tests.state.crashes import Crash, Disk
 from tests.test_fork import in_child
 
@@ -189,7 +190,7 @@ def test_a_process_that_dies_too_soon_comes_up_without_it(tmp_path: Path, silent
     assert not store.died
     with store.changing([first, wish(store, "B"), wish(store, "C", "split(5%)")]):
         pass
-    store.close(well=False)
+    die(store)
     store = Store(tmp_path)
     assert store.died
     assert ids(store.wanted.patches) == ["A"]
@@ -198,7 +199,7 @@ def test_a_process_that_dies_too_soon_comes_up_without_it(tmp_path: Path, silent
     assert silent[-1]["without"] == ["B", "C"]
     with store.restoring() as wishes:
         assert ids(wishes) == ["A"]
-    store.close(well=False)
+    die(store)
     store = Store(tmp_path)
     assert (store.died, store.fell, ids(store.wanted.patches)) == (True, (), ["A"]), "no further than what was good"
     assert [each.id for each in store.wanted.fallen] == ["B", "C"]
@@ -216,14 +217,64 @@ def test_a_death_at_a_start_counts_as_well(tmp_path: Path):
     store = Store(tmp_path)
     with store.restoring():
         pass
-    store.close(well=False)
+    die(store)
     store = Store(tmp_path)
     assert (ids(store.wanted.patches), [each.id for each in store.fell]) == ([], ["A"])
     with store.restoring() as wishes:
         assert wishes == ()
     assert store.wanted.trial is None, "nothing went in"
-    store.close(well=False)
+    die(store)
     assert not Store(tmp_path).died
+
+
+def test_a_process_that_puts_another_program_in_its_own_place_has_not_died(tmp_path: Path):
+    store = Store(tmp_path, guard=0.05)
+    with store.changing([wish(store, "A")]):
+        pass
+    store.close(well=False)
+    store = Store(tmp_path, guard=0.05)
+    assert not store.died
+    assert ids(store.wanted.patches) == ["A"]
+    wait_until_proved(store)
+    store.close()
+
+
+def test_what_goes_in_late_is_on_trial_from_then_on(tmp_path: Path):
+    store = Store(tmp_path)
+    with store.changing([wish(store, "A")]):
+        pass
+    store.close()
+    store = Store(tmp_path, guard=0.05)
+    assert store.goes_in_late(1)
+    assert StoreView(tmp_path).wanted.trial is not None
+    wait_until_proved(store)
+    arrived, go_on = threading.Event(), threading.Event()
+
+    def change() -> None:
+        with store.changing([]):
+            arrived.set()
+            assert go_on.wait(60)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    assert arrived.wait(60)
+    assert not store.goes_in_late(0.01), "not in the middle of a change"
+    go_on.set()
+    thread.join(60)
+    store.close()
+
+
+def test_a_start_goes_on_where_its_trial_cannot_be_written(tmp_path: Path, silent: Any):
+    store = Store(tmp_path)
+    with store.changing([wish(store, "A")]):
+        pass
+    store.close()
+    store = Store(tmp_path, files=Disk(1, fails=100))
+    with store.restoring() as wishes:
+        assert ids(wishes) == ["A"]
+    assert silent[-1]["event"] == "livepatch.not_on_trial"
+    die(store)
+    assert ids(Store(tmp_path).wanted.patches) == ["A"]
 
 
 def test_discard_leaves_what_is_in_use(tmp_path: Path):
@@ -278,7 +329,7 @@ def life(folder: Path, files: Disk, seen: list[list[str]]) -> None:
             with store.changing(change):
                 files.step()
     finally:
-        store.close(well=False)
+        die(store)
 
 
 @pytest.fixture

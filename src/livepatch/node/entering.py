@@ -19,6 +19,7 @@ from livepatch.errors import IncompatibleError, LivepatchError, StateError, Tran
 from livepatch.events import emit
 from livepatch.govern.recording import note
 from livepatch.node.entry import Entry
+from livepatch.node.store import Store
 from livepatch.node.stored import StoreView
 from livepatch.node.upgraded import brings_nothing_new
 from livepatch.node.wanted import Wish
@@ -114,6 +115,14 @@ class Entering:
     def _applied(self, entry: Entry, seconds: float) -> Applied:
         patch, wish, again = entry.patch, entry.wish, entry.applied
         assert patch is not None
+        if isinstance(self.store, Store) and not self.store.goes_in_late(seconds):
+            raise TransitionError(
+                "another thread changes what is wished for",
+                timeout=seconds,
+                found="a change under way",
+                expected="one at a time",
+                action="nothing: it is tried again",
+            )
         there = again is not None and is_in(wish.id)
         mode: Mode = entry.mode if entry.mode is not None else wish.mode_of(self.height)
         if again is not None and there:

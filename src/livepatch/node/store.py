@@ -23,6 +23,7 @@ from livepatch.bundle.trust import admitted
 from livepatch.bundle.trustroot import clock
 from livepatch.errors import StateError, TrustError
 from livepatch.events import emit
+from livepatch.govern import surroundings
 from livepatch.node.stored import Installed, StoreView, hex_of, read_file, telling, unusable
 from livepatch.node.wanted import LARGEST, Fallen, Wanted, Wish
 from livepatch.state.files import SYSTEM, Files, put, remove
@@ -59,17 +60,18 @@ class Store(StoreView):
         self._timer: threading.Timer | None = None
         self._lock: int | None = None
         with telling(self.path):
-            self._lock = _taken(self.path)
+            self._lock, is_same = _taken(self.path)
         try:
             self._sweep()
             self._make_key()
             self._wanted = super().wanted
-            self.died = self._wanted.trial is not None
+            self.died = self._wanted.trial is not None and not is_same
             """Whether the process before this one died while something was on trial."""
             self.fell: tuple[Fallen, ...] = ()
             """What this process begins without, for that is what the one before may have died of."""
             if self.died:
                 self._fall_back()
+            self._watch()
         except BaseException:
             os.close(self._lock)
             raise
@@ -152,18 +154,41 @@ class Store(StoreView):
     def restoring(self) -> Iterator[tuple[Wish, ...]]:
         """At the start: what is wished for goes in within the block, and is on trial as if it went in anew.
 
-        Raises :class:`StateError` if that cannot be written.
+        If that cannot be written, it goes in all the same, and an event says so: the node would start without patches.
         """
         with self._mutex:
             self._may_write()
-            if self._wanted.patches:
-                self._write(self._wanted.restoring())
+            self._go_on_trial(anew=True)
             self._changing = True
             try:
                 yield self._wanted.patches
             finally:
                 self._changing = False
                 self._watch()
+
+    def goes_in_late(self, seconds: float) -> bool:
+        """Of what is wished for, something goes in only now: it is on trial from here on.
+
+        Whether a change that another thread makes has ended within so many seconds.
+        """
+        if not self._mutex.acquire(timeout=seconds):
+            return False
+        try:
+            if self._lock is not None:
+                self._go_on_trial(anew=False)
+                if not self._changing:
+                    self._watch()
+            return True
+        finally:
+            self._mutex.release()
+
+    def _go_on_trial(self, *, anew: bool) -> None:
+        if not self._wanted.patches or (self._wanted.trial is not None and not anew):
+            return
+        try:
+            self._write(self._wanted.restoring())
+        except StateError as error:
+            emit("not_on_trial", level="error", store=str(self.path), error=str(error))
 
     def _withdraw(self, was: Wanted) -> None:
         try:
@@ -337,23 +362,27 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
 
 
-def _taken(path: Path) -> int:
-    """The lock of the store, which is let go of when the process ends."""
+def _taken(path: Path) -> tuple[int, bool]:
+    """The lock of the store, which is let go of when the process ends; and whether this very process had it last.
+
+    That is so if it has put another program in its own place: nothing has died then.
+    """
     lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        holder = os.read(lock, 20).decode("ascii", "replace").strip()
-        os.close(lock)
-        raise StateError(
-            "another process has the store",
-            found=f"{path}, which process {holder or 'unknown'} has",
-            expected="a store of its own for each node",
-            action="end that process, or choose another directory",
-        ) from error
+        last = os.pread(lock, 200, 0).decode("ascii", "replace").strip()
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StateError(
+                "another process has the store",
+                found=f"{path}, which process {last.partition(' ')[0] or 'unknown'} has",
+                expected="a store of its own for each node",
+                action="end that process, or choose another directory",
+            ) from error
+        own = " ".join(map(str, (*surroundings.process().values(), surroundings.boot())))
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, f"{own}\n".encode(), 0)
     except BaseException:
         os.close(lock)
         raise
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
-    return lock
+    return lock, last == own
