@@ -10,13 +10,14 @@ import sys
 import threading
 from types import SimpleNamespace
 
-__all__ = ["emit"]
+__all__ = ["emit", "keep_apart"]
 
 # A log's own lock that another thread holds at a fork stays taken in the child for ever, so forks wait for our events;
 # only so long, for an event may itself wait for what the forking thread holds.
 _LONGEST = 1.0  # seconds
 _logging = threading.RLock()
 _held: list[bool] = []
+_apart: list[bool] = []
 
 
 def _before_fork() -> None:
@@ -38,6 +39,11 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
 
 
+def keep_apart() -> None:
+    """From here on events go to standard error unless the program says where: it may know nothing of livepatch."""
+    _apart.append(True)
+
+
 def emit(event: str, /, *, level: str = "info", **fields: object) -> None:
     """Log one event.
 
@@ -48,8 +54,12 @@ def emit(event: str, /, *, level: str = "info", **fields: object) -> None:
     try:
         import structlog
 
+        if _apart and not structlog.is_configured():
+            logger = structlog.wrap_logger(structlog.PrintLogger(sys.stderr))
+        else:
+            logger = structlog.get_logger("livepatch")
         with _logging:
-            getattr(structlog.get_logger("livepatch"), level)(f"livepatch.{event}", **fields)
+            getattr(logger, level)(f"livepatch.{event}", **fields)
     except Exception as error:  # noqa: BLE001  # an application's log may fail in any way
         sys.unraisablehook(
             SimpleNamespace(

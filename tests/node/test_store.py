@@ -339,8 +339,9 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_crash_at_any_call_leaves_the_wished_for_set_or_the_one_before(tmp_path: Path):
-    for at in itertools.count(1):
+@pytest.mark.parametrize("apart", [2, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_crash_at_any_call_leaves_the_wished_for_set_or_the_one_before(apart: int, tmp_path: Path):
+    for at in itertools.count(1, apart):
         folder = tmp_path / str(at)
         Store(folder).close()
         files, seen = Disk(at, seed=at), [[]]
@@ -363,8 +364,9 @@ def test_a_crash_at_any_call_leaves_the_wished_for_set_or_the_one_before(tmp_pat
 
 
 @pytest.mark.usefixtures("quick")
-def test_a_disk_that_runs_full_at_any_call(tmp_path: Path):
-    for at in itertools.count(1):
+@pytest.mark.parametrize("apart", [5, pytest.param(1, marks=pytest.mark.slow)])
+def test_a_disk_that_runs_full_at_any_call(apart: int, tmp_path: Path):
+    for at in itertools.count(1, apart):
         folder = tmp_path / str(at)
         Store(folder).close()
         files, seen = Disk(at, fails=2), [[]]

@@ -24,6 +24,7 @@ from livepatch.cli import (
     lint,
     policy,
     replay,
+    run,
     seal,
     show,
     sign,
@@ -32,7 +33,7 @@ from livepatch.cli import (
     verify,
 )
 from livepatch.cli.output import OutputGoneError, in_options, visible
-from livepatch.errors import AuditError, BundleError, LivepatchError, PatchError, PolicyError
+from livepatch.errors import AuditError, BundleError, LivepatchError, PatchError, PolicyError, StateError
 
 __all__ = ["main"]
 
@@ -42,6 +43,7 @@ _COMMANDS = (
     *(init, build, show, lint, check, classify, replay, attack, docs),
     *(keygen, sign, approve, attest, verify, trust, policy, seal, unseal),
     *(callers, graph, audit),
+    run,
 )
 _CODES = """\
 exit status:
@@ -102,7 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _events_apart():
             fits: bool = given.run(given)
         return FINE if fits else REFUSED
-    except (AuditError, BundleError, PatchError, PolicyError) as error:
+    except (AuditError, BundleError, PatchError, PolicyError, StateError) as error:
         return _failed(given.name, error, UNUSABLE)
     except LivepatchError as error:
         return _failed(given.name, error, REFUSED)

@@ -1,0 +1,173 @@
+"""``livepatch run``: start a client that was never changed, with its node's patches in it."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from livepatch.cli.trusting import add_trust, trust_of
+from livepatch.errors import PatchError, StateError, TrustError, spelled
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "start a client with its node's patches in it"
+DESCRIPTION = """\
+Start COMMAND, a Python program, in the place of this one: the patches that the store in
+DIR is wished to run go in before the program's own code does, each as its modules are
+imported, and so they do in every Python process that the program starts.  The client
+need not know of livepatch; livepatch has to be installed where the client is.
+
+  livepatch run --store DIR --trust trust.json -- python -m client --port 8444
+
+The program must not be started with -I, -E or -S, by which Python takes nothing from
+outside.  A patch whose process dies within 10 seconds is left out at the next start."""
+_STORE = "livepatch-store"
+_ROOT = "trust.json"
+_ISOLATED = "IES"
+_TAKE_ONE = "WX"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("command", nargs="+", metavar="COMMAND", help="the program and its arguments, after --")
+    parser.add_argument(
+        "--store",
+        default=_STORE,
+        metavar="DIR",
+        help=f"the node's directory (default: {_STORE}); it is made if missing",
+    )
+    add_trust(parser)
+    parser.add_argument(
+        "--unsigned", action="store_true", help="take every file of the store as it is: you vouch for all of them"
+    )
+    parser.add_argument("--policy", metavar="FILE", help="rules in addition to those in force")
+    parser.add_argument(
+        "--guard",
+        type=_seconds,
+        default=10.0,
+        metavar="SECONDS",
+        help="how long the process has to live on after a patch went in (default: 10)",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 86_400:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
+    return value
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Become the program.  Raises what says why that cannot be."""
+    from livepatch.govern.policies import policy_in_force
+    from livepatch.node.boot import Given, environment
+
+    store = Path(given.store).absolute()
+    if given.trust is None and not given.unsigned and (store / _ROOT).exists():
+        given.trust = str(store / _ROOT)
+    if (trust_of(given) is None) != given.unsigned:
+        raise TrustError(
+            "it is not said who answers for patches",
+            found="a trust root and --unsigned" if given.unsigned else f"no trust root, and no {_ROOT} in the store",
+            expected="one of the two",
+            action="name the trust root with --trust, or vouch for every file yourself with --unsigned",
+        )
+    policy_in_force(given.policy)
+    program = _program(given.command)
+    _check_store(store)
+    told = Given(
+        store=str(store),
+        trust=_absolute(given.trust),
+        state=_absolute(given.state),
+        node=given.node,
+        policy=_absolute(given.policy),
+        guard_ms=round(given.guard * 1000),
+        pid=os.getpid(),
+    )
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(program, given.command, environment(told, os.environ))  # noqa: S606  # there is no shell, and none is wanted
+
+
+def _check_store(store: Path) -> None:
+    """What is wrong with it is better told here than in the program's own process."""
+    from livepatch.node.boot import is_held
+    from livepatch.node.stored import StoreView
+
+    if not store.exists():
+        return
+    StoreView(store).wanted  # noqa: B018  # reading it is what may fail
+    if is_held(str(store)):
+        raise StateError(
+            "another process has the store",
+            found=str(store),
+            expected="a store of its own for each node",
+            action="end that process, or choose another directory",
+        )
+
+
+def _absolute(path: str | None) -> str:
+    return "" if path is None else str(Path(path).absolute())
+
+
+def _program(command: list[str]) -> str:
+    """The file of the program.  Raises :class:`PatchError` if there is none, or it would take nothing from outside."""
+    found = shutil.which(command[0])
+    if found is None:
+        raise PatchError(
+            "there is no such program",
+            found=spelled(command[0]),
+            expected="a program that can be started",
+            action="correct the command; it comes after --",
+        )
+    for words in (command if _is_python(found) else [], _first_line(found)):
+        flag = _isolated(words[1:])
+        if words and _is_python(words[0]) and flag:
+            raise PatchError(
+                "the program would come up without patches",
+                found=f"{Path(words[0]).name} with {flag}, by which it takes nothing from outside",
+                expected="a Python that reads its environment and its site",
+                action=f"leave {flag} out; or let the program make a livepatch.Agent itself",
+            )
+    return found
+
+
+def _is_python(path: str) -> bool:
+    return Path(path).name.startswith("python")
+
+
+def _first_line(path: str) -> list[str]:
+    """The interpreter that a script names, and what it is given."""
+    try:
+        with Path(path).open("rb") as file:
+            line = file.readline(1000).decode("utf-8", "replace")
+    except OSError:
+        return []
+    words = line[2:].split() if line.startswith("#!") else []
+    return words[1:] if words and Path(words[0]).name == "env" else words
+
+
+def _isolated(arguments: list[str]) -> str:
+    """The option of a Python by which it takes nothing from its environment, if there is one."""
+    skip = False
+    for each in arguments:
+        if skip:
+            skip = False
+            continue
+        if not each.startswith("-") or each in ("-", "--") or each.startswith("--"):
+            return ""
+        for place, letter in enumerate(each[1:], 1):
+            if letter in "mc":
+                return ""
+            if letter in _TAKE_ONE:
+                skip = place == len(each) - 1
+                break
+            if letter in _ISOLATED:
+                return f"-{letter}"
+    return ""

@@ -1,0 +1,170 @@
+"""How a client that was never changed comes up with its node's patches in it: ``livepatch run``.
+
+`environment` makes what the client's interpreter is started with, and `begin` is called in it, and in every interpreter
+that it starts, before the program runs.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from livepatch import events
+from livepatch.bundle.jsontext import read_object, refusing
+from livepatch.bundle.trust import UNSIGNED, Unsigned
+from livepatch.bundle.trustroot import TrustRoot
+from livepatch.errors import LivepatchError, StateError
+from livepatch.govern import recording
+from livepatch.node.restoring import Restoration
+from livepatch.node.store import GUARD, Store
+from livepatch.node.stored import StoreView
+
+__all__ = ["VARIABLE", "Given", "begin", "environment", "is_held"]
+
+VARIABLE = "LIVEPATCH_RUN"
+"""The environment variable that says what ``livepatch run`` was given."""
+_START = Path(__file__).parent / "start"
+_LONGEST = 2 * 4096  # digits of a path's bytes: it may hold any
+_LARGEST = 6 * _LONGEST
+_PATIENCE = 2.0  # seconds in which another process that only looks whether somebody has the store lets go of it
+_REFUSE = refusing(StateError, f"${VARIABLE} cannot be read", "start the node with livepatch run")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Given:
+    """What ``livepatch run`` was given, with absolute paths; an empty one is none.
+
+    `trust` is the file of the trust root, `state` that of its state and `node` this node's name; without a trust root
+    every file is vouched for.  `pid` is the process that is to have the store.
+    """
+
+    store: str
+    trust: str = ""
+    state: str = ""
+    node: str = ""
+    policy: str = ""
+    guard_ms: int = int(GUARD * 1000)
+    pid: int = 0
+
+    def to_text(self) -> str:
+        """As it is handed on."""
+        texts = {name: os.fsencode(value).hex() for name, value in self._fields().items() if isinstance(value, str)}
+        return json.dumps({**self._fields(), **texts}, sort_keys=True)
+
+    def _fields(self) -> dict[str, str | int]:
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def parse(cls, handed: str) -> Given:
+        """Read that strictly.  Raises :class:`StateError`."""
+        fields = read_object(handed.encode("utf-8", "replace"), most=_LARGEST, brackets=1, refuse=_REFUSE)
+
+        def text(name: str) -> str:
+            spelled = fields.text(name, _LONGEST)
+            try:
+                return os.fsdecode(bytes.fromhex(spelled))
+            except ValueError as error:
+                raise fields.error(name, "a text that is not hexadecimal", "the bytes of a path, as digits") from error
+
+        made = cls(
+            store=text("store"),
+            trust=text("trust"),
+            state=text("state"),
+            node=text("node"),
+            policy=text("policy"),
+            guard_ms=fields.number("guard_ms", 0),
+            pid=fields.number("pid", 0),
+        )
+        fields.end()
+        return made
+
+    def trusted(self) -> Unsigned | TrustRoot:
+        """Who answers for files.  Raises :class:`TrustError`."""
+        return TrustRoot.load(self.trust, state=self.state or None, node=self.node) if self.trust else UNSIGNED
+
+
+def environment(given: Given, before: Mapping[str, str]) -> dict[str, str]:
+    """The environment for the client: that from before, with what brings the patches in."""
+    path = [str(_START), *(each for each in before.get("PYTHONPATH", "").split(os.pathsep) if each != str(_START))]
+    return {**before, VARIABLE: given.to_text(), "PYTHONPATH": os.pathsep.join(each for each in path if each)}
+
+
+def begin() -> None:
+    """Bring the patches in.  The process that ``livepatch run`` has become ends if that cannot be done at all.
+
+    Another one, which the client has started, says so on its standard error and goes on.
+    """
+    text = os.environ.get(VARIABLE)
+    if not text:
+        return
+    events.keep_apart()
+    is_first = False
+    try:
+        given = Given.parse(text)
+        is_first = given.pid == os.getpid()
+        _come_up(given, is_first=is_first)
+    except LivepatchError as error:
+        sys.stderr.write(f"livepatch run: {error}\n")
+        sys.stderr.flush()
+        if is_first:
+            os._exit(2)  # nothing of the program has run, and an interpreter that starts cannot end in another way
+
+
+def _come_up(given: Given, *, is_first: bool) -> None:
+    if not is_first and is_held(given.store):
+        if not (Path(given.store) / "wanted").exists():
+            return  # nothing was ever wished for; many of those that start are small tools
+        view = StoreView(given.store)
+        restoration = Restoration(view, trust=given.trusted(), policy=given.policy or None)
+        _record(view)
+        restoration.start(view.wanted.patches)
+        return
+    store = _owned(given)
+    atexit.register(lambda: store.close(well=not _ended_by_error()))
+    _record(store)
+    restoration = Restoration(store, trust=given.trusted(), policy=given.policy or None)
+    with store.restoring() as wishes:
+        restoration.start(wishes)
+
+
+def _owned(given: Given) -> Store:
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return Store(given.store, guard=given.guard_ms / 1000)
+        except StateError:
+            if not is_held(given.store) or time.monotonic() > until:
+                raise
+        time.sleep(0.01)
+
+
+def is_held(store: str) -> bool:
+    """Whether a process has the store.  Looking takes its lock for a moment."""
+    try:
+        lock = os.open(Path(store) / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _record(store: StoreView) -> None:
+    recording.record_to(store.record_folder, key=store.key_file)
+
+
+def _ended_by_error() -> bool:
+    """Whether the program has ended by an exception that nobody caught."""
+    error = getattr(sys, "last_value", None)
+    return isinstance(error, Exception)
