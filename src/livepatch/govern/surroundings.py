@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-__all__ = ["here", "origin", "user", "version_of", "versions"]
+__all__ = ["here", "origin", "started", "user", "version_of", "versions"]
 
 
 def _read(path: str) -> str:
@@ -42,6 +42,13 @@ def boot() -> str:
     return _short("boot", run, namespace)
 
 
+def started(pid: int) -> int | None:
+    """When a process was started, in ticks since the machine was; ``None`` if there is none, or nobody says."""
+    # The name of the program, in brackets, may hold anything.
+    after_name = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return int(after_name[19]) if len(after_name) > 19 and after_name[0] not in "ZX" else None
+
+
 _process: dict[int, dict[str, int]] = {}
 
 
@@ -50,9 +57,7 @@ def process() -> dict[str, int]:
     pid = os.getpid()
     known = _process.get(pid)
     if known is None:
-        # The name of the program, in brackets, may hold anything.
-        after_name = _read("/proc/self/stat").rpartition(")")[2].split()
-        known = {"pid": pid, "started": int(after_name[19]) if len(after_name) > 19 else 0}
+        known = {"pid": pid, "started": started(pid) or 0}
         _process.clear()
         _process[pid] = known
     return known

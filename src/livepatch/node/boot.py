@@ -125,6 +125,7 @@ def _come_up(given: Given, *, is_first: bool) -> None:
         restoration = Restoration(view, trust=given.trusted(), policy=given.policy or None)
         _record(view)
         restoration.start(view.wanted.patches)
+        restoration.follow_store()
         return
     store = _owned(given)
     atexit.register(lambda: store.close(well=not _ended_by_error()))

@@ -13,7 +13,7 @@ from livepatch.bundle.trustroot import TrustRoot
 from livepatch.compat.versions import version_findings
 from livepatch.compat.windows import moment_of
 from livepatch.engine.functions import held_by
-from livepatch.engine.modes import Mode
+from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.sourced import NO_HARM, survey_edits
 from livepatch.errors import IncompatibleError, LivepatchError, StateError, TransitionError, shortened
 from livepatch.events import emit
@@ -133,7 +133,7 @@ class Entering:
             mode=mode,
             trust=self.trust,
             policy=self.policy,
-            replaces=(wish.id,) if there else tuple(name for name in wish.replaces if is_in(name)),
+            replaces=tuple(name for name in dict.fromkeys((wish.id, *wish.replaces)) if is_in(name)),
             max_pause=self.max_pause,
             approvals=self._approvals(wish),
             timeout=seconds,
@@ -164,6 +164,30 @@ class Entering:
             except Exception as error:  # noqa: BLE001  # likewise
                 each.applied = None
                 self._set_aside(each, error)
+
+    def switch(self, entry: Entry) -> bool:
+        """Bring it into the mode that is wished for.  Whether that is so, or cannot be."""
+        applied = entry.applied
+        if applied is None or not is_in(entry.wish.id):
+            return True
+        try:
+            if spelled_mode(applied.mode) != entry.wish.mode:
+                applied.mode = entry.wish.mode_of(self.height)
+        except TransitionError as error:
+            entry.reason = shortened(str(error), _REASON)
+            return False
+        except LivepatchError as error:
+            self._set_aside(entry, error)
+        return True
+
+    def let_go(self, entry: Entry) -> None:
+        """Take it out, if it is in and can be."""
+        if entry.applied is None:
+            return
+        try:
+            entry.applied.revert()
+        except LivepatchError as error:
+            emit("not_followed", level="error", patch=entry.wish.id, reason=shortened(str(error), _REASON))
 
     def _approvals(self, wish: Wish) -> tuple[Path, ...]:
         return self.store.approvals_of(wish.digest) if isinstance(self.trust, TrustRoot) else ()

@@ -19,6 +19,9 @@ from livepatch.govern.recording import note
 from livepatch.node.arrivals import Arrivals, is_coming, is_there
 from livepatch.node.entering import Entering, is_in
 from livepatch.node.entry import Entry, Standing
+from livepatch.node.following import Follower
+from livepatch.node.processes import announce
+from livepatch.node.store import Store
 from livepatch.node.stored import StoreView
 from livepatch.node.wanted import Wish
 from livepatch.patch import Patch
@@ -79,6 +82,11 @@ class Restoration:
         self._thread_lock = threading.Lock()
         self._closed = False
         self._again = False
+        self._wishes: tuple[Wish, ...] | None = None
+        """What a process that does not have the store was brought to run last."""
+        self._leaving: tuple[Entry, ...] = ()
+        self._announced: tuple[Standing, ...] | None = None
+        self._follower: Follower | None = None
         _open.add(self)
 
     # The start
@@ -88,7 +96,9 @@ class Restoration:
 
         Raises nothing for a patch that cannot go in: what is returned says what has become of each.
         """
-        for wish in wishes:
+        given = tuple(wishes)
+        self._wishes = None if isinstance(self._store, Store) else given
+        for wish in given:
             self._entries[wish.id] = self._entering.opened(wish)
         self._arrivals.await_(name for entry in self._entries.values() for name in entry.modules)
         for entry in self._entries.values():
@@ -102,6 +112,7 @@ class Restoration:
         }
         emit("restored", level=level, store=str(self._store.path), **told)
         note("restored", None, None, **told)
+        self._announce()
         return found
 
     # What comes later
@@ -121,10 +132,69 @@ class Restoration:
         if coming:
             entry.due = True
             self._hand_over()
+        self._announce()
 
     def forget(self, patch_id: str) -> None:
         """A patch is wished for no more: what comes later does not get it."""
         self._entries = {name: each for name, each in self._entries.items() if name != patch_id}
+        self._announce()
+
+    def follow_store(self) -> None:
+        """From here on this process, which does not have the store, runs what is wished for, soon after it is."""
+        if self._follower is None and not self._closed:
+            self._follower = Follower(self._store.path, self.catch_up)
+            self._follower.start()
+
+    def catch_up(self, wishes: Iterable[Wish]) -> bool:
+        """Bring the process to run those: what is not wished for any more goes out, what is new goes in, modes move.
+
+        What a new one replaces goes out in the same step, and stays if that does not go in.  Gives whether all is done;
+        what cannot be done says in its standing why not.
+        """
+        given = tuple(wishes)
+        if not self._turns.take(_START):
+            return False
+        try:
+            before = self._entries
+            self._entries = {wish.id: self._entry_for(wish) for wish in given}
+            self._arrivals.await_(name for entry in self._entries.values() for name in entry.modules)
+            kept = {id(entry) for entry in self._entries.values()}
+            left = [*self._leaving, *(entry for entry in before.values() if id(entry) not in kept)]
+            staying = {name for wish in given for name in (wish.id, *wish.replaces)}
+            for each in reversed(left):
+                if each.wish.id not in staying:
+                    self._entering.let_go(each)
+        finally:
+            self._turns.give()
+        self._settle(_START)
+        self._leaving = tuple(each for each in left if is_in(each.wish.id) and each.wish.id not in self._entries)
+        moved = [self._entering.switch(entry) for entry in self._entries.values()]
+        is_done = all(moved) and not self._leaving
+        if is_done:
+            self._wishes = given
+        self._announced = None
+        self._announce()
+        return is_done
+
+    def _entry_for(self, wish: Wish) -> Entry:
+        known = self._entries.get(wish.id)
+        if known is not None and known.wish.file == wish.file:
+            known.wish = wish
+            return known
+        entry = self._entering.opened(wish)
+        entry.due = True
+        return entry
+
+    def _announce(self) -> None:
+        """Say to whoever asks which patches this process runs."""
+        found = self.standings()
+        if found == self._announced:
+            return
+        self._announced = found
+        try:
+            announce(self._store.path, self._wishes, found)
+        except OSError as error:
+            emit("not_announced", level="warning", store=str(self._store.path), error=error.strerror or str(error))
 
     def standings(self) -> tuple[Standing, ...]:
         """What has become of each patch so far, in order."""
@@ -134,11 +204,14 @@ class Restoration:
         """Bring in no more.  What is in stays."""
         self._closed = True
         self._arrivals.close()
+        if self._follower is not None:
+            self._follower.close()
 
     def _come(self, module: str) -> None:
         """Within an import: nothing that is raised here may make the program's import fail."""
         try:
             self._settle(_IMPORT, module)
+            self._announce()
         except Exception as error:  # noqa: BLE001  # a fault of ours must not become one of the program
             emit("restoring_failed", level="error", module=module, error=f"{type(error).__qualname__}: {error}")
 
@@ -242,6 +315,9 @@ class Restoration:
                 entry.due = True  # a thread that did not come along was bringing it in
         if any(entry.due for entry in self._entries.values()):
             self._hand_over()
+        self._wishes = tuple(entry.wish for entry in self._entries.values())
+        self._announced, self._follower = None, None
+        self.follow_store()
 
 
 _open: weakref.WeakSet[Restoration] = weakref.WeakSet()
