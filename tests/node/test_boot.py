@@ -123,6 +123,23 @@ def test_a_sitecustomize_of_ones_own_is_run_as_well(node: Node):
     )
 
 
+def test_an_interpreter_without_livepatch_says_so_and_only_the_program_itself_ends(tmp_path: Path):
+    """One of another environment: -S keeps it from what is installed, and the module is run as it would be found."""
+    start = ROOT / "src" / "livepatch" / "node" / "start" / "sitecustomize.py"
+    code = f"import os, runpy\nos.environ.update(PID)\nrunpy.run_path({str(start)!r})\nprint('on')"
+    for own, outcome in ((False, ("on\n", 0)), (True, ("", 2))):
+        claim = f"{{{VARIABLE!r}: f'{{{{\"pid\": {{os.getpid()}},}}}}'}}" if own else "{}"
+        done = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", code.replace("PID", claim)],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.stdout, done.returncode) == outcome
+        assert "it has no livepatch" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_client_that_cannot_come_up_with_it_does_not_come_up(node: Node):
     assert "it is not said who answers" in node.run(options=()).stderr

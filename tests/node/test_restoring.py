@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import structlog
 from tests.node.releases import Package, wished
+from tests.signing import PAST, ROLES, key, trust_root
 from tests.test_fork import in_child
 
 import livepatch
@@ -441,3 +442,41 @@ def test_what_was_reverted_in_the_meantime_stays_out(made: Made, store: Store, r
     livepatch.revert("A")
     assert package.import_("two").two() == ["old", "old"]
     assert (states(restoration), one.one()) == (["A gone"], "old")
+
+
+def test_signatures_and_approvals_are_asked_for_at_each_start(made: Made, store: Store, restore: Any, tmp_path: Path):
+    package = made(OLD)
+    file = tmp_path / "fix.lpatch"
+    package.patch("A", OLD, NEW).save(file)
+    for name in ("alice", "carol", "erin"):
+        livepatch.sign(file, key=key(name))
+    installed = store.install(file.read_bytes())
+    with store.changing([installed.wish()]):
+        pass
+    rules = tmp_path / "rules.toml"
+    rules.write_text('[[approval]]\nname = "reviewed"\nroles = { operator = 1 }\n')
+    root = trust_root(package=package.name)
+
+    def start(**options: Any) -> Standing:
+        restoration = restore(**options)
+        package.import_("one")
+        for status in livepatch.status():
+            livepatch.revert(status.id)
+        found = only(restoration)
+        restoration.close()
+        package.forget()
+        return found
+
+    assert start(trust=root).state == "applied"
+    assert start(trust=root, policy=rules).codes == ("approvals-missing",)
+    approval = livepatch.approve(file, key=key("erin"))
+    store.keep_approval(installed.digest, approval.read_bytes())
+    assert start(trust=root, policy=rules).state == "applied"
+    assert start(trust=livepatch.UNSIGNED, policy=rules).codes == ("approvals-missing",)
+    revoked = trust_root({**ROLES, "author": (1, "bob")}, package=package.name)
+    found = start(trust=revoked)
+    assert (found.state, found.codes) == ("aside", ())
+    assert "author" in found.reason
+    assert "expired" in start(trust=trust_root(package=package.name, expires=PAST)).reason
+    store.path_of(installed.file).write_bytes(livepatch.load(file).to_bytes())
+    assert "other bytes" in start(trust=root).reason, "the same patch, without its signatures"

@@ -92,7 +92,15 @@ def run(given: argparse.Namespace) -> bool:
     )
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execve(program, given.command, environment(told, os.environ))  # noqa: S606  # there is no shell, and none is wanted
+    try:
+        os.execve(program, given.command, environment(told, os.environ))  # noqa: S606  # no shell, and none is wanted
+    except OSError as error:
+        raise PatchError(
+            "the program cannot be started",
+            found=f"{spelled(program)}: {error.strerror or error}",
+            expected="a program, or a script that names its interpreter",
+            action="correct the command; it comes after --",
+        ) from error
 
 
 def _check_store(store: Path) -> None:

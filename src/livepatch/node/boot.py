@@ -110,8 +110,9 @@ def begin() -> None:
         given = Given.parse(text)
         is_first = given.pid == os.getpid()
         _come_up(given, is_first=is_first)
-    except LivepatchError as error:
-        sys.stderr.write(f"livepatch run: {error}\n")
+    except Exception as error:  # noqa: BLE001  # an error here would leave a program that runs on without its patches
+        told = str(error) if isinstance(error, LivepatchError) else f"{type(error).__qualname__}: {error}"
+        sys.stderr.write(f"livepatch run: {told}\n")
         sys.stderr.flush()
         if is_first:
             os._exit(2)  # nothing of the program has run, and an interpreter that starts cannot end in another way

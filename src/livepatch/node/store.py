@@ -236,13 +236,14 @@ class Store(StoreView):
                 return
             if self._timer is not None:
                 self._timer.cancel()
-            if well:
-                try:
+            try:
+                if well:
                     self._prove()
-                except StateError as error:
-                    emit("trial_not_ended", level="error", store=str(self.path), error=str(error))
-            os.close(self._lock)
-            self._lock = None
+            except StateError as error:
+                emit("trial_not_ended", level="error", store=str(self.path), error=str(error))
+            finally:
+                os.close(self._lock)
+                self._lock = None
 
     def __enter__(self) -> Self:
         return self

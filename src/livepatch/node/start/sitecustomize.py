@@ -15,10 +15,11 @@ def _begin() -> None:
     try:
         from livepatch.node.boot import begin
     except ImportError as error:
-        if not (error.name or "").startswith("livepatch"):
-            raise
         # The interpreter of another environment, perhaps: a tool that the program starts.
-        sys.stderr.write(f"livepatch: {sys.executable} has no livepatch, so it runs without the node's patches\n")
+        sys.stderr.write(f"livepatch: {sys.executable} runs without the node's patches, for it has no {error.name}\n")
+        if f'"pid": {os.getpid()},' in os.environ.get("LIVEPATCH_RUN", ""):
+            sys.stderr.flush()
+            os._exit(2)  # this is the program itself
         return
     begin()
 
