@@ -8,8 +8,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable
 
-import wrapt
-
 __all__ = ["Arrivals", "is_there"]
 
 
@@ -34,8 +32,13 @@ class Arrivals:
 
     def await_(self, modules: Iterable[str]) -> None:
         """Wait for those that are not there; those whose import has begun already, nobody tells of."""
-        for name in modules:
-            if name not in self._awaited and name not in sys.modules:
+        absent = [name for name in modules if name not in self._awaited and name not in sys.modules]
+        if not absent:
+            return
+        import wrapt  # which loads a lot
+
+        for name in absent:
+            if name not in self._awaited:
                 self._awaited.add(name)
                 wrapt.register_post_import_hook(self._told, name)
 

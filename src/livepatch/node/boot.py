@@ -15,16 +15,19 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+# What brings patches in is imported where it is needed: many a process that comes here has no use for it.
 from livepatch import events
 from livepatch.bundle.jsontext import read_object, refusing
-from livepatch.bundle.trust import UNSIGNED, Unsigned
-from livepatch.bundle.trustroot import TrustRoot
 from livepatch.errors import LivepatchError, StateError
-from livepatch.govern import recording
-from livepatch.node.restoring import Restoration
-from livepatch.node.store import GUARD, Store
+from livepatch.node.sleeping import Awake, Sleeper
 from livepatch.node.stored import StoreView
+from livepatch.node.wanted import GUARD
+
+if TYPE_CHECKING:
+    from livepatch.bundle.trust import Unsigned
+    from livepatch.bundle.trustroot import TrustRoot
 
 __all__ = ["VARIABLE", "Given", "begin", "environment", "is_held"]
 
@@ -87,6 +90,9 @@ class Given:
 
     def trusted(self) -> Unsigned | TrustRoot:
         """Who answers for files.  Raises :class:`TrustError`."""
+        from livepatch.bundle.trust import UNSIGNED
+        from livepatch.bundle.trustroot import TrustRoot
+
         return TrustRoot.load(self.trust, state=self.state or None, node=self.node) if self.trust else UNSIGNED
 
 
@@ -120,31 +126,42 @@ def begin() -> None:
 
 def _come_up(given: Given, *, is_first: bool) -> None:
     if not is_first and is_held(given.store):
-        if not (Path(given.store) / "wanted").exists():
-            return  # nothing was ever wished for; many of those that start are small tools
-        view = StoreView(given.store)
-        restoration = Restoration(view, trust=given.trusted(), policy=given.policy or None)
-        _record(view)
-        restoration.start(view.wanted.patches)
-        restoration.follow_store()
+        Sleeper(Path(given.store), lambda module: _look_in(given, module)).start()
         return
-    store = _owned(given)
+    _own(given)
+
+
+def _look_in(given: Given, just_come: str) -> Awake:
+    """Another process has the store: this one runs what that says."""
+    from livepatch.node.restoring import Restoration
+
+    view = StoreView(given.store)
+    restoration = Restoration(view, trust=given.trusted(), policy=given.policy or None)
+    _record(view)
+    restoration.start(view.wanted.patches, just_come)
+    restoration.follow_store()
+    return restoration
+
+
+def _own(given: Given) -> None:
+    """Have the store: what that says goes in, and it is seen how the process ends."""
+    from livepatch.node.restoring import Restoration
+    from livepatch.node.store import Store
+
+    until = time.monotonic() + _PATIENCE
+    store = None
+    while store is None:
+        try:
+            store = Store(given.store, guard=given.guard_ms / 1000)
+        except StateError:
+            if not is_held(given.store) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
     atexit.register(lambda: store.close(well=not _ended_by_error()))
     _record(store)
     restoration = Restoration(store, trust=given.trusted(), policy=given.policy or None)
     with store.restoring() as wishes:
         restoration.start(wishes)
-
-
-def _owned(given: Given) -> Store:
-    until = time.monotonic() + _PATIENCE
-    while True:
-        try:
-            return Store(given.store, guard=given.guard_ms / 1000)
-        except StateError:
-            if not is_held(given.store) or time.monotonic() > until:
-                raise
-        time.sleep(0.01)
 
 
 def is_held(store: str) -> bool:
@@ -163,6 +180,8 @@ def is_held(store: str) -> bool:
 
 
 def _record(store: StoreView) -> None:
+    from livepatch.govern import recording
+
     recording.record_to(store.record_folder, key=store.key_file)
 
 

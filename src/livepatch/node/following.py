@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 
 from livepatch.errors import LivepatchError
@@ -21,7 +21,7 @@ _SELDOM = 60.0
 class Follower:
     """Calls `catch_up` with what is wished for whenever that has changed; again, and seldomer, if it gives false."""
 
-    def __init__(self, store: Path, catch_up: Callable[[Iterable[Wish]], bool]) -> None:
+    def __init__(self, store: Path, catch_up: Callable[[tuple[Wish, ...]], bool]) -> None:
         self._store, self._catch_up = store, catch_up
         self._seen: tuple[int, int, int] | None = None
         self._ended = threading.Event()
@@ -37,12 +37,12 @@ class Follower:
     def _run(self) -> None:
         pause = EVERY
         while True:
-            pause = EVERY if self._look() else min(pause * 2, _SELDOM)
+            pause = EVERY if self.look() else min(pause * 2, _SELDOM)
             if self._ended.wait(pause):
                 return
 
-    def _look(self) -> bool:
-        """Whether all is as it is wished for."""
+    def look(self) -> bool:
+        """Look now.  Whether all is as it is wished for."""
         try:
             about = (self._store / "wanted").stat()
         except OSError:

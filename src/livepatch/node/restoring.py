@@ -77,7 +77,7 @@ class Restoration:
         )
         self._entries: dict[str, Entry] = {}
         self._turns = _Turns()
-        self._arrivals = Arrivals(self._come)
+        self._arrivals = Arrivals(self.come)
         self._thread: threading.Thread | None = None
         self._thread_lock = threading.Lock()
         self._closed = False
@@ -91,10 +91,11 @@ class Restoration:
 
     # The start
 
-    def start(self, wishes: Iterable[Wish]) -> tuple[Standing, ...]:
+    def start(self, wishes: Iterable[Wish], just_come: str = "") -> tuple[Standing, ...]:
         """Bring in what can go in now, in order, and have the rest follow; before the node opens its doors.
 
-        Raises nothing for a patch that cannot go in: what is returned says what has become of each.
+        `just_come` is a module whose import is ending now, if this is called within it.  Nothing is raised for a patch
+        that cannot go in: what is returned says what has become of each.
         """
         given = tuple(wishes)
         self._wishes = None if isinstance(self._store, Store) else given
@@ -103,7 +104,7 @@ class Restoration:
         self._arrivals.await_(name for entry in self._entries.values() for name in entry.modules)
         for entry in self._entries.values():
             entry.due = True
-        self._settle(_START)
+        self._settle(_IMPORT if just_come else _START, just_come)
         found = self.standings()
         level = "error" if any(each.state == "aside" for each in found) else "info"
         told = {
@@ -207,8 +208,8 @@ class Restoration:
         if self._follower is not None:
             self._follower.close()
 
-    def _come(self, module: str) -> None:
-        """Within an import: nothing that is raised here may make the program's import fail."""
+    def come(self, module: str) -> None:
+        """That module has been imported, but for what is done here: nothing raised here may make its import fail."""
         try:
             self._settle(_IMPORT, module)
             self._announce()
@@ -299,7 +300,7 @@ class Restoration:
         while not self._closed:
             time.sleep(pause)
             pause = min(pause * 1.5, _LONGEST_PAUSE)
-            self._come("")
+            self.come("")
             with self._thread_lock:
                 if not any(entry.due for entry in self._entries.values()):
                     self._thread = None

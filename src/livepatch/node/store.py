@@ -25,13 +25,11 @@ from livepatch.errors import StateError, TrustError
 from livepatch.events import emit
 from livepatch.govern import surroundings
 from livepatch.node.stored import Installed, StoreView, hex_of, read_file, telling, unusable
-from livepatch.node.wanted import LARGEST, Fallen, Wanted, Wish
+from livepatch.node.wanted import GUARD, LARGEST, Fallen, Wanted, Wish, modules_told
 from livepatch.state.files import SYSTEM, Files, put, remove
 
 __all__ = ["GUARD", "Installed", "Store", "StoreView"]
 
-GUARD = 10.0
-"""Seconds for which a process has to live on before a patch that went in is not to blame for its death."""
 _LARGEST_APPROVAL = 2 << 20
 _TEMPORARY = ".livepatch-*.tmp*"
 
@@ -261,7 +259,15 @@ class Store(StoreView):
         """
         file = digest(data)
         bundle = admitted(read_bundle(data), None, file)
-        found = Installed(file=file, digest=bundle.digest, id=codec.decode(bundle).id, path=self.place_of(file))
+        contents = codec.decode(bundle)
+        changed = [*(e.module for e in contents.edits), *(o.target.partition(":")[0] for o in contents.obstacles)]
+        found = Installed(
+            file=file,
+            digest=bundle.digest,
+            id=contents.id,
+            path=self.place_of(file),
+            modules=modules_told(changed),
+        )
         self._keep(found.path, data)
         return found
 

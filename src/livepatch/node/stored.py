@@ -23,16 +23,28 @@ _HEX = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Installed:
-    """A patch file in the store: the digests of its bytes and of the patch in it, the patch's id, and where it lies."""
+    """A patch file in the store: the digests of its bytes and of the patch in it, the patch's id, and where it lies.
+
+    `modules` are those that the patch changes, as a wish holds them.
+    """
 
     file: str
     digest: str
     id: str
     path: Path
+    modules: tuple[str, ...] = ()
 
     def wish(self, mode: str = "on", replaces: Iterable[str] = ()) -> Wish:
         """The wish to run it from now on.  Raises :class:`PatchError` for what is no mode or id."""
-        return Wish(file=self.file, digest=self.digest, id=self.id, mode=mode, replaces=tuple(replaces), since=clock())
+        return Wish(
+            file=self.file,
+            digest=self.digest,
+            id=self.id,
+            mode=mode,
+            replaces=tuple(replaces),
+            since=clock(),
+            modules=self.modules,
+        )
 
 
 class StoreView:

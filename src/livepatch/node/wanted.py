@@ -20,13 +20,17 @@ from livepatch.engine.modes import Mode
 from livepatch.errors import PatchError, StateError, spelled
 from livepatch.node.modetext import read_mode
 
-__all__ = ["LARGEST", "Fallen", "Wanted", "Wish"]
+__all__ = ["GUARD", "LARGEST", "Fallen", "Wanted", "Wish", "modules_told"]
+
+GUARD = 10.0
+"""Seconds for which a process has to live on before a patch that went in is not to blame for its death."""
 
 _KIND = "livepatch.wanted"
 _FORMAT = 1
 _MOST = 1000
+_LONGEST = 300  # characters of a module's name
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
-LARGEST = 4 << 20
+LARGEST = 16 << 20
 """Bytes of the file in which it lies."""
 _REFUSE = refusing(
     StateError,
@@ -54,6 +58,7 @@ class Wish:
     mode: str = "on"
     replaces: tuple[str, ...] = ()
     since: str = ""
+    modules: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("file", "digest"):
@@ -62,6 +67,13 @@ class Wish:
         read_mode(self.mode, _no_height)
         for each in self.replaces:
             check_name("replaces", each)
+        if len(self.modules) > _MOST or any(len(each) > _LONGEST or not each.isascii() for each in self.modules):
+            raise PatchError(
+                "modules cannot be told",
+                found=f"{len(self.modules)} names",
+                expected=f"at most {_MOST} names, each of at most {_LONGEST} characters of ASCII",
+                action="leave them out",
+            )
         if self.since and not is_moment(self.since):
             raise PatchError(
                 "since is no moment",
@@ -212,6 +224,13 @@ class Wanted:
             raise _REFUSE(error.found, error.expected) from error
 
 
+def modules_told(names: Iterable[str]) -> tuple[str, ...]:
+    """Module names as a wish holds them; none if it cannot hold them all."""
+    found = tuple(dict.fromkeys(names))
+    fits = len(found) <= _MOST // 5 and all(len(each) <= _LONGEST and each.isascii() for each in found)
+    return found if fits else ()
+
+
 def _check_set(wishes: tuple[Wish, ...]) -> None:
     ids = [each.id for each in wishes]
     twice = next((name for name in ids if ids.count(name) > 1), None)
@@ -259,9 +278,10 @@ def _wishes(records: Iterable[Fields]) -> tuple[Wish, ...]:
 def _wish(fields: Fields) -> Wish:
     values = {name: fields.text(name, 1000) for name in ("file", "digest", "id", "mode", "since")}
     replaces = fields.texts("replaces", _MOST, 128)
+    modules = fields.texts("modules", _MOST, _LONGEST)
     fields.end()
     try:
-        return Wish(**values, replaces=replaces)
+        return Wish(**values, replaces=replaces, modules=modules)
     except PatchError as error:
         raise fields.error(values["id"][:128], error.found, error.expected) from error
 
