@@ -17,6 +17,7 @@ from tests.signing import PAST, ROLES, key, trust_root
 from tests.test_fork import in_child
 
 import livepatch
+from livepatch.node import entering
 from livepatch.node.entry import Standing
 from livepatch.node.restoring import Restoration
 from livepatch.node.store import Store
@@ -142,9 +143,19 @@ def test_a_version_that_has_it_already_retires_it(made: Made, store: Store, rest
     package.upgrade("1.1", {**NEW, "three.py": "x = 1\n"})
     restoration = restore()
     assert states(restoration) == ["A retired"], "before anything is imported"
-    assert "it has what the patch brings" in only(restoration).reason
+    assert "1.1 is installed, and has what the patch brings" in only(restoration).reason
     assert package.import_("two").two() == ["new", "new"]
     assert livepatch.status() == ()
+
+
+def test_a_rebuild_of_the_same_version_that_has_it_retires_it(made: Made, store: Store, restore: Any):
+    package = made(OLD)
+    wished(store, package.patch("A", OLD, NEW))
+    package.upgrade("1.0", NEW)
+    restoration = restore()
+    assert package.import_("two").two() == ["new", "new"]
+    assert states(restoration) == ["A retired"]
+    assert "has what the patch brings" in only(restoration).reason
 
 
 def test_another_version_that_lacks_it_sets_it_aside(made: Made, store: Store, restore: Any):
@@ -345,12 +356,7 @@ def test_many_threads_import_at_once(made: Made, store: Store, restore: Any):
     package = made(old)
     wished(store, package.patch("A", old, {k: v.replace("'old'", "'new'") for k, v in old.items()}))
     restoration = restore()
-    seen: list[str] = []
-
-    def load(name: str) -> None:
-        package.import_(name)
-
-    threads = [threading.Thread(target=load, args=(name,)) for name in names]
+    threads = [threading.Thread(target=package.import_, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -358,9 +364,48 @@ def test_many_threads_import_at_once(made: Made, store: Store, restore: Any):
     end = time.monotonic() + 20
     while only(restoration).waits_for and time.monotonic() < end:
         time.sleep(0.01)
-    seen = [package.import_(name).f() for name in names]
-    assert seen == ["new"] * 8
+    assert [package.import_(name).f() for name in names] == ["new"] * 8
     assert only(restoration).state == "applied"
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_module_whose_import_begins_while_it_goes_in(
+    when: str, made: Made, store: Store, restore: Any, monkeypatch: pytest.MonkeyPatch
+):
+    files = {"one.py": OLD["one.py"], "two.py": "import builtins\nbuiltins.half()\ndef two():\n    return 'old'\n"}
+    package = made(files)
+    wished(store, package.patch("A", files, {k: v.replace("'old'", "'new'") for k, v in files.items()}))
+    restoration = restore()
+    begun, go_on = threading.Event(), threading.Event()
+
+    def half() -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    monkeypatch.setattr(builtins, "half", half, raising=False)
+    thread = threading.Thread(target=lambda: package.import_("two"))
+    whole = entering.apply_again
+
+    def apply_again(*args: Any, **options: Any) -> Any:
+        monkeypatch.setattr(entering, "apply_again", whole)
+        try:
+            if when == "after":
+                return whole(*args, **options)
+        finally:
+            thread.start()
+            assert begun.wait(60)
+        return whole(*args, **options)
+
+    monkeypatch.setattr(entering, "apply_again", apply_again)
+    one = package.import_("one")
+    assert only(restoration).state == ("waiting" if when == "before" else "applied")
+    go_on.set()
+    thread.join(60)
+    end = time.monotonic() + 20
+    while (only(restoration).waits_for or only(restoration).state != "applied") and time.monotonic() < end:
+        time.sleep(0.01)
+    assert (one.one(), package.import_("two").two()) == ("new", "new")
+    assert (only(restoration).lacks, only(restoration).reason) == ((), "")
 
 
 def test_a_module_whose_import_is_under_way_at_the_start(made: Made, store: Store, restore: Any):

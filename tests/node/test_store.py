@@ -111,6 +111,11 @@ def test_others_may_not_write_to_it(tmp_path: Path):
         Store(tmp_path / "store")
     with pytest.raises(StateError, match="mode 0770"):
         StoreView(tmp_path / "store")
+    (tmp_path / "store").chmod(0o700)
+    if os.geteuid() == 0:
+        os.chown(tmp_path / "store", 12345, -1)
+        with pytest.raises(StateError, match="user 12345"):
+            Store(tmp_path / "store")
     (tmp_path / "file").touch()
     for path in ("file", "file/store", "missing"):
         with pytest.raises(StateError):

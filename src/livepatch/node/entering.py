@@ -18,6 +18,7 @@ from livepatch.engine.sourced import NO_HARM, survey_edits
 from livepatch.errors import IncompatibleError, LivepatchError, StateError, TransitionError, shortened
 from livepatch.events import emit
 from livepatch.govern.recording import note
+from livepatch.node.arrivals import is_there
 from livepatch.node.entry import Entry
 from livepatch.node.store import Store
 from livepatch.node.stored import StoreView
@@ -32,6 +33,14 @@ from livepatch.process.public import Before, apply_again
 __all__ = ["Entering", "is_in"]
 
 _REASON = 1000
+_OTHER_CODE = {
+    "version-out-of-range",
+    "before-differs",
+    "upgraded-on-disk",
+    "value-differs-from-before",
+    "exists-already",
+}
+"""What a report says where the fix may be there already."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,22 +72,31 @@ class Entering:
         return Entry.of(wish, patch)
 
     def is_contained(self, entry: Entry) -> bool:
-        """Whether the package was upgraded; then what became of the patch is told."""
+        """Whether the package is of another version; then what became of the patch is told."""
         patch = entry.patch
         assert patch is not None
+        installed = distribution.look_up(patch.package, (), {})
         findings = [
-            each
-            for each in version_findings(patch.package, patch.versions, distribution.look_up(patch.package, (), {}))
-            if each.severity == "error"
+            each for each in version_findings(patch.package, patch.versions, installed) if each.severity == "error"
         ]
         if not findings:
             return False
-        contained = findings[0].code == "version-out-of-range" and brings_nothing_new(patch)
-        entry.state = "retired" if contained else "aside"
         entry.codes = tuple(each.code for each in findings)
-        entry.reason = f"found {findings[0].found}, expected {findings[0].expected}" + (
-            "; it has what the patch brings" if contained else ""
-        )
+        if findings[0].code != "version-out-of-range" or not self._retire(entry):
+            entry.state = "aside"
+            entry.reason = f"found {findings[0].found}, expected {findings[0].expected}"
+            self._tell(entry)
+        return True
+
+    def _retire(self, entry: Entry) -> bool:
+        """Whether what is installed has all that the patch brings; then that is told."""
+        patch = entry.patch
+        assert patch is not None
+        if not brings_nothing_new(patch):
+            return False
+        installed = distribution.look_up(patch.package, (), {}).installed
+        entry.state = "retired"
+        entry.reason = f"{patch.package} {installed} is installed, and has what the patch brings"
         self._tell(entry)
         return True
 
@@ -93,24 +111,27 @@ class Entering:
             entry.due, entry.reason = True, shortened(str(error), _REASON)
             return
         except IncompatibleError as error:
+            if any(name in sys.modules for name in entry.modules - come):
+                entry.due = True  # half of a module may have been met, whose import has begun meanwhile
+                return
             codes = {each.code for each in error.report.errors}
             if (
                 entry.applied is not None
                 and (above or codes == {"values-replaced"})
                 and _fits(entry.patch, come & entry.absent)
             ):
-                self._out_and_in(entry, above, seconds)
+                self._out_and_in(entry, above, come, seconds)
             elif entry.applied is not None:
                 entry.lacks |= come & entry.absent
                 entry.absent -= come
                 self._set_aside(entry, error)
-            elif "version-out-of-range" not in codes or not self.is_contained(entry):
+            elif not codes & _OTHER_CODE or not self._retire(entry):
                 self._set_aside(entry, error)
             return
         except Exception as error:  # noqa: BLE001  # one patch that meets a fault keeps neither the others nor the node
             self._set_aside(entry, error)
             return
-        entry.went_in()
+        entry.went_in(come)
 
     def _applied(self, entry: Entry, seconds: float) -> Applied:
         patch, wish, again = entry.patch, entry.wish, entry.applied
@@ -139,7 +160,7 @@ class Entering:
             timeout=seconds,
         )
 
-    def _out_and_in(self, entry: Entry, above: list[Entry], seconds: float) -> None:
+    def _out_and_in(self, entry: Entry, above: list[Entry], come: frozenset[str], seconds: float) -> None:
         """Take it out, with what lies on it, and bring all of it in anew: what it brings cannot be compared otherwise.
 
         For that moment the old side is live.
@@ -157,7 +178,7 @@ class Entering:
                 continue
             try:
                 each.applied = self._applied(each, seconds)
-                each.went_in()
+                each.went_in(frozenset(name for name in each.modules if name in come or is_there(name)))
             except TransitionError as error:
                 each.applied, each.state = None, "waiting"
                 each.due, each.reason = True, shortened(str(error), _REASON)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -68,11 +67,11 @@ class Entry:
         obstacles = [each.target.partition(":")[0] for each in patch.obstacles]
         return cls(wish, patch, frozenset([*edited, *obstacles]))
 
-    def went_in(self) -> None:
-        """It went in, where the modules were that are there now."""
+    def went_in(self, there: frozenset[str]) -> None:
+        """It went in, where those modules were there to their end; others may have come in the meantime, or half."""
         self.lacks = frozenset()
         self.state, self.reason, self.codes, self.mode = "applied", "", (), None
-        self.absent = frozenset(name for name in self.modules if name not in sys.modules)
+        self.absent = self.modules - there
 
     def standing(self) -> Standing:
         """The same for others."""

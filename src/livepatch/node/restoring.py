@@ -7,6 +7,7 @@ asked.  A patch that does not fit is set aside with the reason, and the others g
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 import weakref
@@ -122,16 +123,14 @@ class Restoration:
         """A patch went in while the node runs: those of its modules that come later are to get it as well."""
         entry = Entry.of(wish, patch)
         entry.applied = applied
-        entry.went_in()
-        coming = frozenset(name for name in entry.modules if is_coming(name))
-        entry.absent |= coming
+        entry.went_in(frozenset(name for name in entry.modules if is_there(name)))
         self._entries = {
             **{name: each for name, each in self._entries.items() if name not in (wish.id, *wish.replaces)},
             wish.id: entry,
         }
         self._arrivals.await_(entry.modules)
-        if coming:
-            entry.due = True
+        if any(name in sys.modules for name in entry.absent):
+            entry.due = True  # its import had begun
             self._hand_over()
         self._announce()
 
