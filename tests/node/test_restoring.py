@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import dataclasses
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -525,3 +526,50 @@ def test_signatures_and_approvals_are_asked_for_at_each_start(made: Made, store:
     assert "expired" in start(trust=trust_root(package=package.name, expires=PAST)).reason
     store.path_of(installed.file).write_bytes(livepatch.load(file).to_bytes())
     assert "other bytes" in start(trust=root).reason, "the same patch, without its signatures"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(12))
+def test_any_order_of_imports_in_many_threads(seed: int, made: Made, store: Store, restore: Any):
+    """Modules import each other, and several patches lie on each other: in the end everything has the newest side."""
+    chance = random.Random(seed)
+    names = [f"m{number}" for number in range(12)]
+    old = {}
+    for number, name in enumerate(names):
+        imports = "".join(f"import PKG.{other}\n" for other in chance.sample(names[:number], min(number, 2)))
+        pause = f"import time\ntime.sleep({chance.choice([0, 0.001, 0.01])})\n"
+        old[f"{name}.py"] = (
+            f"{imports}{pause}LIMIT = 1\nDOUBLE = LIMIT * 2\ndef f():\n    return 'old', LIMIT, DOUBLE\n"
+        )
+    package = made(old)
+    patches, files = [], old
+    for number in range(3):
+        touched = chance.sample(names, 6)
+        newer = dict(files)
+        for name in touched:
+            text = files[f"{name}.py"]
+            text = text.replace("'old'", f"'side {number}'").replace("'side 0', L", f"'side {number}', L")
+            newer[f"{name}.py"] = text.replace("return 'side 1'", f"return 'side {number}'")
+        if number == 0:
+            newer[f"{touched[0]}.py"] = newer[f"{touched[0]}.py"].replace("LIMIT = 1", "LIMIT = 5")
+        patches.append(package.patch(f"P{number}", files, newer))
+        files = newer
+    wished(store, *patches)
+    restoration = restore()
+    threads = [threading.Thread(target=package.import_, args=(name,)) for name in chance.sample(names, len(names))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    end = time.monotonic() + 60
+    while time.monotonic() < end:
+        found = restoration.standings()
+        if all(each.state == "applied" and not each.waits_for and not each.reason for each in found):
+            break
+        time.sleep(0.02)
+    want = {}
+    for name in names:
+        space: dict[str, Any] = {}
+        exec(files[f"{name}.py"].split("time.sleep", 1)[1].partition("\n")[2], space)
+        want[name] = space["f"]()
+    assert {name: package.import_(name).f() for name in names} == want, restoration.standings()
