@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 import structlog
+from tests.govern.records import lines_of
 from tests.node.releases import Package, wished
+from tests.node.stores import die
 from tests.signing import PAST, ROLES, key, trust_root
 from tests.test_fork import in_child
 
 import livepatch
+from livepatch.govern.entries import is_checkpoint, parse
 from livepatch.node import entering
 from livepatch.node.entry import Standing
 from livepatch.node.restoring import Restoration
@@ -211,6 +214,21 @@ def test_an_import_is_nobodys_but_the_programs(made: Made, store: Store, restore
     assert only(restoration).state == "aside"
     monkeypatch.setattr("livepatch.node.restoring.is_there", fault)
     assert package.import_("two").two() == ["old", "old"]
+
+
+def test_what_a_process_died_of_is_recorded_at_the_next_start(made: Made, store: Store, tmp_path: Path):
+    package = made(OLD)
+    folder = tmp_path / "dying"
+    dying = Store(folder)
+    wished(dying, package.patch("A", OLD, NEW))
+    die(dying)
+    with Store(folder) as after:
+        livepatch.record_to(after.record_folder, key=after.key_file)
+        Restoration(after, trust=livepatch.UNSIGNED).start(after.wanted.patches)
+        livepatch.record_to(None)
+        entries = [parse(line) for line in lines_of(after.record_folder) if not is_checkpoint(line)]
+    (told,) = [entry for entry in entries if entry["event"] == "restored"]
+    assert told["details"]["without"] == ["A"]
 
 
 # Several patches

@@ -112,6 +112,8 @@ class Restoration:
             state: [each.id for each in found if each.state == state]
             for state in ("applied", "waiting", "aside", "retired")
         }
+        if isinstance(self._store, Store) and self._store.fell:
+            told["without"] = [each.id for each in self._store.fell]
         emit("restored", level=level, store=str(self._store.path), **told)
         note("restored", None, None, **told)
         self._announce()
