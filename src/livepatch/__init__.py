@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from livepatch.errors import BundleError as BundleError
     from livepatch.errors import IncompatibleError as IncompatibleError
     from livepatch.errors import LivepatchError as LivepatchError
+    from livepatch.errors import NodeError as NodeError
     from livepatch.errors import PatchError as PatchError
     from livepatch.errors import PolicyError as PolicyError
     from livepatch.errors import ProtectedError as ProtectedError
@@ -91,6 +92,7 @@ _HOMES = {
         "BundleError",
         "IncompatibleError",
         "LivepatchError",
+        "NodeError",
         "PatchError",
         "PolicyError",
         "ProtectedError",

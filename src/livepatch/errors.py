@@ -18,6 +18,7 @@ __all__ = [
     "ExpectationError",
     "IncompatibleError",
     "LivepatchError",
+    "NodeError",
     "PatchError",
     "PolicyError",
     "ProtectedError",
@@ -142,6 +143,13 @@ class StateError(LivepatchError):
     """Data that a patch changes, or the store of a node, could not be changed, restored or read.
 
     The message says whether everything is as it was before; if it is not, what was done and how to go on.
+    """
+
+
+class NodeError(LivepatchError):
+    """A node cannot be asked, did not answer as a node does, or the agent of this process cannot serve.
+
+    The message says whether what was asked for may have been done all the same.
     """
 
 

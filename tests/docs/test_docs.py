@@ -317,12 +317,14 @@ START_PROCESSES = {
     SOURCE / "replaying" / "scratch.py",
     SOURCE / "replaying" / "folders.py",
 }
+# And the control socket, at both ends.
+OPEN_SOCKETS = {SOURCE / "node" / "control.py", SOURCE / "node" / "client.py"}
 
 
 def test_what_livepatch_never_does_it_does_not_even_import():
     imported: set[str] = set()
     for path in SOURCE.rglob("*.py"):
-        if path in START_PROCESSES:
+        if path in START_PROCESSES | OPEN_SOCKETS:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Import):
