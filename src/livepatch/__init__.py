@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from livepatch.govern.recording import Recording as Recording
     from livepatch.govern.recording import record_to as record_to
     from livepatch.govern.tripwires import tripwire as tripwire
+    from livepatch.node.agent import Agent as Agent
     from livepatch.patch import Patch as Patch
     from livepatch.probing.probe import probe as probe
     from livepatch.probing.probed import Probed as Probed
@@ -109,6 +110,7 @@ _HOMES = {
     "livepatch.govern.classification": ("Classification",),
     "livepatch.govern.recording": ("Recording", "record_to"),
     "livepatch.govern.tripwires": ("tripwire",),
+    "livepatch.node.agent": ("Agent",),
     "livepatch.patch": ("Patch",),
     "livepatch.govern.policies": ("Protection", "protect"),
     "livepatch.probing.probe": ("probe",),
@@ -128,6 +130,7 @@ _HOMES = {
 _MACHINERY = {
     *("livepatch.process.applied", "livepatch.process.classifying", "livepatch.process.public"),
     *("livepatch.probing.probe", "livepatch.probing.switches"),
+    "livepatch.node.agent",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -20,7 +20,7 @@ from livepatch.engine.refusal import Refusal
 from livepatch.engine.stack import Slot
 from livepatch.errors import counted
 
-__all__ = ["PatchFacts", "judge", "standing_findings"]
+__all__ = ["PatchFacts", "interpreter_findings", "judge", "standing_findings"]
 
 # What the engine observes and that does not by itself refuse a patch; all else that it observes does.
 _MILDER: dict[str, Severity] = {
@@ -154,7 +154,8 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
         )
 
 
-def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
+def interpreter_findings(environment: Environment) -> Iterator[Finding]:
+    """What the interpreter is, and who watches it: the same for every patch."""
     if not environment.has_gil:
         yield row(
             "error",
@@ -163,16 +164,6 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
             "an interpreter without its global lock",
             "the lock, which makes the stores of a patch one step",
             "start the process with PYTHON_GIL=1",
-        )
-    stores = [slot for slot in survey.values if slot.kind == "function" and _differs(survey, slot)]
-    if environment.audit_hooked and len(stores) > 1:
-        yield row(
-            "info",
-            "audit-hook",
-            "",
-            f"an audit hook, which runs between the {len(stores)} stores to functions",
-            "no audit hook",
-            "nothing; the functions are switched by one shared cell",
         )
     tools = [*environment.monitoring_tools, *(t for t in (environment.tracing, environment.profiling) if t)]
     if tools:
@@ -183,6 +174,20 @@ def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
             f"active tools: {', '.join(tools)}",
             "no tracing, profiling or monitoring",
             "expect them to see both sides; detach them if their own instrumentation changes code",
+        )
+
+
+def _environment(environment: Environment, survey: Survey) -> Iterator[Finding]:
+    yield from interpreter_findings(environment)
+    stores = [slot for slot in survey.values if slot.kind == "function" and _differs(survey, slot)]
+    if environment.audit_hooked and len(stores) > 1:
+        yield row(
+            "info",
+            "audit-hook",
+            "",
+            f"an audit hook, which runs between the {len(stores)} stores to functions",
+            "no audit hook",
+            "nothing; the functions are switched by one shared cell",
         )
     walks = survey.walks
     if walks.longest > _NOTICEABLE:

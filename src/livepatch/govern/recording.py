@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from livepatch.govern.log import Log
     from livepatch.patch import Patch
 
-__all__ = ["Action", "Known", "Recording", "acting_as", "announced", "begin", "note", "record_to"]
+__all__ = ["Action", "Known", "Recording", "acting_as", "announced", "begin", "in_use", "note", "record_to"]
 
 _MOST = 200  # names of one kind in an entry
 _LONGEST = 2000  # characters of one text
@@ -179,6 +179,11 @@ def acting_as(who: str) -> Iterator[None]:
         yield
     finally:
         _who.reset(token)
+
+
+def in_use() -> Recording | None:
+    """The record of this process, if one is kept."""
+    return _current
 
 
 class Action:

@@ -177,6 +177,12 @@ class Control:
             self._connections.remove(oldest)
         return oldest
 
+    def rests(self, connection: _Connection) -> bool:
+        """A connection has been answered; whether it may ask again."""
+        with self._lock:
+            connection.idle, connection.since = True, time.monotonic()
+            return not self._closed
+
     def leave(self, connection: _Connection) -> None:
         """A connection has ended."""
         with self._lock:
@@ -265,8 +271,7 @@ class _Connection:
             return False
         finally:
             self._control.let_go(held)
-            self.idle, self.since = True, time.monotonic()
-        return True
+        return self._control.rests(self)
 
     def _receive(self, count: int, end: float, *, may_end: bool = False) -> bytes:
         """So many bytes, before that moment.  Nothing is set aside for bytes that have not come."""

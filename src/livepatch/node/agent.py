@@ -1,0 +1,407 @@
+"""The agent in a node's process: it brings back what the node is wished to run, and takes patches while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import platform
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypedDict
+
+from livepatch.bundle import disk
+from livepatch.bundle.trust import check_trust
+from livepatch.compat.report import Finding
+from livepatch.engine.modes import Mode
+from livepatch.errors import NodeError, spelled
+from livepatch.events import emit
+from livepatch.govern import recording
+from livepatch.govern.policies import check_policy
+from livepatch.govern.surroundings import version_of
+from livepatch.node import facts
+from livepatch.node.answering import answer
+from livepatch.node.control import Answer, Control
+from livepatch.node.doctor import diagnose
+from livepatch.node.entry import Standing
+from livepatch.node.modetext import written_mode
+from livepatch.node.operations import Operations
+from livepatch.node.places import SOCKET
+from livepatch.node.restoring import Restoration
+from livepatch.node.store import GUARD, Store
+from livepatch.process.applied import Applied, revert
+from livepatch.process.arguments import check_hook, check_seconds, check_text, names_of
+from livepatch.process.standing import Status
+
+__all__ = ["Agent"]
+
+
+class Agent:
+    """A node that takes patches while it runs.  A context manager, in ``async with`` as well; or `start` and `close`.
+
+    `store` is the directory that outlives the process: what is applied through the agent is applied again at the next
+    start, before the block of the ``with`` begins.  `trust` is the trust root by which files are verified, or
+    :data:`livepatch.UNSIGNED`; `policy`, `max_pause`: see :func:`livepatch.apply`.  `height` is a function of no
+    argument that gives the node's height, for the mode ``at(1200)``.
+
+    `socket` is the control socket, a name in the store or a path; ``None`` for no socket.  Only the process's own user
+    and root may use it, and those whose ids are in `uids`.  It is served by threads of the agent's own.  `name` is what
+    the node is called where several are shown.  `guard`: so many seconds a process has to live on after a patch went
+    in, or the next one begins without it.  `probes` tell whether the node is well.
+
+    Unless the process keeps a record (:func:`livepatch.record_to`), the agent keeps one in the store.
+
+    Raises :class:`TypeError`, :class:`PatchError` or :class:`PolicyError` for a wrong argument, and :class:`NodeError`
+    for what this release cannot serve; what `start` raises, see there.
+    """
+
+    def __init__(
+        self,
+        store: str | os.PathLike[str],
+        *,
+        trust: object,
+        policy: str | os.PathLike[str] | None = None,
+        probes: Iterable[object] = (),
+        height: Callable[[], int] | None = None,
+        socket: str | os.PathLike[str] | None = SOCKET,
+        uids: Iterable[int] = (),
+        guard: float = GUARD,
+        max_pause: float | None = None,
+        name: str = "",
+    ) -> None:
+        if not isinstance(store, (str, os.PathLike)):
+            raise TypeError(f"store must be the path of a directory, not {spelled(store)}")
+        if check_trust(trust) is None:
+            raise TypeError("trust must be a livepatch.TrustRoot, or livepatch.UNSIGNED, which vouches for every file")
+        if socket is not None and not isinstance(socket, (str, os.PathLike)):
+            raise TypeError(f"socket must be the path of a socket or None, not {spelled(socket)}")
+        check_policy(policy)
+        check_hook("height", height)
+        check_seconds("guard", guard)
+        if max_pause is not None:
+            check_seconds("max_pause", max_pause)
+        check_text("name", name)
+        _must_be_none(probes)
+        place = Path(os.fsdecode(store)).absolute()
+        self._given = _Given(
+            place=place,
+            trust=trust,
+            policy=policy,
+            height=height,
+            socket=None if socket is None else place / os.fsdecode(socket),
+            uids=_uids(uids),
+            guard=guard,
+            max_pause=max_pause,
+            name=name or place.name,
+        )
+        self._started = 0.0
+        self._closing = threading.Lock()
+        self._running: _Running | None = None
+
+    # From the start to the end
+
+    def start(self) -> Self:
+        """Open the store, bring back what is wished for, and serve the control socket.
+
+        Raises :class:`StateError` for a store that cannot be used, such as one that another process has,
+        :class:`AuditError` for a record that cannot be written, and :class:`NodeError` if the socket cannot be opened
+        or this process has an agent already.  Then the process is as it was, and the store, too.
+        """
+        global _current  # there is one in a process, as there is one stack  # noqa: PLW0603
+        with _starting:
+            if _current is not None:
+                raise NodeError(
+                    "this process has an agent already",
+                    found=repr(_current),
+                    expected="one agent in a process",
+                    action="close that one first, or use it",
+                )
+            self._running = _Running(self._given, lambda *asked: answer(self, *asked))
+            self._started = time.time()
+            _current = self
+        atexit.register(self._at_exit)
+        emit("agent_started", store=str(self._given.place), socket=str(self.socket or ""), name=self._given.name)
+        return self
+
+    def close(self, *, well: bool = True) -> None:
+        """Take no more requests, and let go of the store; what is applied stays applied.  Twice is harmless.
+
+        `well` says that this is an orderly end: then a patch that went in just before is not to blame for it.
+        """
+        global _current  # noqa: PLW0603  # see start
+        with self._closing:
+            running, self._running = self._running, None
+            if running is None:
+                return
+            atexit.unregister(self._at_exit)
+            running.close(well=well)
+        if _current is self:
+            _current = None
+
+    def _at_exit(self) -> None:
+        self.close(well=getattr(sys, "last_value", None) is None)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close(well=kind is None or not issubclass(kind, Exception))
+
+    async def __aenter__(self) -> Self:
+        return await asyncio.get_running_loop().run_in_executor(None, self.start)
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        ended = kind is None or not issubclass(kind, Exception)
+        await asyncio.get_running_loop().run_in_executor(None, lambda: self.close(well=ended))
+
+    # What may be done, here as over the socket
+
+    @property
+    def socket(self) -> Path | None:
+        """Where the control socket is, if there is one."""
+        return self._given.socket
+
+    @property
+    def store(self) -> Store:
+        """The store.  Raises :class:`NodeError` while the agent does not run."""
+        return self._now().store
+
+    @property
+    def operations(self) -> Operations:
+        """What may be done.  Raises :class:`NodeError` while the agent does not run."""
+        return self._now().operations
+
+    def apply(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        mode: Mode = "on",
+        consistency: str | None = None,
+        replaces: Iterable[str] = (),
+        approvals: Iterable[str | os.PathLike[str]] = (),
+        timeout: float = 30.0,
+    ) -> Applied:
+        """Apply the patch file at `path` now, and at every start from now on; see :func:`livepatch.apply`.
+
+        Raises what that raises, and :class:`StateError` if the store cannot be written; then the process, and what it
+        is wished to run, are as they were.
+        """
+        check_seconds("timeout", timeout)
+        given = [disk.read_for_trust(each, 2 << 20, "the approval") for each in approvals]
+        _, applied = self.operations.apply(
+            disk.read(path),
+            given,
+            mode=written_mode(mode),
+            consistency=consistency or "",
+            replaces=names_of("replaces", replaces),
+            timeout=timeout,
+        )
+        return applied
+
+    def flag(self, name: str, mode: Mode, *, timeout: float = 30.0) -> Applied:
+        """Switch the patch with that flag to another mode, now and at every start from now on.
+
+        Raises what setting ``livepatch.flags[name]`` raises, and :class:`StateError` if the store cannot be written;
+        then the mode is as it was.
+        """
+        check_text("name", name)
+        check_seconds("timeout", timeout)
+        return self.operations.switch(name, written_mode(mode), timeout)
+
+    def revert(self, id: str, *, consistency: str | None = None, timeout: float = 30.0) -> Status | None:  # noqa: A002  # the patch's own word for it
+        """Take out the patch with that id, for good; see :func:`livepatch.revert`.  ``None`` if it is out already.
+
+        Raises what that raises, and :class:`StateError` if the patch is out, but the store cannot be written.
+        """
+        check_text("id", id)
+        check_seconds("timeout", timeout)
+        gone = self.operations.revert(id, consistency or "", timeout)
+        return None if gone is None else gone.status()
+
+    # What is told
+
+    @property
+    def standings(self) -> tuple[Standing, ...]:
+        """What has become of each patch that is wished for, in the order in which they go in.
+
+        Raises :class:`NodeError` while the agent does not run.
+        """
+        return self._now().restoration.standings()
+
+    def about(self) -> dict[str, Any]:
+        """Who the node is, as plain values."""
+        return {
+            "node": self._given.name,
+            "pid": os.getpid(),
+            "livepatch": version_of("livepatch"),
+            "python": platform.python_version(),
+            "started": self._started,
+            "store": str(self._given.place),
+            "record": self._now().record,
+        }
+
+    def standing(self) -> dict[str, Any]:
+        """What is wished for, as plain values, and what of it this process does not run, with the reason."""
+        running = self._now()
+        wanted = running.store.wanted
+        return {
+            "generation": wanted.generation,
+            "wanted": [asdict(each) for each in running.restoration.standings()],
+            "on_trial": wanted.trial is not None,
+            "fell": [{"id": each.id, "digest": each.digest, "at": each.at} for each in wanted.fallen],
+        }
+
+    def examine(self) -> tuple[Finding, ...]:
+        """What could keep this process from being patched; see ``livepatch doctor``.  Changes nothing."""
+        store = self._now().store
+        held = facts.folder(store.path, store.key_file, [each.id for each in store.fell])
+        return diagnose(
+            facts.gather(store=held, trust=self._given.trust, policy=self._given.policy, uids=self._given.uids)
+        )
+
+    def health(self) -> dict[str, Any]:
+        """How well the node is.  Raises :class:`NodeError`: no probes are watched."""
+        raise NodeError(
+            "nobody watches the health of this node",
+            found="an agent without probes",
+            expected="probes",
+            action="start it with livepatch.Agent(…, probes=[…])",
+        )
+
+    def _now(self) -> _Running:
+        running = self._running
+        if running is None:
+            raise NodeError(
+                "the agent does not run",
+                found="one that was not started, is still starting, or was closed",
+                expected="one that runs",
+                action="use it inside `with livepatch.Agent(…) as agent:`",
+            )
+        return running
+
+    def __repr__(self) -> str:
+        return f"<livepatch.Agent {self._given.place}{'' if self._running else ', not running'}>"
+
+    def _forked(self) -> None:
+        """In a child: the store and the socket are the parent's, and nothing here is let go of."""
+        self._running = None
+        self._closing = threading.Lock()
+        atexit.unregister(self._at_exit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Given:
+    """What an agent was made with, checked."""
+
+    place: Path
+    trust: object
+    policy: str | os.PathLike[str] | None
+    height: Callable[[], int] | None
+    socket: Path | None
+    uids: frozenset[int]
+    guard: float
+    max_pause: float | None
+    name: str
+
+
+class _Running:
+    """What an agent has while it runs; made as a whole, or not at all.
+
+    The socket is there first, so that it is known that it can be had before anything goes in.
+    """
+
+    def __init__(self, given: _Given, answer: Answer) -> None:
+        self.record: dict[str, str] = {}
+        self._recording: recording.Recording | None = None
+        self._control: Control | None = None
+        self.store = Store(given.place, guard=given.guard)
+        how: _How = {
+            "trust": given.trust,
+            "policy": given.policy,
+            "height": given.height,
+            "max_pause": given.max_pause,
+        }
+        self.restoration = Restoration(self.store, **how)
+        self.operations = Operations(store=self.store, restoration=self.restoration, **how)
+        try:
+            if recording.in_use() is None:
+                self._recording = recording.record_to(self.store.record_folder, key=self.store.key_file)
+            kept = recording.in_use()
+            if kept is not None:
+                self.record = {"folder": kept.folder, "key": kept.key}
+            if given.socket is not None:
+                self._control = Control(given.socket, answer, uids={0, os.geteuid(), *given.uids})
+            with self.store.restoring() as wishes:
+                self.restoration.start(wishes)
+        except BaseException:
+            for each in reversed(self.restoration.standings()):
+                if each.state == "applied":
+                    revert(each.id)
+            self.close(well=True)
+            raise
+
+    def close(self, *, well: bool) -> None:
+        """Let go of it all."""
+        if self._control is not None:
+            self._control.close()
+        self.restoration.close()
+        if self._recording is not None and recording.in_use() is self._recording:
+            recording.record_to(None)
+        self.store.close(well=well)
+
+
+class _How(TypedDict):
+    """By what patches go in, for whoever brings them in."""
+
+    trust: object
+    policy: str | os.PathLike[str] | None
+    height: Callable[[], int] | None
+    max_pause: float | None
+
+
+def _uids(values: object) -> frozenset[int]:
+    if isinstance(values, (str, bytes, Mapping)) or not isinstance(values, Iterable):
+        raise TypeError(f"uids must be ids of users, such as [1000], not {spelled(values)}")
+    found = tuple(values)
+    for each in found:
+        if isinstance(each, bool) or not isinstance(each, int) or not 0 <= each < 2**32:
+            raise TypeError(f"uids must be ids of users, such as [1000], not {spelled(each)}")
+    return frozenset(found)
+
+
+def _must_be_none(probes: object) -> None:
+    if not isinstance(probes, Iterable) or isinstance(probes, (str, bytes)):
+        raise TypeError(f"probes must be an iterable of probes, not {spelled(probes)}")
+    given = len(tuple(probes))
+    if given:
+        raise NodeError(
+            "this release watches no probes",
+            found=f"{given} of them",
+            expected="none",
+            action="leave probes= out",
+        )
+
+
+_current: Agent | None = None
+_starting = threading.Lock()
+
+
+def _after_fork() -> None:
+    global _current, _starting  # noqa: PLW0603  # see start
+    _starting = threading.Lock()
+    if _current is not None:
+        _current._forked()  # noqa: SLF001
+        _current = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

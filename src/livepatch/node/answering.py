@@ -1,0 +1,131 @@
+"""From a request to its answer, in plain values: what is asked of the node's operations, and what is told of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from livepatch.compat.report import Finding
+from livepatch.govern.recording import acting_as
+from livepatch.node.control import Peer, Tell
+from livepatch.node.operations import Operations
+from livepatch.node.protocol import (
+    Apply,
+    Cancel,
+    Check,
+    Doctor,
+    Flag,
+    Health,
+    Hello,
+    Request,
+    Revert,
+    Status,
+    Verify,
+)
+from livepatch.process import applied as process
+from livepatch.process import standing
+from livepatch.process.applied import Applied
+
+__all__ = ["Asked", "answer"]
+
+_LOOK = 0.25  # seconds between two looks at what drains
+_RARELY = 20  # times as long as a look takes is waited at least until the next
+
+
+class Asked(Protocol):
+    """What is asked: the agent."""
+
+    @property
+    def operations(self) -> Operations:
+        """What may be done."""
+
+    def about(self) -> dict[str, Any]:
+        """Who the node is."""
+
+    def standing(self) -> dict[str, Any]:
+        """What else there is to tell than applied patches: what waits, and what was set aside."""
+
+    def examine(self) -> tuple[Finding, ...]:
+        """What could keep the process from being patched."""
+
+    def health(self) -> dict[str, Any]:
+        """How well it is."""
+
+
+def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, tell: Tell) -> Mapping[str, Any]:
+    """Do what is asked, in the name of who asks.  Raises what that raises."""
+    with acting_as(peer.name):
+        match request:
+            case Hello():
+                return node.about()
+            case Status():
+                patches = [_plain(each) for each in process.status()]
+                return {**node.about(), **node.standing(), "patches": patches}
+            case Verify():
+                verified = process.verify()
+                findings = [dataclasses.asdict(each) for each in verified.findings]
+                return {"ok": verified.ok, "checked": verified.checked, "findings": findings}
+            case Doctor():
+                found = node.examine()
+                ok = all(each.severity != "error" for each in found)
+                return {**node.about(), "ok": ok, "findings": [dataclasses.asdict(each) for each in found]}
+            case Health():
+                return node.health()
+            case _:
+                return _change(node.operations, request, parts, tell)
+
+
+def _change(
+    operations: Operations,
+    request: Check | Apply | Flag | Revert | Cancel,
+    parts: tuple[bytes, ...],
+    tell: Tell,
+) -> Mapping[str, Any]:
+    match request:
+        case Check(mode=mode, timeout=timeout):
+            found, report = operations.check(parts[0], parts[1:], mode, timeout)
+            return {"digest": found.digest, "file": found.file, "report": report.to_dict()}
+        case Apply():
+            found, applied = operations.apply(
+                parts[0],
+                parts[1:],
+                mode=request.mode,
+                consistency=request.consistency,
+                replaces=request.replaces,
+                timeout=request.timeout,
+            )
+            return {
+                "digest": found.digest,
+                "file": found.file,
+                "report": applied.report.to_dict(),
+                "switch_us": round(applied.switch_seconds * 1e6, 1),
+                **_drained(applied, request.drain, tell),
+            }
+        case Flag(flag=flag, mode=mode, timeout=timeout):
+            return _drained(operations.switch(flag, mode, timeout), request.drain, tell)
+        case Revert(id=name, consistency=consistency, timeout=timeout):
+            gone = operations.revert(name, consistency, timeout)
+            return {"id": name, "status": None} if gone is None else _drained(gone, request.drain, tell)
+        case Cancel(id=name):
+            operations.cancel(name)
+            return {"id": name}
+
+
+def _plain(status: standing.Status) -> dict[str, Any]:
+    """A status as plain values, and in the words that people read."""
+    return {**status.to_dict(), "text": str(status)}
+
+
+def _drained(applied: Applied, seconds: float, tell: Tell) -> dict[str, Any]:
+    """How it stands once no call is left on the other side, or so many seconds are over; meanwhile that is told."""
+    end = time.monotonic() + seconds
+    while True:
+        begun = time.monotonic()
+        status = applied.status()
+        told = {"id": applied.id, "status": _plain(status)}
+        now = time.monotonic()
+        if status.drained or now >= end or not tell(told):
+            return told
+        time.sleep(min(max(_LOOK, (now - begun) * _RARELY), max(end - now, 0)))

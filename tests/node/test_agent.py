@@ -1,0 +1,522 @@
+"""The agent: what is done through it, over the socket or in the process, changes process and store together."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import time
+
+import pytest
+from tests.node.clients import ADMIT, FEE, WAIT
+from tests.signing import trust_root
+from tests.test_fork import in_child
+
+import livepatch
+from livepatch.errors import (
+    AuditError,
+    BundleError,
+    IncompatibleError,
+    NodeError,
+    PatchError,
+    PolicyError,
+    ProtectedError,
+    StateError,
+    TransitionError,
+    TrustError,
+    UnknownPatchError,
+)
+from livepatch.govern import audit, recording, telling
+from livepatch.node.client import Node
+from livepatch.node.protocol import Apply, Cancel, Check, Doctor, Flag, Health, Hello, Revert, Status, Verify
+from livepatch.node.restoring import Restoration
+from livepatch.node.store import Store
+from livepatch.node.stored import StoreView
+
+pytestmark = pytest.mark.usefixtures("events")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def agent(client, store):
+    with livepatch.Agent(store, trust=client.root, height=lambda: 100) as made:
+        yield made
+
+
+@pytest.fixture
+def node(agent):
+    with Node(agent.socket) as made:
+        yield made
+
+
+def wished(store) -> list[tuple[str, str]]:
+    return [(each.id, each.mode) for each in StoreView(store).wanted.patches]
+
+
+def files(store) -> set[str]:
+    return {each.name for each in (store / "patches").iterdir()}
+
+
+# From a file to the process, and back
+
+
+def test_a_file_goes_in_and_out_over_the_socket(agent, node, client, store):
+    fix = client.fix("A", ADMIT)
+    report = node.ask(Check(), (fix.read_bytes(),))["report"]
+    assert report["ok"]
+    assert files(store) == set()
+    done = node.ask(Apply(), (fix.read_bytes(),))
+    assert client.module.admit(11) == "refused"
+    assert done["id"] == "A"
+    assert done["status"]["state"] == "settled"
+    assert done["report"]["ok"]
+    assert wished(store) == [("A", "on")]
+    assert files(store) == {f"{done['file'].removeprefix('sha256:')}.lpatch"}
+
+    told = node.ask(Status())
+    assert [each["id"] for each in told["patches"]] == ["A"]
+    assert told["wanted"][0]["digest"] == done["digest"]
+    assert told["on_trial"]
+    assert node.ask(Verify())["ok"]
+
+    assert node.ask(Flag(flag="A", mode="off"))["status"]["mode"] == "off"
+    assert client.module.admit(11) == "admitted"
+    assert wished(store) == [("A", "off")]
+    assert node.ask(Flag(flag="A", mode="split(100%)"))["status"]["mode"] == "split(100%)"
+    assert client.module.admit(11) == "refused"
+
+    assert node.ask(Revert(id="A"))["status"]["state"] == "reverted"
+    assert client.module.admit(11) == "admitted"
+    assert wished(store) == []
+    assert node.ask(Status())["patches"] == []
+
+
+def test_the_same_in_the_process(agent, client, store):
+    applied = agent.apply(client.fix("A", ADMIT), mode=livepatch.at(100, lambda: 0))
+    assert applied.id == "A"
+    assert wished(store) == [("A", "at(100)")]
+    assert client.module.admit(11) == "refused"  # the agent's height counts, at this start as at the next
+    agent.flag("A", "off")
+    assert wished(store) == [("A", "off")]
+    assert agent.revert("A").state == "reverted"
+    assert wished(store) == []
+    with pytest.raises(UnknownPatchError):
+        agent.revert("never")
+
+
+def test_a_cumulative_patch_takes_the_place_of_others(agent, node, client, store):
+    agent.apply(client.fix("A", ADMIT))
+    agent.apply(client.fix("B", FEE))
+    node.ask(Apply(replaces=("A",)), (client.fix("C", ADMIT, WAIT).read_bytes(),))
+    assert [each.id for each in livepatch.status()] == ["B", "C"]
+    assert wished(store) == [("B", "on"), ("C", "on")]
+
+
+def test_who_asked_is_in_the_record(agent, node, client, store):
+    fix = client.fix("A", ADMIT)
+    node.ask(Apply(), (fix.read_bytes(),))
+    record = node.ask(Hello())["record"]
+    node.ask(Revert(id="A"))
+    agent.close()
+    assert audit.verify(record["folder"], key=record["key"])
+    told = [(each["event"], each["phase"], each["who"]) for each in telling.entries(record["folder"])]
+    assert [each[:2] for each in told if each[0] in ("applied", "reverted")] == [
+        ("applied", "intent"),
+        ("applied", "done"),
+        ("reverted", "intent"),
+        ("reverted", "done"),
+    ]
+    assert all(each[2].startswith("user ") for each in told)
+
+
+# The next start
+
+
+def test_what_was_applied_is_in_before_the_block_begins(client, store):
+    with livepatch.Agent(store, trust=client.root) as agent:
+        agent.apply(client.fix("A", ADMIT))
+        agent.apply(client.fix("B", FEE))
+        agent.flag("B", "off")
+        assert [each.state for each in agent.standings] == ["applied", "applied"]
+    for name in ("A", "B"):
+        livepatch.revert(name)  # as a new process begins
+    with livepatch.Agent(store, trust=client.root) as agent:
+        assert client.module.admit(11) == "refused"
+        assert {each.id: each.mode for each in livepatch.status()} == {"A": "on", "B": "off"}
+        agent.revert("A")
+    livepatch.revert("B")
+    with livepatch.Agent(store, trust=trust_root(package=client.package, channel="beta")) as agent:
+        assert livepatch.status() == ()
+        (aside,) = agent.standings
+        assert aside.state == "aside"
+        assert "stable" in aside.reason
+        with Node(agent.socket) as node:
+            assert node.ask(Status())["wanted"][0]["reason"] == aside.reason
+        assert agent.revert("B") is None
+        assert agent.standings == ()
+    assert wished(store) == []
+
+
+def test_a_module_that_comes_later_gets_it_as_it_is_wished_for_then(client, store):
+    with livepatch.Agent(store, trust=client.root) as agent:
+        agent.apply(client.fix("A", ADMIT))
+    livepatch.revert("A")
+    client.unload()
+    with livepatch.Agent(store, trust=client.root) as agent, Node(agent.socket) as node:
+        (waiting,) = node.ask(Status())["wanted"]
+        assert waiting["state"] == "waiting"
+        assert waiting["waits_for"] == [f"{client.package}.pool"]
+        client.load()
+        assert client.module.admit(11) == "refused"
+        assert [each["id"] for each in node.ask(Status())["patches"]] == ["A"]
+        agent.revert("A")
+        client.unload()
+        client.load()
+        assert client.module.admit(11) == "admitted"
+
+
+def test_a_start_that_is_interrupted_leaves_the_process_as_it_was(client, store, monkeypatch):
+    with livepatch.Agent(store, trust=client.root) as agent:
+        agent.apply(client.fix("A", ADMIT))
+    livepatch.revert("A")
+    real = Restoration.start
+
+    def start(restoration, wishes):
+        real(restoration, wishes)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Restoration, "start", start)
+    with pytest.raises(KeyboardInterrupt):
+        livepatch.Agent(store, trust=client.root).start()
+    assert livepatch.status() == ()
+    assert client.module.admit(11) == "admitted"
+    assert not (store / "control.sock").exists()
+    assert wished(store) == [("A", "on")]
+
+
+# What is refused leaves everything as it was
+
+
+def test_what_is_refused_leaves_process_and_store_as_they_were(agent, node, client, store):
+    before = StoreView(store).wanted.patches
+    code = client.module.admit.__code__
+
+    def refused(kind, request, *parts):
+        with pytest.raises(kind) as caught:
+            node.ask(request, parts)
+        assert caught.value.found
+        assert caught.value.expected
+        assert caught.value.action
+        assert client.module.admit.__code__ is code
+        assert StoreView(store).wanted.patches == before
+        assert not StoreView(store).wanted.trial
+        assert files(store) == set()
+        assert livepatch.status() == ()
+        return caught.value
+
+    sound = client.fix("A", ADMIT).read_bytes()
+    unsigned = client.fix("unsigned", ADMIT, signers="").read_bytes()
+    refused(TrustError, Apply(), unsigned)
+    refused(TrustError, Check(), unsigned)
+    assert (
+        "operator" in refused(TrustError, Apply(), client.fix("half", ADMIT, signers="alice carol").read_bytes()).found
+    )
+    refused(BundleError, Apply(), b"no patch file")
+    refused(BundleError, Apply(), b"")
+    refused(PatchError, Apply(mode="half"), sound)
+    refused(PatchError, Apply(consistency="some"), sound)
+    refused(IncompatibleError, Apply(replaces=("B",)), sound)
+    refused(TrustError, Apply(), sound, b"no approval")
+    refused(TrustError, Check(), sound, b"no approval")
+    refused(UnknownPatchError, Flag(flag="A", mode="off"))
+    refused(UnknownPatchError, Revert(id="never"))
+    refused(TransitionError, Cancel(id="A"))
+    with livepatch.protect(client.package):
+        error = refused(ProtectedError, Apply(), sound)
+        assert error.report.protected
+        assert [each.code for each in error.report.errors] == ["protected-path"]
+    assert node.ask(Apply(), (sound,))["id"] == "A"
+
+
+def failing(monkeypatch, agent, at: int):
+    """Lets the store fail at its n-th write from now on, once."""
+    real, count = Store._write, [0]
+
+    def write(store, wanted):
+        count[0] += 1
+        if count[0] == at:
+            raise StateError("no", found="a full disk", expected="room", action="make room")
+        real(store, wanted)
+
+    monkeypatch.setattr(Store, "_write", write)
+
+
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_store_that_cannot_be_written_takes_the_switch_back(agent, client, store, monkeypatch, at):
+    agent.apply(client.fix("A", ADMIT))
+    before = wished(store)
+    code = client.module.admit.__code__
+    failing(monkeypatch, agent, at)
+    with pytest.raises(StateError, match="a full disk"):
+        agent.apply(client.fix("B", FEE))
+    assert wished(store) == before
+    assert client.module.fee(3) == 3
+    assert client.module.admit.__code__ is code
+    assert [each.id for each in livepatch.status()] == ["A"]
+    assert len(files(store)) == 1
+
+
+def test_what_was_replaced_comes_back_with_it(agent, client, store, monkeypatch):
+    agent.apply(client.fix("A", ADMIT), mode="off")
+    agent.apply(client.fix("B", FEE))
+    failing(monkeypatch, agent, 2)
+    with pytest.raises(StateError, match="a full disk"):
+        agent.apply(client.fix("C", ADMIT, FEE), replaces=["A", "B"])
+    assert wished(store) == [("A", "off"), ("B", "on")]
+    assert {each.id: each.mode for each in livepatch.status()} == {"A": "off", "B": "on"}
+    assert client.module.fee(3) == 6
+    assert client.module.admit(11) == "admitted"
+
+
+def test_a_mode_that_cannot_be_kept_is_taken_back(agent, client, store, monkeypatch):
+    agent.apply(client.fix("A", ADMIT))
+    failing(monkeypatch, agent, 1)
+    with pytest.raises(StateError, match="a full disk"):
+        agent.flag("A", "off")
+    assert livepatch.flags["A"] == "on"
+    assert wished(store) == [("A", "on")]
+
+
+def test_the_way_back_is_not_taken_back(agent, client, store, monkeypatch):
+    agent.apply(client.fix("A", ADMIT))
+    failing(monkeypatch, agent, 1)
+    with pytest.raises(StateError, match="out of the process, and still in the set"):
+        agent.revert("A")
+    assert client.module.admit(11) == "admitted"
+    assert wished(store) == [("A", "on")]
+    assert agent.revert("A") is None  # it is out already
+    assert wished(store) == []
+    assert agent.revert("A") is None
+
+
+def test_a_patch_of_the_program_s_own_is_not_kept(agent, node, write_module, write_fix, store):
+    target = write_module("def f():\n    return 1\n")
+    fix = write_fix(f"{target.__name__}:f", "def f():\n    return 2")
+    livepatch.apply(fix)
+    assert node.ask(Flag(flag=fix.flag, mode="off"))["status"]["mode"] == "off"
+    assert target.f() == 1
+    assert wished(store) == []
+    assert node.ask(Revert(id=fix.id))["status"]["state"] == "reverted"
+
+
+# Busy, stuck and under way
+
+
+def test_it_answers_while_the_event_loop_is_stuck(client, store):
+    patched = []
+
+    async def stuck():
+        async with livepatch.Agent(store, trust=client.root) as agent:
+            fix = client.fix("A", ADMIT).read_bytes()
+
+            def operator():
+                with Node(agent.socket) as node:
+                    node.ask(Apply(), (fix,))
+                    patched.append(client.module.admit(11))
+
+            thread = threading.Thread(target=operator)
+            thread.start()
+            while thread.is_alive():  # the loop itself: nothing else of it runs meanwhile
+                time.sleep(0.01)  # noqa: ASYNC251  # that is what is tried
+
+    asyncio.run(stuck())
+    assert patched == ["refused"]
+
+
+def test_what_drains_is_told_until_it_has(agent, node, client):
+    caller = threading.Thread(target=client.module.wait)
+    caller.start()
+    seen = []
+
+    def progress(told):
+        seen.append(told["status"])
+        client.module.gate.set()
+
+    fix = client.fix("A", ADMIT, WAIT)
+    done = node.ask(Apply(consistency="chain", drain=20), (fix.read_bytes(),), on_progress=progress)
+    caller.join()
+    assert seen[0]["state"] == "draining"
+    assert done["status"]["state"] == "settled"
+
+
+def test_a_switch_that_waits_can_be_cancelled_and_others_wait_for_it(agent, node, client, store):
+    caller = threading.Thread(target=client.module.wait)
+    caller.start()
+    fix = client.fix("A", WAIT).read_bytes()
+    raised = []
+
+    def operator():
+        with Node(agent.socket) as other:
+            with pytest.raises(TransitionError) as caught:
+                other.ask(Apply(consistency="quiescent", timeout=20), (fix,))
+            raised.append(caught.value)
+
+    thread = threading.Thread(target=operator)
+    thread.start()
+    end = time.monotonic() + 10
+    while livepatch.process.live.live.busy_with != "A":
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    assert node.ask(Hello())["pid"] == os.getpid()
+    assert node.ask(Status())["patches"] == []
+    with pytest.raises(TransitionError, match="another request was still under way"):
+        node.ask(Revert(id="A", timeout=0.05))
+    node.ask(Cancel(id="A"))
+    thread.join()
+    client.module.gate.set()
+    caller.join()
+    assert "cancel" in str(raised[0])
+    assert wished(store) == []
+
+
+# The agent itself
+
+
+def test_two_cannot_have_one_store_or_one_process(agent, client, tmp_path):
+    with pytest.raises(NodeError, match="has an agent already"):
+        livepatch.Agent(tmp_path / "other", trust=client.root).start()
+    assert not (tmp_path / "other").exists()
+    agent.close()
+    with Store(tmp_path / "store"), pytest.raises(StateError, match="another process has the store"):
+        livepatch.Agent(tmp_path / "store", trust=client.root).start()
+    with livepatch.Agent(tmp_path / "store", trust=client.root) as again:
+        assert again.socket.exists()
+
+
+def test_a_start_that_fails_leaves_nothing(client, store, tmp_path):
+    threads = threading.active_count()
+    (store).mkdir(mode=0o700)
+    (store / "control.sock").write_text("in the way")
+    with pytest.raises(NodeError, match="no socket"):
+        livepatch.Agent(store, trust=client.root).start()
+    assert recording.in_use() is None
+    assert threading.active_count() == threads
+    (store / "control.sock").unlink()
+    (store / "record").rename(tmp_path / "record")
+    (store / "record").write_text("in the way")
+    with pytest.raises(AuditError):
+        livepatch.Agent(store, trust=client.root).start()
+    (store / "record").unlink()
+    with livepatch.Agent(store, trust=client.root):
+        pass
+
+
+def test_a_record_of_the_program_s_own_stays(client, store, tmp_path):
+    with Store(store) as made:
+        key = made.key_file
+    kept = livepatch.record_to(tmp_path / "own", key=key)
+    try:
+        with livepatch.Agent(store, trust=client.root) as agent, Node(agent.socket) as node:
+            assert node.ask(Hello())["record"]["folder"] == str(tmp_path / "own")
+            assert recording.in_use() is kept
+        assert recording.in_use() is kept
+    finally:
+        livepatch.record_to(None)
+
+
+def test_without_a_socket_the_store_serves_all_the_same(client, store):
+    with livepatch.Agent(store, trust=client.root, socket=None) as agent:
+        assert agent.socket is None
+        agent.apply(client.fix("A", ADMIT))
+        assert wished(store) == [("A", "on")]
+        assert not (store / "control.sock").exists()
+
+
+def test_a_closed_one_says_so(client, store):
+    agent = livepatch.Agent(store, trust=client.root)
+    for call in (lambda: agent.store, lambda: agent.operations, lambda: agent.revert("A"), agent.about, agent.examine):
+        with pytest.raises(NodeError, match="does not run"):
+            call()
+    with agent:
+        agent.apply(client.fix("A", ADMIT))
+    agent.close()
+    assert client.module.admit(11) == "refused"
+    with pytest.raises(NodeError, match="does not run"):
+        agent.revert("A")
+
+
+def test_a_child_has_none(agent, client):
+    def child():
+        assert "not running" in repr(agent)
+        agent.close()
+        with pytest.raises(NodeError):
+            agent.revert("A")
+
+    in_child(child)
+    with Node(agent.socket) as node:
+        assert node.ask(Hello())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [
+        (TypeError, {"store": 5}),
+        (TypeError, {"trust": None}),
+        (TypeError, {"trust": "trust.json"}),
+        (TypeError, {"policy": 5}),
+        (TypeError, {"height": 5}),
+        (TypeError, {"socket": 5}),
+        (TypeError, {"uids": "1000"}),
+        (TypeError, {"uids": [-1]}),
+        (TypeError, {"uids": [True]}),
+        (TypeError, {"guard": "10"}),
+        (PatchError, {"guard": -1}),
+        (PatchError, {"max_pause": -1}),
+        (TypeError, {"name": 5}),
+        (TypeError, {"probes": 5}),
+        (NodeError, {"probes": [object()]}),
+    ],
+)
+def test_a_wrong_argument_is_named(kind, changes, store):
+    given = {"store": store, "trust": livepatch.UNSIGNED, **changes}
+    with pytest.raises(kind) as caught:
+        livepatch.Agent(given.pop("store"), **given)
+    assert next(iter(changes)) in str(caught.value)
+    assert not store.exists()
+
+
+# What it is asked besides
+
+
+def test_who_it_is(agent, node):
+    told = node.ask(Hello())
+    assert told["node"] == "store"
+    assert told["pid"] == os.getpid()
+    assert time.time() - 60 < told["started"] <= time.time()
+
+
+def test_nobody_watches_its_health(node):
+    with pytest.raises(NodeError, match="nobody watches the health"):
+        node.ask(Health())
+
+
+def test_the_doctor_looks_at_the_process(node, store):
+    told = node.ask(Doctor())
+    assert told["ok"], told["findings"]
+    assert {each["severity"] for each in told["findings"]} <= {"info", "warning"}
+    (store / "node.key").chmod(0o644)
+    told = node.ask(Doctor())
+    assert not told["ok"]
+    assert told["findings"][0]["code"] == "key-readable"
+
+
+def test_a_policy_that_cannot_be_read_is_found(client, store, tmp_path):
+    (tmp_path / "rules.toml").write_text("[[nonsense]]\n")
+    with livepatch.Agent(store, trust=client.root, policy=tmp_path / "rules.toml") as agent, Node(agent.socket) as node:
+        assert "policy-unreadable" in [each["code"] for each in node.ask(Doctor())["findings"]]
+        with pytest.raises(PolicyError):
+            node.ask(Apply(), (client.fix("A", ADMIT).read_bytes(),))
