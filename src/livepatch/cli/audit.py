@@ -35,7 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     made = {}
     for name, summary in _WHAT.items():
         made[name] = actions.add_parser(name, help=summary, description=summary, allow_abbrev=False)
-        made[name].add_argument("folder", metavar="FOLDER", help="the folder of the record")
+        made[name].set_defaults(wrong=made[name].error)
+        made[name].add_argument("folder", metavar="FOLDER", nargs="?", help="the folder of the record")
+        made[name].add_argument(
+            "--node", metavar="WHERE", help="instead: the record that this running node keeps, and its key"
+        )
         made[name].add_argument(
             "--key",
             metavar="KEY",
@@ -115,6 +119,7 @@ def run(given: argparse.Namespace) -> bool:
     """Do it.  Whether the record holds, or every probe shows what it should."""
     if given.action == "probes":
         return _probes(given)
+    _find_record(given)
     found = verify(
         given.folder,
         key=_key(given.key) if given.key else None,
@@ -167,6 +172,37 @@ def _probes(given: argparse.Namespace) -> bool:
     inks = {"error": "red", "warning": "yellow"}
     print_lines(style(inks.get(line.partition(":")[0], "plain"), line) for line in rest)  # type: ignore[arg-type]  # inks
     return found.ok
+
+
+def _find_record(given: argparse.Namespace) -> None:
+    """Where the record is: a node knows.  Ends the command unless just one of the two is given."""
+    if (given.folder is None) == (given.node is None):
+        given.wrong("say which record: FOLDER, or --node WHERE, and not both")
+    if given.node is None:
+        return
+    from livepatch.cli.nodes import found_nodes
+    from livepatch.node.client import Node
+    from livepatch.node.protocol import Hello
+
+    paths = found_nodes([given.node])
+    if len(paths) > 1:
+        raise AuditError(
+            "there are several records",
+            found=f"{len(paths)} nodes",
+            expected="one",
+            action="name one node, and its record is read",
+        )
+    with Node(paths[0]) as node:
+        record = node.ask(Hello())["record"]
+    if not record:
+        raise AuditError(
+            "the node keeps no record",
+            found=str(paths[0]),
+            expected="a record",
+            action="see livepatch.record_to",
+        )
+    given.folder = record["folder"]
+    given.key = given.key or record["key"]
 
 
 def _print_audit(found: Audit, given: argparse.Namespace) -> None:

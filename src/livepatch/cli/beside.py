@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 __all__ = ["add_package_dir", "tree_in"]
 
 
-def add_package_dir(parser: argparse.ArgumentParser) -> None:
+def add_package_dir(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """Add ``--package-dir`` and ``--policy``."""
     parser.add_argument(
         "--package-dir",
-        required=True,
+        required=required,
         metavar="DIR",
         help="the package: a source tree, a folder that pip has installed into, a wheel or an sdist",
     )

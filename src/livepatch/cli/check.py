@@ -1,29 +1,35 @@
-"""``livepatch check``: would the patch fit what lies in that directory?"""
+"""``livepatch check``: would the patch fit what lies in that directory, or runs in that node?"""
 
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
 from livepatch.cli.beside import add_package_dir, tree_in
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_report
 from livepatch.cli.trusting import add_trust, trust_of
+from livepatch.compat.screen import PROCESS
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
-SUMMARY = "compare a patch file with the sources of a package"
+SUMMARY = "compare a patch file with the sources of a package, or with running nodes"
 DESCRIPTION = """\
 Compare the before side of the patch in FILE with the sources in DIR, without a live
 process: nothing of either is imported or run.  Comments and layout do not count.
 If there are rules about protected code or protocols, the report says what they come to.
 
 That the sources agree says nothing about a process that runs other ones: the process
-compares again, with the code in its memory, before it takes the patch."""
+compares again, with the code in its memory, before it takes the patch.
+
+Without --package-dir, --node says which running nodes compare it with the code in their
+memory, by the trust root and the rules that each of them has.  Nothing of them changes."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     parser.add_argument("file", metavar="FILE", help="the patch file")
-    add_package_dir(parser)
+    parser.set_defaults(wrong=parser.error)
+    add_package_dir(parser, required=False)
     parser.add_argument(
         "--at-height",
         type=_height,
@@ -33,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approval", action="append", default=[], metavar="FILE", help="an approval of the patch; may be repeated"
     )
-    add_trust(parser)
+    add_trust(
+        parser,
+        node="with --package-dir: what this node is called in files for certain nodes; without: a running node, or "
+        "several, by control socket, store, folder or pattern",
+    )
     add_color(parser)
     add_json(parser)
 
@@ -46,6 +56,8 @@ def _height(text: str) -> int:
 
 def run(given: argparse.Namespace) -> bool:
     """Compare.  Whether it fits."""
+    if given.package_dir is None:
+        return _ask_nodes(given)
     from livepatch.bundle.comparing import compare
     from livepatch.bundle.governing import govern_sources, graph_of_sources
     from livepatch.bundle.load import load
@@ -67,3 +79,31 @@ def run(given: argparse.Namespace) -> bool:
     else:
         print_report(report, Style(given.color), "these sources")
     return report.ok
+
+
+def _ask_nodes(given: argparse.Namespace) -> bool:
+    """Let running nodes compare.  Whether it fits all of them."""
+    from livepatch.bundle.disk import read, read_for_trust
+    from livepatch.cli.nodes import ask_each, asker, found_nodes, tell
+    from livepatch.node.failures import report_of
+    from livepatch.node.protocol import LIMITS, Check
+
+    _must_ask_a_node(given)
+    approvals = [read_for_trust(each, LIMITS.approval, "the approval") for each in given.approval]
+    request = Check(mode="on" if given.at_height is None else f"at({given.at_height})")
+    paths = found_nodes([given.node])
+    outcomes = ask_each(paths, asker(request, given, read(given.file), *approvals))
+
+    def show(told: dict[str, Any], style: Style) -> None:
+        print_report(report_of(told["report"]), style, PROCESS)
+
+    return tell(given, outcomes, show, asked=len(paths), fine=lambda told: bool(told["report"]["ok"]))
+
+
+def _must_ask_a_node(given: argparse.Namespace) -> None:
+    """End the command unless it is said which nodes, and nothing that they know better."""
+    own = [option for option in ("trust", "state", "policy") if getattr(given, option)]
+    if own:
+        given.wrong(f"--{own[0]} goes with --package-dir: a running node has its own trust root and rules")
+    if not given.node:
+        given.wrong("say what to compare it with: --package-dir DIR, or --node WHERE")

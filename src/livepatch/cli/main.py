@@ -9,39 +9,56 @@ import sys
 from collections.abc import Iterator, Sequence
 
 from livepatch.cli import (
+    apply,
     approve,
     attack,
     attest,
     audit,
     build,
     callers,
+    cancel,
     check,
     classify,
     docs,
+    doctor,
+    flag,
     graph,
     init,
     keygen,
     lint,
     policy,
     replay,
+    revert,
     run,
     seal,
     show,
     sign,
+    status,
     trust,
     unseal,
     verify,
+    watch,
 )
 from livepatch.cli.output import OutputGoneError, in_options, visible
-from livepatch.errors import AuditError, BundleError, LivepatchError, PatchError, PolicyError, StateError
+from livepatch.errors import (
+    AuditError,
+    BundleError,
+    IncompatibleError,
+    LivepatchError,
+    NodeError,
+    PatchError,
+    PolicyError,
+    StateError,
+)
 
 __all__ = ["main"]
 
-FINE, REFUSED, UNUSABLE = 0, 1, 2
+FINE, REFUSED, UNUSABLE, UNANSWERED = 0, 1, 2, 3
 
 _COMMANDS = (
     *(init, build, show, lint, check, classify, replay, attack, docs),
     *(keygen, sign, approve, attest, verify, trust, policy, seal, unseal),
+    *(apply, flag, status, watch, revert, cancel, doctor),
     *(callers, graph, audit),
     run,
 )
@@ -53,6 +70,7 @@ exit status:
      is of no use; there is no such path; the record does not hold; a probe finds a hole
      open, or shows nothing; a replay shows what is not declared; an attack succeeds
   2  wrong usage, or a file that cannot be read or written
+  3  a node does not answer: nobody listens, or it takes too long
 """
 
 
@@ -81,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.  Errors of livepatch go to standard error, without a traceback."""
     parser = argparse.ArgumentParser(
         prog="livepatch",
-        description="Make, look into and check patch files for running Python processes.",
+        description="Make, look into and check patch files for running Python processes, and apply them there.",
         epilog=_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -104,6 +122,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with _events_apart():
             fits: bool = given.run(given)
         return FINE if fits else REFUSED
+    except IncompatibleError as error:
+        return _failed(given.name, error, REFUSED)
+    except NodeError as error:
+        return _failed(given.name, error, UNANSWERED)
     except (AuditError, BundleError, PatchError, PolicyError, StateError) as error:
         return _failed(given.name, error, UNUSABLE)
     except LivepatchError as error:

@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["add_passphrase", "add_signer", "add_trust", "answering", "passphrase_of", "signer_of", "trust_of"]
 
 
-def add_trust(parser: argparse.ArgumentParser, *, required: bool = False) -> None:
-    """Add ``--trust``, ``--state`` and ``--node``."""
+def add_trust(
+    parser: argparse.ArgumentParser,
+    *,
+    required: bool = False,
+    node: str = "what this node is called in files for certain nodes",
+) -> None:
+    """Add ``--trust``, ``--state`` and ``--node``, which that text explains."""
     parser.add_argument(
         "--trust", required=required, metavar="FILE", help="the trust root by whose keys the file must be signed"
     )
     parser.add_argument(
         "--state", metavar="FILE", help="remember the highest versions in this file, and refuse what is older"
     )
-    parser.add_argument(
-        "--node", metavar="NAME", default="", help="what this node is called in files for certain nodes"
-    )
+    parser.add_argument("--node", metavar="NAME", default="", help=node)
 
 
 def trust_of(given: argparse.Namespace) -> TrustRoot | None:

@@ -1,0 +1,91 @@
+"""``livepatch apply``: a patch file goes into running nodes, now and at each of their starts."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from livepatch.cli.nodes import Outcome, add_node, add_way, ask_each, asker, confirmed, found_nodes, show_status, tell
+from livepatch.cli.output import Style, add_color, add_json, print_lines
+from livepatch.errors import IncompatibleError, NodeError
+
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+
+SUMMARY = "apply a patch file to running nodes"
+DESCRIPTION = """\
+Hand the patch in FILE to the agents of running nodes.  Each verifies it by its own trust
+root, compares it with the code in its memory, switches, and applies it again at its next
+start.  Whatever is refused leaves the node, and what it is wished to run, as they were.
+
+Several nodes are all asked first whether it fits, and if it does not fit one, none gets it.
+Then they get it one after the other, and none behind one that fails."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """What the command takes."""
+    parser.add_argument("file", metavar="FILE", help="the patch file")
+    add_node(parser)
+    parser.add_argument(
+        "--mode", default="on", metavar="MODE", help="on, off, shadow, split(5%%) or at(1200), in quotes (default: on)"
+    )
+    parser.add_argument(
+        "--consistency",
+        choices=("immediate", "chain", "quiescent"),
+        help="what calls see that are under way; by default what the patch needs",
+    )
+    parser.add_argument(
+        "--replaces", action="append", default=[], metavar="ID", help="a patch whose place it takes; may be repeated"
+    )
+    parser.add_argument(
+        "--approval", action="append", default=[], metavar="FILE", help="an approval of the patch; may be repeated"
+    )
+    add_way(parser)
+    parser.add_argument("--keep-going", action="store_true", help="ask the other nodes as well if one refuses")
+    add_color(parser)
+    add_json(parser)
+
+
+def run(given: argparse.Namespace) -> bool:
+    """Apply it.  Whether all nodes took it."""
+    from livepatch.bundle.disk import read, read_for_trust
+    from livepatch.node.failures import report_of
+    from livepatch.node.protocol import LIMITS, Apply, Check
+
+    file = read(given.file)
+    approvals = [read_for_trust(each, LIMITS.approval, "the approval") for each in given.approval]
+    paths = found_nodes(given.node)
+    if not given.yes or len(paths) > 1:
+        looked = ask_each(paths, asker(Check(mode=given.mode, timeout=given.timeout), given, file, *approvals))
+        refused = [each for each in map(_judged, looked) if each.error is not None]
+        if refused and not given.keep_going:
+            return tell(given, tuple(refused), lambda *_: None, asked=len(paths))
+        reports = [each.result["report"] for each in looked if each.result is not None]
+        confirmed(given, f"the patch in {given.file}", any(each["protected"] for each in reports))
+    request = Apply(
+        mode=given.mode,
+        consistency=given.consistency or "",
+        replaces=tuple(given.replaces),
+        timeout=given.timeout,
+        drain=given.wait,
+    )
+    outcomes = ask_each(paths, asker(request, given, file, *approvals), stop=not given.keep_going)
+
+    def show(told: dict[str, Any], style: Style) -> None:
+        warnings = [each for each in report_of(told["report"]).findings if each.severity == "warning"]
+        print_lines(style("yellow", f"{each}") for each in warnings)
+        show_status(told, style)
+
+    return tell(given, outcomes, show, asked=len(paths))
+
+
+def _judged(looked: Outcome) -> Outcome:
+    """A report by which the patch may not go in, as the error that an apply would raise."""
+    from livepatch.node.failures import report_of
+
+    if looked.result is None:
+        return looked
+    try:
+        report = report_of(looked.result.get("report", {}))
+    except NodeError as error:
+        return Outcome(path=looked.path, error=error)
+    return looked if report.ok else Outcome(path=looked.path, error=IncompatibleError(report))
