@@ -88,8 +88,12 @@ def node(tmp_path: Path) -> Node:
 
 @pytest.mark.parametrize("methods", [["fork", "spawn"], pytest.param(["forkserver"], marks=pytest.mark.slow)])
 def test_the_client_and_its_children_come_up_with_it(methods: list[str], node: Node):
-    done = node.run("-x", *methods, last="sys.exit(7)")
-    assert done.stdout.splitlines() == [f"new -x {' '.join(methods)}", *(f"{method} new" for method in methods)]
+    ask = "from livepatch.cli.main import main; main(['status', '--node', 'store']); sys.exit(7)"
+    done = node.run("-x", *methods, last=ask)
+    told = done.stdout.splitlines()
+    assert told[:-2] == [f"new -x {' '.join(methods)}", *(f"{method} new" for method in methods)]
+    assert told[-2].startswith("store, process ")  # it has an agent
+    assert told[-1] == "  FIX: settled, on, 1 target"
     assert done.returncode == 7
     assert "livepatch.restored" in done.stderr
     assert "sitecustomize" not in done.stderr

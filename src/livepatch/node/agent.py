@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import atexit
 import os
 import platform
@@ -144,7 +143,8 @@ class Agent:
             _current = None
 
     def _at_exit(self) -> None:
-        self.close(well=getattr(sys, "last_value", None) is None)
+        # A program that ends by an exception that nobody caught may have ended by a patch.
+        self.close(well=not isinstance(getattr(sys, "last_value", None), Exception))
 
     def __enter__(self) -> Self:
         return self.start()
@@ -155,11 +155,15 @@ class Agent:
         self.close(well=kind is None or not issubclass(kind, Exception))
 
     async def __aenter__(self) -> Self:
+        import asyncio
+
         return await asyncio.get_running_loop().run_in_executor(None, self.start)
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        import asyncio
+
         ended = kind is None or not issubclass(kind, Exception)
         await asyncio.get_running_loop().run_in_executor(None, lambda: self.close(well=ended))
 

@@ -6,7 +6,6 @@ that it starts, before the program runs.
 
 from __future__ import annotations
 
-import atexit
 import dataclasses
 import fcntl
 import json
@@ -144,24 +143,25 @@ def _look_in(given: Given, just_come: str) -> Awake:
 
 
 def _own(given: Given) -> None:
-    """Have the store: what that says goes in, and it is seen how the process ends."""
-    from livepatch.node.restoring import Restoration
-    from livepatch.node.store import Store
+    """Have the store: what that says goes in, an agent takes more, and it is seen how the process ends."""
+    from livepatch.node.agent import Agent
 
+    agent = Agent(
+        given.store,
+        trust=given.trusted(),
+        policy=given.policy or None,
+        guard=given.guard_ms / 1000,
+        name=given.node,
+    )
     until = time.monotonic() + _PATIENCE
-    store = None
-    while store is None:
+    while True:
         try:
-            store = Store(given.store, guard=given.guard_ms / 1000)
+            agent.start()
+            return
         except StateError:
             if not is_held(given.store) or time.monotonic() > until:
                 raise
-            time.sleep(0.01)
-    atexit.register(lambda: store.close(well=not _ended_by_error()))
-    _record(store)
-    restoration = Restoration(store, trust=given.trusted(), policy=given.policy or None)
-    with store.restoring() as wishes:
-        restoration.start(wishes)
+        time.sleep(0.01)
 
 
 def is_held(store: str) -> bool:
@@ -183,9 +183,3 @@ def _record(store: StoreView) -> None:
     from livepatch.govern import recording
 
     recording.record_to(store.record_folder, key=store.key_file)
-
-
-def _ended_by_error() -> bool:
-    """Whether the program has ended by an exception that nobody caught."""
-    error = getattr(sys, "last_value", None)
-    return isinstance(error, Exception)
