@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.test_fork import in_child
 
 from livepatch.errors import LivepatchError, NodeError, PatchError, PolicyError
 from livepatch.node import control as controls
@@ -390,14 +391,13 @@ def test_a_child_does_not_keep_it(control, path):
     kept = connect(path)
     kept.sendall(request_bytes(Hello()))
     kept.recv(1 << 16)
-    child = os.fork()
-    if not child:
-        status = 1
-        with contextlib.suppress(BaseException):
-            control.close()
-            status = 0 if control._listener.fileno() == -1 and not control._connections else 2
-        os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+    def child() -> None:
+        assert control._listener.fileno() == -1
+        assert not control._connections
+        control.close()
+
+    in_child(child)
     assert path.exists()
     kept.sendall(request_bytes(Hello()))
     assert kept.recv(1 << 16)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from livepatch.cli import (
     apply,
     approve,
+    attach,
     attack,
     attest,
     audit,
@@ -58,7 +59,7 @@ FINE, REFUSED, UNUSABLE, UNANSWERED = 0, 1, 2, 3
 _COMMANDS = (
     *(init, build, show, lint, check, classify, replay, attack, docs),
     *(keygen, sign, approve, attest, verify, trust, policy, seal, unseal),
-    *(apply, flag, status, watch, revert, cancel, doctor),
+    *(apply, flag, status, watch, revert, cancel, doctor, attach),
     *(callers, graph, audit),
     run,
 )
