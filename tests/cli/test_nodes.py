@@ -249,9 +249,13 @@ def test_watch_looks_again_until_interrupted(agent, nodes):
 
 def test_nothing_that_a_node_says_steers_the_terminal(run, nodes):
     status = {"patches": [], "wanted": [], "fell": [], "node": "\x1b[2Jone", "pid": 1, "started": 0, "python": "3"}
+    status["processes"] = [{"pid": 7, "lags": True, "standings": {"A": "waiting \x1b[2Jon"}}]
     control = Control(nodes / "odd.sock", lambda *_: status, uids=[os.geteuid()])
     try:
-        assert "\x1b" not in run("status", "--node", nodes)
+        told = run("status", "--node", nodes)
+        assert "\x1b" not in told
+        assert "process 7: A waiting" in told
+        assert "and lags behind" in told
     finally:
         control.close()
 

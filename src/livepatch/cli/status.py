@@ -75,6 +75,12 @@ def lines(told: dict[str, Any]) -> Iterator[tuple[Ink, str]]:
             yield _INKS.get(each["state"], "yellow"), f"  {each['id']}: {_STATES[each['state']]}{awaited}{reason}"
     for each in told["fell"]:
         yield "red", f"  {each['id']}: left out since {each['at']}: the process died too soon after it had gone in"
+    for each in told["processes"]:
+        runs = ", ".join(f"{name} {how}" for name, how in each["standings"].items()) or "no patch"
+        yield (
+            "yellow" if each["lags"] else "plain",
+            f"  process {each['pid']}: {runs}" + (", and lags behind" if each["lags"] else ""),
+        )
     verified = told.get("verified")
     if verified is not None:
         yield (

@@ -31,6 +31,7 @@ from livepatch.node.entry import Standing
 from livepatch.node.modetext import written_mode
 from livepatch.node.operations import Operations
 from livepatch.node.places import SOCKET
+from livepatch.node.processes import processes
 from livepatch.node.restoring import Restoration
 from livepatch.node.store import GUARD, Store
 from livepatch.process.applied import Applied, revert
@@ -254,13 +255,15 @@ class Agent:
         }
 
     def standing(self) -> dict[str, Any]:
-        """What is wished for, as plain values, and what of it this process does not run, with the reason."""
+        """What is wished for, what of it this process does not run, and what others do, as plain values."""
         running = self._now()
         wanted = running.store.wanted
+        others = [each for each in processes(running.store.path, wanted.patches) if each.pid != os.getpid()]
         return {
             "generation": wanted.generation,
             "wanted": [asdict(each) for each in running.restoration.standings()],
             "on_trial": wanted.trial is not None,
+            "processes": [asdict(each) for each in others],
             "fell": [{"id": each.id, "digest": each.digest, "at": each.at} for each in wanted.fallen],
         }
 
