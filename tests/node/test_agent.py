@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import threading
 import time
 
@@ -17,6 +18,7 @@ from livepatch.errors import (
     AuditError,
     BundleError,
     IncompatibleError,
+    LivepatchError,
     NodeError,
     PatchError,
     PolicyError,
@@ -28,7 +30,19 @@ from livepatch.errors import (
 )
 from livepatch.govern import audit, recording, telling
 from livepatch.node.client import Node
-from livepatch.node.protocol import Apply, Cancel, Check, Doctor, Flag, Health, Hello, Revert, Status, Verify
+from livepatch.node.protocol import (
+    Apply,
+    Cancel,
+    Check,
+    Doctor,
+    Flag,
+    Health,
+    Hello,
+    Revert,
+    Status,
+    Verify,
+    request_bytes,
+)
 from livepatch.node.restoring import Restoration
 from livepatch.node.store import Store
 from livepatch.node.stored import StoreView
@@ -232,6 +246,7 @@ def test_what_is_refused_leaves_process_and_store_as_they_were(agent, node, clie
     refused(IncompatibleError, Apply(replaces=("B",)), sound)
     refused(TrustError, Apply(), sound, b"no approval")
     refused(TrustError, Check(), sound, b"no approval")
+    assert list((store / "approvals").rglob("*.json")) == []
     refused(UnknownPatchError, Flag(flag="A", mode="off"))
     refused(UnknownPatchError, Revert(id="never"))
     refused(TransitionError, Cancel(id="A"))
@@ -381,6 +396,60 @@ def test_a_switch_that_waits_can_be_cancelled_and_others_wait_for_it(agent, node
     caller.join()
     assert "cancel" in str(raised[0])
     assert wished(store) == []
+
+
+def test_who_leaves_at_once_is_served_all_the_same(agent, node, client, store):
+    gone = Node(agent.socket)
+    gone._socket.sendall(request_bytes(Apply(drain=5), (client.fix("A", ADMIT).read_bytes(),)))
+    gone.close()
+    end = time.monotonic() + 20
+    while wished(store) != [("A", "on")]:
+        assert time.monotonic() < end
+        time.sleep(0.005)
+    assert [each["id"] for each in node.ask(Status())["patches"]] == ["A"]
+
+
+def odd(dice: random.Random, file: bytes):
+    """A request that the protocol lets through, and that makes little sense."""
+    text = dice.choice(["on", "off", "", "split(5%)", "at(7)", "shadow", "\x00", "x" * 299, "chain", "quiescent"])
+    name = dice.choice(["neither", "nor", "x", "0" * 128])
+    broken = bytearray(file)
+    for _ in range(dice.randrange(4)):
+        broken[dice.randrange(len(broken))] = dice.randrange(256)
+    return dice.choice(
+        [
+            (Apply(mode=text, consistency=dice.choice(["", text]), replaces=(name,), timeout=0.01), (bytes(broken),)),
+            (Check(mode=text, timeout=0.01), (bytes(broken), file[:100])),
+            (Flag(flag=name, mode=text, timeout=0), ()),
+            (Revert(id=name, consistency=text), ()),
+            (Cancel(id=name), ()),
+            (Health(), ()),
+        ]
+    )
+
+
+def asked_oddly(node, client, store, times: int) -> None:
+    file = client.fix("Z", ADMIT, signers="alice").read_bytes()
+    code, dice = client.module.admit.__code__, random.Random(times)
+    for _ in range(times):
+        with pytest.raises(LivepatchError) as caught:
+            node.ask(*odd(dice, file))
+        assert caught.value.found
+        assert "the node failed" not in str(caught.value)
+    assert node.ask(Hello())["pid"] == os.getpid()
+    assert livepatch.status() == ()
+    assert wished(store) == []
+    assert files(store) == set()
+    assert client.module.admit.__code__ is code
+
+
+def test_what_makes_no_sense_is_refused_by_an_error_that_says_so(node, client, store):
+    asked_oddly(node, client, store, 60)
+
+
+@pytest.mark.slow
+def test_what_makes_no_sense_is_refused_however_often(node, client, store):
+    asked_oddly(node, client, store, 10_000)
 
 
 # The agent itself

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import cast
 
 from livepatch.bundle.trustroot import TrustRoot
@@ -28,6 +29,7 @@ from livepatch.process.live import live
 from livepatch.process.public import Before, apply, apply_again, check
 from livepatch.process.records import Record
 from livepatch.process.switching import Consistency
+from livepatch.state.files import remove
 
 __all__ = ["Operations"]
 
@@ -59,8 +61,7 @@ class Operations:
     def check(self, data: bytes, approvals: Sequence[bytes], mode: str, timeout: float) -> tuple[Installed, Report]:
         """What :func:`livepatch.check` says of a patch file.  It stays in the store only if it was there."""
         chosen = self._mode(mode)
-        with self._changing(timeout), self._installed(data, keep=False) as found:
-            paths = [self.store.keep_approval(found.digest, each) for each in approvals]
+        with self._changing(timeout), self._installed(data, approvals, keep=False) as (found, paths):
             report = check(
                 found.path,
                 timeout=timeout,
@@ -88,11 +89,10 @@ class Operations:
         is wished to run, are as they were.
         """
         chosen = self._mode(mode)
-        with self._changing(timeout), self._installed(data, keep=True) as found:
+        with self._changing(timeout), self._installed(data, approvals, keep=True) as (found, paths):
             wish = found.wish(written_mode(chosen), replaces)
             gone = {found.id, *replaces}
             wishes = [*(each for each in self.store.wanted.patches if each.id not in gone), wish]
-            paths = [self.store.keep_approval(found.digest, each) for each in approvals]
             replaced = [live.records[name] for name in replaces if name in live.records]
             before = [(record, Applied(record).mode) for record in replaced]
             applied: Applied | None = None
@@ -248,15 +248,27 @@ class Operations:
             self._one.release()
 
     @contextlib.contextmanager
-    def _installed(self, data: bytes, *, keep: bool) -> Iterator[Installed]:
-        """The file in the store; if it is new, and the block raises or it is not to be kept, not for longer."""
+    def _installed(
+        self, data: bytes, approvals: Sequence[bytes], *, keep: bool
+    ) -> Iterator[tuple[Installed, list[Path]]]:
+        """The file and its approvals in the store; if the block raises, or they are not to be kept, not for longer.
+
+        What was there before stays.
+        """
         known = set(self.store.installed())
         found = self.store.install(data)
+        approved = set(self.store.approvals_of(found.digest))
         kept = False
+        paths: list[Path] = []
         try:
-            yield found
+            for each in approvals:
+                paths.append(self.store.keep_approval(found.digest, each))  # noqa: PERF401  # one may fail
+            yield found, paths
             kept = keep
         finally:
-            if not kept and found.file not in known:
-                with contextlib.suppress(StateError):  # it stays, and harms nobody
-                    self.store.discard(found.file)
+            if not kept:
+                for path in set(paths) - approved:
+                    remove(path)
+                if found.file not in known:
+                    with contextlib.suppress(StateError):  # it stays, and harms nobody
+                        self.store.discard(found.file)
