@@ -2,7 +2,7 @@
 """Run the benchmarks and print their tables.
 
     run.py [calls] [shadows] [switch] [transition] [pauses] [build] [callgraph] [record] [trust] [import]
-           [migration] [--quick] [--strict] [--json FILE]
+           [migration] [agent] [--quick] [--strict] [--json FILE]
 
 Every figure to compare stands beside its peer of the same run.  Bars are shown, not enforced: the exit status is 0
 unless a benchmark fails to run (1), or with --strict a bar is missed (2).
@@ -38,6 +38,7 @@ _BENCHMARKS = (
     "trust",
     "import",
     "migration",
+    "agent",
 )
 _PEERS = ("livepatch", "structlog", "wrapt", "openfeature-sdk", "bytecode")
 

@@ -51,9 +51,9 @@ FLOORS = (
     },
     {"process"},
     {"process.applied", "process.classifying", "process.public"},
+    {"loading"},
     {"node", "fleet", "integrations", "probing", "replaying", "testing"},
     {"cli", "__main__"},
-    {"loading"},
     {"__init__"},
 )
 FLOOR_OF = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

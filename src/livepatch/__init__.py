@@ -130,7 +130,6 @@ _HOMES = {
 _MACHINERY = {
     *("livepatch.process.applied", "livepatch.process.classifying", "livepatch.process.public"),
     *("livepatch.probing.probe", "livepatch.probing.switches"),
-    "livepatch.node.agent",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -104,7 +104,7 @@ def test_statuses(run, agent, client, nodes):  # noqa: F811
     assert "mode is unknown" in run("flag", "A", "half", "--node", nodes, status=2)
     assert "no flag 'A'" in run("flag", "A", "on", "--node", nodes, status=1)
     assert "there is no switch of A" in run("cancel", "A", "--node", nodes, status=1)
-    told = json.loads(run("revert", "B", "--node", nodes, "--json", status=1).partition("\nlivepatch revert:")[0])
+    told = json.loads(run("revert", "never", "--node", nodes, "--json", status=1).partition("\nlivepatch revert:")[0])
     assert told["nodes"][0]["error"]["kind"] == "UnknownPatchError"
     for wrong in (
         ["apply", "fix.lpatch"],

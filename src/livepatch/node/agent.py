@@ -12,31 +12,32 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self, TypedDict
 
 from livepatch.bundle import disk
 from livepatch.bundle.trust import check_trust
-from livepatch.compat.report import Finding
-from livepatch.engine.modes import Mode
 from livepatch.errors import NodeError, spelled
 from livepatch.events import emit
 from livepatch.govern import recording
 from livepatch.govern.policies import check_policy
 from livepatch.govern.surroundings import version_of
-from livepatch.node import facts
+from livepatch.loading import load_in_steps
 from livepatch.node.answering import answer
 from livepatch.node.control import Answer, Control
-from livepatch.node.doctor import diagnose
-from livepatch.node.entry import Standing
 from livepatch.node.modetext import written_mode
-from livepatch.node.operations import Operations
 from livepatch.node.places import SOCKET
 from livepatch.node.processes import processes
 from livepatch.node.restoring import Restoration
 from livepatch.node.store import GUARD, Store
-from livepatch.process.applied import Applied, revert
 from livepatch.process.arguments import check_hook, check_seconds, check_text, names_of
-from livepatch.process.standing import Status
+
+if TYPE_CHECKING:
+    from livepatch.compat.report import Finding
+    from livepatch.engine.modes import Mode
+    from livepatch.node.entry import Standing
+    from livepatch.node.operations import Operations
+    from livepatch.process.applied import Applied
+    from livepatch.process.standing import Status
 
 __all__ = ["Agent"]
 
@@ -269,6 +270,9 @@ class Agent:
 
     def examine(self) -> tuple[Finding, ...]:
         """What could keep this process from being patched; see ``livepatch doctor``.  Changes nothing."""
+        from livepatch.node import facts
+        from livepatch.node.doctor import diagnose
+
         store = self._now().store
         held = facts.folder(store.path, store.key_file, [each.id for each in store.fell])
         return diagnose(
@@ -338,7 +342,9 @@ class _Running:
             "max_pause": given.max_pause,
         }
         self.restoration = Restoration(self.store, **how)
-        self.operations = Operations(store=self.store, restoration=self.restoration, **how)
+        self._how = how
+        self._operations: Operations | None = None
+        self._loading = threading.Lock()
         try:
             if recording.in_use() is None:
                 self._recording = recording.record_to(self.store.record_folder, key=self.store.key_file)
@@ -352,9 +358,22 @@ class _Running:
         except BaseException:
             for each in reversed(self.restoration.standings()):
                 if each.state == "applied":
+                    from livepatch.process.applied import revert
+
                     revert(each.id)
             self.close(well=True)
             raise
+
+    @property
+    def operations(self) -> Operations:
+        """What may be done.  What that needs is loaded when it is first asked for: a node may do nothing for months."""
+        with self._loading:
+            if self._operations is None:
+                load_in_steps()
+                from livepatch.node.operations import Operations
+
+                self._operations = Operations(store=self.store, restoration=self.restoration, **self._how)
+            return self._operations
 
     def close(self, *, well: bool) -> None:
         """Let go of it all."""

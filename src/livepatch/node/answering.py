@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from livepatch.compat.report import Finding
 from livepatch.govern.recording import acting_as
+from livepatch.loading import load_in_steps
 from livepatch.node.control import Peer, Tell
-from livepatch.node.operations import Operations
 from livepatch.node.protocol import (
     Apply,
     Cancel,
@@ -24,9 +24,12 @@ from livepatch.node.protocol import (
     Status,
     Verify,
 )
-from livepatch.process import applied as process
-from livepatch.process import standing
-from livepatch.process.applied import Applied
+
+if TYPE_CHECKING:
+    from livepatch.compat.report import Finding
+    from livepatch.node.operations import Operations
+    from livepatch.process import standing
+    from livepatch.process.applied import Applied
 
 __all__ = ["Asked", "answer"]
 
@@ -61,10 +64,12 @@ def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, 
             case Hello():
                 return node.about()
             case Status():
-                patches = [_plain(each) for each in process.status()]
-                return {**node.about(), **node.standing(), "patches": patches}
+                return {**node.about(), **node.standing(), "patches": [_plain(each) for each in _applied()]}
             case Verify():
-                verified = process.verify()
+                load_in_steps()
+                from livepatch.process.applied import verify
+
+                verified = verify()
                 findings = [dataclasses.asdict(each) for each in verified.findings]
                 return {"ok": verified.ok, "checked": verified.checked, "findings": findings}
             case Doctor():
@@ -111,6 +116,15 @@ def _change(
         case Cancel(id=name):
             operations.cancel(name)
             return {"id": name}
+
+
+def _applied() -> tuple[standing.Status, ...]:
+    """Every applied patch; none where nothing is loaded by which there could be one."""
+    if "livepatch.process.applied" not in sys.modules:
+        return ()
+    from livepatch.process.applied import status
+
+    return status()
 
 
 def _plain(status: standing.Status) -> dict[str, Any]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.node.wanted import Wish
 from livepatch.patch import Patch
-from livepatch.process.applied import Applied
+
+if TYPE_CHECKING:
+    from livepatch.process.applied import Applied
 
 __all__ = ["Entry", "Standing", "StandingState"]
 

@@ -13,20 +13,24 @@ import time
 import weakref
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from livepatch.bundle.trust import check_trust
 from livepatch.events import emit
 from livepatch.govern.recording import note
+from livepatch.loading import load_in_steps
 from livepatch.node.arrivals import Arrivals, is_coming, is_there
-from livepatch.node.entering import Entering, is_in
 from livepatch.node.entry import Entry, Standing
 from livepatch.node.following import Follower
 from livepatch.node.processes import announce
 from livepatch.node.store import Store
 from livepatch.node.stored import StoreView
 from livepatch.node.wanted import Wish
-from livepatch.patch import Patch
-from livepatch.process.applied import Applied
+
+if TYPE_CHECKING:
+    from livepatch.node.entering import Entering
+    from livepatch.patch import Patch
+    from livepatch.process.applied import Applied
 
 __all__ = ["Restoration"]
 
@@ -73,9 +77,14 @@ class Restoration:
         max_pause: float | None = None,
     ) -> None:
         self._store = store
-        self._entering = Entering(
-            store=store, trust=check_trust(trust), policy=policy, height=height, max_pause=max_pause
-        )
+        self._made: Entering | None = None
+        self._how: dict[str, Any] = {
+            "store": store,
+            "trust": check_trust(trust),
+            "policy": policy,
+            "height": height,
+            "max_pause": max_pause,
+        }
         self._entries: dict[str, Entry] = {}
         self._turns = _Turns()
         self._arrivals = Arrivals(self.come)
@@ -89,6 +98,16 @@ class Restoration:
         self._announced: tuple[Standing, ...] | None = None
         self._follower: Follower | None = None
         _open.add(self)
+
+    @property
+    def _entering(self) -> Entering:
+        """What brings patches in.  The machinery for it is loaded once there is one: a node may have none for long."""
+        if self._made is None:
+            load_in_steps()
+            from livepatch.node.entering import Entering
+
+            self._made = Entering(**self._how)
+        return self._made
 
     # The start
 
@@ -169,7 +188,7 @@ class Restoration:
         finally:
             self._turns.give()
         self._settle(_START)
-        self._leaving = tuple(each for each in left if is_in(each.wish.id) and each.wish.id not in self._entries)
+        self._leaving = tuple(each for each in left if _is_in(each.wish.id) and each.wish.id not in self._entries)
         moved = [self._entering.switch(entry) for entry in self._entries.values()]
         is_done = all(moved) and not self._leaving
         if is_done:
@@ -248,7 +267,7 @@ class Restoration:
             entry.due = True  # its import ends soon, and is told of or looked for
             return
         entry.due = False
-        if entry.applied is not None and not is_in(entry.wish.id):
+        if entry.applied is not None and not _is_in(entry.wish.id):
             entry.state, entry.reason = "gone", "it was reverted"
             return
         if entry.state == "waiting" and not come:
@@ -283,7 +302,7 @@ class Restoration:
         return [
             each
             for each in every[every.index(entry) + 1 :]
-            if is_in(each.wish.id)
+            if _is_in(each.wish.id)
             and each.patch is not None
             and (each.modules & entry.modules or entry.wish.id in each.patch.requires)
         ]
@@ -320,6 +339,12 @@ class Restoration:
         self._wishes = tuple(entry.wish for entry in self._entries.values())
         self._announced, self._follower = None, None
         self.follow_store()
+
+
+def _is_in(patch_id: str) -> bool:
+    from livepatch.node.entering import is_in
+
+    return is_in(patch_id)
 
 
 _open: weakref.WeakSet[Restoration] = weakref.WeakSet()
