@@ -118,6 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         command.add_arguments(own)
         own.set_defaults(run=command.run, name=name)
+    _complete(parser)
     given = parser.parse_args(arguments)
     try:
         with _events_apart():
@@ -135,6 +136,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read the output has seen enough.  Nothing more may be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FINE
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """If it is the shell that asks, what could come next on its line; by the extra ``cli``."""
+    if "_ARGCOMPLETE" not in os.environ:
+        return
+    with contextlib.suppress(ImportError):
+        import argcomplete
+
+        argcomplete.autocomplete(parser)
 
 
 def _failed(command: str, error: LivepatchError, status: int) -> int:
