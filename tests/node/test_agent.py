@@ -36,7 +36,6 @@ from livepatch.node.protocol import (
     Check,
     Doctor,
     Flag,
-    Health,
     Hello,
     Revert,
     Status,
@@ -423,7 +422,6 @@ def odd(dice: random.Random, file: bytes):
             (Flag(flag=name, mode=text, timeout=0), ()),
             (Revert(id=name, consistency=text), ()),
             (Cancel(id=name), ()),
-            (Health(), ()),
         ]
     )
 
@@ -566,11 +564,6 @@ def test_who_it_is(agent, node):
     assert told["node"] == "store"
     assert told["pid"] == os.getpid()
     assert time.time() - 60 < told["started"] <= time.time()
-
-
-def test_nobody_watches_its_health(node):
-    with pytest.raises(NodeError, match="nobody watches the health"):
-        node.ask(Health())
 
 
 def test_the_doctor_looks_at_the_process(node, store):

@@ -189,6 +189,31 @@ def test_another_user_is_refused(path, program):
         made.close()
 
 
+NOBODY = 65_534
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody else")
+@pytest.mark.parametrize("named", [True, False])
+def test_the_system_says_who_it_is(path, program, named):
+    path.parent.chmod(0o755)
+    made = Control(path, program, uids={0, NOBODY} if named else {0})
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+
+    def child() -> None:
+        os.setuid(NOBODY)
+        if named:
+            assert ask(Path(f"/proc/self/fd/{folder}") / path.name)["uid"] == NOBODY
+            return
+        with pytest.raises(NodeError, match="Permission denied"):
+            ask(Path(f"/proc/self/fd/{folder}") / path.name)
+
+    try:
+        in_child(child)
+    finally:
+        os.close(folder)
+        made.close()
+
+
 # Where
 
 

@@ -279,15 +279,6 @@ class Agent:
             facts.gather(store=held, trust=self._given.trust, policy=self._given.policy, uids=self._given.uids)
         )
 
-    def health(self) -> dict[str, Any]:
-        """How well the node is.  Raises :class:`NodeError`: no probes are watched."""
-        raise NodeError(
-            "nobody watches the health of this node",
-            found="an agent without probes",
-            expected="probes",
-            action="start it with livepatch.Agent(…, probes=[…])",
-        )
-
     def _now(self) -> _Running:
         running = self._running
         if running is None:

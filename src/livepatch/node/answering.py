@@ -17,7 +17,6 @@ from livepatch.node.protocol import (
     Check,
     Doctor,
     Flag,
-    Health,
     Hello,
     Request,
     Revert,
@@ -53,9 +52,6 @@ class Asked(Protocol):
     def examine(self) -> tuple[Finding, ...]:
         """What could keep the process from being patched."""
 
-    def health(self) -> dict[str, Any]:
-        """How well it is."""
-
 
 def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, tell: Tell) -> Mapping[str, Any]:
     """Do what is asked, in the name of who asks.  Raises what that raises."""
@@ -76,8 +72,6 @@ def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, 
                 found = node.examine()
                 ok = all(each.severity != "error" for each in found)
                 return {**node.about(), "ok": ok, "findings": [dataclasses.asdict(each) for each in found]}
-            case Health():
-                return node.health()
             case _:
                 return _change(node.operations, request, parts, tell)
 
