@@ -75,6 +75,8 @@ def test_a_patch_comes_and_goes(run, agent, client, nodes):  # noqa: F811
     assert "A: settled, at(5)" in run("flag", "A", "at(5)", "--node", f"{nodes}/*")
     assert "A: reverted, off, 1 target" in run("revert", "A", "--node", nodes)
     assert "no patch is applied" in run("watch", "--node", store, "--once")
+    assert json.loads(run("watch", "--node", store, "--once", "--json"))["nodes"][0]["result"]["patches"] == []
+    assert "there is no node" in run("watch", "--node", nodes / "nowhere", "--once", status=3)
     assert "A: not in the process" in run("revert", "A", "--node", nodes)
     assert wished(store) == []
 
@@ -242,6 +244,10 @@ def test_watch_looks_again_until_interrupted(agent, nodes):
             seen += line.startswith(f"one, process {os.getpid()}")
             if seen == 3:
                 break
+        agent.close()
+        assert any(line == "there is no node\n" for line in watching.stdout)
+        agent.start()
+        assert any(line.startswith(f"one, process {os.getpid()}") for line in watching.stdout)
         watching.send_signal(2)
         watching.stdout.read()
         assert watching.wait(20) == 0

@@ -29,6 +29,7 @@ __all__ = [
     "seconds",
     "show_status",
     "tell",
+    "understood",
 ]
 
 
@@ -139,11 +140,11 @@ def tell(
         if each.result is not None and not given.json:
             if asked > 1:
                 print_lines([style("bold", f"{each.path}:")])
-            with _understood():
+            with understood():
                 show(each.result, style)
     errors = [(each.path, each.error) for each in outcomes if each.error is not None]
     if not errors:
-        with _understood():
+        with understood():
             return all(each.result is not None and fine(each.result) for each in outcomes)
     if asked == 1:
         raise errors[0][1]
@@ -159,7 +160,7 @@ def tell(
 
 
 @contextlib.contextmanager
-def _understood() -> Iterator[None]:
+def understood() -> Iterator[None]:
     """A result that has not what it should have comes from something else than a node of this release."""
     try:
         yield

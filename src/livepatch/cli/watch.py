@@ -7,12 +7,11 @@ import shutil
 import sys
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
-from livepatch.cli.nodes import add_node, ask_each, found_nodes, seconds
-from livepatch.cli.output import Ink, Style, add_color, print_lines
+from livepatch.cli.nodes import Outcome, add_node, ask_each, found_nodes, seconds, understood
+from livepatch.cli.output import Ink, Style, add_color, add_json, print_json, print_lines
 from livepatch.cli.status import lines
-from livepatch.errors import shortened
+from livepatch.errors import NodeError, shortened
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -33,31 +32,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--once", action="store_true", help="look once, and print that")
     add_color(parser)
+    add_json(parser)
 
 
 def run(given: argparse.Namespace) -> bool:
     """Show it, until interrupted.  Whether every node answered the last time."""
-    style = Style(given.color)
+    look = _json if given.json else _text
     if given.once:
-        told, fine = _looked(given.node, found_nodes(given.node))
-        print_lines(style(ink, text) for ink, text in told)
-        return fine
-    alone = sys.stdout.isatty()
+        found_nodes(given.node)  # or there is nothing to look at
+        return look(given, whole=True)
+    alone = sys.stdout.isatty() and not given.json
     fine = True
     if alone:
         sys.stdout.write(_ALONE)
     try:
         while True:
-            told, fine = _looked(given.node, found_nodes(given.node))
-            size = shutil.get_terminal_size()
-            shown = [style(ink, shortened(text, size.columns)) for ink, text in told[: size.lines - 1]]
             if alone:
                 sys.stdout.write(_HOME)
-                print_lines(f"{line}\x1b[K" for line in shown)
+            fine = look(given, whole=not alone)
+            if alone:
                 sys.stdout.write(_REST)
                 sys.stdout.flush()
-            else:
-                print_lines([*shown, ""])
             time.sleep(max(given.interval, 0.05))
     except KeyboardInterrupt:
         return fine
@@ -67,17 +62,47 @@ def run(given: argparse.Namespace) -> bool:
             sys.stdout.flush()
 
 
-def _looked(places: list[str], paths: tuple[Path, ...]) -> tuple[list[tuple[Ink, str]], bool]:
+def _json(given: argparse.Namespace, *, whole: bool) -> bool:  # noqa: ARG001  # it is always whole
+    outcomes = _asked(given.node)
+    print_json({"nodes": [each.to_dict() for each in outcomes]})
+    return bool(outcomes) and all(each.error is None for each in outcomes)
+
+
+def _text(given: argparse.Namespace, *, whole: bool) -> bool:
+    """Print it: all of it, or as much as the screen has room for."""
+    style = Style(given.color)
+    told, fine = _looked(given.node)
+    if whole:
+        print_lines(style(ink, text) for ink, text in told)
+    else:
+        size = shutil.get_terminal_size()
+        shown = told[: size.lines - 1]
+        print_lines(f"{style(ink, shortened(text, size.columns))}\x1b[K" for ink, text in shown)
+    return fine
+
+
+def _asked(places: list[str]) -> tuple[Outcome, ...]:
+    """Those that there are now: while one looks, nodes start and end."""
     from livepatch.node.protocol import Status
 
+    try:
+        paths = found_nodes(places)
+    except NodeError:
+        return ()
+    return ask_each(paths, lambda node: node.ask(Status()))
+
+
+def _looked(places: list[str]) -> tuple[list[tuple[Ink, str]], bool]:
     now = datetime.now(UTC).strftime("%H:%M:%SZ")
     found: list[tuple[Ink, str]] = [("cyan", f"{now}  {', '.join(places)}"), ("plain", "")]
-    fine = True
-    for each in ask_each(paths, lambda node: node.ask(Status())):
+    outcomes = _asked(places)
+    for each in outcomes:
         if each.result is not None:
-            found += lines(each.result)
+            with understood():
+                found += lines(each.result)
         else:
-            fine = False
             found.append(("red", f"{each.path}: {each.error}"))
         found.append(("plain", ""))
-    return found, fine
+    if not outcomes:
+        found.append(("red", "there is no node"))
+    return found, bool(outcomes) and all(each.error is None for each in outcomes)
