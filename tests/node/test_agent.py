@@ -211,6 +211,70 @@ def test_a_start_that_is_interrupted_leaves_the_process_as_it_was(client, store,
     assert wished(store) == [("A", "on")]
 
 
+# What others do to its patches
+
+
+def until(holds) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_the_set_follows_what_others_do(agent, client, store):
+    agent.apply(client.fix("A", ADMIT))
+    applied = agent.apply(client.fix("B", FEE), mode="off")
+    livepatch.flags["B"] = "on"
+    until(lambda: wished(store) == [("A", "on"), ("B", "on")])
+    applied.mode = livepatch.split(50, key=lambda size: size)  # which cannot be written down
+    livepatch.revert("A")
+    until(lambda: wished(store) == [("B", "on")])
+    until(lambda: [each.id for each in agent.standings] == ["B"])
+    applied.revert()
+    agent.close()  # which waits for that
+    assert wished(store) == []
+
+
+def test_a_switch_that_the_program_turns_round_is_not_wished_for(agent, client, store):
+    agent.apply(client.fix("A", ADMIT))
+    caller = threading.Thread(target=client.module.wait)
+    caller.start()
+    try:
+        agent.apply(client.fix("C", ADMIT, WAIT), replaces=["A"], consistency="chain")
+        assert wished(store) == [("C", "on")]
+        livepatch.cancel("C")
+        until(lambda: wished(store) == [("A", "on")])
+    finally:
+        client.module.gate.set()
+        caller.join()
+
+
+def test_what_could_not_be_kept_is_tried_again(agent, client, store, monkeypatch, events):
+    agent.apply(client.fix("A", ADMIT))
+    failing(monkeypatch, agent, 1)
+    livepatch.revert("A")
+    until(lambda: any(each["event"] == "livepatch.set_does_not_follow" for each in events))
+    assert wished(store) == [("A", "on")]
+    livepatch.check(livepatch.Patch("B", package=client.package, versions="==1.0"))
+    until(lambda: wished(store) == [])
+
+
+def test_what_waits_or_stands_aside_is_not_taken_for_gone(client, store):
+    with livepatch.Agent(store, trust=client.root) as agent:
+        agent.apply(client.fix("A", ADMIT))
+        agent.apply(client.fix("B", FEE))
+    livepatch.revert("A")
+    livepatch.revert("B")
+    client.unload()
+    with livepatch.Agent(store, trust=client.root) as agent:
+        agent.operations.keep()
+        assert wished(store) == [("A", "on"), ("B", "on")]
+    with livepatch.Agent(store, trust=trust_root(package=client.package, channel="beta")) as agent:
+        assert [each.state for each in agent.standings] == ["aside", "aside"]
+        agent.operations.keep()
+        assert wished(store) == [("A", "on"), ("B", "on")]
+
+
 # What is refused leaves everything as it was
 
 
@@ -401,10 +465,7 @@ def test_who_leaves_at_once_is_served_all_the_same(agent, node, client, store):
     gone = Node(agent.socket)
     gone._socket.sendall(request_bytes(Apply(drain=5), (client.fix("A", ADMIT).read_bytes(),)))
     gone.close()
-    end = time.monotonic() + 20
-    while wished(store) != [("A", "on")]:
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    until(lambda: wished(store) == [("A", "on")])
     assert [each["id"] for each in node.ask(Status())["patches"]] == ["A"]
 
 

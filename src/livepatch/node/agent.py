@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from livepatch.compat.report import Finding
     from livepatch.engine.modes import Mode
     from livepatch.node.entry import Standing
+    from livepatch.node.keeping import Keeper
     from livepatch.node.operations import Operations
     from livepatch.process.applied import Applied
     from livepatch.process.standing import Status
@@ -295,6 +296,8 @@ class Agent:
 
     def _forked(self) -> None:
         """In a child: the store and the socket are the parent's, and nothing here is let go of."""
+        if self._running is not None and self._running.keeper is not None:
+            self._running.keeper.after_fork()
         self._running = None
         self._closing = threading.Lock()
         atexit.unregister(self._at_exit)
@@ -335,6 +338,7 @@ class _Running:
         self.restoration = Restoration(self.store, **how)
         self._how = how
         self._operations: Operations | None = None
+        self.keeper: Keeper | None = None
         self._loading = threading.Lock()
         try:
             if recording.in_use() is None:
@@ -346,6 +350,8 @@ class _Running:
                 self._control = Control(given.socket, answer, uids={0, os.geteuid(), *given.uids})
             with self.store.restoring() as wishes:
                 self.restoration.start(wishes)
+            if wishes:
+                self.operations  # noqa: B018  # from here on what is done to them is kept
         except BaseException:
             for each in reversed(self.restoration.standings()):
                 if each.state == "applied":
@@ -361,15 +367,19 @@ class _Running:
         with self._loading:
             if self._operations is None:
                 load_in_steps()
+                from livepatch.node.keeping import Keeper
                 from livepatch.node.operations import Operations
 
                 self._operations = Operations(store=self.store, restoration=self.restoration, **self._how)
+                self.keeper = Keeper(self._operations.keep)
             return self._operations
 
     def close(self, *, well: bool) -> None:
         """Let go of it all."""
         if self._control is not None:
             self._control.close()
+        if self.keeper is not None:
+            self.keeper.close()
         self.restoration.close()
         if self._recording is not None and recording.in_use() is self._recording:
             recording.record_to(None)

@@ -18,7 +18,7 @@ from typing import cast
 from livepatch.bundle.trustroot import TrustRoot
 from livepatch.compat.report import Report
 from livepatch.engine.modes import Mode
-from livepatch.errors import LivepatchError, StateError, TransitionError, UnknownPatchError
+from livepatch.errors import LivepatchError, PatchError, StateError, TransitionError, UnknownPatchError
 from livepatch.events import emit
 from livepatch.node.modetext import read_mode, written_mode
 from livepatch.node.restoring import Restoration
@@ -193,6 +193,35 @@ class Operations:
                 action=f"{error.action}; then revert it again",
             ) from error
 
+    def keep(self) -> None:
+        """Let what is wished for follow what others did to its patches: the program, or a watchdog that took one back.
+
+        Raises :class:`StateError` if that cannot be written, and :class:`TransitionError` if a request does not end.
+        """
+        with self._changing(_WAIT, keep=True):
+            before = self.store.wanted.patches
+            gone = self.restoration.gone()
+            if gone is None:
+                raise TransitionError(
+                    "patches are on their way in",
+                    found="modules that have just been imported",
+                    expected="a moment in which none are",
+                    action="try again",
+                )
+            last = self._last
+            now: tuple[Wish, ...]
+            if last is not None and last.about in gone and before == last.after:
+                now = last.before  # its switch was turned round
+            else:
+                now = tuple(_as_it_is(each) for each in before if each.id not in gone)
+            if now == before:
+                return
+            with self.store.changing(now):
+                pass
+            for wish in {*before} ^ {*now}:
+                self._follow(wish.id)
+            emit("set_follows", gone=list(gone), patches=[f"{each.id} {each.mode}" for each in now])
+
     def cancel(self, name: str) -> None:
         """What :func:`livepatch.cancel` does, and what was wished for before is so again.
 
@@ -272,3 +301,14 @@ class Operations:
                 if found.file not in known:
                     with contextlib.suppress(StateError):  # it stays, and harms nobody
                         self.store.discard(found.file)
+
+
+def _as_it_is(wish: Wish) -> Wish:
+    """The wish for a patch in the mode that it has now; one that cannot be written stays as it was wished for."""
+    record = live.records.get(wish.id)
+    if record is None:
+        return wish
+    try:
+        return replace(wish, mode=written_mode(Applied(record).mode))
+    except PatchError:
+        return wish

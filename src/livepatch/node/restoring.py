@@ -221,6 +221,19 @@ class Restoration:
         """What has become of each patch so far, in order."""
         return tuple(entry.standing() for entry in list(self._entries.values()))
 
+    def gone(self) -> tuple[str, ...] | None:
+        """The ids of patches that were in, and that somebody has taken out since.
+
+        ``None`` while some are on their way in, for which others may be out for a moment.
+        """
+        if not self._turns.take(_PAUSE):
+            return None
+        try:
+            entries = list(self._entries.values())
+            return tuple(each.wish.id for each in entries if each.applied is not None and not _is_in(each.wish.id))
+        finally:
+            self._turns.give()
+
     def close(self) -> None:
         """Bring in no more.  What is in stays."""
         self._closed = True

@@ -80,6 +80,8 @@ class Transactions:
         self.announcing = Announcing()
         self.observers: weakref.WeakSet[Observer] = weakref.WeakSet()
         """Who is told of a patch before anything of it goes in: tests, which look what was there before."""
+        self.listeners: list[Callable[[], object]] = []
+        """Called after each transaction, whatever came of it, in its thread; none may raise or wait."""
 
     def transact(self, timeout: float, body: Callable[[], T], about: str = "") -> T:
         """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
@@ -126,6 +128,8 @@ class Transactions:
         finally:
             if taken and taken[0]:
                 lock.release()
+                for tell in tuple(self.listeners):
+                    tell()
 
     def _begin(self, about: str) -> None:
         state = self.state
