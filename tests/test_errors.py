@@ -107,6 +107,8 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "record_to(origin)": lambda: livepatch.record_to("record", key=str(make_key("node") and "node"), origin="a b"),
     "audit.verify": lambda: audit.verify("nowhere"),
     "audit.verify(key)": lambda: audit.verify("nowhere", key="a+b+c"),
+    "peers.read": lambda: livepatch.peers.read(b"\x00"),
+    "peers.Speaker": lambda: livepatch.peers.Speaker(["tx"]),
     "PublicKey": lambda: PublicKey(b""),
     "PublicKey weak": lambda: PublicKey(bytes(32)),
     "PublicKey.of_hex": lambda: PublicKey.of_hex("no"),

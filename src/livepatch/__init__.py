@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from livepatch.errors import LivepatchError as LivepatchError
     from livepatch.errors import NodeError as NodeError
     from livepatch.errors import PatchError as PatchError
+    from livepatch.errors import PeerError as PeerError
     from livepatch.errors import PolicyError as PolicyError
     from livepatch.errors import ProtectedError as ProtectedError
     from livepatch.errors import StateError as StateError
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     from livepatch.govern.recording import Recording as Recording
     from livepatch.govern.recording import record_to as record_to
     from livepatch.govern.tripwires import tripwire as tripwire
+    from livepatch.node import peers as peers
     from livepatch.node.agent import Agent as Agent
     from livepatch.patch import Patch as Patch
     from livepatch.probing.probe import probe as probe
@@ -95,6 +97,7 @@ _HOMES = {
         "LivepatchError",
         "NodeError",
         "PatchError",
+        "PeerError",
         "PolicyError",
         "ProtectedError",
         "StateError",
@@ -110,6 +113,7 @@ _HOMES = {
     "livepatch.govern.classification": ("Classification",),
     "livepatch.govern.recording": ("Recording", "record_to"),
     "livepatch.govern.tripwires": ("tripwire",),
+    "livepatch.node": ("peers",),
     "livepatch.node.agent": ("Agent",),
     "livepatch.patch": ("Patch",),
     "livepatch.govern.policies": ("Protection", "protect"),
@@ -130,6 +134,7 @@ _HOMES = {
 _MACHINERY = {
     *("livepatch.process.applied", "livepatch.process.classifying", "livepatch.process.public"),
     *("livepatch.probing.probe", "livepatch.probing.switches"),
+    "livepatch.node",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -150,7 +155,9 @@ def __getattr__(name: str) -> Any:
         from livepatch.loading import load_in_steps
 
         load_in_steps()
-    value = getattr(import_module(home), name)
+    module = import_module(home)
+    # A public name may be a module itself.
+    value = getattr(module, name) if hasattr(module, name) else import_module(f"{home}.{name}")
     globals()[name] = value
     return value
 

@@ -20,6 +20,7 @@ __all__ = [
     "LivepatchError",
     "NodeError",
     "PatchError",
+    "PeerError",
     "PolicyError",
     "ProtectedError",
     "StateError",
@@ -151,6 +152,13 @@ class NodeError(LivepatchError):
 
     The message says whether what was asked for may have been done all the same.
     """
+
+
+# Another node must act.
+
+
+class PeerError(LivepatchError, ValueError):
+    """A peer said of itself what cannot be read.  Nothing has changed, and this node may go on without it."""
 
 
 # Whoever governs must act.
