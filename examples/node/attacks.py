@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Iterator
@@ -33,14 +34,16 @@ def steal(network: Network, number: int, amount: int = 1) -> str:
 
 
 class Leech:
-    """A peer that shakes hands, and then asks for the whole chain again and again on its one connection."""
+    """A peer that shakes hands, and then asks for the whole chain again and again on its one connection.
 
-    def __init__(self, network: Network, number: int, name: str = "leech") -> None:
+    `said` is what it says of what it speaks: anything at all.
+    """
+
+    def __init__(self, network: Network, number: int, name: str = "leech", said: object = None) -> None:
         self._socket = socket.create_connection(("127.0.0.1", network.p2p_port(number)), PATIENCE)
         self._stream = self._socket.makefile("rwb")
-        self._asked = 0
         hello = next(self._messages())
-        self._send(kind="hello", version=1, network=hello["network"], name=name)  # it says nothing of what it speaks
+        self._send(kind="hello", version=1, network=hello["network"], name=name, livepatch=said)
 
     def ask(self, times: int) -> int:
         """Ask so often.  How many answers came?  The node may end the connection meanwhile."""
@@ -59,6 +62,8 @@ class Leech:
     def close(self) -> None:
         """Go."""
         self._socket.close()
+        with contextlib.suppress(OSError):  # what the node did not take any more
+            self._stream.close()
 
     def _send(self, **message: object) -> None:
         data = json.dumps(message).encode()

@@ -100,6 +100,16 @@ def apply_before(network: Any, file: str, margin: int = 40) -> int:
         margin *= 2
 
 
+def test_the_releases_differ_in_the_flaws_and_in_nothing_else():
+    old, new = (
+        {path.name: path.read_text() for path in (NODE / release / "minichain").iterdir() if path.is_file()}
+        for release in ("1.0.0", "1.0.1")
+    )
+    assert old.keys() == new.keys()
+    differing = {name for name in old if old[name] != new[name]}
+    assert differing == {"__init__.py", "consensus.py", "mempool.py", "p2p.py"}
+
+
 def test_a_network_takes_three_fixes_while_blocks_go_on(start, example, fixes):
     attacks = example[1]
     with start() as network:
@@ -130,6 +140,19 @@ def test_a_network_takes_three_fixes_while_blocks_go_on(start, example, fixes):
         for number in (1, 2, 3):
             apply(network, number, fixes["PEERS"])
         check_words(network, fixed={0, 1, 2, 3})
+
+        same = {name: True for name in network.names if name != "node-0"}
+        network.wait(lambda: network.tell(0, "status")["same_patches"].items() >= same.items(), "the same patches")
+
+        # Whatever a peer says that it speaks, it is sent away, or a peer like others.
+        for said in ("?", "AA", "A" * 5000, 5, {}, [None]):
+            with closing(attacks.Leech(network, 0, "stranger", said)) as stranger:
+                assert stranger.ask(1) == 0
+        for said in (None, "", "Ag"):  # nothing, and a format that is newer
+            with closing(attacks.Leech(network, 0, "newer", said)) as newer:
+                assert newer.ask(1) == 1
+                network.wait(lambda: network.ask(0, "peers").get("newer", {}).get("relation") == "mixed", "a peer")
+            network.wait(lambda: "newer" not in network.ask(0, "peers"), "the end of it")
 
         # And back.
         for number in everywhere(network):
@@ -168,3 +191,51 @@ def check_words(network: Any, fixed: set[int]) -> None:
         )
 
     network.wait(is_so, f"agreement on words with {sorted(names)} fixed")
+
+
+@pytest.mark.slow
+def test_a_node_that_was_away_catches_up_from_nodes_with_and_without_the_fix(start, fixes):
+    with start(block_time=0.05, round_timeout=0.5) as network:
+        network.wait_for_height(5)
+        network.kill(3)
+        for number in (0, 1):
+            apply(network, number, fixes["PEERS"])
+        for release, speaking in (("1.0.0", {0, 1}), ("1.0.1", {0, 1, 3})):
+            network.wait_for_height(max(network.heights()) + 60)  # three pages
+            network.start(3, release)
+            network.wait_for_height(max(network.heights()) + 5)
+            check_words(network, fixed=speaking)
+            check_no_fork(network)
+            network.kill(3)
+
+
+@pytest.mark.slow
+def test_a_hundred_switches_beside_payments_lose_no_answer_and_no_height(start, fixes):
+    with start(block_time=0.05, round_timeout=0.5) as network:
+        network.wait_for_height(2)
+        paid = 0
+        for cycle in range(25):
+            number = cycle % 4
+            for name in ("POOL", "PEERS"):
+                apply(network, number, fixes[name])
+            nonce = network.ask(0, "account", name="alice")["nonce"] + 1
+            given = {"sender": "alice", "receiver": "bob", "amount": 1, "nonce": nonce}
+            paid += network.ask((number + 1) % 4, "send", **given) == "taken"
+            for name in ("PEERS", "POOL"):
+                assert "error" not in network.tell(number, "revert", id=name)
+            network.wait_for_height(min(network.heights()) + 1)
+        assert paid > 8
+        network.wait(lambda: network.ask(3, "account", name="alice")["nonce"] == paid, "all payments in blocks")
+        assert network.ask(1, "account", name="bob")["balance"] == 1000 + paid
+        check_no_fork(network)
+
+
+@pytest.mark.slow
+def test_nodes_that_are_killed_at_any_moment_go_on_from_whole_blocks(start):
+    with start(block_time=0.05, round_timeout=0.5) as network:
+        for cycle in range(12):
+            network.wait_for_height(max(network.heights(), default=0) + 3)
+            network.kill(cycle % 4)
+            network.start(cycle % 4)
+        network.wait_for_height(max(network.heights()) + 5)
+        check_no_fork(network)

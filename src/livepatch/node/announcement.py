@@ -223,7 +223,7 @@ class Terms:
     `common` are the words that both speak, `ours` and `theirs` those of one side only, and `missing` those that this
     node requires and the peer does not speak.  `compatible`: the claims of the live patches hold for the peer's
     release; ``None`` if nobody can tell.  `same_patches`: the same patches are live in both; ``None`` without a secret
-    in common.
+    in common.  These two are for the operator: what a node does by them, its peers see.
     """
 
     common: frozenset[str]
@@ -235,8 +235,12 @@ class Terms:
 
     @property
     def relation(self) -> Relation:
-        """``"alike"``: the same words.  ``"mixed"``: they differ and can work together.  ``"apart"``: they cannot."""
-        if self.missing or self.compatible is False:
+        """``"alike"``: the same words.  ``"mixed"``: they differ and can work together.  ``"apart"``: they cannot.
+
+        It follows from words alone.  If it followed from claims, a peer that names one release after the other would
+        find out where the claims of the live patches end.
+        """
+        if self.missing:
             return "apart"
         return "mixed" if self.ours or self.theirs else "alike"
 

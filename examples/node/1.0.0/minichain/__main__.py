@@ -19,13 +19,12 @@ async def run(settings: config.Config, p2p: socket.socket | None, rpc: socket.so
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     node = Node(settings)
-    admin = Admin(settings.data / "admin.sock", settings.trust, node.height_in_work) if settings.admin else None
-    if admin is not None:
+    admin = Admin(settings.data / "admin.sock", settings.trust, node.height_in_work, node.same_patches)
+    if settings.admin:
         await admin.start()
     await node.start(p2p, rpc)
     await told.wait()
-    if admin is not None:
-        await admin.stop()
+    await admin.stop()
     await node.stop()
 
 

@@ -83,6 +83,10 @@ class Node:
         """The height that counts for patches that wait for one."""
         return self.rounds.height
 
+    def same_patches(self) -> dict[str, bool | None]:
+        """Which peers have the same patches live: for the operator, and not for whoever reaches the RPC."""
+        return {each.name: self.speaker.terms(each.peer).same_patches for each in self.peers}
+
     # What rounds ask for
 
     def propose(self) -> Block:
@@ -187,7 +191,6 @@ class Node:
                 "speaks": list(connection.peer.words),
                 "common": sorted(terms.common),
                 "relation": terms.relation,
-                "same_patches": terms.same_patches,
             }
         return said
 

@@ -16,10 +16,13 @@ LARGEST = 64 << 10
 class Admin:
     """Takes one JSON object a line, and answers with one."""
 
-    def __init__(self, path: Path, trust: str, height: Callable[[], int]) -> None:
+    def __init__(
+        self, path: Path, trust: str, height: Callable[[], int], same_patches: Callable[[], dict[str, bool | None]]
+    ) -> None:
         self._path = path
         self._trust = trust
         self._height = height
+        self._same_patches = same_patches
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
@@ -33,7 +36,7 @@ class Admin:
         """Close it."""
         if self._server is not None:
             self._server.close()
-        self._path.unlink(missing_ok=True)
+            self._path.unlink(missing_ok=True)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -55,7 +58,8 @@ class Admin:
                 case "revert":
                     return {"status": livepatch.revert(**request["with"]).to_dict()}
                 case "status":
-                    return {"patches": [status.to_dict() for status in livepatch.status()]}
+                    patches = [status.to_dict() for status in livepatch.status()]
+                    return {"patches": patches, "same_patches": self._same_patches()}
             raise ValueError("apply, revert or status")  # every wrong request ends below
         except livepatch.LivepatchError as error:
             told = {"kind": type(error).__name__, "found": error.found, "expected": error.expected}

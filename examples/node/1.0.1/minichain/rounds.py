@@ -182,6 +182,9 @@ class Rounds:
                 return True
             if self._has_quorum(self.round, "prevote", None):
                 self._wait("prevote", lambda: self._vote("precommit", ""))
+        if self._has_quorum(self.round, "precommit", ""):
+            self._begin(self.round + 1)
+            return True
         if self._has_quorum(self.round, "precommit", None):
             self._wait("precommit", lambda: self._begin(self.round + 1))
         return False
