@@ -59,7 +59,8 @@ _ASK = "close the connection, or treat the peer as one that says nothing: livepa
 class Announcement:
     """What a node says of itself: the words that it speaks, and the release that is installed, if it names that.
 
-    ``bytes()`` of it, and :attr:`text`, are what travels; :func:`read` reads both.  `newer` is true of one in a format
+    Made by :meth:`livepatch.peers.Speaker.announce` and by :func:`read`.  ``bytes()`` of it, and :attr:`text`, are what
+    travels; :func:`read` reads both.  `newer` is true of one in a format
     that this version of livepatch does not know; nothing else is known of that node.  All of it is a claim.
     """
 
