@@ -7,17 +7,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
+
+from livepatch.cli.main import main as livepatch
 
 HERE = Path(__file__).resolve().parent
 PATIENCE = 60.0
@@ -139,16 +144,17 @@ class Network:
         rows = (line.split() for line in lines if not line.startswith("#"))
         return {name.removeprefix("minichain_"): float(value) for name, value in rows}
 
-    def tell(self, number: int, do: str, **given: object) -> dict[str, Any]:
-        """What a node answers over its admin socket."""
-        with socket.socket(socket.AF_UNIX) as opened:
-            opened.settimeout(PATIENCE)
-            where = self.folder / self.names[number] / "data" / "admin.sock"
-            with _short(where) as path:
-                opened.connect(path)
-            opened.sendall(json.dumps({"do": do, "with": given}).encode() + b"\n")
-            with opened.makefile() as answers:
-                answer: dict[str, Any] = json.loads(answers.readline())
+    def store(self, number: int) -> Path:
+        """The store of a node's patches, by which ``livepatch … --node`` reaches it."""
+        return self.folder / self.names[number] / "data" / "patches"
+
+    def operate(self, number: int, *words: str) -> dict[str, Any]:
+        """What ``livepatch WORDS --node …`` tells of a node: its ``result``, or an ``error``."""
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            livepatch([*words, "--node", str(self.store(number)), "--json"])
+        (told,) = json.loads(printed.getvalue())["nodes"]
+        answer: dict[str, Any] = told
         return answer
 
     def heights(self) -> list[int]:
@@ -176,16 +182,6 @@ class Network:
             return False  # not there yet
 
 
-@contextlib.contextmanager
-def _short(path: Path) -> Iterator[str]:
-    """A path to a socket may have about 100 characters."""
-    folder = os.open(path.parent, os.O_PATH)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
-
-
 def _toml(value: object) -> str:
     if isinstance(value, dict):
         return "{ " + ", ".join(f"{key} = {_toml(each)}" for key, each in value.items()) + " }"
@@ -199,17 +195,19 @@ def main() -> None:
     parser.add_argument("--release", default="1.0.0", choices=sorted(path.name for path in HERE.glob("[0-9]*")))
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--block-time", type=float, default=1.0)
+    parser.add_argument("--trust", default="UNSIGNED", help="the trust root for patches; without one any file is taken")
     arguments = parser.parse_args()
     folder = arguments.folder.resolve()
-    settings: dict[str, object] = {"block_time": arguments.block_time, "admin": True, "trust": "UNSIGNED"}
-    with (
-        Network(folder, arguments.nodes, arguments.release, **settings) as network,
-        contextlib.suppress(KeyboardInterrupt),
-    ):
+    trust = arguments.trust if arguments.trust == "UNSIGNED" else str(Path(arguments.trust).resolve())
+    settings: dict[str, object] = {"block_time": arguments.block_time, "trust": trust}
+    told = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: told.set())
+    with Network(folder, arguments.nodes, arguments.release, **settings) as network:
+        network.wait_for_height(1)
         for number, name in enumerate(network.names):
             print(f"{name}: rpc http://127.0.0.1:{network.rpc_port(number)}/  folder {folder / name}", flush=True)
-        while True:
-            time.sleep(3600)
+        told.wait()
 
 
 if __name__ == "__main__":

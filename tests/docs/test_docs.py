@@ -6,16 +6,20 @@ A comment before a fenced block says what the block is:
   examples/built_patch;
 * ``<!-- run -->``: it is run there, in a process of its own, and ends with status 0;
 * ``<!-- output: NAME -->``: it is what running the file NAME prints, but for a report's ``info:`` lines, which differ
-  between interpreters.
+  between interpreters;
+* ``<!-- shell -->``: a shell runs it there, and each of its commands ends with status 0;
+* ``<!-- prints -->``: these are lines that the shell before it has printed.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tomllib
@@ -30,6 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SOURCE = ROOT / "src" / "livepatch"
 FIRST_PATCH = ROOT / "examples" / "first_patch"
 BUILT_PATCH = ROOT / "examples" / "built_patch"
+NODE = ROOT / "examples" / "node"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
 
 
@@ -41,7 +46,7 @@ class Block(NamedTuple):
 
 
 def blocks(document: Path) -> list[Block]:
-    pattern = r"<!-- (file|run|output)(?:: (\S+))? -->\n```\w*\n(.*?)^```$"
+    pattern = r"<!-- (file|run|output|shell|prints)(?:: (\S+))? -->\n```\w*\n(.*?)^```$"
     text = document.read_text(encoding="utf-8")
     found = re.finditer(pattern, text, re.DOTALL | re.MULTILINE)
     return [Block(m[1], m[2] or "", m[3], text.count("\n", 0, m.start(3)) + 1) for m in found]
@@ -103,9 +108,44 @@ def name_of(document: Path) -> str:
 
 
 RUNNABLE = [document for document in DOCUMENTS if blocks(document)]
+IN_A_SHELL = [document for document in RUNNABLE if any(block.what == "shell" for block in blocks(document))]
 
 
-@pytest.mark.parametrize("document", RUNNABLE, ids=name_of)
+@pytest.mark.slow  # each command is a process, and what they start runs on
+@pytest.mark.parametrize("document", IN_A_SHELL, ids=name_of)
+def test_what_a_document_types_ends_well_and_prints_what_it_says(document, tmp_path):
+    shutil.copytree(NODE, tmp_path / "node", ignore=shutil.ignore_patterns("__pycache__"))
+    commands = tmp_path / "bin"
+    commands.mkdir()
+    for name, what in (("python", ""), ("livepatch", "-m livepatch")):
+        (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {what} "$@"\n')
+        (commands / name).chmod(0o700)
+    here = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    printed, groups = "", []
+    try:
+        for block in blocks(document):
+            if block.what == "shell":
+                shell = subprocess.Popen(
+                    ["/bin/sh", "-e", "-c", block.text],
+                    cwd=tmp_path,
+                    env={**os.environ, **here},
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    text=True,
+                    start_new_session=True,
+                )
+                groups.append(shell.pid)
+                printed, _ = shell.communicate(timeout=300)
+                assert shell.returncode == 0, f"{name_of(document)}:{block.line}\n{printed}"
+            elif block.what == "prints":
+                assert set(block.text.splitlines()) <= set(printed.splitlines()), f"{block.line}\n{printed}"
+    finally:
+        for group in groups:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(group, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("document", [each for each in RUNNABLE if each not in IN_A_SHELL], ids=name_of)
 def test_what_a_document_shows_runs_and_prints_what_it_says(document, folder):
     for what, group in itertools.groupby(blocks(document), lambda block: block.what):
         if what == "run":

@@ -38,7 +38,7 @@ def start(example: tuple[Any, Any], tmp_path: Path) -> Callable[..., Any]:
     """Make a network, which is started by entering it."""
 
     def make(nodes: int = 4, **settings: object) -> Any:
-        quick = {"block_time": 0.2, "admin": True, "trust": "UNSIGNED", **settings}
+        quick = {"block_time": 0.2, "trust": "UNSIGNED", **settings}
         return example[0].Network(tmp_path / "network", nodes, **quick)
 
     return make
@@ -58,10 +58,23 @@ def fixes(tmp_path: Path) -> dict[str, str]:
     return files
 
 
-def apply(network: Any, number: int, file: str, **how: object) -> dict[str, Any]:
-    answer = network.tell(number, "apply", file=file, **how)
+def apply(network: Any, number: int, file: str, mode: str = "on") -> dict[str, Any]:
+    answer = network.operate(number, "apply", file, "--mode", mode, "--yes")
     assert "error" not in answer, answer
-    return answer["status"]
+    return answer["result"]["status"]
+
+
+def revert(network: Any, number: int, name: str) -> None:
+    answer = network.operate(number, "revert", name, "--yes")
+    assert "error" not in answer, answer
+
+
+def standing(network: Any, number: int) -> dict[str, Any]:
+    return network.operate(number, "status")["result"]
+
+
+def log(network: Any, number: int) -> str:
+    return (network.folder / network.names[number] / "log").read_text()
 
 
 def everywhere(network: Any) -> range:
@@ -92,11 +105,11 @@ def apply_before(network: Any, file: str, margin: int = 40) -> int:
     while True:
         height = max(network.heights()) + margin
         for number in everywhere(network):
-            assert apply(network, number, file, at=height)["mode"] == f"at({height})"
+            assert apply(network, number, file, f"at({height})")["mode"] == f"at({height})"
         if max(network.heights()) < height - 10:
             return height
         for number in everywhere(network):
-            network.tell(number, "revert", id="RULES")
+            revert(network, number, "RULES")
         margin *= 2
 
 
@@ -117,8 +130,11 @@ def test_a_network_takes_three_fixes_while_blocks_go_on(start, example, fixes):
         network.wait(lambda: len(speaks(network)) == 12, "full mesh")
 
         # Consensus: refused without a height, and dormant until it.
-        refused = network.tell(0, "apply", file=fixes["RULES"])["error"]
-        assert (refused["kind"], refused["do"].partition(",")[0]) == ("ProtectedError", "give it an activation height")
+        refused = network.operate(0, "apply", fixes["RULES"], "--yes")["error"]
+        assert (refused["kind"], refused["action"].partition(",")[0]) == (
+            "ProtectedError",
+            "give it an activation height",
+        )
         height = apply_before(network, fixes["RULES"])
         assert attacks.steal(network, 1) == "taken"
 
@@ -141,8 +157,7 @@ def test_a_network_takes_three_fixes_while_blocks_go_on(start, example, fixes):
             apply(network, number, fixes["PEERS"])
         check_words(network, fixed={0, 1, 2, 3})
 
-        same = {name: True for name in network.names if name != "node-0"}
-        network.wait(lambda: network.tell(0, "status")["same_patches"].items() >= same.items(), "the same patches")
+        network.wait(lambda: "as in node-1, node-2, node-3" in log(network, 0), "the same patches")
 
         # Whatever a peer says that it speaks, it is sent away, or a peer like others.
         for said in ("?", "AA", "A" * 5000, 5, {}, [None]):
@@ -156,7 +171,7 @@ def test_a_network_takes_three_fixes_while_blocks_go_on(start, example, fixes):
 
         # And back.
         for number in everywhere(network):
-            assert network.tell(number, "revert", id="PEERS")["status"]["state"] in ("reverted", "draining")
+            revert(network, number, "PEERS")
         check_words(network, fixed=set())
         with closing(attacks.Leech(network, 0, "again")) as leech:
             assert leech.ask(60) == 60
@@ -173,7 +188,7 @@ def test_a_network_takes_three_fixes_while_blocks_go_on(start, example, fixes):
         assert max(thefts) < height
         assert network.metrics(3)["height"] > height
         assert set(network.stop().values()) == {0}
-        assert "Traceback" not in "".join((network.folder / name / "log").read_text() for name in network.names)
+        assert "Traceback" not in "".join(log(network, number) for number in everywhere(network))
 
 
 def check_words(network: Any, fixed: set[int]) -> None:
@@ -222,12 +237,38 @@ def test_a_hundred_switches_beside_payments_lose_no_answer_and_no_height(start, 
             given = {"sender": "alice", "receiver": "bob", "amount": 1, "nonce": nonce}
             paid += network.ask((number + 1) % 4, "send", **given) == "taken"
             for name in ("PEERS", "POOL"):
-                assert "error" not in network.tell(number, "revert", id=name)
+                revert(network, number, name)
             network.wait_for_height(min(network.heights()) + 1)
         assert paid > 8
         network.wait(lambda: network.ask(3, "account", name="alice")["nonce"] == paid, "all payments in blocks")
         assert network.ask(1, "account", name="bob")["balance"] == 1000 + paid
         check_no_fork(network)
+
+
+@pytest.mark.slow
+def test_nodes_that_are_killed_come_up_with_their_fixes_and_switch_at_the_height_all_the_same(start, example, fixes):
+    attacks = example[1]
+    with start(block_time=0.05, round_timeout=0.5, guard=0.2) as network:
+        network.wait_for_height(2)
+        height = apply_before(network, fixes["RULES"], margin=150)
+        for number in everywhere(network):
+            apply(network, number, fixes["POOL"])
+        for cycle in range(8):
+            number = cycle % 4
+            network.wait(lambda number=number: not standing(network, number)["on_trial"], "the end of the trial")
+            network.kill(number)
+            attacks.steal(network, (number + 1) % 4)
+            network.start(number)
+            network.wait_for_height(max(network.heights()[:number], default=0) + 2)
+            wished = {each["id"]: each["state"] for each in standing(network, number)["wanted"]}
+            assert wished == {"RULES": "applied", "POOL": "applied"}
+        network.wait_for_height(height + 3)
+        assert {attacks.steal(network, number)[:15] for number in everywhere(network)} == {"refused: amount"}
+        thefts = [
+            block["height"] for block in check_no_fork(network) for each in block["transactions"] if each["amount"] < 0
+        ]
+        assert thefts
+        assert max(thefts) < height
 
 
 @pytest.mark.slow

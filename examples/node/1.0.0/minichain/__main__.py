@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import signal
 import socket
 from pathlib import Path
 
+import livepatch
 from minichain import config
-from minichain.admin import Admin
 from minichain.node import Node
 
 
@@ -19,13 +20,26 @@ async def run(settings: config.Config, p2p: socket.socket | None, rpc: socket.so
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, told.set)
     node = Node(settings)
-    admin = Admin(settings.data / "admin.sock", settings.trust, node.height_in_work, node.same_patches)
-    if settings.admin:
-        await admin.start()
-    await node.start(p2p, rpc)
-    await told.wait()
-    await admin.stop()
-    await node.stop()
+    async with agent_of(settings, node):  # what the node is wished to run is in before it opens its doors
+        await node.start(p2p, rpc)
+        await told.wait()
+        await node.stop()
+
+
+def agent_of(settings: config.Config, node: Node) -> livepatch.Agent | contextlib.nullcontext[None]:
+    """What takes patches while the node runs, if it is told whose."""
+    if not settings.trust:
+        return contextlib.nullcontext()
+    trust: object = livepatch.UNSIGNED
+    if settings.trust != "UNSIGNED":
+        trust = livepatch.TrustRoot.load(settings.trust, state=settings.data / "trust-state.json")
+    return livepatch.Agent(
+        settings.data / "patches",
+        trust=trust,
+        height=node.height_in_work,
+        guard=settings.guard,
+        name=settings.name,
+    )
 
 
 def main() -> None:

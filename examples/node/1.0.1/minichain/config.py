@@ -22,10 +22,10 @@ class Config:
     block_time: float = 1.0
     round_timeout: float = 2.0
     secret: str = field(default="", repr=False)
-    admin: bool = False
-    """Whether patches are taken over a socket in the data folder."""
     trust: str = ""
-    """The trust root for patches; ``UNSIGNED`` takes any file, which is for tests."""
+    """The trust root for patches; ``UNSIGNED`` takes any file, which is for tests; without one none are taken."""
+    guard: float = 10.0
+    """For how long a process has to live on after a patch went in."""
 
 
 def read(path: Path) -> Config:

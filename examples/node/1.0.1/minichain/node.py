@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
@@ -44,6 +45,7 @@ class Node:
         self._status: asyncio.Task[None] | None = None
         self._next: asyncio.TimerHandle | None = None
         self._committed_at = time.time()
+        self._same: list[str] = []
 
     async def start(self, p2p_socket: socket.socket | None = None, rpc_socket: socket.socket | None = None) -> None:
         """Open the doors; on 127.0.0.1, or on sockets that somebody has opened already."""
@@ -76,6 +78,7 @@ class Node:
             await asyncio.sleep(STATUS_EVERY)
             for connection in self.peers:
                 connection.say_status()
+            self._tell_operator()
             for message in self.rounds.said:
                 self.send(message)
 
@@ -83,9 +86,12 @@ class Node:
         """The height that counts for patches that wait for one."""
         return self.rounds.height
 
-    def same_patches(self) -> dict[str, bool | None]:
-        """Which peers have the same patches live: for the operator, and not for whoever reaches the RPC."""
-        return {each.name: self.speaker.terms(each.peer).same_patches for each in self.peers}
+    def _tell_operator(self) -> None:
+        """Log which peers have the same patches live, if it is news: whoever reaches the RPC need not know."""
+        same = sorted(each.name for each in self.peers if self.speaker.terms(each.peer).same_patches)
+        if same != self._same:
+            sys.stderr.write(f"the same patches as in {', '.join(same) or 'no peer'}\n")
+        self._same = same
 
     # What rounds ask for
 
