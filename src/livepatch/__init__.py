@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from livepatch.errors import PeerError as PeerError
     from livepatch.errors import PolicyError as PolicyError
     from livepatch.errors import ProtectedError as ProtectedError
+    from livepatch.errors import RolloutError as RolloutError
     from livepatch.errors import StateError as StateError
     from livepatch.errors import TransitionError as TransitionError
     from livepatch.errors import TrustError as TrustError
@@ -100,6 +101,7 @@ _HOMES = {
         "PeerError",
         "PolicyError",
         "ProtectedError",
+        "RolloutError",
         "StateError",
         "TransitionError",
         "TrustError",

@@ -10,6 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from livepatch.compat.report import Report
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "PeerError",
     "PolicyError",
     "ProtectedError",
+    "RolloutError",
     "StateError",
     "TransitionError",
     "TrustError",
@@ -119,6 +122,25 @@ class UnknownPatchError(LivepatchError, KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])  # a KeyError would show it quoted
+
+
+class RolloutError(LivepatchError):
+    """A rollout must not start as it is planned.  Nothing has changed on any node.
+
+    ``problems`` has all the reasons; the three parts are those of the first.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: Sequence[object] = (),
+        found: str = "",
+        expected: str = "",
+        action: str = "",
+    ) -> None:
+        self.problems = tuple(problems)
+        super().__init__(message, found=found, expected=expected, action=action)
 
 
 class TransitionError(LivepatchError):

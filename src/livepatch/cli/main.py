@@ -31,6 +31,7 @@ from livepatch.cli import (
     replay,
     revert,
     run,
+    rollout,
     seal,
     show,
     sign,
@@ -62,6 +63,7 @@ _COMMANDS = (
     *(apply, flag, status, watch, revert, cancel, doctor, attach),
     *(callers, graph, audit),
     run,
+    *(rollout,),
 )
 _CODES = """\
 exit status:
@@ -70,6 +72,8 @@ exit status:
      it should not, or is for a full update; no patch may go in now; a key or a trust root
      is of no use; there is no such path; the record does not hold; a probe finds a hole
      open, or shows nothing; a replay shows what is not declared; an attack succeeds
+     open, or shows nothing; a replay shows what is not declared;
+     a rollout must not start
   2  wrong usage, or a file that cannot be read or written
   3  a node does not answer: nobody listens, or it takes too long
 """

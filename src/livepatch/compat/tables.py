@@ -241,6 +241,17 @@ class Table:
             self.fail(key, spelled(value), f"0 to {most}")
         return value
 
+    def number(self, key: str, least: float, most: float) -> float | None:
+        """A number within bounds, perhaps with a fraction; nothing without the key."""
+        value = self._take(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            self.fail(key, kind_of(value), "a number")
+        if not least <= value <= most:
+            self.fail(key, spelled(value), f"a number from {least:g} to {most:g}")
+        return float(value)
+
     def end(self) -> None:
         """Nothing is left."""
         for key in self._left:

@@ -12,8 +12,10 @@ from livepatch.errors import PolicyError, spelled
 __all__ = ["read_rules"]
 
 
-def read_rules(path: Path, source: str, noun: str = "policy") -> bytes:
-    """The bytes of a file with rules, one more than :data:`~livepatch.compat.tables.LARGEST` at most.
+def read_rules(
+    path: Path, source: str, noun: str = "policy", *, kind: str = "a TOML file", most: int = LARGEST
+) -> bytes:
+    """The bytes of a file with rules, one more than `most` of them at most.
 
     Raises :class:`PolicyError`, which calls it the `noun` of `source`.
     """
@@ -24,13 +26,13 @@ def read_rules(path: Path, source: str, noun: str = "policy") -> bytes:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                 # What it would hold at this moment, perhaps nothing, must not pass for all the rules that there are.
                 raise ValueError("no regular file")
-            return file.read(LARGEST + 1)
+            return file.read(most + 1)
     except (OSError, ValueError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
         raise PolicyError(
             f"the {noun} of {source} cannot be read",
             found=f"{spelled(str(path))}: {reason}",
-            expected="a TOML file",
+            expected=kind,
             action="correct the path, or put the file there"
             + ("; nothing is applied while a rule cannot be read" if noun == "policy" else ""),
         ) from error
