@@ -9,6 +9,7 @@ from tests.fleet.plans import CONSENSUS, PLAN, as_json, inventory, rollout
 
 from livepatch.errors import PolicyError
 from livepatch.fleet.inventory import inventory_in
+from livepatch.fleet.planfile import SMALL
 from livepatch.fleet.rollout import Comparison, Judging, Objective, Threshold
 
 WRONG = [
@@ -77,7 +78,7 @@ def test_all_kinds_of_gates():
     made = rollout(PLAN + more + "\n[judging]\nalpha = 0.05\nlooks = 2\nnodes = 5\n")
     assert made.gates == (
         Threshold(metric="errors", most=0.01),
-        Comparison(metric="latency", worse="higher", effect=0.33),
+        Comparison(metric="latency", worse="higher", effect=SMALL),
         Objective(metric="good", objective=0.999, budget_left=0.5, stages=("all",), on_failure="pause"),
     )
     assert len(made.gates_of(0)) == 2

@@ -24,7 +24,7 @@ from livepatch.fleet.rollout import (
     Threshold,
 )
 
-__all__ = ["NOUN", "rollout_in"]
+__all__ = ["NOUN", "SMALL", "rollout_in"]
 
 NOUN = "rollout plan"
 _TRAITS = ("region", "version", "label")
@@ -32,6 +32,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _YEAR = 366 * 24 * 60  # minutes
 _MOST = 1_000_000  # nodes
 _HIGHEST = 2**53
+SMALL = 0.147  # the least effect that is not negligible, by Romano and others (2006)
 
 
 def rollout_in(data: bytes, source: str) -> Rollout:
@@ -168,7 +169,7 @@ def _gate(table: Table) -> Gate:
         return Comparison(
             metric=metric,
             worse="higher" if worse == "higher" else "lower",
-            effect=0.33 if effect is None else effect,
+            effect=SMALL if effect is None else effect,
             stages=stages,
             on_failure=on_failure,
         )
