@@ -36,6 +36,7 @@ from livepatch.cli import (
     show,
     sign,
     status,
+    simulate,
     trust,
     unseal,
     verify,
@@ -63,7 +64,7 @@ _COMMANDS = (
     *(apply, flag, status, watch, revert, cancel, doctor, attach),
     *(callers, graph, audit),
     run,
-    *(rollout,),
+    *(rollout, simulate),
 )
 _CODES = """\
 exit status:
@@ -73,7 +74,8 @@ exit status:
      is of no use; there is no such path; the record does not hold; a probe finds a hole
      open, or shows nothing; a replay shows what is not declared; an attack succeeds
      open, or shows nothing; a replay shows what is not declared;
-     a rollout must not start
+     a rollout must not start;
+     a rollout must not start, or did not get everywhere when simulated
   2  wrong usage, or a file that cannot be read or written
   3  a node does not answer: nobody listens, or it takes too long
 """
