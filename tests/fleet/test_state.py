@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import stat
 import subprocess
 import sys
@@ -11,8 +12,11 @@ import time
 import pytest
 
 from livepatch.errors import StateError, spelled
+from livepatch.fleet.nats import NatsStore
 from livepatch.fleet.onefile import OneFile
 from livepatch.fleet.state import ABSENT, LARGEST, Lease, check_key, key_of
+
+NUMBERS = itertools.count()
 
 
 class Clock:
@@ -44,12 +48,26 @@ class OnDisk:
             store.close()
 
 
-ENGINES = [pytest.param(OnDisk, id="one file")]
+class OnServer:
+    """The same on a NATS server: a bucket of its own for each test."""
+
+    def __init__(self, server):
+        self.server, self.clock, self.opened = server, Clock(), []
+        self.bucket = f"test-{next(NUMBERS)}"
+
+    def store(self):
+        self.opened.append(NatsStore(self.server.url, bucket=self.bucket, clock=self.clock))
+        return self.opened[-1]
+
+    wait, close = OnDisk.wait, OnDisk.close
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=["one file", "nats"])
 def engine(request, tmp_path):
-    made = request.param(tmp_path)
+    if request.param == "nats":
+        made = OnServer(request.getfixturevalue("nats_server"))
+    else:
+        made = OnDisk(tmp_path)
     yield made
     made.close()
 
@@ -242,6 +260,7 @@ def test_a_file_that_cannot_be_used_is_an_error_and_stays_as_it_is(tmp_path):
 
 COUNT = """
 import sys
+from livepatch.fleet.nats import NatsStore
 from livepatch.fleet.onefile import OneFile
 store = OneFile(sys.argv[1])
 for _ in range(25):

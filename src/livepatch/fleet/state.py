@@ -17,7 +17,7 @@ __all__ = ["ABSENT", "LARGEST", "LONGEST", "Entry", "Lease", "Store", "check_key
 
 ABSENT = 0
 """The revision of a key that is not there."""
-LARGEST = 1 << 20
+LARGEST = 512 << 10
 """Bytes of a value."""
 LONGEST = 250
 """Characters of a key."""

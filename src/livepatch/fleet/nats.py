@@ -1,0 +1,284 @@
+"""The shared state of many machines: a key-value bucket of NATS JetStream (extra ``nats``)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import struct
+import threading
+import time
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from livepatch.errors import StateError, spelled
+from livepatch.fleet.state import ABSENT, Entry, check_key, check_value
+
+if TYPE_CHECKING:
+    from nats.js.kv import KeyValue
+
+__all__ = ["NatsStore"]
+
+T = TypeVar("T")
+
+_EXPIRY = struct.Struct(">d")  # before each value: seconds of the epoch at which it is too old
+_WRONG_SEQUENCE = 10071  # JetStream's code for "another revision than the one expected"
+
+
+class NatsStore:
+    """A :class:`~livepatch.fleet.state.Store` in a bucket, which is made if it is not there.
+
+    `servers` and `options` are those of ``nats.connect``: ``user_credentials`` or ``user`` and ``password`` say who it
+    is, ``tls`` (an ``ssl.SSLContext``) whom it trusts.  Every call waits for the server, `timeout` seconds at most.
+    `clock` tells seconds of the epoch, for keys that expire: the clocks of all machines have to agree as far as a ttl
+    has to be kept.  Threads may share it.  Raises :class:`StateError` if the server cannot be used.
+
+    Every machine keeps a mirror of the bucket.  Before it answers it asks the server for its newest revision, and
+    waits until the mirror has it.
+    """
+
+    def __init__(
+        self,
+        servers: str | Sequence[str],
+        *,
+        bucket: str = "livepatch",
+        clock: Callable[[], float] = time.time,
+        timeout: float = 10.0,
+        **options: Any,
+    ) -> None:
+        try:
+            import nats
+        except ImportError as error:
+            raise StateError(
+                "a NATS server cannot be used here",
+                found=f"no nats-py ({error})",
+                expected="the extra nats",
+                action="pip install 'livepatch[nats]'",
+            ) from error
+        self._nats = nats
+        self._servers = [servers] if isinstance(servers, str) else list(servers)
+        self._bucket = bucket
+        self._clock = clock
+        self._timeout = timeout
+        self._mirror: dict[str, tuple[bytes | None, float, int]] = {}
+        self._reached = 0
+        self._grown = asyncio.Event()
+        self._pump: asyncio.Task[None] | None = None
+        self._closed = False
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="livepatch-nats", daemon=True)
+        self._thread.start()
+        try:
+            self._call(self._open(options))
+        except BaseException:
+            self.close()
+            raise
+
+    def get(self, key: str) -> Entry | None:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        check_key(key)
+        return self._call(self._get(key))
+
+    def put(self, key: str, value: bytes, *, expected: int | None, ttl: float | None = None) -> int | None:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        check_key(key)
+        check_value(value, ttl)
+        return self._call(self._put(key, value, expected, ttl))
+
+    def delete(self, key: str, *, expected: int | None) -> bool:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        check_key(key)
+        return self._call(self._delete(key, expected))
+
+    def entries(self, prefix: str) -> Sequence[Entry]:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        check_key(prefix, prefix=True)
+        return self._call(self._entries(prefix))
+
+    def changes(self, prefix: str, after: int, *, timeout: float = 0.0) -> Sequence[Entry]:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        check_key(prefix, prefix=True)
+        return self._call(self._changes(prefix, after, timeout), extra=timeout)
+
+    def close(self) -> None:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        if self._closed:
+            return
+        self._closed = True
+        future = asyncio.run_coroutine_threadsafe(self._shut(), self._loop)
+        # A server that does not answer is let go of all the same.
+        with contextlib.suppress(TimeoutError, OSError, self._nats.errors.Error):
+            future.result(self._timeout)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(self._timeout)
+        if not self._thread.is_alive():
+            self._loop.close()
+
+    def _call(self, coroutine: Coroutine[Any, Any, T], *, extra: float = 0.0) -> T:
+        with self._telling():
+            if self._closed:
+                coroutine.close()
+                raise OSError("the store is closed")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+            try:
+                return future.result(self._timeout * 3 + extra)
+            except TimeoutError:
+                future.cancel()
+                raise
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (self._nats.errors.Error, TimeoutError, OSError) as error:
+            raise StateError(
+                "the store cannot be used; nothing is known to have changed",
+                found=f"bucket {self._bucket}: {spelled(str(error) or type(error).__name__)}",
+                expected="a NATS server with JetStream that lets this user in",
+                action="see that the server runs, and that servers, user and TLS are right",
+            ) from error
+
+    # In the loop
+
+    async def _open(self, options: dict[str, Any]) -> None:
+        from nats.js.errors import NotFoundError
+
+        async def quiet(_: Exception) -> None:
+            """What goes wrong is told by the call that it goes wrong for."""
+
+        usual = {"connect_timeout": self._timeout, "allow_reconnect": True, "max_reconnect_attempts": -1}
+        connecting = self._nats.connect(self._servers, **{**usual, "error_cb": quiet, **options})
+        self._connection = await asyncio.wait_for(connecting, self._timeout)
+        self._stream = self._connection.jetstream(timeout=self._timeout)
+        try:
+            self._keys: KeyValue = await self._stream.key_value(self._bucket)
+        except NotFoundError:
+            self._keys = await self._stream.create_key_value(bucket=self._bucket, history=1)
+        self._pump = asyncio.ensure_future(self._mirroring())
+
+    async def _shut(self) -> None:
+        if hasattr(self, "_connection"):
+            await self._connection.close()
+        await _ended(task for task in asyncio.all_tasks() if task is not asyncio.current_task())
+
+    async def _mirroring(self) -> None:
+        """Take over what changes, from the newest of each key on."""
+        watcher: Any = await self._keys.watchall()
+        while True:
+            try:
+                entry = await watcher.updates(timeout=3600)
+            except self._nats.errors.TimeoutError:
+                continue
+            if (
+                entry is None
+                or entry.revision is None
+                or entry.revision <= self._mirror.get(entry.key, (None, 0, 0))[2]
+            ):
+                continue
+            data = entry.value or b""
+            if entry.operation or len(data) < _EXPIRY.size:
+                self._mirror[entry.key] = (None, math.inf, entry.revision)
+            else:
+                self._mirror[entry.key] = (data[_EXPIRY.size :], *_EXPIRY.unpack_from(data), entry.revision)
+            self._reached = max(self._reached, entry.revision)
+            self._grown.set()
+
+    async def _level(self) -> None:
+        """Wait until the mirror has what the server has.  A watch that has died with a server is begun again."""
+        newest = (await self._stream.stream_info(f"KV_{self._bucket}")).state.last_seq
+        try:
+            await asyncio.wait_for(self._reaching(newest), self._timeout / 2)
+        except TimeoutError:
+            await _ended([self._pump] if self._pump else [])
+            self._pump = asyncio.ensure_future(self._mirroring())
+            await asyncio.wait_for(self._reaching(newest), self._timeout)
+        await self._expire()
+
+    async def _reaching(self, revision: int) -> None:
+        while self._reached < revision:
+            self._grown.clear()
+            await self._grown.wait()
+
+    async def _expire(self) -> None:
+        """What is too old is gone, as a change that everybody is told of: whoever sees it first deletes it."""
+        now = self._clock()
+        old = [(key, its[2]) for key, its in self._mirror.items() if its[0] is not None and its[1] <= now]
+        for key, revision in old:
+            await self._remove(key, revision)
+        if old:
+            newest = (await self._stream.stream_info(f"KV_{self._bucket}")).state.last_seq
+            await asyncio.wait_for(self._reaching(newest), self._timeout)
+
+    async def _remove(self, key: str, revision: int) -> bool:
+        return bool(await self._compared(self._keys.delete(key, last=revision)))
+
+    async def _compared(self, writing: Coroutine[Any, Any, T]) -> T | None:
+        """What the server writes if the revision is the one expected; nothing if it is another one."""
+        errors = self._nats.js.errors
+        try:
+            return await writing
+        except errors.KeyWrongLastSequenceError:
+            return None
+        except errors.APIError as error:
+            if error.err_code != _WRONG_SEQUENCE:
+                raise
+            return None
+
+    def _there(self, key: str) -> tuple[Entry | None, int]:
+        """The key as the mirror has it, and the revision of its last change, be it that it is gone."""
+        value, _, revision = self._mirror.get(key, (None, math.inf, ABSENT))
+        return (None if value is None else Entry(key=key, value=value, revision=revision)), revision
+
+    async def _get(self, key: str) -> Entry | None:
+        await self._level()
+        return self._there(key)[0]
+
+    async def _put(self, key: str, value: bytes, expected: int | None, ttl: float | None) -> int | None:
+        data = _EXPIRY.pack(math.inf if ttl is None else self._clock() + ttl) + value
+        if expected is None:
+            return await self._keys.put(key, data)
+        await self._level()
+        entry, last = self._there(key)
+        if expected != (entry.revision if entry else ABSENT):
+            return None
+        return await self._compared(self._keys.update(key, data, last=last))
+
+    async def _delete(self, key: str, expected: int | None) -> bool:
+        await self._level()
+        entry, last = self._there(key)
+        if entry is None or expected not in (None, last):
+            return False
+        return await self._remove(key, last)
+
+    async def _entries(self, prefix: str) -> list[Entry]:
+        await self._level()
+        found = (self._there(key)[0] for key in sorted(self._mirror) if key.startswith(prefix))
+        return [entry for entry in found if entry is not None]
+
+    async def _changes(self, prefix: str, after: int, timeout: float) -> list[Entry]:  # noqa: ASYNC109  # the Protocol's
+        await self._level()
+        until = self._loop.time() + timeout
+        while True:
+            found = [
+                Entry(key=key, value=value, revision=revision)
+                for key, (value, _, revision) in self._mirror.items()
+                if revision > after and key.startswith(prefix)
+            ]
+            left = until - self._loop.time()
+            if found or left <= 0:
+                return sorted(found, key=lambda entry: entry.revision)
+            self._grown.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._grown.wait(), min(left, 1.0))
+            await self._expire()
+
+
+async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """End tasks that may let a first cancellation pass."""
+    left = set(tasks)
+    for _ in range(20):
+        for task in left:
+            task.cancel()
+        if left:
+            _, left = await asyncio.wait(left, timeout=0.1)

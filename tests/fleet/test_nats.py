@@ -1,0 +1,125 @@
+"""The engine for many machines: whom it lets in, and what becomes of it when the server dies."""
+
+from __future__ import annotations
+
+import builtins
+import datetime as dt
+import ipaddress
+import ssl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from tests.fleet.conftest import Server
+
+from livepatch.errors import StateError
+from livepatch.fleet.nats import NatsStore
+
+pytestmark = pytest.mark.usefixtures("nats_needed")
+
+
+@pytest.fixture
+def started(tmp_path):
+    servers = []
+
+    def start(more=""):
+        servers.append(Server(tmp_path, more))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+def refused(*arguments, **options):
+    with pytest.raises(StateError) as caught:
+        NatsStore(*arguments, timeout=3, **options)
+    assert caught.value.found
+    assert caught.value.action
+
+
+def used(*arguments, **options):
+    store = NatsStore(*arguments, **options)
+    store.put("a", b"1", expected=0)
+    assert store.get("a").value == b"1"
+    store.close()
+    with pytest.raises(StateError, match="closed"):
+        store.get("a")
+    store.close()
+
+
+def test_who_has_no_password_is_not_let_in(started):
+    server = started('authorization { user: "fleet", password: "secret" }')
+    refused(server.url)
+    refused(server.url, user="fleet", password="guess")
+    used(server.url, user="fleet", password="secret")
+
+
+def certificate(folder):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "nats")])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "cert.pem").write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return folder / "cert.pem", folder / "key.pem"
+
+
+def test_a_server_that_nobody_vouches_for_is_not_trusted(started, tmp_path):
+    cert, key = certificate(tmp_path)
+    server = started(f'tls {{ cert_file: "{cert}", key_file: "{key}" }}')
+    url = server.url.replace("nats://", "tls://")
+    refused(url, tls=ssl.create_default_context())
+    used(url, tls=ssl.create_default_context(cafile=cert))
+
+
+def test_a_server_that_is_killed_is_an_error_and_one_that_is_back_is_used_again(started):
+    server = started()
+    store = NatsStore(server.url, timeout=2)
+    revision = store.put("a", b"1", expected=0)
+    assert store.get("a").revision == revision
+    server.kill()
+    with pytest.raises(StateError):
+        store.put("a", b"2", expected=revision)
+    server.start()
+    for _ in range(20):
+        try:
+            entry = store.get("a")
+            break
+        except StateError:
+            continue
+    assert (entry.value, entry.revision) == (b"1", revision)
+    assert store.put("a", b"3", expected=revision) > revision
+    assert [each.value for each in store.changes("", revision)] == [b"3"]
+    store.close()
+
+
+def test_nobody_listens(tmp_path):
+    refused("nats://127.0.0.1:1")
+
+
+def test_without_nats_py_it_is_said_what_to_install(monkeypatch):
+    real = builtins.__import__
+
+    def without(name, *rest):
+        if name == "nats":
+            raise ImportError("No module named 'nats'")
+        return real(name, *rest)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(StateError, match=r"livepatch\[nats\]"):
+        NatsStore("nats://127.0.0.1:1")
