@@ -313,6 +313,33 @@ def test_a_controller_that_takes_over_goes_on_from_what_is_published():
     assert run.directive.phase == "reverted"
 
 
+def test_one_that_takes_over_opens_nothing_before_it_has_heard_of_the_nodes():
+    run = Run().start()
+    run.see(*(Gone(node=name, sequence=5) for name in run.of_stage(4)[:3]))
+    run.soak()
+    assert run.directive.passed
+    reports = [run.members[name].report()[1] for name in run.members if name not in run.of_stage(4)[:3]]
+    run.state = State.of(WHOLE, run.directive)
+    run.see()
+    assert run.directive.opened == 1
+    run.see(*reports)
+    assert run.directive.opened == 1  # three are still missing
+    run.see(Report(node=run.of_stage(4)[0], sequence=9, order=1, condition="original"))
+    assert run.directive.opened == 2
+
+
+def test_what_is_complete_stays_so_for_one_that_has_heard_of_nobody_and_not_for_one_that_knows_better():
+    run = Run()
+    complete = Directive(rollout="r-1", phase="complete", opened=5, order=5, revision=9)
+    run.state = State.of(WHOLE, complete)
+    run.see()
+    assert run.directive == complete
+    run.see(Report(node="n1", sequence=1, order=5, condition="applied"))
+    assert run.directive == complete
+    run.see(Report(node="n2", sequence=1, order=5, condition="original"))
+    assert run.directive.phase == "finishing"
+
+
 def test_a_rollout_that_has_not_begun_can_be_aborted():
     run = Run()
     run.command("abort")

@@ -39,7 +39,8 @@ _TO_GO_ON = ("start", "resume", "promote")
 class State:
     """How a rollout stands, for a controller: the directive, the nodes, the chain's height, and what it has asked.
 
-    One that takes over begins with the published directive, and is told of the nodes by their reports again.
+    One that takes over begins with the published directive, and is told of the nodes by their reports again.  Nothing
+    goes on before it has heard of the nodes: each has to report once.
     """
 
     directive: Directive
@@ -218,7 +219,9 @@ class _Turn:
             return
         if directive.passed:
             stage = self.rollout.stages[directive.opened - 1]
-            held = self.book.over(len(self.planned.cuts)).gone > self.rollout.max_unavailable
+            fleet = self.book.over(len(self.planned.cuts))
+            # One that has just taken over has not heard of those that are gone either.
+            held = fleet.gone + fleet.unheard > self.rollout.max_unavailable
             if stage.promotion == "automatic" and not directive.paused and not held:
                 self.promote()
             return
@@ -284,7 +287,8 @@ class _Turn:
         there = self.book.over(len(self.planned.cuts))
         if self.rollout.activation is None and self.harmed(there):
             return
-        done = there.applied == there.size
+        before = self.directive.phase == "complete"  # and one that has just taken over has heard of nobody
+        done = there.applied + (there.unheard if before else 0) == there.size
         self.directive = replace(self.directive, phase="complete" if done else "finishing")
 
     # What is done about it

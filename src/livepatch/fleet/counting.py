@@ -28,8 +28,8 @@ class Tally(NamedTuple):
     """How many nodes stand how; what is retired counts nowhere.
 
     `waiting` are those that are there and neither have the patch nor have failed, `back` those that have followed the
-    order to take it back.  `weight` is that of all, `ready` of those that have a dormant change, `armed` of those that
-    know its height.
+    order to take it back, `unheard` those that have not reported yet.  `weight` is that of all, `ready` of those that
+    have a dormant change, `armed` of those that know its height.
     """
 
     size: int = 0
@@ -38,6 +38,7 @@ class Tally(NamedTuple):
     waiting: int = 0
     gone: int = 0
     back: int = 0
+    unheard: int = 0
     weight: float = 0.0
     ready: float = 0.0
     armed: float = 0.0
@@ -59,6 +60,7 @@ def _counted(seen: Seen, weight: float, back: int | None) -> Tally:
         waiting=not seen.gone and condition == "original",
         gone=seen.gone,
         back=back is not None and seen.order >= back and not has_it,
+        unheard=not seen.sequence,
         weight=weight,
         ready=weight if has_it else 0.0,
         armed=weight if condition in ("applied", "armed") else 0.0,

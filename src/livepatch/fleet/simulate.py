@@ -86,6 +86,8 @@ class _World:
             self.clock.after(partition.begin, self.part, partition.share, partition.length)
         if self.scenario.takeovers:
             self.clock.after(self.chance.expovariate(self.scenario.takeovers / _DAY), self.take_over)
+        for index in range(len(self.members)):
+            self.send(self.heard, index)
         self.clock.after(0.0, self.tick)
         self.command("start")
 
