@@ -76,6 +76,8 @@ exit status:
      open, or shows nothing; a replay shows what is not declared;
      a rollout must not start;
      a rollout must not start, or did not get everywhere when simulated
+     open, or shows nothing; a replay shows what is not declared; a rollout must not
+     start, or did not get everywhere when simulated
   2  wrong usage, or a file that cannot be read or written
   3  a node does not answer: nobody listens, or it takes too long
 """
