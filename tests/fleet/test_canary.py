@@ -48,7 +48,7 @@ def test_holm_stops_at_the_first_that_could_be_chance():
     assert holm([], 0.05) == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(st.lists(st.floats(0, 1), max_size=6), st.floats(0.001, 0.2))
 def test_holm_says_no_more_than_a_test_of_each_and_no_less_than_bonferroni(chances, level):
     for chance, real in zip(chances, holm(chances, level), strict=True):

@@ -11,7 +11,7 @@ from tests.fleet.plans import nodes, planned, rollout
 
 from livepatch.fleet.cohorts import PLACES, Cut, cut_for, place_of, stage_of
 
-QUICK = settings(max_examples=50, deadline=None)
+QUICK = settings(max_examples=30, deadline=None)
 NAMES = st.text("ab/. é", min_size=1, max_size=6)
 
 

@@ -241,11 +241,11 @@ def stopped_early(found):
 
 
 def test_a_degradation_by_a_quarter_is_stopped_and_its_absence_is_not():
-    bad = many(6, degradation=0.25)
-    assert stopped_early(bad) == 6
-    assert bad["endings"] == {"reverted": 6}
-    good = many(6)
-    assert good["endings"] == {"complete": 6}
+    bad = many(3, degradation=0.25)
+    assert stopped_early(bad) == 3
+    assert bad["endings"] == {"reverted": 3}
+    good = many(3)
+    assert good["endings"] == {"complete": 3}
     assert json.dumps(good)
 
 

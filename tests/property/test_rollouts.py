@@ -11,7 +11,7 @@ import itertools
 import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from tests.fleet.plans import PLAN, inventory, rollout
 
 from livepatch.fleet.controller import State, step
@@ -36,6 +36,11 @@ class Rollouts(RuleBasedStateMachine):
         self.under_way = []  # reports that may come, or never
         self.failing = set()
         self.questions = []
+
+    @initialize(begun=st.sampled_from([True, True, True, False]))
+    def it_is_started(self, begun):
+        if begun:
+            self.see(0, Command(kind="start", who="alice", order=0))
 
     def see(self, controller, *observed):
         state, actions = step(WHOLE, self.controllers[controller], observed, self.now)
@@ -159,29 +164,37 @@ class Rollouts(RuleBasedStateMachine):
         if self.store[-1].phase == "complete":
             assert all(member.condition == "applied" for member in self.members)
 
+    def a_good_hour(self, nodes=NODES):
+        """These nodes are reached and answer, and what is asked is answered well."""
+        self.now += 600.0
+        del self.questions[:]
+        for node in nodes:
+            self.finish(node)
+            self.read(node, self.store[-1])
+            self.finish(node)
+        self.controllers[0] = State.of(WHOLE, self.store[-1])  # what the other one has published, it reads
+        self.see(0, *map(self.report, NODES))
+        if self.store[-1].passed:
+            self.see(0, Command(kind="promote", who="alice", order=self.store[-1].order))
+        self.see(0)
+        for asked in self.questions:
+            self.see(0, Judged(opened=asked.opened, look=asked.look, verdict="fine"))
+
+    @rule(hours=st.integers(1, 8), missing=st.sets(NODE, max_size=1))
+    def it_goes_well_for_a_while(self, hours, missing):
+        for _ in range(hours):
+            self.a_good_hour([node for node in NODES if node not in missing])
+
     def teardown(self):
         """The network is healed, and everybody goes on: it ends."""
         self.failing.clear()
         del self.under_way[:]
         for _ in range(60):
-            phase = self.store[-1].phase
-            if phase in ("complete", "reverted", "planned"):
+            if self.store[-1].phase in ("complete", "reverted", "planned"):
                 break
-            self.now += 600.0
-            del self.questions[:]
-            for node in NODES:
-                self.finish(node)
-                self.read(node, self.store[-1])
-                self.finish(node)
-            self.controllers[0] = State.of(WHOLE, self.store[-1])  # what the other one has published, it reads
-            self.see(0, *map(self.report, NODES))
+            self.a_good_hour()
             if self.store[-1].paused or any(member.condition == "failed" for member in self.members):
                 self.see(0, Command(kind="resume", who="alice", order=self.store[-1].order))
-            if self.store[-1].passed:
-                self.see(0, Command(kind="promote", who="alice", order=self.store[-1].order))
-            self.see(0)
-            for asked in self.questions:
-                self.see(0, Judged(opened=asked.opened, look=asked.look, verdict="fine"))
         assert self.store[-1].phase in ("complete", "reverted", "planned"), self.store[-1]
         self.an_ending_is_no_ending_before_all_are_there()
         for node in NODES:  # whoever was cut off reads the last word now
@@ -194,7 +207,7 @@ class Rollouts(RuleBasedStateMachine):
 
 TestRollouts = Rollouts.TestCase
 TestRollouts.settings = settings(
-    max_examples=12, stateful_step_count=30, deadline=None, phases=[Phase.explicit, Phase.generate]
+    max_examples=20, stateful_step_count=30, deadline=None, phases=[Phase.explicit, Phase.generate]
 )
 
 
