@@ -72,12 +72,8 @@ exit status:
   1  the patch does not fit, is not signed as the trust root asks, was refused, tells what
      it should not, or is for a full update; no patch may go in now; a key or a trust root
      is of no use; there is no such path; the record does not hold; a probe finds a hole
-     open, or shows nothing; a replay shows what is not declared; an attack succeeds
-     open, or shows nothing; a replay shows what is not declared;
-     a rollout must not start;
+     open, or shows nothing; a replay shows what is not declared; an attack succeeds;
      a rollout must not start, or did not get everywhere when simulated
-     open, or shows nothing; a replay shows what is not declared; a rollout must not
-     start, or did not get everywhere when simulated
   2  wrong usage, or a file that cannot be read or written
   3  a node does not answer: nobody listens, or it takes too long
 """
