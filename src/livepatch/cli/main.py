@@ -32,6 +32,7 @@ from livepatch.cli import (
     revert,
     run,
     rollout,
+    run,
     seal,
     show,
     sign,
