@@ -2,8 +2,7 @@
 """Run the benchmarks and print their tables.
 
     run.py [calls] [shadows] [switch] [transition] [pauses] [build] [callgraph] [record] [trust] [import]
-           [migration] [agent] [--quick] [--strict] [--json FILE]
-           [migration] [fleet] [--quick] [--strict] [--json FILE]
+           [migration] [agent] [health] [fleet] [--quick] [--strict] [--json FILE]
 
 Every figure to compare stands beside its peer of the same run.  Bars are shown, not enforced: the exit status is 0
 unless a benchmark fails to run (1), or with --strict a bar is missed (2).
@@ -41,6 +40,7 @@ _BENCHMARKS = (
     "migration",
     "agent",
     "fleet",
+    "health",
 )
 _PEERS = ("livepatch", "structlog", "wrapt", "openfeature-sdk", "bytecode")
 

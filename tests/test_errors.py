@@ -95,6 +95,13 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "flags =": lambda: livepatch.flags.__setitem__("nowhere", "on"),
     "fingerprint": lambda: livepatch.fingerprint("nowhere:f"),
     "protect": lambda: livepatch.protect("a b"),
+    "Measured": lambda: livepatch.Measured("x"),  # type: ignore[arg-type]
+    "Rule": lambda: livepatch.Rule("x"),
+    "Rule(above)": lambda: livepatch.Rule("x", above=float("nan")),
+    "HealthProbe": lambda: livepatch.HealthProbe("*", int),
+    "Watchdog": lambda: livepatch.Watchdog(interval=0),
+    "load_rules": lambda: livepatch.load_rules("nowhere.toml"),
+    "soak": lambda: livepatch.soak(patch(), rules=[]),
     "Release(channel)": lambda: livepatch.Release(channel="a b"),
     "Release(revision)": lambda: livepatch.Release(revision=0),
     "Release(expires)": lambda: livepatch.Release(expires="soon"),

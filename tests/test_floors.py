@@ -50,7 +50,7 @@ FLOORS = (
         "state",
     },
     {"process"},
-    {"process.applied", "process.classifying", "process.public"},
+    {"health.soak", "health.soaking", "process.applied", "process.classifying", "process.public"},
     {"loading"},
     {"node", "fleet", "integrations", "probing", "replaying", "testing"},
     {"cli", "__main__"},

@@ -20,7 +20,8 @@ LINK = re.compile(r"\]\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*)?\)")
 GROUPS = {
     "Patches": ("Patch", "Release", "Owners", "Embargo", "Probe", "Checkpoint", "Touches", "build", "load", "sign"),
     "In the process": ("check", "apply", "Applied", "flags", "status", "verify", "revert", "cancel", "fingerprint"),
-    "Modes": ("split", "at", "Split", "At", "Shadow", "unit_of_work"),
+    "Modes": ("split", "at", "Split", "At", "Shadow", "Measured", "unit_of_work"),
+    "Health": ("soak", "Soak", "Soaked", "Watchdog", "HealthProbe", "Rule", "load_rules", "Verdict"),
     "Errors": (),
 }
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from livepatch.contents.release import Release as Release
     from livepatch.engine.frames import InFlight as InFlight
     from livepatch.engine.frames import Stuck as Stuck
+    from livepatch.engine.measuring import Measured as Measured
+    from livepatch.engine.measuring import MeasuredCalls as MeasuredCalls
     from livepatch.engine.modes import At as At
     from livepatch.engine.modes import Shadow as Shadow
     from livepatch.engine.modes import Split as Split
@@ -48,6 +50,14 @@ if TYPE_CHECKING:
     from livepatch.govern.recording import Recording as Recording
     from livepatch.govern.recording import record_to as record_to
     from livepatch.govern.tripwires import tripwire as tripwire
+    from livepatch.health.judge import Verdict as Verdict
+    from livepatch.health.probes import HealthProbe as HealthProbe
+    from livepatch.health.rules import Rule as Rule
+    from livepatch.health.rules import load_rules as load_rules
+    from livepatch.health.soak import soak as soak
+    from livepatch.health.soaking import Soak as Soak
+    from livepatch.health.soaking import Soaked as Soaked
+    from livepatch.health.watchdog import Watchdog as Watchdog
     from livepatch.node import peers as peers
     from livepatch.node.agent import Agent as Agent
     from livepatch.patch import Patch as Patch
@@ -109,6 +119,7 @@ _HOMES = {
         "UntrustedFileError",
     ),
     "livepatch.engine.frames": ("InFlight", "Stuck"),
+    "livepatch.engine.measuring": ("Measured", "MeasuredCalls"),
     "livepatch.engine.modes": ("At", "Shadow", "Split", "at", "split"),
     "livepatch.engine.shadow_variables": ("shadow",),
     "livepatch.engine.units": ("unit_of_work",),
@@ -117,6 +128,12 @@ _HOMES = {
     "livepatch.govern.tripwires": ("tripwire",),
     "livepatch.node": ("peers",),
     "livepatch.node.agent": ("Agent",),
+    "livepatch.health.judge": ("Verdict",),
+    "livepatch.health.probes": ("HealthProbe",),
+    "livepatch.health.rules": ("Rule", "load_rules"),
+    "livepatch.health.soak": ("soak",),
+    "livepatch.health.soaking": ("Soak", "Soaked"),
+    "livepatch.health.watchdog": ("Watchdog",),
     "livepatch.patch": ("Patch",),
     "livepatch.govern.policies": ("Protection", "protect"),
     "livepatch.probing.probe": ("probe",),
@@ -137,6 +154,7 @@ _MACHINERY = {
     *("livepatch.process.applied", "livepatch.process.classifying", "livepatch.process.public"),
     *("livepatch.probing.probe", "livepatch.probing.switches"),
     "livepatch.node",
+    *("livepatch.health.soak", "livepatch.health.soaking"),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
 
-__all__ = ["emit", "keep_apart"]
+__all__ = ["emit", "keep_apart", "listen"]
 
 # A log's own lock that another thread holds at a fork stays taken in the child for ever, so forks wait for our events;
 # only so long, for an event may itself wait for what the forking thread holds.
@@ -61,12 +62,40 @@ def emit(event: str, /, *, level: str = "info", **fields: object) -> None:
         with _logging:
             getattr(logger, level)(f"livepatch.{event}", **fields)
     except Exception as error:  # noqa: BLE001  # an application's log may fail in any way
-        sys.unraisablehook(
-            SimpleNamespace(
-                exc_type=type(error),
-                exc_value=error,
-                exc_traceback=error.__traceback__,
-                err_msg=f"livepatch could not log {event}",
-                object=None,
-            )
+        _report(error, f"livepatch could not log {event}")
+    for listener in _listeners:
+        try:
+            listener(event, fields)
+        except Exception as error:  # noqa: BLE001  # so may what others make of it
+            _report(error, f"livepatch could not tell {event}")
+
+
+Listener = Callable[[str, Mapping[str, object]], object]
+_listeners: tuple[Listener, ...] = ()
+
+
+def listen(listener: Listener) -> Callable[[], None]:
+    """Have `listener` called with the name and the fields of each event, in the thread that emits it; gives the end.
+
+    It must return soon, and cannot switch patches: it may be called in the middle of a switch.
+    """
+    global _listeners  # noqa: PLW0603  # a tuple that is exchanged: an event sees all or none of a change
+    _listeners = (*_listeners, listener)
+
+    def end() -> None:
+        global _listeners  # noqa: PLW0603  # see above
+        _listeners = tuple(each for each in _listeners if each is not listener)
+
+    return end
+
+
+def _report(error: Exception, what: str) -> None:
+    sys.unraisablehook(
+        SimpleNamespace(
+            exc_type=type(error),
+            exc_value=error,
+            exc_traceback=error.__traceback__,
+            err_msg=what,
+            object=None,
         )
+    )

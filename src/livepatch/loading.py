@@ -20,8 +20,8 @@ packaging.markers packaging.requirements tomllib
 """
 # Each needs only what stands before it.
 _ABOVE = """
-engine.modes process process.arguments compat compat.screen compat.report bundle bundle.trust compat.calls
-compat.calls.model compat.rows engine.code compat.signature engine.functions engine.namespaces engine.stacks
+engine.code engine.functions engine.measuring engine.modes process process.arguments compat compat.screen compat.report
+bundle bundle.trust compat.calls compat.calls.model compat.rows compat.signature engine.namespaces engine.stacks
 engine.heap engine.locate engine.caches engine.differing engine.default_values engine.callees engine.stack
 engine.places engine.commit engine.units engine.gauge engine.keepers engine.outliving engine.relatives
 engine.tasks engine.frozen engine.sweep engine.outline engine.source engine.sides engine.expand engine.attached

@@ -230,6 +230,15 @@ class Table:
             self.fail(key, spelled(value) if value else "nothing", "a moment of UTC such as '2027-03-31T00:00:00Z'")
         return moment_of(value)
 
+    def number(self, key: str) -> float | None:
+        """A finite number; nothing without the key."""
+        value = self._take(key)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2.0**1000:
+            self.fail(key, spelled(value), "a finite number")
+        return value
+
     def count(self, key: str, most: int) -> int:
         """A whole number from 0."""
         value = self._take(key)

@@ -14,6 +14,7 @@ from types import FrameType, FunctionType
 from livepatch.engine.code import nested_codes
 from livepatch.engine.dispatch import Dispatch, Way, dispatching
 from livepatch.engine.functions import stand_for
+from livepatch.engine.measuring import Counts, Measured, counting
 from livepatch.engine.modes import At, Mode, Split, as_shadow
 from livepatch.engine.shadowing import Tally, runner
 from livepatch.engine.stack import Choice
@@ -41,7 +42,7 @@ def nearest(frame: FrameType | None, sides: Mapping[int, bool]) -> bool | None:
 class Chooser:
     """Decides for one layer, call by call, while its mode is neither on nor off."""
 
-    __slots__ = ("_kept", "flag", "mode", "sides", "tally", "trouble", "troubles")
+    __slots__ = ("_kept", "counts", "flag", "mode", "sides", "tally", "trouble", "troubles")
 
     def __init__(self, mode: Mode, flag: str) -> None:
         self.mode = mode
@@ -50,6 +51,8 @@ class Chooser:
         """By the id of a code: whether a call of it is on the layer's side."""
         self._kept: list[StandIn] = []
         self.tally = Tally() if as_shadow(mode) is not None else None
+        self.counts: dict[str, Counts] = {}
+        """By target, while the mode is to measure."""
         self.troubles = 0
         self.trouble = ""
         """How often the mode could not decide, so that the old side was taken; and why, the last time."""
@@ -71,6 +74,10 @@ class Chooser:
         names = code.co_varnames[: code.co_argcount]
         by_key = isinstance(self.mode, Split) and self.mode.key is not None
         return [Way(new.function, self._asking(names), with_arguments=by_key)]
+
+    def measures(self, inner: FunctionType, target: str) -> FunctionType:
+        """What calls a function and counts that as a call of the target."""
+        return counting(inner, self.counts.setdefault(target, Counts()))
 
     def _below(self) -> bool:
         return nearest(_frame(1).f_back, self.sides) is True
@@ -109,6 +116,10 @@ class Chooser:
             return False
 
 
+def _always() -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Chosen:
     """A body that decides call by call, as a :class:`Choice` asks for, and the stand-ins behind it."""
@@ -131,7 +142,15 @@ def chosen(function: FunctionType, choice: Choice, choosers: Mapping[str, Choose
         chooser.mark(sides[i], True)
         for below in (*sides[i + 1 :], last):
             chooser.mark(below, False)
-        ways += chooser.ways(sides[i], last, target)
+        if not isinstance(branch.mode, Measured):
+            ways += chooser.ways(sides[i], last, target)
+    inner = last.function
+    for branch in reversed(choice.branches):  # of several patches that measure one function, each counts all its calls
+        if isinstance(branch.mode, Measured):
+            inner = choosers[branch.patch_id].measures(inner, target)
+    if inner is not last.function:
+        # The plain side stays a constant of the body, so that calls of it can be found behind it.
+        ways.append(Way(inner, _always, beside=True))
     # What the function holds by now may be another body that chooses, whose parameters are nobody's.
     dispatch = dispatching(last.function, [*ways, Way(last.function)])
     code = choice.otherwise[0]

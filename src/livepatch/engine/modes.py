@@ -1,4 +1,4 @@
-"""The guard modes of a patch, as values: off, on, split, shadow, at.
+"""The guard modes of a patch, as values: off, on, split, shadow, at, measured.
 
 A mode says which side a call gets; dispatch code asks it.  Modes are compared by value and never change, so another
 percentage is another mode.  Nothing here knows of patches, stacks or threads.
@@ -20,17 +20,21 @@ from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, Final, Literal, SupportsIndex
 
+from livepatch.engine.measuring import Measured
 from livepatch.errors import PatchError, spelled
 
 __all__ = [
     "MODES",
     "At",
+    "Measured",
     "Mode",
     "Shadow",
     "Split",
     "as_shadow",
     "at",
     "check_mode",
+    "is_off",
+    "is_on",
     "place_of",
     "spelled_mode",
     "split",
@@ -214,7 +218,7 @@ class Shadow:
         return f"shadow({', '.join(parts)})" if parts else "shadow"
 
 
-Mode = Literal["on", "off", "shadow"] | Split | At | Shadow
+Mode = Literal["on", "off", "shadow"] | Split | At | Shadow | Measured
 
 
 def split(percent: float, key: Callable[..., object] | str | None = None, seed: str | None = None) -> Split:
@@ -243,9 +247,10 @@ def at(height: int, source: Callable[[], int]) -> At:
 
 def check_mode(mode: object) -> Mode:
     """The mode that `mode` is.  Raises :class:`TypeError` or :class:`PatchError`, both naming what there is."""
-    if isinstance(mode, (Split, At, Shadow)):
+    if isinstance(mode, (Split, At, Shadow, Measured)):
         return mode
-    possible = "'on', 'off', 'shadow', livepatch.split(…), livepatch.at(…) or livepatch.Shadow(…)"
+    made = "livepatch.split(…), livepatch.at(…), livepatch.Shadow(…) or livepatch.Measured(…)"
+    possible = f"'on', 'off', 'shadow', {made}"
     if not isinstance(mode, str):
         raise TypeError(f"mode must be {possible}, not {spelled(mode)}")
     for word in MODES:
@@ -259,6 +264,16 @@ def as_shadow(mode: Mode) -> Shadow | None:
     if mode == "shadow":
         return Shadow()
     return mode if isinstance(mode, Shadow) else None
+
+
+def is_on(mode: Mode) -> bool:
+    """Whether every call gets the new side, be it measured or not."""
+    return mode == "on" or (isinstance(mode, Measured) and mode.side == "on")
+
+
+def is_off(mode: Mode) -> bool:
+    """Whether no call gets the new side, be they measured or not."""
+    return mode == "off" or (isinstance(mode, Measured) and mode.side == "off")
 
 
 def spelled_mode(mode: Mode) -> str:

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-__all__ = ["Slices", "breathe", "courteous", "hurried", "is_alone", "others_work", "paced"]
+__all__ = ["Slices", "breathe", "courteous", "hurried", "is_alone", "others_work", "paced", "urgent"]
 
 T = TypeVar("T")
 
@@ -52,6 +52,8 @@ class _Courtesy(threading.local):
     """The thread's own processor time at the end of its last breath."""
     beside = False
     """Whether others had work to do in its last breath."""
+    urgent = False
+    """Whether it gives way to nobody."""
 
 
 _mine = _Courtesy()
@@ -63,7 +65,7 @@ def courteous() -> Iterator[None]:
 
     Not where it runs an event loop: what waits for that would wait for the rests as well.
     """
-    if _mine.resting or _mine.hurried or not REST or _runs_a_loop():
+    if _mine.resting or _mine.hurried or _mine.urgent or not REST or _runs_a_loop():
         yield
         return
     _mine.resting, _mine.rested, _mine.worked, _mine.beside = True, 0.0, time.thread_time(), False
@@ -83,12 +85,24 @@ def hurried() -> Iterator[None]:
         _mine.hurried = before
 
 
+@contextmanager
+def urgent() -> Iterator[None]:
+    """Neither rest nor breathe inside: what is done to end a fault is not to wait for the threads that are at fault."""
+    before, _mine.urgent = _mine.urgent, True
+    try:
+        yield
+    finally:
+        _mine.urgent = before
+
+
 def breathe(*, now: bool = False) -> None:
     """Let other threads run, if the last breath was a step ago; otherwise cheap enough for every turn of a loop.
 
     `now` is for before and after what cannot be done in small steps.  One clock serves all threads: a thread can only
     have had the interpreter since the last breath of any.
     """
+    if _mine.urgent:
+        return
     passed = _clock() - _last[0]
     if now or passed >= STEP or (_mine.beside and passed >= STEP * _SHORTER):
         if not is_alone():

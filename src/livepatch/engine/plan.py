@@ -80,7 +80,7 @@ def plan(state: State, new: Stack, modules: Mapping[str, ModuleType]) -> Plan:
     }
     writes, foreign, choices = _stores(state, new, choosers)
     # Closures are made on one side or the other while calls decide, and stay as they were made.
-    followed = [w for w in writes if not any(w.after is each.dispatch.code for each in choices.values())]
+    followed = _followed(writes, {**state.choices, **choices})
     by_themselves = {slot.owner_id for stack in (state.stack, new) for slot in stack.originals if slot.name == SIDE[0]}
     followers = follow(followed, state.stack, new, known=by_themselves)
     late, kept, walked = latecomers(state.stack, new, writes, modules)
@@ -123,6 +123,19 @@ def _stores(
         elif value_of(write.slot) is not after and not write.slot.yields:
             foreign.append(Foreign(write.slot, before, value_of(write.slot)))
     return writes, foreign, choices
+
+
+def _followed(writes: list[Write], choices: Choices) -> list[Write]:
+    """The writes that closures are to follow.  A body that only measures is, to them, the side that it measures."""
+    bodies = [(id(made.dispatch.code), choice) for (_, choice), made in choices.items()]
+    deciding = {body for body, choice in bodies if not choice.only_measures}
+    measured = {body: choice.otherwise[0] for body, choice in bodies if choice.only_measures}
+    sides = [
+        Write(w.slot, measured.get(id(w.before), w.before), measured.get(id(w.after), w.after))
+        for w in writes
+        if id(w.after) not in deciding
+    ]
+    return [write for write in sides if write.before is not write.after]
 
 
 def _choose(

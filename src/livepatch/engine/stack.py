@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
 
-from livepatch.engine.modes import Mode
+from livepatch.engine.modes import Measured, Mode, is_off, is_on
 
 __all__ = [
     "ABSENT",
@@ -128,7 +128,7 @@ class Layer:
 
     @property
     def decides_by_call(self) -> bool:
-        """Whether its mode is neither on nor off."""
+        """Whether its mode is neither on nor off, so that its functions hold a body of ours."""
         return self.mode not in ("on", "off")
 
 
@@ -147,6 +147,11 @@ class Choice:
 
     branches: tuple[Branch, ...]
     otherwise: tuple[object, ...]
+
+    @property
+    def only_measures(self) -> bool:
+        """Whether every call goes to the same side, and is counted on its way."""
+        return all(isinstance(branch.mode, Measured) for branch in self.branches)
 
     def _key(self) -> tuple[object, ...]:
         branches = tuple((b.patch_id, b.mode, *map(id, b.side)) for b in self.branches)
@@ -211,9 +216,9 @@ class Stack:
         """
         wanted = dict(self.originals)
         for layer in self.layers:
-            if layer.mode == "on":
+            if is_on(layer.mode):
                 wanted.update(layer.values)
-            elif layer.decides_by_call:
+            elif not is_off(layer.mode):
                 added = {s: v for s, v in layer.values.items() if s.is_name and self.originals[s] is ABSENT}
                 wanted.update(added)
         for slot in {s for layer in self.layers if layer.decides_by_call for s in layer.values if s.name == SIDE[0]}:
@@ -228,14 +233,20 @@ class Stack:
         # Lists first: a tuple that grows must not be met by a search for what refers to code.
         original = (*[self.originals.get(slot, UNCHANGED) for slot in slots],)
         otherwise = original
+        measuring: list[Layer] = []
         for layer in reversed(self.layers):
-            if code not in layer.values or layer.mode == "off":
+            if code not in layer.values:
+                continue
+            measuring += [layer] if isinstance(layer.mode, Measured) else []
+            if is_off(layer.mode):
                 continue
             side = (*[layer.values.get(slot, held) for slot, held in zip(slots, original, strict=True)],)
-            if layer.mode == "on":
+            if is_on(layer.mode):
                 otherwise = side
                 break
             branches.append(Branch(layer.patch_id, layer.mode, side))
+        # What is measured is what calls get that no mode has sent elsewhere: the side of each of those layers.
+        branches += [Branch(layer.patch_id, layer.mode, otherwise) for layer in measuring]
         return Choice(tuple(branches), otherwise) if branches else None
 
     def layer(self, patch_id: str) -> Layer | None:

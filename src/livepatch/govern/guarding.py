@@ -21,7 +21,7 @@ from livepatch.compat.protected import Guarding, ModeFacts, Touched, built, judg
 from livepatch.compat.reach import Graph
 from livepatch.compat.report import Finding, Report, by_weight
 from livepatch.engine.facts import Survey
-from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
+from livepatch.engine.modes import At, Mode, Split, as_shadow, is_on, spelled_mode
 from livepatch.engine.namespaces import is_class, is_function, is_module, namespace_of
 from livepatch.engine.pace import paced
 from livepatch.engine.readers import name_of, readers
@@ -253,7 +253,7 @@ def facts_of(mode: Mode) -> ModeFacts:
         return ModeFacts("split", told)
     if as_shadow(mode) is not None:
         return ModeFacts("shadow", told)
-    return ModeFacts("on", told) if mode == "on" else ModeFacts("off", told)
+    return ModeFacts("on", told) if is_on(mode) else ModeFacts("off", told)
 
 
 def check_change(patch_id: str, old: Mode, new: Mode) -> None:

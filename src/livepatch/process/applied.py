@@ -10,7 +10,9 @@ import time
 from collections.abc import Iterator, Mapping
 
 from livepatch.compat.report import Report
+from livepatch.engine.measuring import MeasuredCalls
 from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.errors import TransitionError
 from livepatch.govern.recording import note
 from livepatch.patch import Patch
 from livepatch.process import standing
@@ -139,15 +141,51 @@ class Applied:
 
     @mode.setter
     def mode(self, mode: Mode) -> None:
+        self.set_mode(mode)
+
+    def set_mode(self, mode: Mode, *, timeout: float = _WAIT, only_from: Mode | None = None) -> None:
+        """Set :attr:`mode`, and wait up to `timeout` seconds for another switch to end, or for a quiescent moment.
+
+        Raises what that does, and :class:`TransitionError` if the mode is not `only_from` any more.
+        """
         checked = check_mode(mode)
+        check_seconds("timeout", timeout)
 
         def body() -> None:
             if not self._is_applied():
                 raise unknown("patch", self.id, live.records)
-            live.set_mode(self._record, checked, Request())
+            if only_from is not None and self.mode != only_from:
+                raise TransitionError(
+                    f"patch {self.id} has another mode",
+                    found=f"mode {spelled_mode(self.mode)}, which somebody else has set",
+                    expected=f"mode {spelled_mode(only_from)}",
+                    action="look at who set it, and set the mode that it is to have",
+                )
+            live.set_mode(self._record, checked, Request(timeout=timeout))
 
-        live.transact(_WAIT, body, self.id)
+        live.transact(timeout, body, self.id)
         switched()
+
+    @property
+    def consistency(self) -> Consistency:
+        """How the patch was switched, and is again unless a switch says otherwise."""
+        return self._record.consistency
+
+    @property
+    def measured(self) -> tuple[MeasuredCalls, ...]:
+        """What has been counted of each target under :class:`Measured`; costs next to nothing.  Else empty."""
+        chooser = live.state.choosers.get(self.id) if self._is_applied() else None
+        return () if chooser is None else tuple(each.snapshot(name) for name, each in list(chooser.counts.items()))
+
+    @property
+    def reverted(self) -> bool:
+        """Whether it was taken out."""
+        return not self._is_applied()
+
+    @property
+    def switching(self) -> bool:
+        """Whether a switch of this patch is open: calls that began on the other side are still running."""
+        return self.id in live.draining.about
 
     def status(self) -> Status:
         """How the patch stands now."""

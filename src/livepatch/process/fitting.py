@@ -9,7 +9,7 @@ from types import CodeType
 from livepatch.compat.report import Finding
 from livepatch.contents.edits import replaced_functions
 from livepatch.engine.facts import Survey
-from livepatch.engine.modes import At, Mode, Split, as_shadow, spelled_mode
+from livepatch.engine.modes import At, Mode, Split, as_shadow, is_off, is_on, spelled_mode
 from livepatch.engine.outliving import Outliving, Unlike
 from livepatch.engine.stack import ABSENT, SIDE, Layer, Stack
 from livepatch.errors import PatchError, TransitionError
@@ -36,7 +36,7 @@ def fitting(layer: Layer, new: Stack) -> Consistency:
 
 def check_fits(mode: Mode, layer: Layer, stack: Stack, patch: Patch, outliving: Outliving) -> None:
     """Raise :class:`PatchError` if a mode cannot do for a layer of a stack what it says."""
-    if mode in ("on", "off"):
+    if is_on(mode) or is_off(mode):
         return
     _check_migrations(mode, patch)
     originals = stack.originals
@@ -138,7 +138,7 @@ def held_up_by(mode: Mode, consistency: Consistency | None, patch: Patch, outliv
 
     Raises :class:`PatchError` if the switch is asked for in a way that lets calls of the old side go on making them.
     """
-    if mode != "on" or not outliving.old:
+    if not is_on(mode) or not outliving.old:
         return ()
     if consistency not in (None, "quiescent"):
         raise PatchError(
@@ -154,7 +154,7 @@ def check_may_return(about: frozenset[str], records: Mapping[str, Record], befor
     """Raise :class:`TransitionError` if to cancel a switch would bring a side back among objects that it cannot use."""
     for patch_id in about:
         was, layer = before.layer(patch_id), now.layer(patch_id)
-        back = was is not None and was.mode == "on" and (layer is None or layer.mode != "on")
+        back = was is not None and is_on(was.mode) and (layer is None or not is_on(layer.mode))
         if back and records[patch_id].outliving.old:
             raise TransitionError(
                 f"the switch that takes patch {patch_id} out cannot be cancelled",

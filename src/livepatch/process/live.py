@@ -17,7 +17,7 @@ from livepatch.engine.caches import Cache
 from livepatch.engine.facts import Survey
 from livepatch.engine.frames import Stuck
 from livepatch.engine.heap import PauseTooLongError, bounded
-from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.engine.modes import Mode, is_off, spelled_mode
 from livepatch.engine.outliving import Unlike
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.stack import Layer, Slot, Stack
@@ -139,11 +139,11 @@ class Live(Transactions):
             found.originals = {}
             del originals, alive
             breathe()
-            if mode != "off":
+            if not is_off(mode):
                 self.states.enter(prepared, lambda: self.switching.cancelled)
             went = self._switch(
                 new,
-                caches if mode != "off" or replaced else [],
+                caches if not is_off(mode) or replaced else [],
                 whole=True,
                 how=Request(consistency, request.timeout, request.max_pause, hold),
             )
@@ -225,7 +225,7 @@ class Live(Transactions):
         self._check_left_whole(staying)
         self._before_leaving(record)
         # Only if asked for: a revert must be possible whatever objects there are.
-        waits = request.consistency == "quiescent" and self._mode(record) != "off"
+        waits = request.consistency == "quiescent" and not is_off(self._mode(record))
         hold = tuple(record.outliving.new) if waits else ()
         went = self._switch(
             self.state.stack.without([record.id]),
@@ -257,21 +257,21 @@ class Live(Transactions):
         if layer.mode == mode:
             return
         modes = {"before": spelled_mode(layer.mode), "mode": spelled_mode(mode)}
-        self.announcing.intend("mode_changed", record.patch, way_back=mode == "off", flag=record.flag, **modes)
+        self.announcing.intend("mode_changed", record.patch, way_back=is_off(mode), flag=record.flag, **modes)
         check_fits(mode, layer, self.state.stack, record.patch, record.outliving)
         if record.report.protected:
             check_change(record.id, layer.mode, mode)
-        if mode == "off":
-            needing = [other.id for other in self._needing(record) if self._mode(other) != "off"]
+        if is_off(mode):
+            needing = [other.id for other in self._needing(record) if not is_off(self._mode(other))]
             if needing:
                 raise needed(record, needing, "switch it off")
         hold = held_up_by(mode, request.consistency, record.patch, record.outliving)
-        if mode != "off":
+        if not is_off(mode):
             self.states.enter(record.prepared, lambda: self.switching.cancelled)
         went = self._switch(
             self.state.stack.with_mode(record.id, mode),
             record.caches,
-            whole=mode != "off",
+            whole=not is_off(mode),
             how=Request(
                 request.consistency or record.consistency,
                 request.timeout,
@@ -280,7 +280,7 @@ class Live(Transactions):
             ),
         )
         self._reconcile(self.records)
-        left = (*went.left, *(objects_left(record.outliving, record.max_pause) if mode == "off" else ()))
+        left = (*went.left, *(objects_left(record.outliving, record.max_pause) if is_off(mode) else ()))
         self.left = {**self.left, record.id: left}
         told: dict[str, Any] = {"flag": record.flag, "mode": spelled_mode(mode), **self._told(record, went, left)}
         self.announcing.done(told)
@@ -375,7 +375,7 @@ class Live(Transactions):
         opened = self.state.open
         draining = opened is not None and record.id in self.draining.about
         frames = () if draining else on_the_other_side(stack, layer)
-        late = [] if layer.mode == "off" else record.imported_since(self.modules)
+        late = [] if is_off(layer.mode) else record.imported_since(self.modules)
         left = (
             *self.left.get(record.id, ()),
             *(f"{name}, which was imported after the patch went in" for name in late),
@@ -385,7 +385,10 @@ class Live(Transactions):
         )
         if chooser is not None:
             shadow = chooser.tally.snapshot() if chooser.tally is not None else None
-            status = replace(status, troubles=chooser.troubles, trouble=chooser.trouble, shadow=shadow)
+            measured = tuple(counts.snapshot(target) for target, counts in list(chooser.counts.items()))
+            status = replace(
+                status, troubles=chooser.troubles, trouble=chooser.trouble, shadow=shadow, measured=measured
+            )
         status = replace(status, migrations=self.states.told(record.id))
         return self.draining.told(status) if draining else status
 
@@ -398,7 +401,7 @@ class Live(Transactions):
 
     def imported_since(self) -> dict[str, tuple[str, ...]]:
         """The modules that the process has imported since a patch went in that would change them, by its id."""
-        on = [record for record in self.records.values() if self._mode(record) != "off"]
+        on = [record for record in self.records.values() if not is_off(self._mode(record))]
         return {record.id: late for record in on if (late := record.imported_since(self.modules))}
 
     def record(self, patch_id: str) -> Record:

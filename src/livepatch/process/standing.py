@@ -12,6 +12,7 @@ from livepatch.compat.report import Finding
 from livepatch.contents.ownership import NOBODY, Owners
 from livepatch.engine.commit import value_of
 from livepatch.engine.frames import InFlight
+from livepatch.engine.measuring import MeasuredCalls
 from livepatch.engine.modes import Mode, spelled_mode
 from livepatch.engine.places import Contents
 from livepatch.engine.plan import State, held_now
@@ -56,7 +57,8 @@ class Status:
     decide, so that they got the old side, and `trouble` is the last reason; `shadow` is what shadow runs have shown so
     far.  `migrations` are those of its data that are in force.  `protected` and `waived` are those of the report on
     which the patch went in.  `owners` says who watches it, who may stop it and whom to call.  `tripped` is how often
-    somebody has tried the hole in this process (:func:`livepatch.tripwire`).
+    somebody has tried the hole in this process (:func:`livepatch.tripwire`).  `measured` is what has been counted of
+    each target, while the mode is to measure.
     """
 
     id: str
@@ -78,6 +80,7 @@ class Status:
     waived: tuple[str, ...] = ()
     tripped: int = 0
     owners: Owners = NOBODY
+    measured: tuple[MeasuredCalls, ...] = ()
 
     @property
     def drained(self) -> bool:
@@ -95,6 +98,7 @@ class Status:
         plain |= {"mode": spelled_mode(self.mode), "frames": [asdict(frame) for frame in self.frames]}
         plain["owners"] = asdict(self.owners)
         plain["migrations"] = [asdict(migrated) for migrated in self.migrations]
+        plain["measured"] = [each.to_dict() for each in self.measured]
         plain["shadow"] = self.shadow.to_dict() if self.shadow is not None else None
         return {**plain, "drained": self.drained}
 
@@ -109,6 +113,9 @@ class Status:
         if self.shadow is not None:
             wrong = self.shadow.different + self.shadow.raised
             line += f", {counted(self.shadow.calls, 'call')} shadowed and {wrong} different"
+        if self.measured:
+            told = f"{counted(sum(each.calls for each in self.measured), 'call')} measured"
+            line += f", {told}, {counted(sum(each.errors for each in self.measured), 'error')}"
         line += f", tripped {counted(self.tripped, 'time')}" if self.tripped else ""
         line += "".join(f", state {migrated}" for migrated in self.migrations)
         line += ", touches protected code" if self.protected else ""

@@ -18,6 +18,7 @@ from livepatch.engine import shadow_variables, source, units
 from livepatch.engine.choosing import Chooser
 from livepatch.engine.commit import restore
 from livepatch.engine.gauge import Gauge
+from livepatch.engine.modes import is_off
 from livepatch.engine.pace import courteous
 from livepatch.engine.plan import Choices, State
 from livepatch.engine.shadow_variables import Shadows
@@ -245,7 +246,7 @@ class Transactions:
 
     def _live(self, records: Mapping[str, Record]) -> frozenset[str]:
         layers = {layer.patch_id: layer for layer in self.state.stack.layers}
-        return frozenset(name for name in records if name in layers and layers[name].mode != "off")
+        return frozenset(name for name in records if name in layers and not is_off(layers[name].mode))
 
     def _before_leaving(self, record: Record) -> None:
         waiting = self._pending.get(record.id)
