@@ -101,7 +101,9 @@ def test_one_that_blocks_the_main_thread_is_rolled_back_meanwhile(write_module, 
 
 def test_one_that_leaks_is_rolled_back_within_two_readings(write_module, write_fix, soak):
     m = write_module("kept = []\ndef f(): return 'old'\n")
-    fix = write_fix(target(m), "def f():\n    kept.append(b'x' * 2_000_000)\n    return 'new'")
+    fix = write_fix(
+        target(m), "def f():\n    if len(kept) < 8:\n        kept.append(b'x' * 15_000_000)\n    return 'new'"
+    )
     with Load(m.f):
         made = soak(fix, probes=[rss()], before=TICK * 4, rules=[livepatch.Rule("process/rss", plus=10e6)])
         found = made.wait(30)
