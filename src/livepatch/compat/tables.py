@@ -23,6 +23,7 @@ _MOST = 1000  # items of one list
 _LONGEST = 300  # characters of a text
 _LONG = 20_000  # and of one in several lines
 _DEEPEST = 50
+_HUGE = 2.0**1000  # beyond every number that is meant
 _PART = rb"""(?:[\w-]++|"(?:[^"\\\n]|\\.)*+"|'[^'\n]*+')[ \t]*+"""
 _DEEP = re.compile(rb"(?<![\w.-])" + _PART + rb"(?:\.[ \t]*+" + _PART + rb"){%d}" % _DEEPEST)
 """A key of so many parts, of which the library makes tables within tables, in time that grows with their square."""
@@ -230,15 +231,6 @@ class Table:
             self.fail(key, spelled(value) if value else "nothing", "a moment of UTC such as '2027-03-31T00:00:00Z'")
         return moment_of(value)
 
-    def number(self, key: str) -> float | None:
-        """A finite number; nothing without the key."""
-        value = self._take(key)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) < 2.0**1000:
-            self.fail(key, spelled(value), "a finite number")
-        return value
-
     def count(self, key: str, most: int) -> int:
         """A whole number from 0."""
         value = self._take(key)
@@ -250,16 +242,17 @@ class Table:
             self.fail(key, spelled(value), f"0 to {most}")
         return value
 
-    def number(self, key: str, least: float, most: float) -> float | None:
-        """A number within bounds, perhaps with a fraction; nothing without the key."""
+    def number(self, key: str, least: float = -_HUGE, most: float = _HUGE) -> float | None:
+        """A finite number within bounds, perhaps with a fraction; nothing without the key."""
         value = self._take(key)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             self.fail(key, kind_of(value), "a number")
         if not least <= value <= most:
-            self.fail(key, spelled(value), f"a number from {least:g} to {most:g}")
-        return float(value)
+            within = "a finite number" if most == _HUGE else f"a number from {least:g} to {most:g}"
+            self.fail(key, spelled(value), within)
+        return value
 
     def end(self) -> None:
         """Nothing is left."""
