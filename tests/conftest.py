@@ -12,7 +12,7 @@ from types import ModuleType
 
 import pytest
 import structlog
-from tests.untracking import untrack_bookkeeping
+from tests.untracking import untrack_bookkeeping, untrack_libraries
 
 import livepatch
 from livepatch.engine import pace
@@ -28,6 +28,7 @@ _numbers = itertools.count(1)
 @pytest.hookimpl(trylast=True)
 def pytest_collection_finish(session: pytest.Session) -> None:
     untrack_bookkeeping(session)
+    untrack_libraries()
 
 
 @pytest.fixture(autouse=True)
