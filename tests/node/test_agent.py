@@ -606,7 +606,8 @@ def test_a_child_has_none(agent, client):
         (PatchError, {"max_pause": -1}),
         (TypeError, {"name": 5}),
         (TypeError, {"probes": 5}),
-        (NodeError, {"probes": [object()]}),
+        (TypeError, {"rules": 5}),
+        (PatchError, {"interval": 0.0}),
     ],
 )
 def test_a_wrong_argument_is_named(kind, changes, store):

@@ -7,17 +7,21 @@ import os
 from dataclasses import KW_ONLY, dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Literal, cast
+from typing import Final, Literal, cast
 
 from livepatch.compat.tables import Table
 from livepatch.errors import PatchError, spelled
 from livepatch.govern.rulefiles import read_rules
 
-__all__ = ["Rule", "load_rules"]
+__all__ = ["MEASURES", "Rule", "load_rules", "rules_in"]
+
+MEASURES: Final = ("calls", "errors", "latency")
+"""What is measured of each target: calls in a second, the share that raised, seconds a call."""
 
 _KINDS = ("above", "below", "times", "plus", "minus", "shifts")
 _EXAMPLE = "one of above, below, times, plus, minus and shifts"
 _LARGEST = 1e300
+_NOUN = "file of health rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,11 @@ class Rule:
         """Whether it needs a baseline."""
         return self.above is None and self.below is None
 
+    @property
+    def of_calls(self) -> bool:
+        """Whether it is about the calls of a patch's functions, which are measured while that soaks only."""
+        return any(self.covers(f"{self.probe.rpartition('/')[0]}/{name}") for name in MEASURES)
+
     def covers(self, name: str) -> bool:
         """Whether it is about a probe of that name."""
         return fnmatchcase(name, self.probe)
@@ -113,9 +122,13 @@ def load_rules(path: str | os.PathLike[str]) -> tuple[Rule, ...]:
     """
     if not isinstance(path, (str, os.PathLike)):
         raise TypeError(f"path must be that of a file with rules, not {spelled(path)}")
-    noun = "file of health rules"
     source = os.fspath(path)
-    table = Table.read(read_rules(Path(path), source, noun), source, noun)
+    return rules_in(read_rules(Path(path), source, _NOUN), source)
+
+
+def rules_in(data: bytes, source: str) -> tuple[Rule, ...]:
+    """The rules in the bytes of such a file, which is called `source` in a :class:`PolicyError`."""
+    table = Table.read(data, source, _NOUN)
     rules = cast("tuple[Rule, ...]", table.tables("rule", _rule))
     if not rules:
         table.fail("rule", "none", "at least one [[rule]]: without any, everything would pass")

@@ -13,8 +13,8 @@ from livepatch.engine.modes import is_off
 from livepatch.errors import PatchError, PolicyError, spelled
 from livepatch.health.judge import BASELINES
 from livepatch.health.probes import HealthProbe
-from livepatch.health.rules import Rule
-from livepatch.health.soaking import MEASURES, Soak, Soaked
+from livepatch.health.rules import MEASURES, Rule
+from livepatch.health.soaking import Soak, Soaked
 from livepatch.health.stages import Course
 from livepatch.health.watchdog import Watchdog
 from livepatch.patch import Patch
@@ -152,8 +152,7 @@ def _checked_rules(rules: object) -> tuple[Rule, ...]:
 
 def _check_rules(rules: tuple[Rule, ...], course: Course, watchdog: Watchdog) -> None:
     for rule in rules:
-        measures = any(rule.covers(f"{rule.probe.rpartition('/')[0]}/{name}") for name in MEASURES)
-        if not measures and not any(map(rule.covers, watchdog.probes)):
+        if not rule.of_calls and not any(map(rule.covers, watchdog.probes)):
             raise _wrong(
                 f"a rule for {rule.probe}, of which there is no probe",
                 f"one of {', '.join(watchdog.probes) or 'none'}, or TARGET/{', TARGET/'.join(MEASURES)}",

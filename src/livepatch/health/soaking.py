@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from typing import Any, Literal
 
 from livepatch.engine.measuring import Measured, MeasuredCalls
 from livepatch.engine.modes import Mode, is_off, spelled_mode
@@ -16,17 +16,14 @@ from livepatch.errors import LivepatchError, TransitionError, shortened
 from livepatch.events import emit
 from livepatch.govern.recording import acting_as, note
 from livepatch.health.judge import Verdict, Window, judge, lacking
-from livepatch.health.rules import Rule
+from livepatch.health.rules import MEASURES, Rule
 from livepatch.health.series import Point, Series
 from livepatch.health.stages import Course, Stage, next_step
 from livepatch.health.watchdog import Watchdog
 from livepatch.process.applied import Applied, verify
 from livepatch.process.switching import Consistency
 
-__all__ = ["MEASURES", "Soak", "Soaked"]
-
-MEASURES: Final = ("calls", "errors", "latency")
-"""What is measured of each target: calls in a second, the share that raised, seconds a call."""
+__all__ = ["Soak", "Soaked"]
 
 _LOCK = 0.25  # seconds that a switch waits for another one, before the next reading and the next try
 _PATIENT = 30.0  # and the first, which a caller waits for

@@ -34,9 +34,12 @@ from livepatch.process.arguments import check_hook, check_seconds, check_text, n
 if TYPE_CHECKING:
     from livepatch.compat.report import Finding
     from livepatch.engine.modes import Mode
+    from livepatch.health.probes import HealthProbe
+    from livepatch.health.rules import Rule
     from livepatch.node.entry import Standing
     from livepatch.node.keeping import Keeper
     from livepatch.node.operations import Operations
+    from livepatch.node.watching import Watching
     from livepatch.process.applied import Applied
     from livepatch.process.standing import Status
 
@@ -54,7 +57,10 @@ class Agent:
     `socket` is the control socket, a name in the store or a path; ``None`` for no socket.  Only the process's own user
     and root may use it, and those whose ids are in `uids`.  It is served by threads of the agent's own.  `name` is what
     the node is called where several are shown.  `guard`: so many seconds a process has to live on after a patch went
-    in, or the next one begins without it.  `probes` tell whether the node is well.
+    in, or the next one begins without it.
+
+    `probes` (:class:`livepatch.HealthProbe`) are read every `interval` seconds, in a thread of the agent's own, and
+    `rules` are what they must keep to, in code or as the path of a file; see `health`.
 
     Unless the process keeps a record (:func:`livepatch.record_to`), the agent keeps one in the store.
 
@@ -68,7 +74,9 @@ class Agent:
         *,
         trust: object,
         policy: str | os.PathLike[str] | None = None,
-        probes: Iterable[object] = (),
+        probes: Iterable[HealthProbe] = (),
+        rules: Iterable[Rule] | str | os.PathLike[str] = (),
+        interval: float = 1.0,
         height: Callable[[], int] | None = None,
         socket: str | os.PathLike[str] | None = SOCKET,
         uids: Iterable[int] = (),
@@ -88,7 +96,6 @@ class Agent:
         if max_pause is not None:
             check_seconds("max_pause", max_pause)
         check_text("name", name)
-        _must_be_none(probes)
         place = Path(os.fsdecode(store)).absolute()
         self._given = _Given(
             place=place,
@@ -100,6 +107,7 @@ class Agent:
             guard=guard,
             max_pause=max_pause,
             name=name or place.name,
+            watching=_watching(probes, rules, interval),
         )
         self._started = 0.0
         self._closing = threading.Lock()
@@ -280,6 +288,14 @@ class Agent:
             facts.gather(store=held, trust=self._given.trust, policy=self._given.policy, uids=self._given.uids)
         )
 
+    def health(self) -> dict[str, Any]:
+        """How the node is, as plain values: ``state``, and what ``probes``, ``rules`` and ``soaks`` show.
+
+        ``breach`` if a rule is broken, that of a soak too; else ``unknown`` if any rule or probe cannot tell, or
+        nothing is read; else ``ok``.  Raises :class:`NodeError` while the agent does not run.
+        """
+        return {**self.about(), **self._now().watching.status()}
+
     def _now(self) -> _Running:
         running = self._running
         if running is None:
@@ -316,6 +332,7 @@ class _Given:
     guard: float
     max_pause: float | None
     name: str
+    watching: Watching | None
 
 
 class _Running:
@@ -340,6 +357,7 @@ class _Running:
         self._operations: Operations | None = None
         self.keeper: Keeper | None = None
         self._loading = threading.Lock()
+        self._watching = given.watching
         try:
             if recording.in_use() is None:
                 self._recording = recording.record_to(self.store.record_folder, key=self.store.key_file)
@@ -348,6 +366,8 @@ class _Running:
                 self.record = {"folder": kept.folder, "key": kept.key}
             if given.socket is not None:
                 self._control = Control(given.socket, answer, uids={0, os.geteuid(), *given.uids})
+            if self._watching is not None:
+                self._watching.watchdog.start()
             with self.store.restoring() as wishes:
                 self.restoration.start(wishes)
             if wishes:
@@ -360,6 +380,16 @@ class _Running:
                     revert(each.id)
             self.close(well=True)
             raise
+
+    @property
+    def watching(self) -> Watching:
+        """Whether the node is well.  Without probes there is no thread that reads them until a patch soaks."""
+        with self._loading:
+            if self._watching is None:
+                from livepatch.node.watching import Watching
+
+                self._watching = Watching()
+            return self._watching
 
     @property
     def operations(self) -> Operations:
@@ -378,6 +408,8 @@ class _Running:
         """Let go of it all."""
         if self._control is not None:
             self._control.close()
+        if self._watching is not None:
+            self._watching.watchdog.stop()
         if self.keeper is not None:
             self.keeper.close()
         self.restoration.close()
@@ -405,17 +437,13 @@ def _uids(values: object) -> frozenset[int]:
     return frozenset(found)
 
 
-def _must_be_none(probes: object) -> None:
-    if not isinstance(probes, Iterable) or isinstance(probes, (str, bytes)):
-        raise TypeError(f"probes must be an iterable of probes, not {spelled(probes)}")
-    given = len(tuple(probes))
-    if given:
-        raise NodeError(
-            "this release watches no probes",
-            found=f"{given} of them",
-            expected="none",
-            action="leave probes= out",
-        )
+def _watching(probes: Any, rules: Any, interval: float) -> Watching | None:
+    """What watches the node, checked; nothing is loaded for it where there is nothing to watch."""
+    if (probes, rules, interval) == ((), (), 1.0):
+        return None
+    from livepatch.node.watching import Watching
+
+    return Watching(probes, rules, interval)
 
 
 _current: Agent | None = None

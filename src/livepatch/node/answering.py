@@ -17,6 +17,7 @@ from livepatch.node.protocol import (
     Check,
     Doctor,
     Flag,
+    Health,
     Hello,
     Request,
     Revert,
@@ -52,6 +53,9 @@ class Asked(Protocol):
     def examine(self) -> tuple[Finding, ...]:
         """What could keep the process from being patched."""
 
+    def health(self) -> dict[str, Any]:
+        """Whether the node is well."""
+
 
 def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, tell: Tell) -> Mapping[str, Any]:
     """Do what is asked, in the name of who asks.  Raises what that raises."""
@@ -72,6 +76,8 @@ def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, 
                 found = node.examine()
                 ok = all(each.severity != "error" for each in found)
                 return {**node.about(), "ok": ok, "findings": [dataclasses.asdict(each) for each in found]}
+            case Health():
+                return node.health()
             case _:
                 return _change(node.operations, request, parts, tell)
 

@@ -32,6 +32,7 @@ __all__ = [
     "Doctor",
     "Flag",
     "Head",
+    "Health",
     "Hello",
     "Limits",
     "Request",
@@ -131,6 +132,13 @@ class Doctor(_Plain):
     verb: ClassVar[str] = "doctor"
 
 
+@dataclass(frozen=True, slots=True)
+class Health(_Plain):
+    """Are you well?"""
+
+    verb: ClassVar[str] = "health"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """May the patch in the first part go in?  The other parts are approvals."""
@@ -217,9 +225,9 @@ class Cancel:
         return cls(id=fields.text("id", 128, lambda text: check_name("id", text)))
 
 
-Request = Hello | Status | Verify | Doctor | Check | Apply | Flag | Revert | Cancel
+Request = Hello | Status | Verify | Doctor | Health | Check | Apply | Flag | Revert | Cancel
 REQUESTS: Mapping[str, Callable[[Fields], Request]] = {
-    each.verb: each.read for each in (Hello, Status, Verify, Doctor, Check, Apply, Flag, Revert, Cancel)
+    each.verb: each.read for each in (Hello, Status, Verify, Doctor, Health, Check, Apply, Flag, Revert, Cancel)
 }
 _WITH_FILE = (Apply, Check)
 
