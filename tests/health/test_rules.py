@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from livepatch.errors import PatchError, PolicyError
-from livepatch.health.rules import Rule, load_rules
+from livepatch.health.rules import Rule, load_rules, rules_in, written_rules
 
 
 @pytest.mark.parametrize(
@@ -88,3 +88,14 @@ def test_a_file_that_is_not_there_is_refused(tmp_path):
         load_rules(tmp_path / "none.toml")
     with pytest.raises(TypeError):
         load_rules(5)
+
+
+def test_rules_are_written_as_they_are_read():
+    rules = (
+        Rule("head_lag", above=3),
+        Rule("*/latency", times=1.5, least=2e-05, within=60, in_a_row=1),
+        Rule('a "b" \\ é 😀', shifts="up"),
+    )
+    text = written_rules(rules)
+    assert text.isascii()
+    assert rules_in(text.encode(), "a request") == rules

@@ -9,6 +9,7 @@ from tests.node.stores import ids
 
 import livepatch
 from livepatch.engine.modes import Mode
+from livepatch.errors import PatchError
 from livepatch.node.modetext import read_mode, written_mode
 from livepatch.node.wanted import Wanted, Wish
 
@@ -161,3 +162,12 @@ def test_a_mode_that_has_no_text(mode: Mode):
 def test_a_text_that_is_no_mode(text: str):
     with pytest.raises(livepatch.PatchError):
         read_mode(text, lambda: 0)
+
+
+@pytest.mark.parametrize("side", ["on", "off"])
+def test_a_mode_that_measures_is_none_to_come_up_in(side):
+    with pytest.raises(PatchError, match="cannot be kept") as caught:
+        written_mode(livepatch.Measured(side))
+    assert "soak" in caught.value.action
+    with pytest.raises(PatchError, match="unknown"):
+        read_mode(f"measured({side})")

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 import time
+import warnings
 
 import pytest
 from tests.cli.test_nodes import run  # noqa: F401  # the fixture
+from tests.node.clients import ADMIT, FEE
+from tests.test_fork import in_child
 
 import livepatch
-from livepatch.errors import PatchError
+from livepatch.errors import BundleError, PatchError, PolicyError, StateError
 from livepatch.health.judge import Judged, Verdict
 from livepatch.health.probes import HealthProbe
 from livepatch.node.client import Node
-from livepatch.node.protocol import Health
+from livepatch.node.control import Control
+from livepatch.node.protocol import Health, Soak, request_bytes
+from livepatch.node.store import Store
+from livepatch.node.stored import StoreView
 from livepatch.node.watching import told
 
 TICK = 0.02  # seconds between two readings
@@ -160,3 +168,257 @@ def test_what_is_unknown_or_broken_anywhere_is_so_for_the_node(state, value, rul
     }
     verdict = Verdict("ok", (Judged(rule="r", probe="p", state=rule, why=""),))
     assert told(status, verdict)["state"] == state
+
+
+# Soaks
+
+
+def wished(agent):
+    return [(each.id, each.mode) for each in StoreView(agent.store.path).wanted.patches]
+
+
+def files(agent):
+    return list((agent.store.path / "patches").iterdir())
+
+
+@pytest.fixture
+def agent(make, lag):
+    return make(lag.probe, rules=[livepatch.Rule("head_lag", above=3, in_a_row=1)])
+
+
+def test_what_passes_is_wished_for_from_then_on(agent, client, tmp_path, events):
+    soak = agent.soak(client.fix("A", ADMIT), during=0.2)
+    assert wished(agent) == []
+    assert agent.health()["soaks"][0]["patch"] == "A"
+    assert soak.wait(20).ok
+    until(lambda: wished(agent) == [("A", "on")])
+    assert client.module.admit(11) == "refused"
+    assert [each.id for each in agent.standings] == ["A"]
+    agent.close()
+    livepatch.revert("A")
+    with livepatch.Agent(tmp_path / "store", trust=client.root):
+        assert client.module.admit(11) == "refused"
+        livepatch.revert("A")
+
+
+def test_what_is_rolled_back_is_forgotten(agent, lag, client, events):
+    soak = agent.soak(client.fix("A", ADMIT), during=600)
+    until(lambda: soak.stage == "live")
+    assert client.module.admit(11) == "refused"
+    lag.value = 10
+    assert soak.wait(20).outcome == "rolled-back"
+    assert client.module.admit(11) == "admitted"
+    until(lambda: files(agent) == [])
+    assert wished(agent) == []
+    assert livepatch.status() == ()
+
+
+def test_the_end_of_the_agent_takes_back_what_has_not_passed(agent, client, events):
+    soak = agent.soak(client.fix("A", ADMIT), during=600)
+    until(lambda: soak.stage == "live")
+    store = agent.store
+    agent.close()
+    assert soak.over
+    assert livepatch.status() == ()
+    assert StoreView(store.path).wanted.patches == ()
+    assert list((store.path / "patches").iterdir()) == []
+
+
+def test_a_death_meanwhile_brings_it_back_at_no_start(client, tmp_path, events):
+    reader, writer = os.pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of threads that other tests have left
+        child = os.fork()
+    if child == 0:
+        try:
+            probe = HealthProbe("head_lag", lambda: 0, quick=True)
+            agent = livepatch.Agent(tmp_path / "store", trust=client.root, probes=[probe], interval=TICK, guard=0.0)
+            agent.start()
+            agent.apply(client.fix("B", FEE))
+            soak = agent.soak(client.fix("A", ADMIT), during=600, rules=[livepatch.Rule("head_lag", above=3)])
+            until(lambda: soak.stage == "live" and client.module.admit(11) == "refused")
+            os.write(writer, b"live")
+            time.sleep(60)
+        finally:
+            os._exit(1)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        assert pipe.read(4) == b"live"
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with livepatch.Agent(tmp_path / "store", trust=client.root) as agent:
+        assert client.module.admit(11) == "admitted"
+        assert client.module.fee(2) == 4
+        assert wished(agent) == [("B", "on")]
+        assert agent.apply(client.fix("A", ADMIT)).status().state == "settled"  # and it can be had anew
+        livepatch.revert("A")
+        livepatch.revert("B")
+
+
+def test_what_somebody_sets_meanwhile_ends_the_soak_and_is_kept(agent, client, events):
+    soak = agent.soak(client.fix("A", ADMIT), during=600)
+    until(lambda: soak.stage == "live")
+    agent.flag("A", "split(50%)")
+    assert soak.wait(20).outcome == "failed"
+    until(lambda: wished(agent) == [("A", "split(50%)")])
+    agent.revert("A")
+    assert wished(agent) == []
+
+
+def test_a_revert_meanwhile_ends_the_soak(agent, client, events):
+    soak = agent.soak(client.fix("A", ADMIT), during=600)
+    agent.revert("A")
+    assert soak.wait(20).outcome == "failed"
+    until(lambda: files(agent) == [])
+    assert wished(agent) == []
+
+
+def test_what_went_in_meanwhile_stays_above_it(agent, client, events):
+    soak = agent.soak(client.fix("A", ADMIT), during=0.5)
+    agent.apply(client.fix("B", FEE))
+    assert soak.wait(20).ok
+    until(lambda: wished(agent) == [("A", "on"), ("B", "on")])
+    agent.revert("A")
+    agent.revert("B")
+
+
+def test_calls_are_measured_without_a_probe_of_the_agent(make, client, events):
+    agent = make()
+    rules = [livepatch.Rule("*/errors", above=0.5, within=60)]
+    soak = agent.soak(client.fix("A", ADMIT), during=0.2, rules=rules)
+    assert agent.health()["running"]
+    while not soak.over:
+        client.module.admit(1)
+        time.sleep(0.001)
+    assert soak.outcome.ok
+    until(lambda: wished(agent) == [("A", "on")])
+    until(lambda: not agent.health()["running"])  # nothing is left to read
+    agent.revert("A")
+
+
+@pytest.mark.parametrize(
+    ("expected", "given"),
+    [
+        (PatchError, {"during": 0}),
+        (PatchError, {"before": -1}),
+        (PatchError, {"rules": [livepatch.Rule("other", above=3)]}),
+        (PatchError, {"rules": [livepatch.Rule("head_lag", plus=3)], "before": TICK}),
+        (TypeError, {"rules": 5}),
+        (PolicyError, {"rules": "/nowhere.toml"}),
+        (BundleError, {"path": "/nowhere.lpatch"}),
+    ],
+)
+def test_what_cannot_soak_changes_nothing(agent, client, events, expected, given):
+    with pytest.raises(expected):
+        agent.soak(given.pop("path", None) or client.fix("A", ADMIT), **given)
+    assert (wished(agent), files(agent), livepatch.status()) == ([], [], ())
+    assert agent.health()["soaks"] == []
+
+
+def test_without_a_rule_nothing_soaks_and_nothing_reads(make, client, events):
+    agent = make()
+    with pytest.raises(PatchError, match="no rules"):
+        agent.soak(client.fix("A", ADMIT), during=1)
+    assert files(agent) == []
+    assert not agent.health()["running"]
+
+
+def test_a_full_disk_is_tried_again(agent, client, events, monkeypatch):
+    soak = agent.soak(client.fix("A", ADMIT), during=0.1)
+    full, written = True, Store._write
+
+    def write(self, wanted):
+        if full:
+            raise StateError("full", found="no room", expected="room", action="make room")
+        written(self, wanted)
+
+    monkeypatch.setattr(Store, "_write", write)
+    monkeypatch.setattr("livepatch.node.keeping._AGAIN", 0.02)
+    assert soak.wait(20).ok
+    until(lambda: any(each["event"] == "livepatch.set_does_not_follow" for each in events))
+    full = False
+    until(lambda: wished(agent) == [("A", "on")])
+    agent.revert("A")
+
+
+# From another terminal
+
+
+def test_the_command_waits_for_the_end_and_says_which(agent, lag, client, run, tmp_path, events):  # noqa: F811
+    fix, rules = client.fix("A", ADMIT), tmp_path / "rules.toml"
+    rules.write_text('[[rule]]\nprobe = "head_lag"\nabove = 100\n')
+    soak = ("apply", fix, "--node", agent.socket, "--before", "0", "--rules", rules)
+    assert run(*soak, "--soak", "0.2").startswith("A: passed after ")
+    assert wished(agent) == [("A", "on")]
+    run("revert", "A", "--node", agent.socket)
+    lag.value = 5
+    told = run(*soak, "--soak", "600", status=1)
+    assert told.startswith("A: rolled-back after ")
+    assert "detected in" in told
+    found = json.loads(run(*soak, "--soak", "600", "--json", status=1))["nodes"][0]["result"]
+    assert (found["soak"]["stage"], found["kept"], found["status"]["state"]) == ("rolled-back", True, "reverted")
+    assert wished(agent) == []
+
+
+def test_a_node_tells_how_a_soak_stands_until_its_end(agent, client, events):
+    told = []
+    with Node(agent.socket) as node:
+        found = node.ask(Soak(during=0.6), (client.fix("A", ADMIT).read_bytes(),), on_progress=told.append)
+    assert [each["soak"]["stage"] for each in told][-1] in ("baseline", "live")
+    assert found["soak"]["stage"] == "passed"
+    assert found["soak"]["outcome"]["verified"]
+    agent.revert("A")
+
+
+def test_a_client_that_goes_leaves_the_soak(agent, client, events):
+    with Node(agent.socket) as node:
+        request = Soak(during=0.5)
+        node._socket.sendall(request_bytes(request, (client.fix("A", ADMIT).read_bytes(),)))
+        until(lambda: agent.health()["soaks"])
+    until(lambda: wished(agent) == [("A", "on")])
+    agent.revert("A")
+
+
+def test_one_node_that_takes_it_back_spares_the_others(agent, lag, client, run, tmp_path, events):  # noqa: F811
+    (tmp_path / "two").mkdir(mode=0o700)
+    second = Control(tmp_path / "two" / "control.sock", agent._running._control._answer, uids=[os.geteuid()])
+    try:
+        lag.value = 5
+        fix = client.fix("A", ADMIT)
+        asked = ("apply", fix, "--node", tmp_path, "--soak", "600", "--before", "0")
+        told = run(*asked, status=1)
+        assert told.count("A: rolled-back") == 1
+        assert "nothing was done to 1 other node" in told
+        assert run(*asked, "--keep-going", status=1).count("A: rolled-back") == 2
+    finally:
+        second.close()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--soak", "0"),
+        ("--soak", "5", "--mode", "off"),
+        ("--soak", "5", "--replaces", "B"),
+        ("--before", "5"),
+        ("--rules", "rules.toml"),
+        ("--soak", "5", "--rules", "/nowhere.toml"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(agent, client, run, events, options):  # noqa: F811
+    run("apply", client.fix("A", ADMIT), "--node", agent.socket, *options, status=2)
+    assert livepatch.status() == ()
+
+
+def test_rules_of_a_request_are_read_as_strictly_as_a_file(agent, client, events):
+    with Node(agent.socket) as node, pytest.raises(PolicyError):
+        node.ask(Soak(during=1, rules="[[rule]]\nprobe = 'head_lag'"), (client.fix("A", ADMIT).read_bytes(),))
+    assert files(agent) == []
+
+
+def test_a_child_that_is_forked_meanwhile_takes_it_out(agent, client, events):
+    soak = agent.soak(client.fix("A", ADMIT), during=600)
+    until(lambda: soak.stage == "live")
+    assert client.module.admit(11) == "refused"
+    in_child(lambda: until(lambda: client.module.admit(11) == "admitted"))
+    assert client.module.admit(11) == "refused"

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from livepatch.cli.nodes import Outcome, add_node, add_way, ask_each, asker, confirmed, found_nodes, show_status, tell
+from livepatch.cli.nodes import (
+    Outcome,
+    add_node,
+    add_way,
+    ask_each,
+    asker,
+    confirmed,
+    found_nodes,
+    seconds,
+    show_status,
+    tell,
+)
 from livepatch.cli.output import Style, add_color, add_json, print_lines
-from livepatch.errors import IncompatibleError, NodeError
+from livepatch.errors import IncompatibleError, NodeError, PatchError
+
+if TYPE_CHECKING:
+    from livepatch.node.protocol import Soak
 
 __all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
 
@@ -18,7 +32,10 @@ root, compares it with the code in its memory, switches, and applies it again at
 start.  Whatever is refused leaves the node, and what it is wished to run, as they were.
 
 Several nodes are all asked first whether it fits, and if it does not fit one, none gets it.
-Then they get it one after the other, and none behind one that fails."""
+Then they get it one after the other, and none behind one that fails.
+
+With --soak it goes in dormant, then live under the watch of the node's probes and rules, and
+stays if the node is well with it; else it is taken back, and the exit status is 1."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +56,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approval", action="append", default=[], metavar="FILE", help="an approval of the patch; may be repeated"
     )
+    parser.add_argument(
+        "--soak", type=seconds, metavar="SECONDS", help="watch it for so long, and keep it if all is well"
+    )
+    parser.add_argument(
+        "--before", type=seconds, metavar="SECONDS", help="with --soak: measure a baseline for so long (default: 60)"
+    )
+    parser.add_argument("--rules", metavar="FILE", help="with --soak: rules besides those of the node, a TOML file")
     add_way(parser)
     parser.add_argument("--keep-going", action="store_true", help="ask the other nodes as well if one refuses")
     add_color(parser)
@@ -51,6 +75,7 @@ def run(given: argparse.Namespace) -> bool:
     from livepatch.node.failures import report_of
     from livepatch.node.protocol import LIMITS, Apply, Check
 
+    soak = _soak(given)
     file = read(given.file)
     approvals = [read_for_trust(each, LIMITS.approval, "the approval") for each in given.approval]
     paths = found_nodes(given.node)
@@ -61,21 +86,59 @@ def run(given: argparse.Namespace) -> bool:
             return tell(given, tuple(refused), lambda *_: None, asked=len(paths))
         reports = [each.result["report"] for each in looked if each.result is not None]
         confirmed(given, f"the patch in {given.file}", any(each["protected"] for each in reports))
-    request = Apply(
+    request = soak or Apply(
         mode=given.mode,
         consistency=given.consistency or "",
         replaces=tuple(given.replaces),
         timeout=given.timeout,
         drain=given.wait,
     )
-    outcomes = ask_each(paths, asker(request, given, file, *approvals), stop=not given.keep_going)
+    outcomes = ask_each(paths, asker(request, given, file, *approvals), stop=not given.keep_going, fine=_stays)
 
     def show(told: dict[str, Any], style: Style) -> None:
         warnings = [each for each in report_of(told["report"]).findings if each.severity == "warning"]
         print_lines(style("yellow", f"{each}") for each in warnings)
-        show_status(told, style)
+        if soak is None:
+            show_status(told, style)
+            return
+        print_lines([style("green" if _stays(told) else "red", told["text"])])
+        if not told["kept"]:
+            print_lines([style("yellow", "the store does not say so yet; see its health and status")])
 
-    return tell(given, outcomes, show, asked=len(paths))
+    return tell(given, outcomes, show, asked=len(paths), fine=_stays)
+
+
+def _stays(told: dict[str, Any]) -> bool:
+    """Whether a node has the patch for good."""
+    return "soak" not in told or (told["soak"]["stage"] == "passed" and bool(told["kept"]))
+
+
+def _soak(given: argparse.Namespace) -> Soak | None:
+    """The request for a soak, if that is what is wanted."""
+    from livepatch.node.protocol import Soak
+
+    if given.soak is None:
+        extra = [name for name in ("before", "rules") if getattr(given, name) is not None]
+    else:
+        extra = [name for name, usual in (("mode", "on"), ("replaces", [])) if getattr(given, name) != usual]
+    if extra or given.soak == 0:
+        raise PatchError(
+            "that cannot soak",
+            found=", ".join(f"--{name}" for name in extra) or "--soak 0",
+            expected="--soak with a time above 0, perhaps --before and --rules, and neither --mode nor --replaces",
+            action="correct the options; nothing was done",
+        )
+    if given.soak is None:
+        return None
+    from livepatch.health.rules import load_rules, written_rules
+
+    return Soak(
+        during=given.soak,
+        before=60.0 if given.before is None else given.before,
+        rules=written_rules(load_rules(given.rules)) if given.rules is not None else "",
+        consistency=given.consistency or "",
+        timeout=given.timeout,
+    )
 
 
 def _judged(looked: Outcome) -> Outcome:

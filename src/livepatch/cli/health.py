@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Iterator
 from typing import Any
 
-from livepatch.cli.nodes import add_node, ask_each, asker, found_nodes, tell
+from livepatch.cli.nodes import add_node, ask_each, asker, found_nodes, soak_line, tell
 from livepatch.cli.output import Ink, Style, add_color, add_json, print_lines
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "lines", "run", "soak_line"]
+__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "lines", "run"]
 
 SUMMARY = "tell whether running nodes are well"
 DESCRIPTION = """\
@@ -61,15 +61,3 @@ def lines(told: dict[str, Any]) -> Iterator[tuple[Ink, str]]:
         yield _INKS[each["state"]], f"  {each['state']}: {each['probe']}: {each['why']} [{each['rule']}]"
     for each in told["soaks"]:
         yield _INKS.get((each["verdict"] or {"state": ""})["state"], "plain"), f"  {soak_line(each)}"
-
-
-def soak_line(soak: dict[str, Any]) -> str:
-    """How a patch stands that soaks."""
-    verdict = soak["verdict"]
-    if verdict is None:
-        return f"{soak['patch']} soaks: {soak['stage']}"
-    reasons = [each for each in verdict["judged"] if each["state"] == verdict["state"] != "ok"]
-    why = "; ".join(f"{each['probe']}: {each['why']}" for each in reasons[:3])
-    return f"{soak['patch']} soaks: {soak['stage']}, {soak['readings']} readings, {verdict['state']}" + (
-        f": {why}" if why else ""
-    )

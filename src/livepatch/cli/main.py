@@ -74,7 +74,7 @@ exit status:
      it should not, or is for a full update; no patch may go in now; a key or a trust root
      is of no use; there is no such path; the record does not hold; a probe finds a hole
      open, or shows nothing; a replay shows what is not declared; an attack succeeds;
-     a node is not known to be well;
+     a node is not known to be well, or was not with a patch that soaked;
      a rollout must not start, or did not get everywhere when simulated
   2  wrong usage, or a file that cannot be read or written
   3  a node does not answer: nobody listens, or it takes too long

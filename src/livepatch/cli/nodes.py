@@ -28,6 +28,7 @@ __all__ = [
     "patches_of",
     "seconds",
     "show_status",
+    "soak_line",
     "tell",
     "understood",
 ]
@@ -104,15 +105,20 @@ def ask_each(
     ask: Callable[[Node], dict[str, Any]],
     *,
     stop: bool = False,
+    fine: Callable[[dict[str, Any]], bool] = lambda _: True,
 ) -> tuple[Outcome, ...]:
-    """Ask one node after the other; with `stop`, none behind one that raises or does not answer."""
+    """Ask one node after the other; with `stop`, none behind one that raises, does not answer or is not fine."""
     from livepatch.node.client import Node
 
     found = []
     for path in paths:
         try:
             with Node(path) as node:
-                found.append(Outcome(path=path, result=ask(node)))
+                result = ask(node)
+            found.append(Outcome(path=path, result=result))
+            with understood():
+                if stop and not fine(result):
+                    break
         except LivepatchError as error:
             found.append(Outcome(path=path, error=error))
             if stop:
@@ -144,6 +150,7 @@ def tell(
                 show(each.result, style)
     errors = [(each.path, each.error) for each in outcomes if each.error is not None]
     if not errors:
+        _complain(given, errors, asked - len(outcomes))
         with understood():
             return all(each.result is not None and fine(each.result) for each in outcomes)
     if asked == 1:
@@ -199,6 +206,18 @@ def show_status(told: Mapping[str, Any], style: Style) -> None:
         print_lines([style("green" if status["drained"] else "yellow", status["text"])])
 
 
+def soak_line(soak: Mapping[str, Any]) -> str:
+    """How a patch stands that soaks."""
+    verdict = soak["verdict"]
+    if verdict is None:
+        return f"{soak['patch']} soaks: {soak['stage']}"
+    reasons = [each for each in verdict["judged"] if each["state"] == verdict["state"] != "ok"]
+    why = "; ".join(f"{each['probe']}: {each['why']}" for each in reasons[:3])
+    return f"{soak['patch']} soaks: {soak['stage']}, {soak['readings']} readings, {verdict['state']}" + (
+        f": {why}" if why else ""
+    )
+
+
 def confirmed(given: argparse.Namespace, what: str, protected: bool) -> None:
     """Let a person say yes to what touches protected code.  Raises :class:`PolicyError` unless somebody does."""
     if given.yes or not protected:
@@ -222,7 +241,8 @@ def progress_of(given: argparse.Namespace) -> Callable[[Mapping[str, Any]], None
         return None
 
     def show(told: Mapping[str, Any]) -> None:
-        text = visible(str(told.get("status", {}).get("text", "")))
+        soak = told.get("soak")
+        text = visible(soak_line(soak) if soak else str(told.get("status", {}).get("text", "")))
         sys.stderr.write(f"\r\x1b[2K{text[:200]}")
         sys.stderr.flush()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass, fields
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -13,7 +14,7 @@ from livepatch.compat.tables import Table
 from livepatch.errors import PatchError, spelled
 from livepatch.govern.rulefiles import read_rules
 
-__all__ = ["MEASURES", "Rule", "load_rules", "rules_in"]
+__all__ = ["MEASURES", "Rule", "load_rules", "rules_in", "written_rules"]
 
 MEASURES: Final = ("calls", "errors", "latency")
 """What is measured of each target: calls in a second, the share that raised, seconds a call."""
@@ -134,6 +135,23 @@ def rules_in(data: bytes, source: str) -> tuple[Rule, ...]:
         table.fail("rule", "none", "at least one [[rule]]: without any, everything would pass")
     table.end()
     return rules
+
+
+def written_rules(rules: Iterable[Rule]) -> str:
+    """Those rules as the text of such a file, in ASCII."""
+    lines: list[str] = []
+    for rule in rules:
+        given = {each.name: getattr(rule, each.name) for each in fields(rule)}
+        lines.append("[[rule]]")
+        lines += [f"{name} = {_written(value)}" for name, value in given.items() if value is not None]
+    return "\n".join(lines)
+
+
+def _written(value: str | float) -> str:
+    if not isinstance(value, str):
+        return repr(value)
+    plain = (c if c.isascii() and c not in '"\\' else f"\\U{ord(c):08x}" for c in value)
+    return f'"{"".join(plain)}"'
 
 
 def _rule(table: Table) -> Rule:

@@ -9,25 +9,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, TypedDict
+from typing import TYPE_CHECKING, Any, Self
 
 from livepatch.bundle import disk
 from livepatch.bundle.trust import check_trust
 from livepatch.errors import NodeError, spelled
 from livepatch.events import emit
-from livepatch.govern import recording
 from livepatch.govern.policies import check_policy
 from livepatch.govern.surroundings import version_of
-from livepatch.loading import load_in_steps
 from livepatch.node.answering import answer
-from livepatch.node.control import Answer, Control
 from livepatch.node.modetext import written_mode
 from livepatch.node.places import SOCKET
 from livepatch.node.processes import processes
-from livepatch.node.restoring import Restoration
+from livepatch.node.running import Given, Running
 from livepatch.node.store import GUARD, Store
 from livepatch.process.arguments import check_hook, check_seconds, check_text, names_of
 
@@ -36,8 +33,8 @@ if TYPE_CHECKING:
     from livepatch.engine.modes import Mode
     from livepatch.health.probes import HealthProbe
     from livepatch.health.rules import Rule
+    from livepatch.health.soaking import Soak
     from livepatch.node.entry import Standing
-    from livepatch.node.keeping import Keeper
     from livepatch.node.operations import Operations
     from livepatch.node.watching import Watching
     from livepatch.process.applied import Applied
@@ -97,7 +94,7 @@ class Agent:
             check_seconds("max_pause", max_pause)
         check_text("name", name)
         place = Path(os.fsdecode(store)).absolute()
-        self._given = _Given(
+        self._given = Given(
             place=place,
             trust=trust,
             policy=policy,
@@ -111,7 +108,7 @@ class Agent:
         )
         self._started = 0.0
         self._closing = threading.Lock()
-        self._running: _Running | None = None
+        self._running: Running | None = None
 
     # From the start to the end
 
@@ -131,7 +128,7 @@ class Agent:
                     expected="one agent in a process",
                     action="close that one first, or use it",
                 )
-            self._running = _Running(self._given, lambda *asked: answer(self, *asked))
+            self._running = Running(self._given, lambda *asked: answer(self, *asked))
             self._started = time.time()
             _current = self
         atexit.register(self._at_exit)
@@ -222,6 +219,40 @@ class Agent:
         )
         return applied
 
+    def soak(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        during: float = 600.0,
+        before: float | None = None,
+        rules: Iterable[Rule] | str | os.PathLike[str] = (),
+        consistency: str | None = None,
+        approvals: Iterable[str | os.PathLike[str]] = (),
+        timeout: float = 30.0,
+    ) -> Soak:
+        """Let the patch file at `path` soak under the agent's watchdog; see :func:`livepatch.soak`.
+
+        `rules` hold for it besides the agent's own.  Until it has passed it is not wished for: a process that starts
+        meanwhile comes up without it, and the end of the agent takes it back.  Then it goes in at every start.
+
+        Returns at once.  Raises what :func:`livepatch.soak` raises, and :class:`StateError` if the store cannot be
+        written; then the process, and what it is wished to run, are as they were.
+        """
+        from livepatch.node.watching import checked_rules
+
+        check_seconds("timeout", timeout)
+        given = [disk.read_for_trust(each, 2 << 20, "the approval") for each in approvals]
+        begun = self.operations.soak(
+            disk.read(path),
+            given,
+            during=during,
+            before=before,
+            rules=checked_rules(rules),
+            consistency=consistency or "",
+            timeout=timeout,
+        )
+        return begun.soak
+
     def flag(self, name: str, mode: Mode, *, timeout: float = 30.0) -> Applied:
         """Switch the patch with that flag to another mode, now and at every start from now on.
 
@@ -296,7 +327,7 @@ class Agent:
         """
         return {**self.about(), **self._now().watching.status()}
 
-    def _now(self) -> _Running:
+    def _now(self) -> Running:
         running = self._running
         if running is None:
             raise NodeError(
@@ -312,119 +343,11 @@ class Agent:
 
     def _forked(self) -> None:
         """In a child: the store and the socket are the parent's, and nothing here is let go of."""
-        if self._running is not None and self._running.keeper is not None:
-            self._running.keeper.after_fork()
+        if self._running is not None:
+            self._running.after_fork()
         self._running = None
         self._closing = threading.Lock()
         atexit.unregister(self._at_exit)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Given:
-    """What an agent was made with, checked."""
-
-    place: Path
-    trust: object
-    policy: str | os.PathLike[str] | None
-    height: Callable[[], int] | None
-    socket: Path | None
-    uids: frozenset[int]
-    guard: float
-    max_pause: float | None
-    name: str
-    watching: Watching | None
-
-
-class _Running:
-    """What an agent has while it runs; made as a whole, or not at all.
-
-    The socket is there first, so that it is known that it can be had before anything goes in.
-    """
-
-    def __init__(self, given: _Given, answer: Answer) -> None:
-        self.record: dict[str, str] = {}
-        self._recording: recording.Recording | None = None
-        self._control: Control | None = None
-        self.store = Store(given.place, guard=given.guard)
-        how: _How = {
-            "trust": given.trust,
-            "policy": given.policy,
-            "height": given.height,
-            "max_pause": given.max_pause,
-        }
-        self.restoration = Restoration(self.store, **how)
-        self._how = how
-        self._operations: Operations | None = None
-        self.keeper: Keeper | None = None
-        self._loading = threading.Lock()
-        self._watching = given.watching
-        try:
-            if recording.in_use() is None:
-                self._recording = recording.record_to(self.store.record_folder, key=self.store.key_file)
-            kept = recording.in_use()
-            if kept is not None:
-                self.record = {"folder": kept.folder, "key": kept.key}
-            if given.socket is not None:
-                self._control = Control(given.socket, answer, uids={0, os.geteuid(), *given.uids})
-            if self._watching is not None:
-                self._watching.watchdog.start()
-            with self.store.restoring() as wishes:
-                self.restoration.start(wishes)
-            if wishes:
-                self.operations  # noqa: B018  # from here on what is done to them is kept
-        except BaseException:
-            for each in reversed(self.restoration.standings()):
-                if each.state == "applied":
-                    from livepatch.process.applied import revert
-
-                    revert(each.id)
-            self.close(well=True)
-            raise
-
-    @property
-    def watching(self) -> Watching:
-        """Whether the node is well.  Without probes there is no thread that reads them until a patch soaks."""
-        with self._loading:
-            if self._watching is None:
-                from livepatch.node.watching import Watching
-
-                self._watching = Watching()
-            return self._watching
-
-    @property
-    def operations(self) -> Operations:
-        """What may be done.  What that needs is loaded when it is first asked for: a node may do nothing for months."""
-        with self._loading:
-            if self._operations is None:
-                load_in_steps()
-                from livepatch.node.keeping import Keeper
-                from livepatch.node.operations import Operations
-
-                self._operations = Operations(store=self.store, restoration=self.restoration, **self._how)
-                self.keeper = Keeper(self._operations.keep)
-            return self._operations
-
-    def close(self, *, well: bool) -> None:
-        """Let go of it all."""
-        if self._control is not None:
-            self._control.close()
-        if self._watching is not None:
-            self._watching.watchdog.stop()
-        if self.keeper is not None:
-            self.keeper.close()
-        self.restoration.close()
-        if self._recording is not None and recording.in_use() is self._recording:
-            recording.record_to(None)
-        self.store.close(well=well)
-
-
-class _How(TypedDict):
-    """By what patches go in, for whoever brings them in."""
-
-    trust: object
-    policy: str | os.PathLike[str] | None
-    height: Callable[[], int] | None
-    max_pause: float | None
 
 
 def _uids(values: object) -> frozenset[int]:

@@ -21,19 +21,23 @@ from livepatch.node.protocol import (
     Hello,
     Request,
     Revert,
+    Soak,
     Status,
     Verify,
 )
 
 if TYPE_CHECKING:
     from livepatch.compat.report import Finding
+    from livepatch.health.rules import Rule
     from livepatch.node.operations import Operations
+    from livepatch.node.soaking import Soaking
     from livepatch.process import standing
     from livepatch.process.applied import Applied
 
 __all__ = ["Asked", "answer"]
 
 _LOOK = 0.25  # seconds between two looks at what drains
+_KEPT = 5.0  # seconds until the store is written
 _RARELY = 20  # times as long as a look takes is waited at least until the next
 
 
@@ -84,7 +88,7 @@ def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, 
 
 def _change(
     operations: Operations,
-    request: Check | Apply | Flag | Revert | Cancel,
+    request: Check | Apply | Soak | Flag | Revert | Cancel,
     parts: tuple[bytes, ...],
     tell: Tell,
 ) -> Mapping[str, Any]:
@@ -108,6 +112,17 @@ def _change(
                 "switch_us": round(applied.switch_seconds * 1e6, 1),
                 **_drained(applied, request.drain, tell),
             }
+        case Soak():
+            begun = operations.soak(
+                parts[0],
+                parts[1:],
+                during=request.during,
+                before=request.before,
+                rules=_rules(request.rules),
+                consistency=request.consistency,
+                timeout=request.timeout,
+            )
+            return _soaked(begun, tell)
         case Flag(flag=flag, mode=mode, timeout=timeout):
             return _drained(operations.switch(flag, mode, timeout), request.drain, tell)
         case Revert(id=name, consistency=consistency, timeout=timeout):
@@ -130,6 +145,34 @@ def _applied() -> tuple[standing.Status, ...]:
 def _plain(status: standing.Status) -> dict[str, Any]:
     """A status as plain values, and in the words that people read."""
     return {**status.to_dict(), "text": str(status)}
+
+
+def _rules(text: str) -> tuple[Rule, ...]:
+    if not text:
+        return ()
+    from livepatch.health.rules import rules_in
+
+    return rules_in(text.encode(), "the request")
+
+
+def _soaked(begun: Soaking, tell: Tell) -> dict[str, Any]:
+    """What came of a soak, once it is over and the set that is wished for follows; meanwhile how it stands is told."""
+    soak = begun.soak
+    while True:
+        looked = time.monotonic()
+        over = soak.over
+        told = {"id": soak.id, "status": _plain(soak.applied.status()), "soak": soak.status()}
+        if over or not tell(told):
+            break
+        time.sleep(max(_LOOK, (time.monotonic() - looked) * _RARELY))
+    return {
+        **told,
+        "digest": begun.found.digest,
+        "file": begun.found.file,
+        "report": soak.applied.report.to_dict(),
+        "text": str(soak.outcome),
+        "kept": over and begun.kept.wait(_KEPT),
+    }
 
 
 def _drained(applied: Applied, seconds: float, tell: Tell) -> dict[str, Any]:

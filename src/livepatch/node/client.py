@@ -71,6 +71,7 @@ class Node:
                 return value
             if kind == "error":
                 raise failures.rebuilt(value)
+            end = max(end, time.monotonic() + self._margin)  # it is at work, though that may take longer than was asked
             if on_progress is not None:
                 on_progress(value)
 

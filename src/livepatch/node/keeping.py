@@ -25,9 +25,13 @@ class Keeper:
         self._keep = keep
         self._changed = threading.Event()
         self._closed = False
-        live.listeners.append(self._changed.set)
+        live.listeners.append(self.wake)
         self._thread = threading.Thread(target=self._run, name="livepatch-keeping", daemon=True)
         self._thread.start()
+
+    def wake(self) -> None:
+        """There may be something to keep.  Never waits."""
+        self._changed.set()
 
     def _run(self) -> None:
         again: float | None = None
@@ -50,8 +54,8 @@ class Keeper:
 
     def close(self, timeout: float = 5.0) -> None:
         """Keep once more what there is to keep, and end."""
-        if self._changed.set in live.listeners:
-            live.listeners.remove(self._changed.set)
+        if self.wake in live.listeners:
+            live.listeners.remove(self.wake)
         self._closed = True
         self._changed.set()
         if self._thread is not threading.current_thread():
@@ -59,5 +63,5 @@ class Keeper:
 
     def after_fork(self) -> None:
         """In a child, where its thread is not."""
-        if self._changed.set in live.listeners:
-            live.listeners.remove(self._changed.set)
+        if self.wake in live.listeners:
+            live.listeners.remove(self.wake)

@@ -1,7 +1,7 @@
 """Modes as text, for files and messages: the words in which :func:`~livepatch.engine.modes.spelled_mode` tells them.
 
-A key or source that is a function has no text.  The height of ``at(…)`` is given by whoever reads it; a key must be
-the name of a parameter.
+A key or source that is a function has no text, and a mode that measures is none to come up in.  The height of
+``at(…)`` is given by whoever reads it; a key must be the name of a parameter.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import ast
 import re
 from typing import Any
 
-from livepatch.engine.modes import At, Mode, Shadow, Split, check_mode, spelled_mode
+from livepatch.engine.modes import At, Measured, Mode, Shadow, Split, check_mode, spelled_mode
 from livepatch.errors import PatchError, spelled
 
 __all__ = ["LONGEST", "read_mode", "written_mode"]
@@ -31,9 +31,17 @@ _SHADOW = re.compile(
 def written_mode(mode: Mode) -> str:
     """The mode as text that :func:`read_mode` reads.
 
-    Raises :class:`PatchError` for a split by a function, and for what is not told in ASCII and a few characters.
+    Raises :class:`PatchError` for a split by a function, for a mode that measures, and for what is not told in ASCII
+    and a few characters.
     """
     text = spelled_mode(mode)
+    if isinstance(mode, Measured):
+        raise PatchError(
+            f"mode {text} cannot be kept",
+            found="a mode for as long as somebody looks at what is measured",
+            expected="a mode in which the patch can come up at the next start, such as on or off",
+            action="let the patch soak, which measures it meanwhile; or set the mode in the program",
+        )
     if isinstance(mode, Split) and mode.key is not None and not isinstance(mode.key, str):
         raise PatchError(
             f"mode {text} cannot be kept",

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from livepatch.bundle.trustroot import TrustRoot
 from livepatch.compat.report import Report
@@ -31,9 +31,15 @@ from livepatch.process.records import Record
 from livepatch.process.switching import Consistency
 from livepatch.state.files import remove
 
+if TYPE_CHECKING:
+    from livepatch.health.rules import Rule
+    from livepatch.node.soaking import Soaking
+    from livepatch.node.watching import Watching
+
 __all__ = ["Operations"]
 
 _WAIT = 30.0  # seconds until a request that was cancelled has ended
+_CLOSING = 5.0  # seconds that the end of the agent waits for calls in a patch that is taken back
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,11 @@ class Operations:
     policy: str | os.PathLike[str] | None = None
     height: Callable[[], int] | None = None
     max_pause: float | None = None
+    watching: Callable[[], Watching]
+    wake: Callable[[], object] = lambda: None
+    """Says that there is something to keep."""
+    soaking: list[Soaking] = field(default_factory=list)
+    """What soaks, or has ended and is not kept yet."""
     _one: threading.Lock = field(default_factory=threading.Lock)
     _last: _Change | None = None
 
@@ -117,6 +128,95 @@ class Operations:
                 raise
             self.restoration.follow(wish, applied.patch, applied)
             return found, applied
+
+    def soak(
+        self,
+        data: bytes,
+        approvals: Sequence[bytes] = (),
+        *,
+        during: float,
+        before: float | None,
+        rules: Sequence[Rule] = (),
+        consistency: str = "",
+        timeout: float = 30.0,
+    ) -> Soaking:
+        """What :func:`livepatch.soak` does, under the node's watchdog and by its rules too; wished for once it passes.
+
+        Raises what that raises, and :class:`StateError` if the store cannot be written; then nothing has changed.
+        """
+        from livepatch.health.soak import soak
+        from livepatch.node.soaking import Soaking
+
+        known = set(self.store.installed())
+        with self._changing(timeout), self._installed(data, approvals, keep=True) as (found, paths):
+            watching = self.watching()
+            try:
+                watching.watchdog.start()
+                made = soak(
+                    found.path,
+                    rules=(*watching.rules, *rules),
+                    before=before,
+                    during=during,
+                    watchdog=watching.watchdog,
+                    on_end=lambda _: self.wake(),
+                    consistency=cast("Consistency | None", consistency or None),
+                    timeout=timeout,
+                    trust=self.trust,
+                    policy=self.policy,
+                    max_pause=self.max_pause,
+                    approvals=paths,
+                )
+            except BaseException:
+                if not self.soaking:
+                    watching.rest()
+                raise
+            begun = Soaking(soak=made, wish=found.wish("off"), found=found, is_new=found.file not in known)
+            self.soaking.append(begun)
+            return begun
+
+    def end_soaks(self) -> None:
+        """Nobody watches any more: what has not passed is taken back, and at no start does it go in."""
+        cut = [each for each in self.soaking if not each.ended]
+        self.soaking = [each for each in self.soaking if each.ended]
+        for each in cut:
+            each.take_back(_CLOSING)
+            self._discard(each)
+
+    def after_fork(self) -> None:
+        """In a child, where nobody watches: what soaks goes out, and comes in again once it has passed."""
+        cut, self.soaking = self.soaking, []
+        if cut:
+            threading.Thread(target=_take_back, args=(cut,), name="livepatch-soaking", daemon=True).start()
+
+    def _keep_soaked(self) -> None:
+        """Wish for what has passed, or was switched by somebody meanwhile; and forget what was taken back."""
+        for each in [each for each in self.soaking if each.ended]:
+            wish = each.wished()
+            if wish is None:
+                self._discard(each)
+            else:
+                with self.store.changing(self._with(wish)):
+                    pass
+                self._follow(wish.id)
+                if each.soak.applied.reverted:  # by somebody, just now
+                    self.leave(wish.id)
+            self.soaking.remove(each)
+            each.kept.set()
+            if not self.soaking:
+                self.watching().rest()
+
+    def _with(self, wish: Wish) -> list[Wish]:
+        """What is wished for and that, below what went in after it."""
+        every = list(live.records)
+        above = set(every[every.index(wish.id) + 1 :]) if wish.id in every else set()
+        found = [each for each in self.store.wanted.patches if each.id != wish.id]
+        place = next((index for index, each in enumerate(found) if each.id in above), len(found))
+        return [*found[:place], wish, *found[place:]]
+
+    def _discard(self, soaking: Soaking) -> None:
+        if soaking.is_new:
+            with contextlib.suppress(StateError):  # it stays, and harms nobody
+                self.store.discard(soaking.found.file)
 
     def _back(self, record: Record, mode: Mode, timeout: float) -> None:
         """Put in anew what another had taken the place of."""
@@ -199,6 +299,7 @@ class Operations:
         Raises :class:`StateError` if that cannot be written, and :class:`TransitionError` if a request does not end.
         """
         with self._changing(_WAIT, keep=True):
+            self._keep_soaked()
             before = self.store.wanted.patches
             gone = self.restoration.gone()
             if gone is None:
@@ -301,6 +402,11 @@ class Operations:
                 if found.file not in known:
                     with contextlib.suppress(StateError):  # it stays, and harms nobody
                         self.store.discard(found.file)
+
+
+def _take_back(cut: Iterable[Soaking]) -> None:
+    for each in cut:
+        each.take_back(_WAIT)
 
 
 def _as_it_is(wish: Wish) -> Wish:

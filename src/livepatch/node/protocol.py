@@ -37,6 +37,7 @@ __all__ = [
     "Limits",
     "Request",
     "Revert",
+    "Soak",
     "Status",
     "Verify",
     "answer_bytes",
@@ -86,6 +87,7 @@ LIMITS = Limits()
 _REFUSE = refusing(NodeError, "this is no request that a node understands", "ask with the livepatch of the node")
 _NAMES = 200  # ids of patches in one request
 _TEXT = 300  # characters of a mode
+_RULES = 8000  # and of rules
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,6 +177,32 @@ class Apply(_Timed):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Soak:
+    """Take the patch in the first part if you stay well with it.  The other parts are approvals."""
+
+    verb: ClassVar[str] = "soak"
+    during: float
+    """Seconds for which it is watched."""
+    before: float = 0.0
+    """Seconds of the baseline."""
+    rules: str = ""
+    """Rules besides the node's own, as the text of a file of them."""
+    consistency: str = ""
+    timeout: float = 30.0
+
+    @classmethod
+    def read(cls, fields: Fields) -> Soak:
+        """Its fields."""
+        return cls(
+            during=_seconds(fields, "during"),
+            before=_seconds(fields, "before"),
+            rules=fields.text("rules", _RULES),
+            consistency=fields.text("consistency", _TEXT),
+            timeout=_seconds(fields, "timeout"),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Flag(_Timed):
     """Switch the patch with that flag to that mode."""
 
@@ -225,11 +253,11 @@ class Cancel:
         return cls(id=fields.text("id", 128, lambda text: check_name("id", text)))
 
 
-Request = Hello | Status | Verify | Doctor | Health | Check | Apply | Flag | Revert | Cancel
+Request = Hello | Status | Verify | Doctor | Health | Check | Apply | Soak | Flag | Revert | Cancel
 REQUESTS: Mapping[str, Callable[[Fields], Request]] = {
-    each.verb: each.read for each in (Hello, Status, Verify, Doctor, Health, Check, Apply, Flag, Revert, Cancel)
+    each.verb: each.read for each in (Hello, Status, Verify, Doctor, Health, Check, Apply, Soak, Flag, Revert, Cancel)
 }
-_WITH_FILE = (Apply, Check)
+_WITH_FILE = (Apply, Check, Soak)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,11 @@ class Watching:
         names = self.watchdog.probes
         return tuple(rule for rule in self.rules if not rule.compares and any(map(rule.covers, names)))
 
+    def rest(self) -> None:
+        """Nothing soaks any more: without probes there is nothing to read."""
+        if not self.watchdog.probes:
+            self.watchdog.stop()
+
     def status(self) -> dict[str, Any]:
         """How the node is, as plain values."""
         status = self.watchdog.status()
