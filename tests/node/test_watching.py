@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -15,9 +17,11 @@ from tests.node.clients import ADMIT, FEE
 from tests.test_fork import in_child
 
 import livepatch
-from livepatch.errors import BundleError, PatchError, PolicyError, StateError
+from livepatch.errors import BundleError, NodeError, PatchError, PolicyError, StateError
+from livepatch.govern import audit, telling
 from livepatch.health.judge import Judged, Verdict
 from livepatch.health.probes import HealthProbe
+from livepatch.node import drill
 from livepatch.node.client import Node
 from livepatch.node.control import Control
 from livepatch.node.protocol import Health, Soak, request_bytes
@@ -55,7 +59,9 @@ def make(client, tmp_path):
     made = []
 
     def agent(*probes, **given):
-        made.append(livepatch.Agent(tmp_path / "store", trust=client.root, probes=probes, interval=TICK, **given))
+        made.append(
+            livepatch.Agent(tmp_path / "store", trust=client.root, probes=probes, **{"interval": TICK, **given})
+        )
         return made[-1].start()
 
     yield agent
@@ -193,7 +199,7 @@ def test_what_passes_is_wished_for_from_then_on(agent, client, tmp_path, events)
     assert soak.wait(20).ok
     until(lambda: wished(agent) == [("A", "on")])
     assert client.module.admit(11) == "refused"
-    assert [each.id for each in agent.standings] == ["A"]
+    until(lambda: [each.id for each in agent.standings] == ["A"])
     agent.close()
     livepatch.revert("A")
     with livepatch.Agent(tmp_path / "store", trust=client.root):
@@ -296,23 +302,21 @@ def test_calls_are_measured_without_a_probe_of_the_agent(make, client, events):
     agent.revert("A")
 
 
-@pytest.mark.parametrize(
-    ("expected", "given"),
-    [
-        (PatchError, {"during": 0}),
-        (PatchError, {"before": -1}),
-        (PatchError, {"rules": [livepatch.Rule("other", above=3)]}),
-        (PatchError, {"rules": [livepatch.Rule("head_lag", plus=3)], "before": TICK}),
-        (TypeError, {"rules": 5}),
-        (PolicyError, {"rules": "/nowhere.toml"}),
-        (BundleError, {"path": "/nowhere.lpatch"}),
-    ],
-)
-def test_what_cannot_soak_changes_nothing(agent, client, events, expected, given):
-    with pytest.raises(expected):
-        agent.soak(given.pop("path", None) or client.fix("A", ADMIT), **given)
-    assert (wished(agent), files(agent), livepatch.status()) == ([], [], ())
-    assert agent.health()["soaks"] == []
+def test_what_cannot_soak_changes_nothing(agent, client, events):
+    fix = client.fix("A", ADMIT)
+    for expected, path, given in (
+        (PatchError, fix, {"during": 0}),
+        (PatchError, fix, {"before": -1}),
+        (PatchError, fix, {"rules": [livepatch.Rule("other", above=3)]}),
+        (PatchError, fix, {"rules": [livepatch.Rule("head_lag", plus=3)], "before": TICK}),
+        (TypeError, fix, {"rules": 5}),
+        (PolicyError, fix, {"rules": "/nowhere.toml"}),
+        (BundleError, "/nowhere.lpatch", {}),
+    ):
+        with pytest.raises(expected):
+            agent.soak(path, **given)
+        assert (wished(agent), files(agent), livepatch.status()) == ([], [], ())
+        assert agent.health()["soaks"] == []
 
 
 def test_without_a_rule_nothing_soaks_and_nothing_reads(make, client, events):
@@ -405,9 +409,8 @@ def test_one_node_that_takes_it_back_spares_the_others(agent, lag, client, run, 
         ("--soak", "5", "--rules", "/nowhere.toml"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(agent, client, run, events, options):  # noqa: F811
-    run("apply", client.fix("A", ADMIT), "--node", agent.socket, *options, status=2)
-    assert livepatch.status() == ()
+def test_options_that_do_not_go_together_are_refused_before_anybody_is_asked(run, events, options):  # noqa: F811
+    run("apply", "fix.lpatch", "--node", "/nowhere", *options, status=2)
 
 
 def test_rules_of_a_request_are_read_as_strictly_as_a_file(agent, client, events):
@@ -422,3 +425,65 @@ def test_a_child_that_is_forked_meanwhile_takes_it_out(agent, client, events):
     assert client.module.admit(11) == "refused"
     in_child(lambda: until(lambda: client.module.admit(11) == "admitted"))
     assert client.module.admit(11) == "refused"
+
+
+# Drills
+
+
+@pytest.fixture
+def calm(make):
+    """An agent whose interval has room for many calls, on a busy machine, too."""
+    return make(interval=0.1)
+
+
+def test_a_drill_shows_how_fast_a_bad_patch_goes(calm, run, events):  # noqa: F811
+    found = json.loads(run("drill", "--node", calm.socket, "--json"))["nodes"][0]["result"]
+    assert found["ok"]
+    assert (found["harmless"]["outcome"], found["bad"]["outcome"]) == ("passed", "rolled-back")
+    assert found["bad"]["readings"] >= 2
+    assert found["detect_seconds"] > 0 < found["restore_seconds"]
+    assert livepatch.status() == ()
+    assert drill.MODULE not in sys.modules
+    assert (wished(calm), files(calm)) == ([], [])
+    record, key = calm.store.record_folder, calm.about()["record"]["key"]
+    calm.close()
+    assert audit.verify(record, key=key)
+    noted = [each["details"] for each in telling.entries(record) if each["event"] == "drilled"]
+    assert [each["ok"] for each in noted] == [True]
+    assert noted[0]["detect_ms"] == round(found["detect_seconds"] * 1e3, 1)
+
+
+def test_a_drill_is_told_in_words(calm, run, events):  # noqa: F811
+    told = run("drill", "--node", calm.socket)
+    assert told.startswith("the drill went well\n")
+    assert "s to take back; the probes are read every 0.1 s" in told
+
+
+def test_a_drill_in_which_the_bad_patch_stays_fails(agent, run, events, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(drill, "_bad", drill._harmless)
+    monkeypatch.setattr(drill, "_MOST", 3)
+    assert run("drill", "--node", agent.socket, status=1).startswith("the drill did not go well\n")
+    assert livepatch.status() == ()
+
+
+def test_a_drill_that_nobody_waits_for_leaves_nothing(make, events):
+    agent = make()
+    with pytest.raises(NodeError, match="was ended"):
+        agent.operations.drill(lambda _: False)
+    assert livepatch.status() == ()
+    assert drill.MODULE not in sys.modules
+    assert not agent.health()["running"]
+
+
+def test_one_drill_at_a_time(agent, events):
+    refused = []
+
+    def tell(_):
+        with pytest.raises(NodeError, match="under way") as caught:
+            agent.drill()
+        refused.append(caught)
+        return True
+
+    with contextlib.suppress(NodeError):
+        agent.operations.drill(lambda each: tell(each) and False)
+    assert refused

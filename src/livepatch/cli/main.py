@@ -22,6 +22,7 @@ from livepatch.cli import (
     classify,
     docs,
     doctor,
+    drill,
     flag,
     graph,
     health,
@@ -62,7 +63,7 @@ FINE, REFUSED, UNUSABLE, UNANSWERED = 0, 1, 2, 3
 _COMMANDS = (
     *(init, build, show, lint, check, classify, replay, attack, docs),
     *(keygen, sign, approve, attest, verify, trust, policy, seal, unseal),
-    *(apply, flag, status, watch, revert, cancel, health, doctor, attach),
+    *(apply, flag, status, watch, revert, cancel, health, drill, doctor, attach),
     *(callers, graph, audit),
     run,
     *(rollout, simulate),
@@ -74,7 +75,7 @@ exit status:
      it should not, or is for a full update; no patch may go in now; a key or a trust root
      is of no use; there is no such path; the record does not hold; a probe finds a hole
      open, or shows nothing; a replay shows what is not declared; an attack succeeds;
-     a node is not known to be well, or was not with a patch that soaked;
+     a node is not known to be well, or was not with a patch that soaked; a drill fails;
      a rollout must not start, or did not get everywhere when simulated
   2  wrong usage, or a file that cannot be read or written
   3  a node does not answer: nobody listens, or it takes too long

@@ -35,8 +35,8 @@ PHASES: Final = ("intent", "done", "failed", "noted")
 EVENTS: Final = frozenset(
     {
         "built", "signed", "approved", "tested", "classified", "loaded", "checked", "applied",
-        "mode_changed", "breach", "rolled_back", "reverted", "verified", "migrated", "not_restored", "overridden",
-        "restored", "tripwire",
+        "mode_changed", "breach", "drilled", "rolled_back", "reverted", "verified", "migrated", "not_restored",
+        "overridden", "restored", "tripwire",
         "opened", "recovered", "rotated", "stopped",
     }
 )  # fmt: skip

@@ -253,6 +253,14 @@ class Agent:
         )
         return begun.soak
 
+    def drill(self) -> dict[str, Any]:
+        """Practise: a harmless patch and a bad one of livepatch's own soak; tells how long the bad one took to go.
+
+        Gives what ``livepatch drill --json`` prints.  Waits for the end, about seven intervals.  Raises what
+        :func:`livepatch.soak` raises, and :class:`NodeError` if a drill is under way already; no patch of it stays.
+        """
+        return self.operations.drill(lambda _: True)
+
     def flag(self, name: str, mode: Mode, *, timeout: float = 30.0) -> Applied:
         """Switch the patch with that flag to another mode, now and at every start from now on.
 

@@ -16,6 +16,7 @@ from livepatch.node.protocol import (
     Cancel,
     Check,
     Doctor,
+    Drill,
     Flag,
     Health,
     Hello,
@@ -88,11 +89,13 @@ def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, 
 
 def _change(
     operations: Operations,
-    request: Check | Apply | Soak | Flag | Revert | Cancel,
+    request: Drill | Check | Apply | Soak | Flag | Revert | Cancel,
     parts: tuple[bytes, ...],
     tell: Tell,
 ) -> Mapping[str, Any]:
     match request:
+        case Drill():
+            return operations.drill(tell)
         case Check(mode=mode, timeout=timeout):
             found, report = operations.check(parts[0], parts[1:], mode, timeout)
             return {"digest": found.digest, "file": found.file, "report": report.to_dict()}

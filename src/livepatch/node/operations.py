@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from livepatch.bundle.trustroot import TrustRoot
 from livepatch.compat.report import Report
@@ -167,12 +167,17 @@ class Operations:
                     approvals=paths,
                 )
             except BaseException:
-                if not self.soaking:
-                    watching.rest()
+                watching.rest()
                 raise
             begun = Soaking(soak=made, wish=found.wish("off"), found=found, is_new=found.file not in known)
             self.soaking.append(begun)
             return begun
+
+    def drill(self, tell: Callable[[Mapping[str, Any]], bool]) -> dict[str, Any]:
+        """Practise, by the rules of the node; see :func:`livepatch.node.drill.drill`."""
+        from livepatch.node.drill import drill
+
+        return drill(self.watching(), tell, policy=self.policy, max_pause=self.max_pause)
 
     def end_soaks(self) -> None:
         """Nobody watches any more: what has not passed is taken back, and at no start does it go in."""
@@ -202,8 +207,7 @@ class Operations:
                     self.leave(wish.id)
             self.soaking.remove(each)
             each.kept.set()
-            if not self.soaking:
-                self.watching().rest()
+            self.watching().rest()
 
     def _with(self, wish: Wish) -> list[Wish]:
         """What is wished for and that, below what went in after it."""

@@ -30,6 +30,7 @@ __all__ = [
     "Cancel",
     "Check",
     "Doctor",
+    "Drill",
     "Flag",
     "Head",
     "Health",
@@ -139,6 +140,13 @@ class Health(_Plain):
     """Are you well?"""
 
     verb: ClassVar[str] = "health"
+
+
+@dataclass(frozen=True, slots=True)
+class Drill(_Plain):
+    """Practise with patches of your own."""
+
+    verb: ClassVar[str] = "drill"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -253,9 +261,10 @@ class Cancel:
         return cls(id=fields.text("id", 128, lambda text: check_name("id", text)))
 
 
-Request = Hello | Status | Verify | Doctor | Health | Check | Apply | Soak | Flag | Revert | Cancel
+Request = Hello | Status | Verify | Doctor | Health | Drill | Check | Apply | Soak | Flag | Revert | Cancel
 REQUESTS: Mapping[str, Callable[[Fields], Request]] = {
-    each.verb: each.read for each in (Hello, Status, Verify, Doctor, Health, Check, Apply, Soak, Flag, Revert, Cancel)
+    each.verb: each.read
+    for each in (Hello, Status, Verify, Doctor, Health, Drill, Check, Apply, Soak, Flag, Revert, Cancel)
 }
 _WITH_FILE = (Apply, Check, Soak)
 

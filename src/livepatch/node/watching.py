@@ -47,8 +47,12 @@ class Watching:
         return tuple(rule for rule in self.rules if not rule.compares and any(map(rule.covers, names)))
 
     def rest(self) -> None:
-        """Nothing soaks any more: without probes there is nothing to read."""
-        if not self.watchdog.probes:
+        """Something has ended: without probes there is nothing to read, unless something else soaks."""
+        from livepatch.process.live import live
+
+        watches = self.watchdog.status()["watches"]
+        soaks = any(each["outcome"] is None and each["patch"] in live.records for each in watches)
+        if not self.watchdog.probes and not soaks:
             self.watchdog.stop()
 
     def status(self) -> dict[str, Any]:
