@@ -374,6 +374,7 @@ def test_a_node_tells_how_a_soak_stands_until_its_end(agent, client, events):
     agent.revert("A")
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_leaves_the_soak(agent, client, events):
     with Node(agent.socket) as node:
         request = Soak(during=0.5)
@@ -383,6 +384,7 @@ def test_a_client_that_goes_leaves_the_soak(agent, client, events):
     agent.revert("A")
 
 
+@pytest.mark.slow
 def test_one_node_that_takes_it_back_spares_the_others(agent, lag, client, run, tmp_path, events):  # noqa: F811
     (tmp_path / "two").mkdir(mode=0o700)
     second = Control(tmp_path / "two" / "control.sock", agent._running._control._answer, uids=[os.geteuid()])
@@ -453,6 +455,7 @@ def test_a_drill_shows_how_fast_a_bad_patch_goes(calm, run, events):  # noqa: F8
     assert noted[0]["detect_ms"] == round(found["detect_seconds"] * 1e3, 1)
 
 
+@pytest.mark.slow
 def test_a_drill_is_told_in_words(calm, run, events):  # noqa: F811
     told = run("drill", "--node", calm.socket)
     assert told.startswith("the drill went well\n")
