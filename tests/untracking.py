@@ -13,6 +13,8 @@ import gc
 import sys
 from types import CellType, FunctionType, GenericAlias, GetSetDescriptorType, MemberDescriptorType, ModuleType
 
+# Its plugin imports it at the end of a session at the latest, and then it asks the heap who holds what trio registers.
+import hypothesis  # noqa: F401
 import pytest
 
 _CONTAINERS = (list, dict, set, tuple, frozenset)
