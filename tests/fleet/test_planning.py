@@ -105,6 +105,14 @@ def test_every_node_is_in_a_stage_and_every_stage_has_one():
     assert "stage third adds no node" in problems(changed(PLAN, "percent = 30", "percent = 5"))
 
 
+def test_a_stage_for_nodes_that_nobody_has_tells_its_where():
+    text = changed(PLAN, "count = 10", 'where = { region = ["mars", "moon"] }')
+    whole, found = examine(rollout(text), inventory())
+    assert whole.sizes[0] == 0
+    (empty,) = [each for each in found if each.what == "stage canary adds no node"]
+    assert empty.action.endswith("correct its where: region mars or moon")
+
+
 def test_something_has_to_judge_each_stage():
     only_comparing = changed(PLAN, "most = 0.01", 'most = 0.01\nstages = ["canary"]')
     assert problems(only_comparing) == ["nothing judges stage all"]

@@ -224,8 +224,13 @@ def _empty(planned: Planned) -> Iterator[Problem]:
                 what=f"stage {stage.name} adds no node",
                 found="0 nodes that are in no stage before it",
                 expected="one node or more",
-                action="leave it out, or make it larger: percent and count are counted from the beginning",
+                action="leave it out, or make it larger: percent and count are counted from the beginning"
+                + (f"; or correct its where: {_told(stage.where)}" if stage.where else ""),
             )
+
+
+def _told(where: Mapping[str, tuple[str, ...]]) -> str:
+    return ", ".join(f"{name} {' or '.join(values)}" for name, values in where.items())
 
 
 def _gates(planned: Planned) -> Iterator[Problem]:
