@@ -31,5 +31,5 @@ def run(given: argparse.Namespace) -> bool:
         print_json({"files": paths})
     else:
         told = [f"wrote {visible(path)}" for path in paths]
-        print_lines([*told, f"next: python -m pytest {visible(paths[-1])}"])
+        print_lines([*told, f"next: python -m pytest {visible(paths[-1])} (needs livepatch's extra testing)"])
     return True

@@ -122,7 +122,7 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
             "",
             f"a patch with the id {patch.id} is applied",
             "an id that is not in use",
-            "revert it first, or name it in replaces=",
+            "revert it first, or name it in replaces= (--replaces)",
         )
     if patch.flag_taken_by is not None:
         yield row(
@@ -140,7 +140,7 @@ def _names(patch: PatchFacts) -> Iterator[Finding]:
             "",
             f"no patch {name} is applied",
             "replaces= to name applied patches",
-            "see livepatch.status()",
+            "see livepatch status, or livepatch.status()",
         )
 
     for name in patch.requires_missing:

@@ -57,7 +57,7 @@ def nest(surveyor: Surveyor, body: NewBody, found: Found, new: sides.NewSide) ->
                 "maker-is-patched",
                 f"patch {coverer} changes {top.place.target}, which makes it",
                 "a maker that no other patch has changed, so that either can be taken out alone",
-                f"revert {coverer} first, or name it in replaces=",
+                f"revert {coverer} first, or name it in replaces= (--replaces)",
             ),
         )
         return

@@ -111,7 +111,7 @@ def assess(
 
 def _declared(name: str, given: str | None, by_vector: str) -> Fact:
     if given is None:
-        return Fact(by_vector, "the vector") if by_vector else Fact(None, f"pass {name}=")
+        return Fact(by_vector, "the vector") if by_vector else Fact(None, f"pass {name}=, or --{name}")
     if not isinstance(given, str):
         raise TypeError(f"{name} must be a str, not {spelled(given)}")
     if given not in WORDS[name]:

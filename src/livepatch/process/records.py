@@ -120,5 +120,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UnknownPatchError:
         f"no {kind} {name!r} in this process",
         found=", ".join(sorted(known)) or "none at all",
         expected=f"an applied {kind}",
-        action="correct the name, or apply the patch, again if it was reverted; livepatch.status() lists patches",
+        action="correct the name, or apply the patch, again if it was reverted; "
+        "livepatch status, or livepatch.status(), lists patches",
     )
