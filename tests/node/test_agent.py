@@ -249,6 +249,20 @@ def test_a_switch_that_the_program_turns_round_is_not_wished_for(agent, client, 
         caller.join()
 
 
+def test_what_is_reverted_after_its_last_request_is_wished_for_no_more(agent, client, store):
+    agent.apply(client.fix("A", ADMIT))
+    agent.flag("A", "off")
+    livepatch.revert("A")  # not turned round: the mode before is not wished for either
+    until(lambda: wished(store) == [])
+    agent.apply(client.fix("A", ADMIT))
+    agent.apply(client.fix("B", FEE))
+    agent.apply(client.fix("C", ADMIT, WAIT), replaces=["A"])
+    livepatch.revert("C")  # which does not bring back what it replaced
+    until(lambda: wished(store) != [("B", "on"), ("C", "on")])
+    assert wished(store) == [("B", "on")]
+    assert [each.id for each in livepatch.status()] == ["B"]
+
+
 def test_what_could_not_be_kept_is_tried_again(agent, client, store, monkeypatch, events):
     agent.apply(client.fix("A", ADMIT))
     failing(monkeypatch, agent, 1)

@@ -313,12 +313,11 @@ class Operations:
                     expected="a moment in which none are",
                     action="try again",
                 )
-            last = self._last
-            now: tuple[Wish, ...]
+            last, wishes = self._last, before
             if last is not None and last.about in gone and before == last.after:
-                now = last.before  # its switch was turned round
-            else:
-                now = tuple(_as_it_is(each) for each in before if each.id not in gone)
+                # Its switch was turned round, and what it had taken the place of is in again; or else it was reverted.
+                wishes = tuple(each for each in last.before if each in before or each.id in live.records)
+            now = tuple(_as_it_is(each) for each in wishes if each.id not in gone)
             if now == before:
                 return
             with self.store.changing(now):
