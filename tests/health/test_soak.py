@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import threading
 import time
 
@@ -253,6 +254,20 @@ def test_who_is_told_of_the_end_may_fail(write_module, write_fix, soak):
     made = soak(write_fix(target(m), "def f(): return 'new'"), on_end=on_end, **given)
     assert made.wait(30).ok
     assert told == [made.outcome]
+
+
+def test_one_who_exits_when_told_of_the_end_leaves_the_others_under_watch(write_module, write_fix, soak):
+    m = write_module("def f(): return 'old'\ndef g(): return 'old'\n")
+    shown = [0]
+    with livepatch.Watchdog([HealthProbe("x", lambda: shown[0], quick=True)], interval=TICK) as watchdog:
+        given = {"rules": [livepatch.Rule("x", above=5)], "watchdog": watchdog, "interval": 1.0}
+        second = soak(write_fix(target(m, "g"), "def g(): return 'new'"), **given)
+        first = soak(
+            write_fix(target(m), "def f(): return 'new'"), during=TICK * 3, on_end=lambda _: sys.exit(1), **given
+        )
+        assert first.wait(30).ok
+        shown[0] = 9
+        assert second.wait(30).outcome == "rolled-back"
 
 
 def test_stop_takes_it_back(write_module, write_fix, soak):

@@ -416,7 +416,7 @@ class Soak:
         if self._on_end is not None:
             try:
                 self._on_end(self.outcome)
-            except Exception as error:  # noqa: BLE001  # the program's own code may fail in any way
+            except BaseException as error:  # noqa: BLE001  # the program's own code, in a thread that others need
                 emit("callback_failed", level="error", patch=self.id, moment="on_end", error=type(error).__qualname__)
         self._over.set()
         if self._stops:

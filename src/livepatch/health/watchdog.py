@@ -207,7 +207,7 @@ class Watchdog:
         took_its_time = False
         try:
             took_its_time = watch.look(now, hurry=hurry)
-        except Exception as error:  # noqa: BLE001  # one that fails must not end the watch over the others
+        except BaseException as error:  # noqa: BLE001  # one that fails, or exits, must not end the watch over the others
             emit("watch_failed", level="error", error=type(error).__qualname__)
         if watch.over:
             with self._lock:
