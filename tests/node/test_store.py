@@ -145,6 +145,33 @@ def test_one_process_has_it_and_others_look_into_it(tmp_path: Path):
 # What is wished for, and the trial
 
 
+def test_what_was_put_in_its_place_is_not_written_to(tmp_path: Path):
+    with Store(tmp_path / "store") as store:
+        store.path.rename(tmp_path / "moved")
+        with Store(tmp_path / "store") as other:
+            for change in (lambda: store.install(patch_file("A")), store.changing(()).__enter__):
+                with pytest.raises(StateError, match="in whose place another was put"):
+                    change()
+            assert other.installed() == ()
+            wish(other, "B")
+        (tmp_path / "store").rename(tmp_path / "other")
+        with pytest.raises(StateError, match="No such file"):
+            store.install(patch_file("A"))
+
+
+def test_a_program_that_closes_all_files_loses_the_store_and_no_file_of_its_own(tmp_path: Path):
+    store = Store(tmp_path / "store")
+    number = store._lock
+    assert number is not None
+    with (tmp_path / "mine").open("w") as mine:
+        os.dup2(mine.fileno(), number)  # closed, and opened anew by the program
+    with pytest.raises(StateError, match="closed the lock"):
+        store.install(patch_file("A"))
+    Store(tmp_path / "store").close()  # another process may have it by now
+    store.close()
+    os.close(number)
+
+
 def test_a_patch_is_on_trial_before_it_goes_in_and_until_its_time_has_passed(tmp_path: Path):
     store = Store(tmp_path, guard=0.05)
     first, second = wish(store, "A"), wish(store, "B")

@@ -21,7 +21,7 @@ from livepatch.bundle.envelope import digest, read_bundle
 from livepatch.bundle.keyfiles import make_key, private_key
 from livepatch.bundle.trust import admitted
 from livepatch.bundle.trustroot import clock
-from livepatch.errors import StateError, TrustError
+from livepatch.errors import StateError, TrustError, spelled
 from livepatch.events import emit
 from livepatch.govern import surroundings
 from livepatch.node.stored import Installed, StoreView, hex_of, read_file, telling, unusable
@@ -59,6 +59,7 @@ class Store(StoreView):
         self._lock: int | None = None
         with telling(self.path):
             self._lock, is_same = _taken(self.path)
+            self._locked = os.fstat(self._lock)
         try:
             self._sweep()
             self._make_key()
@@ -71,7 +72,7 @@ class Store(StoreView):
                 self._fall_back()
             self._watch()
         except BaseException:
-            os.close(self._lock)
+            self._let_go()
             raise
         _open.add(self)
 
@@ -240,8 +241,19 @@ class Store(StoreView):
             except StateError as error:
                 emit("trial_not_ended", level="error", store=str(self.path), error=str(error))
             finally:
-                os.close(self._lock)
-                self._lock = None
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Close the lock, but nothing that the program has opened in its place, having closed all files."""
+        lock, self._lock = self._lock, None
+        if lock is not None and self._is_locked(lock):
+            os.close(lock)
+
+    def _is_locked(self, lock: int) -> bool:
+        try:
+            return os.path.samestat(os.fstat(lock), self._locked)
+        except OSError:
+            return False
 
     def __enter__(self) -> Self:
         return self
@@ -329,6 +341,16 @@ class Store(StoreView):
                 expected="the process that opened it",
                 action="open it in one process, and have that one write",
             )
+        with telling(self.path):
+            is_there = os.path.samestat((self.path / "lock").lstat(), self._locked)
+        if not is_there or not self._is_locked(self._lock):
+            raise StateError(
+                "the store is not this process's any more",
+                found=f"{spelled(str(self.path))}, "
+                + ("of which the program has closed the lock" if is_there else "in whose place another was put"),
+                expected="the directory that was opened, and its lock, which is let go of when it is closed",
+                action="start the node anew; close no files that the program has not opened itself",
+            )
 
     def _write(self, wanted: Wanted) -> None:
         """Put it in the place of what is on the disk; if it raises, that is as it was."""
@@ -352,9 +374,7 @@ class Store(StoreView):
         """In a child of a fork: the store is its parent's."""
         self._mutex = threading.RLock()
         self._timer = None
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        self._let_go()
 
 
 _open: weakref.WeakSet[Store] = weakref.WeakSet()
