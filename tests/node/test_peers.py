@@ -101,7 +101,9 @@ def test_same_patches_is_for_those_with_the_secret(m, silent):
     applied = livepatch.apply(silent)
     assert ours.terms(before).same_patches is False
     assert ours.terms(fleet.announce()).same_patches is True
-    applied.mode = "off"
+    applied.mode = livepatch.Measured("on")  # as while it soaks
+    assert ours.terms(before).same_patches is False
+    applied.mode = livepatch.Measured("off")
     assert ours.terms(before).same_patches is True
 
 

@@ -127,6 +127,18 @@ def test_a_later_patch_that_takes_a_fix_away_is_an_alarm(node, build, write_modu
     assert livepatch.probe().ok
 
 
+def test_a_patch_that_soaks_is_asked_about_as_what_it_is(build):
+    """Its calls are measured: it counts as live all the same, and goes into the scratch process."""
+    applied = livepatch.apply(build(safe=True), mode=livepatch.Measured("on"))
+    for live in (True, False):
+        found = livepatch.probe(live=live)
+        assert told(found) == [("live" if live else "scratch", "closed", "fixed")]
+    applied.mode = livepatch.Measured("off")
+    found = livepatch.probe()
+    assert told(found) == [("live", "switched-off", "vulnerable")]
+    assert codes(found) == [("error", "hole-open")]
+
+
 def test_an_upgrade_that_takes_a_fix_away_is_an_alarm(node, build, tmp_path):
     build().save(tmp_path / "fix.lpatch")
     info = node.old.root / f"{node.name}-1.0.dist-info" / "METADATA"

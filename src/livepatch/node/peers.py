@@ -14,7 +14,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
 from livepatch.contents.identity import canonical, check_distribution
-from livepatch.engine.modes import At
+from livepatch.engine.modes import At, is_on
 from livepatch.errors import PatchError, spelled
 from livepatch.govern.digests import digest_of
 from livepatch.node.announcement import (
@@ -141,7 +141,7 @@ def _live_patches() -> Iterator[Patch]:
     layers = {layer.patch_id: layer.mode for layer in live.state.stack.layers}
     for record in tuple(live.records.values()):
         mode = layers.get(record.id, "off")
-        if mode == "on" or (isinstance(mode, At) and _is_reached(mode)):
+        if is_on(mode) or (isinstance(mode, At) and _is_reached(mode)):
             yield record.patch
 
 

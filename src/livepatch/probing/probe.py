@@ -11,7 +11,7 @@ from pathlib import Path
 from livepatch.bundle.trust import require_admitted
 from livepatch.compat.versions import Distribution, version_findings
 from livepatch.contents.probes import Probe
-from livepatch.engine.modes import At, Split
+from livepatch.engine.modes import At, Mode, Split, is_off, is_on
 from livepatch.engine.stack import Stack
 from livepatch.errors import IncompatibleError, LivepatchError, PatchError, TransitionError, shortened, spelled
 from livepatch.events import emit
@@ -213,7 +213,7 @@ def _standing(stack: Stack) -> tuple[list[_Question], list[str]]:
     return questions, [name for name in stands if name not in asked]
 
 
-def _expected(mode: object) -> Expectation:
+def _expected(mode: Mode) -> Expectation:
     if isinstance(mode, At):
         try:
             return "closed" if mode.reached() else "not-yet"
@@ -221,9 +221,9 @@ def _expected(mode: object) -> Expectation:
             return "not-yet"
     if isinstance(mode, Split):
         return "partly"
-    if mode == "on":
+    if is_on(mode):
         return "closed"
-    return "switched-off" if mode == "off" else "not-yet"
+    return "switched-off" if is_off(mode) else "not-yet"
 
 
 # Asking
