@@ -79,6 +79,13 @@ def test_weight_counts_and_not_the_number_of_nodes():
     assert len(found) == 5
 
 
+def test_an_inventory_in_which_nobody_has_weight_says_nothing_of_a_third():
+    there = Inventory(source="nodes.json", nodes=nodes(weight=0.0))
+    assert problems(there=there) == ["nobody has voting power"]
+    harmless = changed(PLAN, 'versions = ">=2.1,<2.3"', 'versions = ">=2.1,<2.3"\ncan-halt = false')
+    assert problems(harmless, there=there) == []
+
+
 def test_exactly_a_third_is_too_much():
     text = changed(PLAN, "max-unavailable = 2", "max-unavailable = 0")
     third = text.replace("percent = 30", "percent = 31").replace("percent = 60", "percent = 64.3333333333")

@@ -264,12 +264,20 @@ def _heaviest(nodes: Iterable[Node], count: int) -> float:
 def _voting(planned: Planned) -> Iterator[Problem]:
     """No step may be able to stop the chain: a third of the voting power that is missing does."""
     whole = sum(node.weight for node in planned.nodes)
+    if not whole:
+        yield Problem(
+            what="nobody has voting power",
+            found="weight = 0 for every node",
+            expected="the weight of each node, as its vote counts",
+            action="correct the inventory, or say can-halt = false if no fault in the patch could stop a node",
+        )
+        return
     away = planned.rollout.max_unavailable
     for number, stage in enumerate(planned.rollout.stages):
         own = sum(node.weight for node, its in zip(planned.nodes, planned.stages, strict=True) if its == number)
         others = (node for node, its in zip(planned.nodes, planned.stages, strict=True) if its != number)
         missing = own + _heaviest(others, away)
-        if whole and missing / whole >= _A_THIRD - _TOLERANCE:
+        if missing / whole >= _A_THIRD - _TOLERANCE:
             yield Problem(
                 what=f"stage {stage.name} could stop the chain before its gate",
                 found=f"{missing / whole:.1%} of the voting power: its nodes"
