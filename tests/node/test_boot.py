@@ -14,6 +14,7 @@ import livepatch
 from livepatch.cli.main import main
 from livepatch.cli.run import _isolated
 from livepatch.errors import StateError
+from livepatch.node import agent, boot
 from livepatch.node.boot import VARIABLE, Given, environment
 from livepatch.node.store import Store
 from livepatch.node.stored import StoreView
@@ -122,6 +123,19 @@ def test_a_client_that_dies_of_it_comes_up_without(last: str, node: Node):
 
 
 @pytest.mark.slow
+def test_a_start_waits_for_one_that_only_looks_and_lets_go_at_once(tmp_path, monkeypatch):
+    given = Given(store=str(tmp_path / "store"), pid=os.getpid())
+    with Store(given.store) as looking:
+        monkeypatch.setattr(boot, "is_held", lambda _: looking.close())  # gives None: it is free by now
+        boot._own(given)
+    with pytest.raises(StateError, match="another process"):
+        Store(given.store)
+    agent._current.close()
+    Path(given.store, "wanted").write_text("damaged")
+    with pytest.raises(StateError, match="cannot be read"):
+        boot._own(given)
+
+
 def test_a_sitecustomize_of_ones_own_is_run_as_well(node: Node):
     (node.folder / "site" / "sitecustomize.py").write_text("print('mine')\n")
     # The first is of the interpreter that runs livepatch itself.
@@ -203,7 +217,7 @@ def test_a_script_may_name_an_interpreter_that_takes_nothing(tmp_path, capsys):
     [
         ("", ""), ("client.py -I", ""), ("-m client -E", ""), ("-c pass -S", ""), ("-u -B client.py", ""),
         ("-W error -I x", "-I"), ("-Werror -sS x", "-S"), ("-X dev -m client", ""), ("-bI", "-I"), ("- -I", ""),
-        ("--version", ""), ("-WI x", ""), ("-uWI x", ""),
+        ("--version", ""), ("-WI x", ""), ("-uWI x", ""), ("--check-hash-based-pycs always -I x", "-I"),
     ],
 )  # fmt: skip
 def test_options_by_which_python_takes_nothing(words: str, flag: str):

@@ -28,6 +28,7 @@ _STORE = "livepatch-store"
 _ROOT = "trust.json"
 _ISOLATED = "IES"
 _TAKE_ONE = "WX"
+_LONG_TAKES_ONE = "--check-hash-based-pycs"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -167,6 +168,9 @@ def _isolated(arguments: list[str]) -> str:
     for each in arguments:
         if skip:
             skip = False
+            continue
+        if each == _LONG_TAKES_ONE:
+            skip = True
             continue
         if not each.startswith("-") or each in ("-", "--") or each.startswith("--"):
             return ""

@@ -154,13 +154,16 @@ def _own(given: Given) -> None:
         name=given.node,
     )
     until = time.monotonic() + _PATIENCE
+    was_free = False
     while True:
         try:
             agent.start()
             return
         except StateError:
-            if not is_held(given.store) or time.monotonic() > until:
+            is_free = not is_held(given.store)  # if it was not, it may have been let go of just now: once more then
+            if (is_free and was_free) or time.monotonic() > until:
                 raise
+            was_free = is_free
         time.sleep(0.01)
 
 
