@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import stat
@@ -269,6 +270,33 @@ def test_a_process_that_puts_another_program_in_its_own_place_has_not_died(tmp_p
     assert ids(store.wanted.patches) == ["A"]
     wait_until_proved(store)
     store.close()
+
+
+@pytest.mark.parametrize("session", [True, False])
+def test_a_program_that_puts_itself_into_the_background_has_not_died(tmp_path: Path, session: bool):
+    ready, told = os.pipe()
+    pid = os.fork()
+    if not pid:
+        with contextlib.suppress(BaseException):
+            store = Store(tmp_path, guard=0.2)
+            with store.changing([wish(store, "A")]):
+                pass
+            if not os.fork():
+                if session:
+                    os.setsid()
+                os.write(told, b"x")
+                time.sleep(1)
+        os._exit(0)
+    os.close(told)
+    os.waitpid(pid, 0)
+    try:
+        assert os.read(ready, 1) == b"x"
+        assert os.read(ready, 1) == b""  # the one in the background has ended as well
+    finally:
+        os.close(ready)
+    with Store(tmp_path) as store:
+        assert store.died is not session
+        assert ids(store.wanted.patches) == (["A"] if session else [])
 
 
 def test_what_goes_in_late_is_on_trial_from_then_on(tmp_path: Path):

@@ -12,7 +12,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Self
 
@@ -57,6 +57,7 @@ class Store(StoreView):
         self._until = 0.0
         self._timer: threading.Timer | None = None
         self._lock: int | None = None
+        self._session: int | None = None
         with telling(self.path):
             self._lock, is_same = _taken(self.path)
             self._locked = os.fstat(self._lock)
@@ -208,8 +209,8 @@ class Store(StoreView):
         self._until = time.monotonic() + self.guard
         self._wait(self.guard)
 
-    def _wait(self, seconds: float) -> None:
-        self._timer = threading.Timer(seconds, self._look)
+    def _wait(self, seconds: float, then: Callable[[], None] | None = None) -> None:
+        self._timer = threading.Timer(seconds, then or self._look)
         self._timer.name = "livepatch-guard"
         self._timer.daemon = True
         self._timer.start()
@@ -374,7 +375,31 @@ class Store(StoreView):
         """In a child of a fork: the store is its parent's."""
         self._mutex = threading.RLock()
         self._timer = None
+        if self._lock is not None and self._wanted.trial is not None:
+            self._session = os.getsid(0)
         self._let_go()
+        if self._session is not None:
+            self._wait(self.guard, self._outlive)
+
+    def _outlive(self) -> None:
+        """In a child that has put itself into the background, and has lived on for its while.
+
+        A program does so by a session of its own, and by the end of its parent, which then has not died of the trial.
+        """
+        if os.getsid(0) == self._session:
+            return
+        try:
+            with self._mutex, telling(self.path):
+                self._lock = _locked(self.path)
+                try:
+                    if self._lock is None:
+                        self._wait(max(self.guard, 1.0), self._outlive)
+                    elif StoreView(self.path).wanted == self._wanted:  # nobody has had it since
+                        self._prove()
+                finally:
+                    self._let_go()
+        except StateError as error:
+            emit("trial_not_ended", level="error", store=str(self.path), error=str(error))
 
 
 _open: weakref.WeakSet[Store] = weakref.WeakSet()
@@ -387,6 +412,17 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def _locked(path: Path) -> int | None:
+    """The lock, if nobody else has it; what stands in it stays."""
+    lock = os.open(path / "lock", os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        return None
+    return lock
 
 
 def _taken(path: Path) -> tuple[int, bool]:
