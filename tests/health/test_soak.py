@@ -13,6 +13,7 @@ import time
 
 import pytest
 import structlog
+from tests.test_fork import in_child
 
 import livepatch
 from livepatch.bundle.keyfiles import make_key
@@ -268,6 +269,26 @@ def test_one_who_exits_when_told_of_the_end_leaves_the_others_under_watch(write_
         assert first.wait(30).ok
         shown[0] = 9
         assert second.wait(30).outcome == "rolled-back"
+
+
+@pytest.mark.parametrize("before", [0, 60])
+def test_a_child_of_a_fork_does_not_wait_for_what_nobody_watches_there(write_module, write_fix, soak, before):
+    m = write_module("def f(): return 'old'\n")
+    made = soak(
+        write_fix(target(m), "def f(): return 'new'"), rules=[livepatch.Rule("*/errors", above=0.5)], before=before
+    )
+    while made.stage != ("baseline" if before else "live"):
+        time.sleep(0.001)
+
+    def child():
+        assert made.wait(20).outcome == "failed"
+        assert "forked" in made.outcome.why
+        assert asyncio.run(made.settled()) is made.outcome
+        assert m.f() == ("old" if before else "new")
+        json.dumps(made.status())
+
+    in_child(child)
+    assert not made.over
 
 
 def test_stop_takes_it_back(write_module, write_fix, soak):

@@ -234,6 +234,15 @@ class Soak:
         if not self.over:
             self._end("failed", f"the watchdog was stopped; the mode is {spelled_mode(self.applied.mode)}")
 
+    def left_behind(self) -> None:
+        """In a child of a fork, where nobody looks: it is over here, and whoever waits in the child is told so."""
+        self._over = threading.Event()  # the parent's may have been in use just then
+        if self.outcome is None:
+            why = f"the process was forked, and the watchdog is its parent's; the mode is {spelled_mode(self._mode)}"
+            self.outcome = self._soaked("failed", why, verified=False)
+            self.stage = "failed"
+        self._over.set()
+
     def _step(self, now: float, *, hurry: bool) -> bool:
         if self.stage == "live":
             self._readings += 1
@@ -392,25 +401,11 @@ class Soak:
         self._restored = time.monotonic()
 
     def _end(self, outcome: Literal["passed", "rolled-back", "failed"], why: str) -> None:
-        now = time.monotonic()
-        restored = self._restored if outcome == "rolled-back" else None
-        live = self._window is not None
         try:
             found = verify().ok
         except LivepatchError:
             found = False
-        self.outcome = Soaked(
-            id=self.id,
-            outcome=outcome,
-            why=why,
-            verdict=self.verdict,
-            observed=now - self._began if live else 0.0,
-            readings=self._readings,
-            detect_seconds=self._verdict_at - self._began if restored is not None else None,
-            restore_seconds=restored - self._verdict_at if restored is not None else None,
-            series=tuple(self._judged().values()) if live else (),
-            verified=found,
-        )
+        self.outcome = self._soaked(outcome, why, verified=found)
         self.stage = outcome
         self._tell(self.outcome)
         if self._on_end is not None:
@@ -422,6 +417,22 @@ class Soak:
         if self._stops:
             # Not from its own thread, which is to end by itself.
             self._watchdog.stop()
+
+    def _soaked(self, outcome: Literal["passed", "rolled-back", "failed"], why: str, *, verified: bool) -> Soaked:
+        restored = self._restored if outcome == "rolled-back" else None
+        live = self._window is not None
+        return Soaked(
+            id=self.id,
+            outcome=outcome,
+            why=why,
+            verdict=self.verdict,
+            observed=time.monotonic() - self._began if live else 0.0,
+            readings=self._readings,
+            detect_seconds=self._verdict_at - self._began if restored is not None else None,
+            restore_seconds=restored - self._verdict_at if restored is not None else None,
+            series=tuple(self._judged().values()) if live else (),
+            verified=verified,
+        )
 
     def _tell(self, soaked: Soaked) -> None:
         told: dict[str, Any] = {"outcome": soaked.outcome, "observed_ms": round(soaked.observed * 1e3, 1)}

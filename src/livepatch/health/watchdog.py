@@ -44,6 +44,9 @@ class Watch(Protocol):
     def abandoned(self) -> None:
         """There will be no more: the watchdog has been stopped."""
 
+    def left_behind(self) -> None:
+        """In a child of a fork, at once: there will be no more here; who watches is the parent's."""
+
 
 class Watchdog:
     """Reads `probes` every `interval` seconds, in a thread of its own, and keeps the last `keep` readings of each.
@@ -219,7 +222,9 @@ class Watchdog:
     def after_fork(self) -> None:
         """In a child, where the thread is not."""
         self._lock = threading.Lock()
-        self._thread, self._watches = None, []
+        watches, self._thread, self._watches = self._watches, None, []
+        for watch in watches:
+            watch.left_behind()
 
     def __repr__(self) -> str:
         return f"<livepatch watchdog of {len(self.probes)} probes, {'running' if self.running else 'stopped'}>"
