@@ -275,6 +275,28 @@ def test_a_working_directory_that_is_gone_is_told(key, tmp_path, monkeypatch):
         TrustRoot.load(trust, state="state.json")
 
 
+@pytest.mark.parametrize("anew", [True, False])
+def test_a_program_that_closes_all_files_keeps_its_record_and_files_of_its_own(folder, key, tmp_path, anew):
+    log = new_log(folder, key)
+    log.append(entry(1))
+    numbers = [log._lock[0], log._tail.descriptor]
+    mine = os.open(tmp_path / "mine", os.O_CREAT | os.O_RDWR)
+    for number in numbers:
+        if anew:
+            os.dup2(mine, number)
+        else:
+            os.close(number)
+    log.append(entry(2))
+    log.append(entry(3))
+    if anew:
+        assert [os.path.samestat(os.fstat(each), os.fstat(mine)) for each in numbers] == [True, True]
+    log.close()
+    assert_holds(folder, key)
+    assert len(entries_of(folder)) == 4
+    for number in [mine, *(numbers if anew else ())]:
+        os.close(number)
+
+
 def test_a_lock_that_was_removed_and_made_anew_keeps_two_writers_apart(folder, key):
     log = new_log(folder, key)
     (folder / "lock").unlink()

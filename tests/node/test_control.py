@@ -412,6 +412,20 @@ def test_a_close_waits_for_what_is_under_way(control, path, program):
         Node(path)
 
 
+def test_a_program_that_closes_all_files_keeps_what_it_has_opened_since(path, program):
+    control = Control(path, program, uids=OWN, limits=IMPATIENT)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        number = control._listener.fileno()
+        os.dup2(ours.fileno(), number)
+        in_child(lambda: os.fstat(number))
+        control.close()
+        theirs.sendall(b"x")
+        assert ours.recv(1) == b"x"  # it was not shut down
+        os.close(number)
+    assert not path.exists()
+
+
 def test_a_child_does_not_keep_it(control, path):
     kept = connect(path)
     kept.sendall(request_bytes(Hello()))

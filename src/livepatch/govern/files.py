@@ -103,7 +103,21 @@ def is_at(path: str, descriptor: int) -> bool:
         there = os.stat(path, follow_symlinks=False)  # noqa: PTH116  # making a Path takes longer than the question
     except OSError:
         return False
-    return os.path.samestat(os.fstat(descriptor), there)
+    return is_still(descriptor, there)
+
+
+def is_still(descriptor: int, made: os.stat_result) -> bool:
+    """Whether it is still that file that is open: the program may have closed it, and opened another one since."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), made)
+    except OSError:
+        return False
+
+
+def let_go(descriptor: int, made: os.stat_result) -> None:
+    """Close that file, and no other one that the program has opened in its place."""
+    if is_still(descriptor, made):
+        os.close(descriptor)
 
 
 @contextlib.contextmanager

@@ -60,6 +60,7 @@ class _Tail:
         self.last = last
         """The hash of the last line, in hexadecimal digits."""
         self.descriptor = descriptor
+        self.made = os.fstat(descriptor)
         self.offset = offset
         self.uncovered = 0
         """Whether no checkpoint signs the one line that there is yet: 1, or 0."""
@@ -93,7 +94,7 @@ class Log:
         self._segment_bytes = min(segment_bytes, files.LARGEST // 2)
         self._patience = patience
         self._mutex = threading.RLock()
-        self._lock: int | None = None
+        self._lock: tuple[int, os.stat_result] | None = None
         self._tail: _Tail | None = None
         self._seen = (0, FIRST)
         """How many lines this process knows to be there, and the hash of the last of them: fewer there are never."""
@@ -137,9 +138,7 @@ class Log:
         """Let go of the files."""
         with self._mutex:
             self._drop_tail()
-            if self._lock is not None:
-                os.close(self._lock)
-                self._lock = None
+            self._drop_lock()
 
     def after_fork(self) -> None:
         """In a child: open all anew with the next entry.  A lock that another thread held is not ours."""
@@ -175,14 +174,20 @@ class Log:
 
     def _take_lock(self, held: contextlib.ExitStack) -> None:
         while True:
+            if self._lock is not None and not files.is_at(self._lock_path, self._lock[0]):
+                self._drop_lock()  # and locks no file of the program's, which may have closed this one
             if self._lock is None:
-                self._lock = self._made()
-            held.enter_context(files.locked(self._lock, self.folder, self._patience))
-            if files.is_at(self._lock_path, self._lock):
+                made = self._made()
+                self._lock = made, os.fstat(made)
+            held.enter_context(files.locked(self._lock[0], self.folder, self._patience))
+            if files.is_at(self._lock_path, self._lock[0]):
                 return
             held.pop_all().close()
-            os.close(self._lock)
-            self._lock = None
+
+    def _drop_lock(self) -> None:
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            files.let_go(*lock)
 
     def _busy(self, found: str) -> AuditError:
         return AuditError(
@@ -199,7 +204,7 @@ class Log:
     def _drop_tail(self) -> None:
         tail, self._tail = self._tail, None
         if tail is not None:
-            os.close(tail.descriptor)
+            files.let_go(tail.descriptor, tail.made)
 
     def _catch_up(self, fields: Mapping[str, Any]) -> _Tail:
         """Read what others have added, and mend what somebody left half written."""

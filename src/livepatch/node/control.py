@@ -23,6 +23,7 @@ from typing import Any
 
 from livepatch.errors import LivepatchError, NodeError, PolicyError, shortened, spelled
 from livepatch.events import emit
+from livepatch.govern.files import is_still
 from livepatch.node import failures
 from livepatch.node.places import reachable
 from livepatch.node.protocol import LENGTH, LIMITS, Limits, Request, answer_bytes, length_of, read_head
@@ -82,6 +83,7 @@ class Control:
         self._listener = _listener(path, 0o600 if self._uids <= {0, os.geteuid()} else 0o666)
         found = path.lstat()
         self._made = found.st_dev, found.st_ino
+        self._listens = os.fstat(self._listener.fileno())
         _open.add(self)
         self._thread = threading.Thread(target=self._accept, name="livepatch-control", daemon=True)
         self._thread.start()
@@ -96,15 +98,20 @@ class Control:
             threads = [self._thread, *(each.thread for each in self._connections)]
         _open.discard(self)
         self._forget_path()
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)  # wakes who accepts
+        is_ours = is_still(self._listener.fileno(), self._listens)
+        if is_ours:
+            with contextlib.suppress(OSError):
+                self._listener.shutdown(socket.SHUT_RDWR)  # wakes who accepts
+        else:
+            self._listener.detach()  # the program has closed it, and may have opened another file in its place
+            threads.remove(self._thread)  # which ends when it is next woken
         for each in idle:
             each.drop()
         end = time.monotonic() + timeout
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(end - time.monotonic(), 0))
-        self._listener.close()
+        self._listener.close()  # nothing, if it was detached
 
     def _forget_path(self) -> None:
         with contextlib.suppress(OSError):
@@ -119,12 +126,15 @@ class Control:
         for connection in self._connections:
             connection.socket.close()
         self._connections = []
-        self._listener.close()
+        if is_still(self._listener.fileno(), self._listens):
+            self._listener.close()
+        else:
+            self._listener.detach()
 
     # Connections
 
     def _accept(self) -> None:
-        while not self._closed:
+        while not self._closed and is_still(self._listener.fileno(), self._listens):
             try:
                 accepted, _ = self._listener.accept()
             except OSError:

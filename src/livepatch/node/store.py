@@ -24,6 +24,7 @@ from livepatch.bundle.trustroot import clock
 from livepatch.errors import StateError, TrustError, spelled
 from livepatch.events import emit
 from livepatch.govern import surroundings
+from livepatch.govern.files import is_still, let_go
 from livepatch.node.stored import Installed, StoreView, hex_of, read_file, telling, unusable
 from livepatch.node.wanted import GUARD, LARGEST, Fallen, Wanted, Wish, modules_told
 from livepatch.state.files import SYSTEM, Files, put, remove
@@ -247,14 +248,8 @@ class Store(StoreView):
     def _let_go(self) -> None:
         """Close the lock, but nothing that the program has opened in its place, having closed all files."""
         lock, self._lock = self._lock, None
-        if lock is not None and self._is_locked(lock):
-            os.close(lock)
-
-    def _is_locked(self, lock: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(lock), self._locked)
-        except OSError:
-            return False
+        if lock is not None:
+            let_go(lock, self._locked)
 
     def __enter__(self) -> Self:
         return self
@@ -344,7 +339,7 @@ class Store(StoreView):
             )
         with telling(self.path):
             is_there = os.path.samestat((self.path / "lock").lstat(), self._locked)
-        if not is_there or not self._is_locked(self._lock):
+        if not is_there or not is_still(self._lock, self._locked):
             raise StateError(
                 "the store is not this process's any more",
                 found=f"{spelled(str(self.path))}, "
