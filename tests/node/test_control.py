@@ -422,6 +422,7 @@ def test_a_program_that_closes_all_files_keeps_what_it_has_opened_since(path, pr
         control.close()
         theirs.sendall(b"x")
         assert ours.recv(1) == b"x"  # it was not shut down
+        assert not control._thread.is_alive()
         os.close(number)
     assert not path.exists()
 

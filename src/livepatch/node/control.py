@@ -97,14 +97,14 @@ class Control:
             idle = [each for each in self._connections if each.idle]
             threads = [self._thread, *(each.thread for each in self._connections)]
         _open.discard(self)
-        self._forget_path()
         is_ours = is_still(self._listener.fileno(), self._listens)
         if is_ours:
             with contextlib.suppress(OSError):
                 self._listener.shutdown(socket.SHUT_RDWR)  # wakes who accepts
         else:
             self._listener.detach()  # the program has closed it, and may have opened another file in its place
-            threads.remove(self._thread)  # which ends when it is next woken
+            self._wake()
+        self._forget_path()
         for each in idle:
             each.drop()
         end = time.monotonic() + timeout
@@ -112,6 +112,12 @@ class Control:
             if thread is not threading.current_thread():
                 thread.join(max(end - time.monotonic(), 0))
         self._listener.close()  # nothing, if it was detached
+
+    def _wake(self) -> None:
+        """Who accepts still waits at what was closed."""
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as caller, reachable(self.path) as address:
+            caller.setblocking(False)
+            caller.connect(address)
 
     def _forget_path(self) -> None:
         with contextlib.suppress(OSError):
