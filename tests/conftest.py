@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import itertools
+import signal
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
@@ -23,6 +24,12 @@ WriteModule = Callable[..., ModuleType]
 WriteFix = Callable[..., livepatch.Patch]
 
 _numbers = itertools.count(1)
+
+
+def pytest_configure() -> None:
+    """What is started in the background ignores Ctrl-C, and so do its children; tests send it to theirs."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

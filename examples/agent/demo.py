@@ -34,7 +34,8 @@ def prepare(folder: Path) -> None:
 
 
 def start(folder: Path) -> subprocess.Popen[str]:
-    """The node, in a process of its own."""
+    """The node, in a process of its own, that ends by Ctrl-C even where this one was started in the background."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     return subprocess.Popen([sys.executable, HERE / "node.py", folder], stdout=subprocess.PIPE, text=True)
 
 
