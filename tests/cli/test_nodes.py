@@ -247,7 +247,7 @@ def test_watch_looks_again_until_interrupted(agent, nodes):
         agent.close()
         assert any(line == "there is no node\n" for line in watching.stdout)
         agent.start()
-        for _ in range(2):  # with the second, the first look at the node has ended, and its status is that of the command
+        for _ in range(2):  # with the second, a look at the node has ended: its status is that of the command
             assert any(line.startswith(f"one, process {os.getpid()}") for line in watching.stdout)
         watching.send_signal(2)
         watching.stdout.read()
