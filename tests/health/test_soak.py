@@ -29,7 +29,10 @@ TICK = 0.05  # seconds between two readings
 @pytest.fixture
 def soak():
     """Let a patch soak, and see that no thread and no patch is left."""
-    made = []
+    made, before = [], set(threading.enumerate())
+
+    def left():
+        return [each.name for each in {*threading.enumerate()} - before if each.name.startswith("livepatch-")]
 
     def make(patch, **given):
         given = {"interval": TICK, "during": 600, **given}
@@ -41,9 +44,9 @@ def soak():
         each.stop()
         assert each.wait(30) is not None
     deadline = time.monotonic() + 10
-    while any(thread.name.startswith("livepatch-") for thread in threading.enumerate()) and time.monotonic() < deadline:
+    while left() and time.monotonic() < deadline:
         time.sleep(0.01)
-    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("livepatch-")] == []
+    assert left() == []
 
 
 class Load:
