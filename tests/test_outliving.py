@@ -142,7 +142,7 @@ def test_no_object_is_missed_beside_threads_that_make_them(there):
         thread.start()
     fix, went, refusals = there.build(), 0, []
     try:
-        for _ in range(40):
+        for _ in range(15):
             try:
                 applied = livepatch.apply(fix, timeout=5)
             except livepatch.IncompatibleError as refused:

@@ -3,9 +3,12 @@
 
     test_everywhere.py [PYTEST ARGUMENT ...]
 
-One interpreter after another, each with one worker more than there are processors, because many tests wait. Each
-one's output is kept in `.reports/` and printed whole, the lowest version last, so that what ends the run is pytest's
-own summary. The status is 0 if all passed.
+One interpreter after another, each in two sessions, with one worker more than there are processors, because many
+tests wait: what switches live code looks through all that a process has loaded, and need not look through the tests and
+libraries of the rest. Arguments that name tests are run in one session.
+
+Each session's output is kept in `.reports/` and printed whole, the lowest version last, so that what ends the run is
+pytest's own summary. The status is 0 if all passed.
 """
 
 from __future__ import annotations
@@ -13,6 +16,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,65 +27,73 @@ REPORTS = ROOT / ".reports"
 WORKERS = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal", "--durations", "15"]
 
 
+SWITCHING = [*("engine", "attacks", "stress", "property", "process", "state"), "test_*.py"]
+
+
+NOTHING_CHOSEN = 5  # pytest's status where no test was chosen
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one interpreter's run came to."""
+    """What one session under one interpreter came to; no `report` where its output was shown as it came."""
 
     interpreter: Interpreter
+    session: str
     status: int
-    report: Path
+    report: Path | None
 
 
-def run_tests(interpreter: Interpreter, arguments: list[str]) -> Outcome:
-    """Run pytest under one interpreter, its output kept in a file."""
-    report = REPORTS / f"{interpreter.series}.txt"
-    with report.open("w") as output:
+def sessions_of(arguments: list[str]) -> dict[str, list[str]]:
+    """What pytest is asked in each session, by the session's name."""
+    if any((ROOT / argument.partition("::")[0]).exists() for argument in arguments if argument):
+        return {"chosen": arguments}
+    switching = sorted(str(path.relative_to(ROOT)) for part in SWITCHING for path in (ROOT / "tests").glob(part))
+    others = [f"--ignore={path}" for path in switching]
+    return {"around": [*arguments, *others], "switching": [*arguments, *switching]}
+
+
+def run_tests(interpreter: Interpreter, session: str, arguments: list[str], report: Path | None) -> Outcome:
+    """Run pytest under one interpreter, the output kept in `report` or shown as it comes."""
+    with report.open("w") if report is not None else nullcontext() as output:
         try:
             directory = ensure(interpreter.series, interpreter, ["--editable", ".[test]"])
         except SetupError as error:
-            output.write(f"set-up failed: {error}\n")
-            return Outcome(interpreter, 2, report)
-        cache = f"cache_dir=.pytest_cache/{interpreter.series}"  # side by side, each keeps its own
+            print(f"set-up failed: {error}", file=output or sys.stderr)
+            return Outcome(interpreter, session, 2, report)
+        cache = f"cache_dir=.pytest_cache/{interpreter.series}-{session}"  # each keeps its own
         status = subprocess.run(
             [directory / "bin" / "python", "-m", "pytest", "-o", cache, *WORKERS, *arguments],
             cwd=ROOT,
             env=activated(directory),
             check=False,
             stdout=output,
-            stderr=subprocess.STDOUT,
+            stderr=subprocess.STDOUT if output is not None else None,
         ).returncode
-    return Outcome(interpreter, status, report)
-
-
-def run_alone(interpreter: Interpreter, arguments: list[str]) -> int:
-    """Run pytest under the only interpreter there is, its output shown as it comes."""
-    try:
-        directory = ensure(interpreter.series, interpreter, ["--editable", ".[test]"])
-    except SetupError as error:
-        print(f"set-up failed: {error}", file=sys.stderr)
-        return 2
-    command = [str(directory / "bin" / "python"), "-m", "pytest", *WORKERS, *arguments]
-    return subprocess.run(command, cwd=ROOT, env=activated(directory), check=False).returncode
+    return Outcome(interpreter, session, status, report)
 
 
 def main(arguments: list[str]) -> int:
-    """Test everywhere; non-zero if any interpreter failed."""
+    """Test everywhere; non-zero if anything failed, or if no test at all was chosen."""
     try:
         interpreters = find_interpreters()
     except SetupError as error:
         print(f"set-up failed: {error}", file=sys.stderr)
         return 2
     print(f"testing under Python {', '.join(each.series for each in interpreters)}", flush=True)
-    if len(interpreters) == 1:
-        return run_alone(interpreters[0], arguments)
     REPORTS.mkdir(exist_ok=True)
-    outcomes = [run_tests(each, arguments) for each in interpreters]
-    for outcome in reversed(outcomes):
-        verdict = "passed" if outcome.status == 0 else f"failed with status {outcome.status}"
-        print(f"\n===== Python {outcome.interpreter.series}: {verdict}\n")
-        sys.stdout.write(outcome.report.read_text(errors="replace"))
-        sys.stdout.flush()
-    return 1 if any(outcome.status for outcome in outcomes) else 0
+    outcomes = []
+    for interpreter in reversed(interpreters):
+        for session, asked in sessions_of(arguments).items():
+            report = REPORTS / f"{interpreter.series}-{session}.txt" if len(interpreters) > 1 else None
+            outcomes.append(run_tests(interpreter, session, asked, report))
+    for outcome in outcomes:
+        if outcome.report is not None:
+            verdict = "passed" if outcome.status == 0 else f"ended with status {outcome.status}"
+            print(f"\n===== Python {outcome.interpreter.series}, {outcome.session}: {verdict}\n")
+            sys.stdout.write(outcome.report.read_text(errors="replace"))
+            sys.stdout.flush()
+    statuses = {outcome.status for outcome in outcomes}
+    return 1 if statuses - {0, NOTHING_CHOSEN} or statuses == {NOTHING_CHOSEN} else 0
 
 
 if __name__ == "__main__":
