@@ -38,7 +38,7 @@ engine.leaving engine.matching engine.memos engine.relink engine.containers engi
 engine.retaken engine.rewriting engine.scratch engine.existing engine.computed engine.disk engine.texts
 engine.ondisk engine.declared engine.effects engine.names engine.readers engine.remnants engine.sourced
 engine.nested engine.two_sides engine.surveyor engine.survey state.trial process.fitting govern.data
-govern.guarding process.left_behind process.transaction process.live process.examining process.aftermath
+govern.guarding process.left_behind process.transaction process.live process.examining
 process.applied govern.rulefiles govern.policies govern.approving process.proving process.public
 """
 _BENEATH = """

@@ -377,6 +377,7 @@ def test_a_failure_at_any_step_changes_nothing(
 ) -> None:
     scene, operation = Scene(write_module), OPERATIONS[name]
     monkeypatch.setattr("livepatch.process.live.sys", FewModules(*scene.modules))
+    monkeypatch.setattr(live.live, "listeners", [lambda _: None])
     operation.prepare(scene)
     scene.answers()  # fills the caches, and the interpreter's own
     before = Standing(scene)

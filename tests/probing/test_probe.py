@@ -18,6 +18,7 @@ from livepatch.bundle.keyfiles import make_key
 from livepatch.cli.main import main
 from livepatch.govern.entries import parse
 from livepatch.probing import probe as probing
+from livepatch.process.live import live as here
 
 OLD = """
 LIMIT = 10
@@ -34,7 +35,7 @@ def probe_of(name: str, condition: str = "m.admit(1000)") -> str:
 @pytest.fixture(autouse=True)
 def nothing_known(monkeypatch):
     """Other tests' patches are none of ours."""
-    monkeypatch.setattr("livepatch.process.aftermath._known", {})
+    monkeypatch.setattr(here, "known", {})
     yield
     livepatch.probe_after_switches(False)
     structlog.reset_defaults()
@@ -401,15 +402,13 @@ def test_the_command_says_so_by_its_status_if_a_release_lost_the_fix(node, build
 
 
 def test_known_probes_do_not_keep_patches_without_them(build, new_patch, write_module):
-    from livepatch.process.aftermath import known
-
     node = write_module("def f(): return 'old'\n")
     plain = new_patch()
     plain.replace(f"{node.__name__}:f")(lambda: "new")
     livepatch.apply(plain).revert()
     fix = build(safe=True)
     livepatch.apply(fix).revert()
-    assert list(known()) == [fix.id]
+    assert list(here.known) == [fix.id]
 
 
 def test_what_a_process_that_ends_would_find_is_neither_told_nor_left_behind(build, monkeypatch):

@@ -25,9 +25,13 @@ class Keeper:
         self._keep = keep
         self._changed = threading.Event()
         self._closed = False
-        live.listeners.append(self.wake)
+        live.listeners.append(self.heard)
         self._thread = threading.Thread(target=self._run, name="livepatch-keeping", daemon=True)
         self._thread.start()
+
+    def heard(self, switched: bool) -> None:  # noqa: ARG002  # what failed may be wished for all the same
+        """A transaction ends."""
+        self.wake()
 
     def wake(self) -> None:
         """There may be something to keep.  Never waits."""
@@ -54,8 +58,8 @@ class Keeper:
 
     def close(self, timeout: float = 5.0) -> None:
         """Keep once more what there is to keep, and end."""
-        if self.wake in live.listeners:
-            live.listeners.remove(self.wake)
+        if self.heard in live.listeners:
+            live.listeners.remove(self.heard)
         self._closed = True
         self._changed.set()
         if self._thread is not threading.current_thread():
@@ -63,5 +67,5 @@ class Keeper:
 
     def after_fork(self) -> None:
         """In a child, where its thread is not."""
-        if self.wake in live.listeners:
-            live.listeners.remove(self.wake)
+        if self.heard in live.listeners:
+            live.listeners.remove(self.heard)

@@ -21,7 +21,6 @@ from livepatch.patch import Patch
 from livepatch.probing.calling import asked_apart, is_probe
 from livepatch.probing.probed import Expectation, Outcome, Probed, Verdict, judge
 from livepatch.probing.side import Order
-from livepatch.process.aftermath import known as known_here
 from livepatch.process.arguments import check_patch, check_seconds
 from livepatch.process.live import live as process
 from livepatch.replaying.bringing import bring
@@ -96,7 +95,7 @@ def probe(
                 action="pass the patches that go in, or leave known= out",
             )
         outcomes, unprobed = _about_this_process(live, timeout)
-        asked = {name: each.patch for name, each in known_here().items()}
+        asked = {name: each.patch for name, each in process.known.items()}
     else:
         if not several and not more:
             raise PatchError(
@@ -204,7 +203,7 @@ def _standing(stack: Stack) -> tuple[list[_Question], list[str]]:
         stands[record.id] = _expected(layer.mode)
         if stands[record.id] in ("closed", "partly"):
             there.append(record.patch)
-    asked = known_here()
+    asked = process.known
     questions = [
         _Question(each.patch, probe, tuple(there), stands.get(name, "taken-out"))
         for name, each in asked.items()

@@ -10,8 +10,8 @@ from livepatch.errors import LivepatchError
 from livepatch.events import emit
 from livepatch.probing.probe import probe
 from livepatch.probing.probed import Probed
-from livepatch.process.aftermath import call_after_switches
 from livepatch.process.arguments import check_hook, check_seconds
+from livepatch.process.live import live as here
 from livepatch.replaying.folders import is_over
 from livepatch.replaying.within import IN_SCRATCH
 
@@ -28,8 +28,10 @@ class _Prober:
         self._lock = threading.Lock()
         self._wanted = self._running = False
 
-    def switched(self) -> None:
-        """Something was switched."""
+    def heard(self, switched: bool) -> None:
+        """A transaction has ended."""
+        if not switched:
+            return
         with self._lock:
             self._wanted = True
             if self._running:
@@ -91,10 +93,12 @@ def probe_after_switches(
             raise TypeError(f"{name} must be True or False, not of type {type(value).__qualname__}")
     check_hook("on_probed", on_probed)
     check_seconds("timeout", timeout)
+    for prober in _probers:
+        here.listeners.remove(prober.heard)
     _probers.clear()
     if on and IN_SCRATCH not in os.environ:
         _probers.append(_Prober(on_probed, live, timeout))
-    call_after_switches(_probers[0].switched if _probers else None)
+        here.listeners.append(_probers[0].heard)
 
 
 def _after_fork() -> None:

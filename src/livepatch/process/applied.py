@@ -16,7 +16,6 @@ from livepatch.errors import TransitionError
 from livepatch.govern.recording import note
 from livepatch.patch import Patch
 from livepatch.process import standing
-from livepatch.process.aftermath import switched
 from livepatch.process.arguments import check_consistency, check_mode, check_seconds, check_text
 from livepatch.process.live import Request, live
 from livepatch.process.records import Record, unknown
@@ -54,9 +53,7 @@ def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 
             return gone
         return live.take_out(live.record(id), Request(consistency, timeout))
 
-    status = live.transact(timeout, body, id)
-    switched()
-    return status
+    return live.transact(timeout, body, id)
 
 
 def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
@@ -71,7 +68,6 @@ def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
         live.switching.cancelled = True
         return
     live.transact(_WAIT, lambda: live.cancel(id))
-    switched()
 
 
 def status() -> tuple[Status, ...]:
@@ -164,7 +160,6 @@ class Applied:
             live.set_mode(self._record, checked, Request(timeout=timeout))
 
         live.transact(timeout, body, self.id)
-        switched()
 
     @property
     def consistency(self) -> Consistency:
@@ -196,13 +191,11 @@ class Applied:
         check_consistency(consistency)
         check_seconds("timeout", timeout)
         request = Request(consistency, timeout)
-        status = live.transact(
+        return live.transact(
             timeout,
             lambda: live.take_out(self._record, request) if self._is_applied() else self._gone(),
             self.id,
         )
-        switched()
-        return status
 
     def cancel(self) -> None:
         """Take back the switch of this patch that is draining; see :func:`livepatch.cancel`."""
@@ -270,7 +263,6 @@ class Flags(Mapping[str, Mode]):
         check_text("flag", name)
         checked = check_mode(mode)
         live.transact(_WAIT, lambda: live.set_mode(live.flagged(name), checked, Request()))
-        switched()
 
     def __iter__(self) -> Iterator[str]:
         return iter([record.flag for record in live.records.values()])

@@ -28,7 +28,7 @@ from livepatch.patch import Patch
 from livepatch.process.draining import Before
 from livepatch.process.fitting import check_fits, check_may_return, fitting, held_up_by, name_members, needed
 from livepatch.process.left_behind import objects_left, on_the_other_side
-from livepatch.process.records import Record, call_back, may_apply, unknown
+from livepatch.process.records import Known, Record, call_back, may_apply, unknown
 from livepatch.process.standing import Status, foreign_now
 from livepatch.process.switching import Consistency, Went
 from livepatch.process.transaction import Transactions
@@ -189,6 +189,8 @@ class Live(Transactions):
             raise
         self.left = {**{k: v for k, v in self.left.items() if k not in replaced}, patch.id: went.left}
         self.records = {**staying, patch.id: record}
+        known = {name: each for name, each in self.known.items() if name != patch.id}
+        self.known = {**known, patch.id: Known(patch, patch.probes)} if patch.probes else known
         gone = {name: was[name].gone() for name in replaced}
         self.reverted = {k: v for k, v in {**self.reverted, **gone}.items() if k != patch.id}
         for name in replaced:

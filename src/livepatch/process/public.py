@@ -27,7 +27,6 @@ from livepatch.govern.approving import approving_of, check_approvals
 from livepatch.govern.policies import check_policy, policy_in_force
 from livepatch.govern.recording import note
 from livepatch.patch import Patch, Target
-from livepatch.process.aftermath import switched
 from livepatch.process.applied import Applied
 from livepatch.process.arguments import (
     check_consistency,
@@ -288,9 +287,7 @@ def _apply(patch: Patch | str | os.PathLike[str], asked: _Asked, before: Before 
             )
         )
 
-    applied = live.transact(timeout, body, patch.id)
-    switched(patch)
-    return applied
+    return live.transact(timeout, body, patch.id)
 
 
 # Who governs must act, and not who made the patch or runs the process.

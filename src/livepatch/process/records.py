@@ -8,6 +8,7 @@ from typing import Literal
 
 from livepatch.compat.report import Report
 from livepatch.contents.ownership import NOBODY, Owners
+from livepatch.contents.probes import Probe
 from livepatch.engine.caches import Cache
 from livepatch.engine.frames import InFlight, Stuck
 from livepatch.engine.modes import Mode
@@ -21,9 +22,17 @@ from livepatch.process.standing import Phase, Status
 from livepatch.process.switching import Consistency
 from livepatch.state.states import Prepared
 
-__all__ = ["Moment", "Record", "call_back", "may_apply", "unknown"]
+__all__ = ["Known", "Moment", "Record", "call_back", "may_apply", "unknown"]
 
 Moment = Literal["pre_apply", "post_apply", "pre_revert", "post_revert"]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A patch that was applied here, with the probes that it carried then."""
+
+    patch: Patch
+    probes: tuple[Probe, ...]
 
 
 @dataclass(frozen=True, slots=True)

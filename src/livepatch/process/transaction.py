@@ -28,7 +28,7 @@ from livepatch.errors import TransitionError
 from livepatch.patch import Patch
 from livepatch.process.announcing import Announcing
 from livepatch.process.draining import Draining
-from livepatch.process.records import Moment, Record, call_back
+from livepatch.process.records import Known, Moment, Record, call_back
 from livepatch.process.standing import Status
 from livepatch.process.switching import Switching
 from livepatch.state.states import States
@@ -57,6 +57,7 @@ class _Memory(NamedTuple):
     reverted: dict[str, Status]
     left: dict[str, tuple[str, ...]]
     pending: dict[str, tuple[Record, Moment]]
+    known: dict[str, Known]
 
 
 class Transactions:
@@ -81,8 +82,13 @@ class Transactions:
         self.announcing = Announcing()
         self.observers: weakref.WeakSet[Observer] = weakref.WeakSet()
         """Who is told of a patch before anything of it goes in: tests, which look what was there before."""
-        self.listeners: list[Callable[[], object]] = []
-        """Called after each transaction, whatever came of it, in its thread; none may raise or wait."""
+        self.known: dict[str, Known] = {}
+        """The patches with probes that were ever applied here, each as it was applied last, by id."""
+        self.listeners: list[Callable[[bool], object]] = []
+        """Called as each transaction ends, in its thread, with whether it has switched anything.
+
+        None may raise or wait.  It is still within the transaction: what strikes in it takes all of it back.
+        """
 
     def transact(self, timeout: float, body: Callable[[], T], about: str = "") -> T:
         """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
@@ -108,16 +114,19 @@ class Transactions:
                 )
             try:
                 self._begin(about)
+                layers, records = self.state.stack.layers, self.records
                 with courteous():
                     done = body()
                 if self.state.open is not None:
                     self.draining.go_on()
+                self._tell(self.state.stack.layers is not layers or self.records is not records)
                 return done
             except BaseException as error:
                 try:
                     self._recover()
                 finally:
                     self.announcing.failed(error)
+                    self._tell(switched=False)
                 raise
             finally:
                 # All of it is done, or all put back: stores alone, so that no interrupt strikes and tells otherwise.
@@ -129,8 +138,10 @@ class Transactions:
         finally:
             if taken and taken[0]:
                 lock.release()
-                for tell in tuple(self.listeners):
-                    tell()
+
+    def _tell(self, switched: bool) -> None:
+        for tell in tuple(self.listeners):
+            tell(switched)
 
     def _begin(self, about: str) -> None:
         state = self.state
@@ -150,6 +161,7 @@ class Transactions:
             self.reverted,
             self.left,
             self._pending,
+            self.known,
         )
 
     def _recover(self, *, data: bool = True) -> None:
@@ -169,7 +181,7 @@ class Transactions:
             restore(state.undo)
         state.stack, state.choosers, state.choices = before.stack, before.choosers, before.choices
         self.records, self.reverted, self.left = before.records, before.reverted, before.left
-        self._pending = before.pending
+        self._pending, self.known = before.pending, before.known
         self._shadows_in_force()
         for filename in self._shown:
             source.forget_source(filename)
