@@ -54,20 +54,21 @@ class _Gate:
         self.open = threading.Event()
         self.windows: list[tuple[float, float, bool]] = []
         self.over = threading.Event()
-        rest = Slices.rest
+        self.opens = 0.0
+        pause = Slices.pause
 
-        def gated(slices: Slices, worked: float) -> None:
-            rest(slices, worked)
-            self.open.wait()
+        def gated(slices: Slices, worked: float) -> float:
+            return max(pause(slices, worked), 0.0 if self.open.is_set() else self.opens - time.monotonic())
 
-        Slices.rest = gated  # type: ignore[method-assign]  # in this process, which measures and ends
+        Slices.pause = gated  # type: ignore[method-assign]  # in this process, which measures and ends
 
     def run(self) -> None:
         """Open and close until it is over."""
         while not self.over.is_set():
             for is_open in (True, False):
-                (self.open.set if is_open else self.open.clear)()
                 begun = time.monotonic()
+                self.opens = begun + _TURN
+                (self.open.set if is_open else self.open.clear)()
                 self.over.wait(_TURN)
                 self.windows.append((begun, time.monotonic(), is_open))
         self.open.set()

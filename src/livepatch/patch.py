@@ -457,7 +457,7 @@ class Patch:
         *,
         of: type | tuple[type, ...] | None = None,
         follows: int | Iterable[int] | None = None,
-        budget: float = 0.5,
+        budget: float = 0.1,
         checkpoint: Checkpoint | tuple[Callable[..., object], Callable[..., object]] | None = None,
         touches: Touches | Mapping[str, Iterable[str]] | None = None,
         durable: bool = False,

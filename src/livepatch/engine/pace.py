@@ -12,7 +12,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -152,21 +152,36 @@ def _runs_a_loop() -> bool:
     return in_trio_run is not None and bool(in_trio_run())
 
 
-class Slices:
-    """Work that may take minutes, in slices: between two, others have the interpreter, and a rest if they have work."""
+def _others_time() -> float:
+    return _processor_times()[1]
 
-    def __init__(self) -> None:
+
+class Slices:
+    """Work that may take minutes, in slices: between two, others have the interpreter, and a rest if they have work.
+
+    `others` gives the processor time of those others in seconds: by default, of all threads but that which asks.
+    """
+
+    def __init__(self, others: Callable[[], float] = _others_time) -> None:
+        self._others = others
         self._beside = False
+        self._begun = self._had = 0.0
 
     def rest(self, worked: float) -> None:
         """After a slice of so many seconds."""
-        if is_alone():
-            return
-        others = _processor_times()[1]
-        begun = time.perf_counter()
-        time.sleep(max(_NAP, min(worked * REST * _SHARE, _LONGEST)) if self._beside else _NAP)
-        took = time.perf_counter() - begun
-        self._beside = _processor_times()[1] - others > took * _BUSY
+        if not is_alone():
+            time.sleep(self.pause(worked))
+            self.rested()
+
+    def pause(self, worked: float) -> float:
+        """How many seconds to rest, from now on, after a slice of so many seconds."""
+        self._begun, self._had = time.perf_counter(), self._others()
+        return max(_NAP, min(worked * REST * _SHARE, _LONGEST)) if self._beside else _NAP
+
+    def rested(self) -> None:
+        """The rest is over."""
+        took = time.perf_counter() - self._begun
+        self._beside = self._others() - self._had > took * _BUSY
 
 
 def paced(items: Iterable[T]) -> Iterator[T]:

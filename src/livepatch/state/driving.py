@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import inspect
 import threading
 import time
@@ -56,39 +55,31 @@ def drive(
     Raises what a step raises, and :class:`TransitionError` if it is `cancelled` between two slices.
     """
     where = loop() if callable(loop) and not hasattr(loop, "call_soon_threadsafe") else loop
+    if where is not None and not _is_running_here(where):
+        _Within(where, steps, budget, cancelled).run(progress)
+        return
     slices = Slices()
     told = _clock()
     while True:
         begun = _clock()
-        if _slice(steps, budget, where):
+        if _slice(steps, budget):
             return
         now = _clock()
         if now - told >= _TOLD:
             progress()
             told = now
         if cancelled():
-            raise TransitionError(
-                "the switch was cancelled before it was made",
-                found="a call of cancel() while a migration was under way",
-                expected="time for it to end",
-                action="apply it again when it suits",
-            )
+            raise _cancelled()
         slices.rest(now - begun)
 
 
-def _slice(steps: Steps, budget: float, loop: Any) -> bool:
+def _slice(steps: Steps, budget: float) -> bool:
     """Run one slice; whether that was the last."""
-
-    def run() -> bool:
-        end = _clock() + budget
-        for _ in steps:  # noqa: SIM110  # a clock, and no condition on the items
-            if _clock() >= end:
-                return False
-        return True
-
-    if loop is None or _is_running_here(loop):
-        return run()
-    return _in(loop, run)
+    end = _clock() + budget
+    for _ in steps:  # noqa: SIM110  # a clock, and no condition on the items
+        if _clock() >= end:
+            return False
+    return True
 
 
 def _is_running_here(loop: Any) -> bool:
@@ -97,38 +88,75 @@ def _is_running_here(loop: Any) -> bool:
     return asyncio._get_running_loop() is loop  # noqa: SLF001  # for the authors of loops
 
 
-def _in(loop: Any, run: Callable[[], bool]) -> bool:
-    """Run something in a loop of another thread, and wait for it."""
-    outcome: collections.deque[tuple[bool, BaseException | None]] = collections.deque(maxlen=1)
-    state = {"given up": False, "begun": False}
-    guard, done = threading.Lock(), threading.Event()
+class _Within:
+    """Slices that the loop of another thread takes between its other work, each asking for the next.
 
-    def slice_in_loop() -> None:
-        with guard:
-            if state["given up"]:
-                return
-            state["begun"] = True
+    Were they asked for one by one from here, the two threads would take the interpreter from each other at each.
+    """
+
+    def __init__(self, loop: Any, steps: Steps, budget: float, cancelled: Callable[[], bool]) -> None:
+        self._loop, self._steps, self._budget, self._cancelled = loop, steps, budget, cancelled
+        self._slices = Slices(time.process_time)  # between two slices, all that the process does is others' work
+        self._taking = threading.Lock()
+        self._over = threading.Event()
+        self._given_up = False
+        self._failed: BaseException | None = None
+        self._last = _clock()
+
+    def run(self, progress: Callable[[], None]) -> None:
+        """Have them taken, and wait for the last.  When this returns or raises, none is under way or to come."""
         try:
-            outcome.append((run(), None))
-        except BaseException as error:  # noqa: BLE001  # it is raised where the slice is waited for
-            outcome.append((False, error))
+            self._loop.call_soon_threadsafe(self._take)
+        except RuntimeError as error:
+            raise _no_loop(str(error)) from error
+        told = _clock()
+        try:
+            while not self._over.wait(_LOOK):
+                if _clock() - told >= _TOLD:
+                    progress()
+                    told = _clock()
+                with self._taking:
+                    self._require_loop()
         finally:
-            done.set()
+            with self._taking:
+                self._given_up = True
+        if self._failed is not None:
+            raise self._failed
 
-    try:
-        loop.call_soon_threadsafe(slice_in_loop)
-    except RuntimeError as error:
-        raise _no_loop(str(error)) from error
-    until = _clock() + _DEAF
-    while not done.wait(_LOOK):
-        with guard:
-            if not state["begun"] and (not loop.is_running() or _clock() >= until):
-                state["given up"] = True
-                raise _no_loop("it does not run" if not loop.is_running() else f"no answer for {_DEAF:g} s")
-    last, failed = outcome[0]
-    if failed is not None:
-        raise failed
-    return last
+    def _require_loop(self) -> None:
+        if self._over.is_set():
+            return
+        if not self._loop.is_running():
+            raise _no_loop("it does not run")
+        if _clock() - self._last >= _DEAF:
+            raise _no_loop(f"no answer for {_DEAF:g} s")
+
+    def _take(self) -> None:
+        with self._taking:
+            if self._given_up:
+                return
+            try:
+                self._slices.rested()
+                begun = _clock()
+                if _slice(self._steps, self._budget):
+                    self._over.set()
+                    return
+                self._last = _clock()
+                if self._cancelled():
+                    raise _cancelled()
+                self._loop.call_later(self._slices.pause(self._last - begun), self._take)
+            except BaseException as error:  # noqa: BLE001  # it is raised where the slices are waited for
+                self._failed = error
+                self._over.set()
+
+
+def _cancelled() -> TransitionError:
+    return TransitionError(
+        "the switch was cancelled before it was made",
+        found="a call of cancel() while a migration was under way",
+        expected="time for it to end",
+        action="apply it again when it suits",
+    )
 
 
 def _no_loop(why: str) -> LoopGoneError:

@@ -80,7 +80,7 @@ class Migration:
     lazy: bool = False
     of: tuple[type, ...] = ()
     follows: tuple[int, ...] = ()
-    budget: float = 0.001
+    budget: float = 0.0001
     checkpoint: Checkpoint | None = None
     touches: Touches | None = None
     durable: bool = False
