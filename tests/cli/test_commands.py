@@ -492,6 +492,22 @@ def test_claims_waivers_and_round_trips_are_built_and_shown(here, capsys):
         assert main([*command[:7], *wrong, "--force"]) == 2
 
 
+def test_snapshots_are_built_and_shown(here, capsys):
+    tree(here / "old")
+    tree(here / "new", AFTER, "2.1.1")
+    command = ["build", "old", "new", "--package", "nodeclient", "--id", "A"]
+    names = ["nodeclient.disk:load", "nodeclient.disk:ALL"]
+    assert main([*command, "--snapshot", *names, "--snapshot-back", *names, "nodeclient.disk:store"]) == 0
+    capsys.readouterr()
+    assert main(["show", "A.lpatch", "--json"]) == 0
+    load, examples = names
+    assert json.loads(capsys.readouterr().out)["snapshots"] == [
+        {"load": load, "examples": examples, "store": "", "rollback": False},
+        {"load": load, "examples": examples, "store": "nodeclient.disk:store", "rollback": True},
+    ]
+    assert main([*command, "--snapshot", "load", "ALL", "--force"]) == 2
+
+
 def test_check_says_what_differs_and_where(fix, capsys):
     assert findings(capsys, fix, "--package-dir", "new", status=1) == {
         "version-out-of-range nodeclient": "nodeclient 2.1.1",

@@ -65,6 +65,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("ENCODE", "DECODE", "VALUES"),
         help="names (module:name) of what is to show that either side decodes the other's; may be given again",
     )
+    for option, operands, shows in (
+        ("--snapshot", ("LOAD", "EXAMPLES"), "both sides read the data that is there already"),
+        ("--snapshot-back", ("LOAD", "EXAMPLES", "STORE"), "the old side reads what the new one stores, as well"),
+    ):
+        parser.add_argument(
+            option,
+            nargs=len(operands),
+            action="append",
+            default=[],
+            metavar=operands,
+            help=f"names (module:name) of what is to show that {shows}; may be given again",
+        )
     parser.add_argument(
         "--pure",
         action="append",
@@ -147,6 +159,10 @@ def run(given: argparse.Namespace) -> bool:
         patch.waive(target, reason=reason)
     for names in given.round_trip:
         patch.round_trip(*names)
+    for names in given.snapshot:
+        patch.snapshot(*names)
+    for names in given.snapshot_back:
+        patch.snapshot(*names, rollback=True)
     patch.release = Release(
         channel=given.channel, revision=given.revision, expires=given.expires, nodes=tuple(given.node)
     )
