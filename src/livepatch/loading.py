@@ -42,7 +42,7 @@ govern.guarding process.left_behind process.transaction process.live process.exa
 process.applied govern.rulefiles govern.policies govern.approving process.proving process.public
 """
 _BENEATH = """
-errors contents contents.words contents.edits contents.claims contents.identity contents.release
+errors contents contents.changes contents.words contents.edits contents.claims contents.identity contents.release
 contents.embargo contents.ownership contents.probes contents.written state state.files state.checkpoint
 state.touches state.migration patch engine.pace engine.refusal
 """

@@ -24,6 +24,7 @@ import livepatch
 from livepatch.compat import checks, drift, relatives, versions
 from livepatch.compat.checks import PatchFacts, judge
 from livepatch.compat.versions import Distribution
+from livepatch.contents.changes import Target
 from livepatch.contents.edits import Needs
 from livepatch.engine.code import Parameter
 from livepatch.engine.environment import Environment
@@ -31,7 +32,6 @@ from livepatch.engine.facts import Survey, TargetFacts
 from livepatch.engine.heap import Walks
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.relatives import Relative
-from livepatch.patch import Target
 
 if TYPE_CHECKING:
     from tests.conftest import NewPatch, WriteFix, WriteModule

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from types import FunctionType, ModuleType
 from typing import Any
 
+from livepatch.contents.changes import Target
 from livepatch.engine.bases import linear
 from livepatch.engine.locate import resolve
 from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of, with_subclasses
@@ -19,7 +20,6 @@ from livepatch.engine.places import dict_of
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.stack import ABSENT, Slot
 from livepatch.engine.wrapping import unwritable
-from livepatch.patch import Target
 
 __all__ = ["ANSWERS", "abstract_methods", "changes_answers"]
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
 
+from livepatch.contents.changes import Target
 from livepatch.contents.edits import FunctionEdit, ModuleEdit, NameEdit, Text
 from livepatch.engine.code import nested_codes
 from livepatch.engine.default_values import is_plain, plainly_same
@@ -35,7 +36,6 @@ from livepatch.engine.sides import NewSide, other_return
 from livepatch.engine.source import patch_filename
 from livepatch.engine.stack import ABSENT, Slot
 from livepatch.engine.wrapping import unwritable
-from livepatch.patch import Target
 
 __all__ = ["Computed", "Sourced"]
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import CodeType, FunctionType
 from typing import TYPE_CHECKING, Any
 
+from livepatch.contents.changes import Target
 from livepatch.contents.edits import AttributeDefault, Captured, Memo, ModuleEdit, Unfit
 from livepatch.engine.caches import Cache
 from livepatch.engine.expand import NewAttribute, NewShadow
@@ -25,7 +26,6 @@ from livepatch.engine.retaken import Retaken
 from livepatch.engine.scratch import ScratchError
 from livepatch.engine.source import patch_filename
 from livepatch.engine.stack import ABSENT
-from livepatch.patch import Target
 
 if TYPE_CHECKING:
     from livepatch.engine.computed import Computed

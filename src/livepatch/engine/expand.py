@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import FunctionType, MemberDescriptorType, ModuleType
 from typing import Any
 
+from livepatch.contents.changes import Addition, Assignment, Attachment, Change, Replacement, Target, Wrapping
 from livepatch.contents.written import maker_of, told_default
 from livepatch.engine.locate import mangled, resolve
 from livepatch.engine.namespaces import (
@@ -23,7 +24,6 @@ from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.sides import NewSide
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import spelled
-from livepatch.patch import Addition, Assignment, Attachment, Change, Replacement, Target, Wrapping
 
 __all__ = ["NewAttribute", "NewBody", "NewShadow", "Step", "ValueFor", "WrapperFor", "expand"]
 

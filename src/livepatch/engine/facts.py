@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from livepatch.contents.changes import Target
 from livepatch.engine.caches import Cache
 from livepatch.engine.callees import Passed
 from livepatch.engine.code import CodeKind, Parameter
@@ -15,7 +16,6 @@ from livepatch.engine.relatives import Relative
 from livepatch.engine.shadow_variables import Shadows
 from livepatch.engine.stack import Slot
 from livepatch.engine.sweep import CallSite
-from livepatch.patch import Target
 
 __all__ = ["Survey", "TargetFacts"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from types import ModuleType
 
+from livepatch.contents.changes import Target
 from livepatch.engine.locate import resolve
 from livepatch.engine.namespaces import functions_behind, is_class, namespace_of, owner_name
 from livepatch.engine.places import dict_of
 from livepatch.engine.refusal import Place
-from livepatch.patch import Target
 
 __all__ = ["covering"]
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any, TypeGuard
 
+from livepatch.contents.changes import Target
 from livepatch.engine.code import nested_codes
 from livepatch.engine.functions import code_of
 from livepatch.engine.heap import functions_of
 from livepatch.engine.namespaces import functions_behind, is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.refusal import Place, Refusal, inherited, missing, several, without_match
-from livepatch.patch import Target
 
 __all__ = ["Found", "definitions_of", "find", "is_definition", "mangled", "resolve"]
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType, ModuleType
 
+from livepatch.contents.changes import Target
 from livepatch.engine.code import names_loaded, names_stored
 from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.sides import NewSide, alike
-from livepatch.patch import Target
 
 __all__ = ["Names", "resolve_names"]
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from types import CodeType, FunctionType, MethodType, ModuleType
 
+from livepatch.contents.changes import Target
 from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of
-from livepatch.patch import Target
 
 __all__ = ["Place", "Refusal", "inherited", "missing", "several", "without_match"]
 

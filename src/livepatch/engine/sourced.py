@@ -12,6 +12,7 @@ from dataclasses import replace
 from importlib.machinery import ModuleSpec
 from types import CodeType, FunctionType, ModuleType
 
+from livepatch.contents.changes import Target
 from livepatch.contents.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
 from livepatch.engine.declared import declared_otherwise, other_bases
@@ -28,7 +29,6 @@ from livepatch.engine.reconcile import ModuleSides, Sides
 from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.scratch import Scratch, ScratchError
 from livepatch.engine.syntax import syntax_of
-from livepatch.patch import Target
 
 __all__ = ["NO_HARM", "Sourced", "survey_edits"]
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from types import BuiltinMethodType, FunctionType, ModuleType
 
+from livepatch.contents.changes import Change
 from livepatch.contents.edits import ModuleEdit, Obstacle
 from livepatch.engine.caches import Cache, tables
 from livepatch.engine.expand import ValueFor
@@ -25,7 +26,6 @@ from livepatch.engine.scratch import told
 from livepatch.engine.sourced import Sourced, survey_edits
 from livepatch.engine.stack import ABSENT, SIDE, Slot, Stack, settled
 from livepatch.engine.surveyor import Surveyor
-from livepatch.patch import Change
 
 __all__ = ["survey"]
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import FunctionType, ModuleType
 from typing import Any, cast
 
+from livepatch.contents.changes import Addition, Change, Replacement, Target
 from livepatch.engine import sides
 from livepatch.engine.abstract import ANSWERS, abstract_methods, changes_answers
 from livepatch.engine.attributes import assign, follow_aliases, values_followed, wrap
@@ -35,7 +36,6 @@ from livepatch.engine.syntax import forget_syntax
 from livepatch.engine.two_sides import facts_of
 from livepatch.engine.wrapping import unwritable
 from livepatch.errors import spelled
-from livepatch.patch import Addition, Change, Replacement, Target
 
 __all__ = ["Surveyor", "too_long"]
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from types import FrameType, ModuleType
 from typing import Any, cast
 
+from livepatch.contents.changes import Target
 from livepatch.engine.aliases import came_from
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.heap import referrers
@@ -14,7 +15,6 @@ from livepatch.engine.locate import Found, find, resolve
 from livepatch.engine.namespaces import is_a, is_class, is_function, owner_name
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.sweep import sweep
-from livepatch.patch import Target
 
 __all__ = ["Wrapped", "unwritable", "wrapped"]
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from livepatch.contents.changes import Attachment
 from livepatch.errors import counted
-from livepatch.patch import Attachment, Patch
+from livepatch.patch import Patch
 
 __all__ = ["state_of"]
 

@@ -9,9 +9,10 @@ from functools import cached_property
 from types import FunctionType
 
 from livepatch.bundle import codec
+from livepatch.contents.changes import Addition, Assignment, Replacement, Wrapping
 from livepatch.engine.code import fingerprint
 from livepatch.errors import BundleError, spelled
-from livepatch.patch import Addition, Assignment, Patch, Replacement, Wrapping
+from livepatch.patch import Patch
 
 __all__ = ["digest_of"]
 

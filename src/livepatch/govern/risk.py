@@ -15,13 +15,14 @@ from livepatch.bundle.trust import targets
 from livepatch.compat.policy import Policy
 from livepatch.compat.protected import ModeFacts, Touched, judge_protected
 from livepatch.compat.reach import Call, Graph
+from livepatch.contents.changes import Addition, Attachment, Replacement, Wrapping
 from livepatch.contents.edits import ModuleEdit
 from livepatch.engine.pace import breathe, paced
 from livepatch.errors import PolicyError, spelled
 from livepatch.govern.criteria import WORDS
 from livepatch.govern.data import state_of
 from livepatch.govern.severity import Severity
-from livepatch.patch import Addition, Attachment, Patch, Replacement, Wrapping
+from livepatch.patch import Patch
 
 __all__ = ["Fact", "Risk", "assess"]
 

@@ -12,13 +12,14 @@ from livepatch.compat.checks import PatchFacts, judge, standing_findings
 from livepatch.compat.drift import names_of_needed
 from livepatch.compat.policy import Policy
 from livepatch.compat.report import by_weight
+from livepatch.contents.changes import Addition, Attachment
 from livepatch.engine.environment import observe
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import Mode
 from livepatch.engine.pace import breathe
 from livepatch.engine.survey import survey
 from livepatch.govern.guarding import Governed, govern, graph_of_process
-from livepatch.patch import Addition, Attachment, Patch
+from livepatch.patch import Patch
 from livepatch.process import distribution
 
 if TYPE_CHECKING:

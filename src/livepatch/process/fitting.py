@@ -7,13 +7,14 @@ from collections.abc import Iterable, Mapping
 from types import CodeType
 
 from livepatch.compat.report import Finding
+from livepatch.contents.changes import Replacement
 from livepatch.contents.edits import replaced_functions
 from livepatch.engine.facts import Survey
 from livepatch.engine.modes import At, Mode, Split, as_shadow, is_off, is_on, spelled_mode
 from livepatch.engine.outliving import Outliving, Unlike
 from livepatch.engine.stack import ABSENT, SIDE, Layer, Stack
 from livepatch.errors import PatchError, TransitionError
-from livepatch.patch import Patch, Replacement
+from livepatch.patch import Patch
 from livepatch.process.records import Record
 from livepatch.process.switching import Consistency
 

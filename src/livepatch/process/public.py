@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from livepatch.bundle.trust import refusal, require_admitted, unadmitted
 from livepatch.compat.report import Report, by_weight
 from livepatch.compat.windows import told_moment
+from livepatch.contents.changes import Target
 from livepatch.engine import code
 from livepatch.engine.frames import Stuck
 from livepatch.engine.locate import find
@@ -26,7 +27,7 @@ from livepatch.errors import IncompatibleError, PatchError, ProtectedError, Trus
 from livepatch.govern.approving import approving_of, check_approvals
 from livepatch.govern.policies import check_policy, policy_in_force
 from livepatch.govern.recording import note
-from livepatch.patch import Patch, Target
+from livepatch.patch import Patch
 from livepatch.process.applied import Applied
 from livepatch.process.arguments import (
     check_consistency,

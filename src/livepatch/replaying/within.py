@@ -15,8 +15,9 @@ import threading
 from dataclasses import asdict, dataclass
 from typing import Any, BinaryIO
 
+from livepatch.contents.changes import Addition, Attachment
 from livepatch.errors import IncompatibleError, LivepatchError, PatchError, shortened, spelled
-from livepatch.patch import Addition, Attachment, Patch
+from livepatch.patch import Patch
 from livepatch.replaying.plain import unpacker
 
 __all__ = ["IN_SCRATCH", "Brought", "look_up", "modules_of", "patch_of", "take_order", "told_error"]

@@ -9,12 +9,13 @@ from typing import Any
 
 from livepatch.compat.report import Finding
 from livepatch.compat.rows import row
+from livepatch.contents.changes import Replacement, Target
 from livepatch.contents.edits import replaced_functions
 from livepatch.engine.functions import make_function
 from livepatch.engine.namespaces import is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe
 from livepatch.engine.stack import SIDE, Slot
-from livepatch.patch import Patch, Replacement, Target
+from livepatch.patch import Patch
 from livepatch.state.migration import Migration
 from livepatch.state.run import Run
 

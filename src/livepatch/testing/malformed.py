@@ -19,10 +19,10 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.errors import HypothesisException
 
+from livepatch.contents.changes import Target
 from livepatch.engine.comparing import spelled_call
 from livepatch.engine.locate import Found, find
 from livepatch.errors import PatchError, shortened
-from livepatch.patch import Target
 from livepatch.process.applied import Applied
 from livepatch.testing.probing import without_frames
 

@@ -13,11 +13,12 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from livepatch.bundle.trust import targets
+from livepatch.contents.changes import Addition, Attachment
 from livepatch.engine.commit import value_of
 from livepatch.engine.heap import functions_of
 from livepatch.engine.namespaces import namespace_of
 from livepatch.engine.stack import ABSENT, Choice, Slot, Stack
-from livepatch.patch import Addition, Attachment, Patch
+from livepatch.patch import Patch
 
 __all__ = ["Picture", "modules_of"]
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from types import FunctionType
 from typing import Any
 
+from livepatch.contents.changes import Target
 from livepatch.engine.locate import Found, find
 from livepatch.errors import ExpectationError, LivepatchError, counted, shortened
-from livepatch.patch import Patch, Target
+from livepatch.patch import Patch
 from livepatch.testing.guard import Guard
 from livepatch.testing.probing import Probe, answer_of, check_probe, told
 
