@@ -119,6 +119,16 @@ def test_code_from_another_file_was_put_in_by_somebody(load: Load):
     assert "(it is from /elsewhere/tool.py)" in said.refusal.found
 
 
+def test_code_of_another_patch_is_told_from_that_of_strangers(load: Load):
+    module = load(OLD)
+    other: dict[str, Any] = {}
+    exec(compile("def f(x): return 3\n", "<livepatch A module:f>", "exec"), other)
+    vars(module)["f"].__func__.__code__ = other["f"].__code__
+    said = says(module, OLD)
+    assert "(it is from <livepatch A module:f>)" in said.refusal.found
+    assert "revert the patch that it is from" in said.refusal.action
+
+
 def test_this_process_began_before_now(load: Load):
     module = load(NEW)
     write(module, OLD)

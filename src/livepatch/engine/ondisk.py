@@ -28,7 +28,7 @@ from livepatch.engine.matching import matches
 from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
 from livepatch.engine.refusal import Refusal
-from livepatch.engine.source import lines_of
+from livepatch.engine.source import PATCH_PREFIX, lines_of
 from livepatch.engine.texts import dedented
 
 __all__ = ["DiskSays", "defaults_on_disk", "disk_says", "texts_of"]
@@ -140,11 +140,17 @@ def _changed(
     """The file does not give what is in memory: one of the two was changed since the import."""
     if source is not None or _changed_at(filename) <= (_process_began() if began is None else began):
         elsewhere = f" (it is from {source})" if source is not None else ""
+        action = (
+            "revert the patch that it is from, or name it in replaces= (--replaces); or build this one from what runs "
+            "with that patch, and apply it over it"
+            if source is not None and source.startswith(PATCH_PREFIX)
+            else "take out what changes functions while the process runs (a monkey patch, an instrumenting tool, "
+            "another patcher), or restart without it; then apply the patch"
+        )
         return _says(
             "changed-in-memory",
             f"{qualname} was changed in this process: {filename} does not give {what} that it has{elsewhere}{quoted}",
-            "take out what changes functions while the process runs (a monkey patch, an instrumenting tool, another "
-            "patcher), or restart without it; then apply the patch",
+            action,
         )
     holds = "what the patch was made for" if original else "neither that nor what the patch was made for"
     return _says(
