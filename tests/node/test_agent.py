@@ -166,6 +166,9 @@ def test_what_was_applied_is_in_before_the_block_begins(client, store):
         assert livepatch.status() == ()
         (aside,) = agent.standings
         assert aside.state == "aside"
+        assert [(each.code, each.found) for each in agent.examine() if each.code == "set-aside"] == [
+            ("set-aside", f"that these are wished for, and not in: {aside.id}")
+        ]
         assert "stable" in aside.reason
         with Node(agent.socket) as node:
             assert node.ask(Status())["wanted"][0]["reason"] == aside.reason

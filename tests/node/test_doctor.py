@@ -53,6 +53,7 @@ def test_nothing_is_found_where_nothing_is_wrong():
         (with_store(free=1 << 20), "store-full", "warning"),
         (with_store(key_mode=0o640), "key-readable", "error"),
         (with_store(died=("A",)), "died-on-trial", "warning"),
+        (with_store(aside=("A",)), "set-aside", "warning"),
         (dataclasses.replace(FINE, vouches=True), "trust-unsigned", "warning"),
         (dataclasses.replace(FINE, trust=dataclasses.replace(TRUST, days=0)), "trust-expired", "error"),
         (dataclasses.replace(FINE, trust=dataclasses.replace(TRUST, days=29)), "trust-expiring", "warning"),
@@ -79,8 +80,8 @@ def test_the_facts_of_this_process(tmp_path):
     key = tmp_path / "node.key"
     key.write_text("")
     key.chmod(0o604)
-    held = folder(tmp_path, key, ["A"])
-    assert held == Folder(path=str(tmp_path), writable=True, free=held.free, key_mode=0o604, died=("A",))
+    held = folder(tmp_path, key, ["A"], ["B"])
+    assert held == Folder(path=str(tmp_path), writable=True, free=held.free, key_mode=0o604, died=("A",), aside=("B",))
     assert held.free > 0
     assert folder(tmp_path / "none", tmp_path / "none").key_mode is None
     facts = gather(store=held, trust=trust_root(expires=PAST), uids=[0, 4711])

@@ -322,7 +322,8 @@ class Agent:
         from livepatch.node.doctor import diagnose
 
         store = self._now().store
-        held = facts.folder(store.path, store.key_file, [each.id for each in store.fell])
+        aside = [each.id for each in self.standings if each.state == "aside"]
+        held = facts.folder(store.path, store.key_file, [each.id for each in store.fell], aside)
         return diagnose(
             facts.gather(store=held, trust=self._given.trust, policy=self._given.policy, uids=self._given.uids)
         )

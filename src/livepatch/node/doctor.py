@@ -29,6 +29,8 @@ class Folder:
     key_mode: int | None = None
     died: tuple[str, ...] = ()
     """What the process before may have died of, and this one began without."""
+    aside: tuple[str, ...] = ()
+    """What is wished for and set aside: it is not in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +137,15 @@ def _store(store: Folder | None) -> Iterator[Finding]:
             f"a process before this one that died too soon after these went in: {', '.join(store.died)}",
             "that it lives on",
             "find out why it died; apply them again if they were not the cause",
+        )
+    if store.aside:
+        yield row(
+            "warning",
+            "set-aside",
+            store.path,
+            f"that these are wished for, and not in: {', '.join(store.aside)}",
+            "each of them in, or waiting for its modules",
+            "see the reason in livepatch status; mend it and apply the file again, or revert the patch",
         )
 
 

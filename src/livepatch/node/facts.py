@@ -42,8 +42,8 @@ def gather(
     )
 
 
-def folder(path: Path, key: Path, died: Iterable[str] = ()) -> Folder:
-    """What is known of the store at `path`, whose node has that key."""
+def folder(path: Path, key: Path, died: Iterable[str] = (), aside: Iterable[str] = ()) -> Folder:
+    """What is known of the store at `path`, whose node has that key; `died` and `aside` are ids of patches."""
     try:
         about = os.statvfs(path)
         free, writable = about.f_bavail * about.f_frsize, os.access(path, os.W_OK | os.X_OK)
@@ -53,7 +53,7 @@ def folder(path: Path, key: Path, died: Iterable[str] = ()) -> Folder:
         mode = stat.S_IMODE(key.stat().st_mode)
     except OSError:
         mode = None
-    return Folder(path=str(path), writable=writable, free=free, key_mode=mode, died=tuple(died))
+    return Folder(path=str(path), writable=writable, free=free, key_mode=mode, died=tuple(died), aside=tuple(aside))
 
 
 def _trusted(root: TrustRoot) -> Trusted:
