@@ -192,12 +192,20 @@ def test_every_kind_of_input_gives_the_same_patch(tmp_path, monkeypatch):
     assert [name.qualname for edit in first for name in edit.names] == ["LIMIT"]
 
 
-@pytest.mark.parametrize(("status", "said"), [(1, "ERROR: No matching distribution found"), (0, "")])
-def test_what_pip_cannot_find_is_told(monkeypatch, status, said):
+@pytest.mark.parametrize(
+    ("status", "said", "action"),
+    [
+        (1, "ERROR: No matching distribution found", "correct the version, or"),
+        (0, "", "correct the version, or"),
+        (1, "/usr/bin/python: No module named pip", "install pip, or"),
+    ],
+)
+def test_what_pip_cannot_find_is_told(monkeypatch, status, said, action):
     done = subprocess.CompletedProcess([], status, "", said)
     monkeypatch.setattr(trees.subprocess, "run", lambda *_args, **_options: done)
-    with pytest.raises(BundleError, match=said or "nothing was downloaded"):
+    with pytest.raises(BundleError, match=said or "nothing was downloaded") as raised:
         open_tree("app==1.0", "app")
+    assert raised.value.action.startswith(action)
 
 
 @pytest.mark.slow

@@ -94,11 +94,13 @@ def _downloaded(requirement: str, package: str) -> Tree:
         files = sorted(Path(folder).iterdir())
         if done.returncode or len(files) != 1:
             said = (done.stderr.strip().splitlines() or ["nothing was downloaded"])[-1]
+            without_pip = said.endswith("No module named pip")
             raise BundleError(
                 "the release cannot be downloaded",
                 found=f"{requirement}: {said[:300]}",
-                expected="a release that pip finds",
-                action="correct the version, or give the path of a directory, wheel or sdist",
+                expected="pip in this environment" if without_pip else "a release that pip finds",
+                action=("install pip" if without_pip else "correct the version")
+                + ", or give the path of a directory, wheel or sdist",
             )
         return _tree(*read_archive(files[0]), package, requirement)
 
