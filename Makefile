@@ -7,7 +7,7 @@ PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set P
 ENVIRONMENT := $(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-chia test test-all lint site format bench peers graphs cves match clean
+.PHONY: help demo demo-chia test test-all lint site man format bench peers graphs cves match clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,10 @@ lint:  ## ruff, its formatter and mypy
 site:  ## build the documentation, strictly, into .site/html
 	@$(ENVIRONMENT) site --extras docs -- \
 	  sh -c 'python tools/site.py .site/source && NO_MKDOCS_2_WARNING=1 mkdocs build --strict --quiet'
+
+man:  ## write the manual page of the command line anew
+	@$(ENVIRONMENT) lint --extras lint,test,bench,openfeature,prometheus,otel,nats,cli -- \
+	  sh -c 'python tools/manpage.py > .livepatch.1 && mv .livepatch.1 man/livepatch.1'
 
 format:  ## let ruff mend and format what it can
 	@$(ENVIRONMENT) lint --extras lint,test,bench,openfeature,prometheus,otel,nats,cli -- \

@@ -23,7 +23,7 @@ from livepatch.errors import IncompatibleError, NodeError, PatchError
 if TYPE_CHECKING:
     from livepatch.node.protocol import Soak
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "apply a patch file to running nodes"
 DESCRIPTION = """\
@@ -36,6 +36,10 @@ Then they get it one after the other, and none behind one that fails.
 
 With --soak it goes in dormant, then live under the watch of the node's probes and rules, and
 stays if the node is well with it; else it is taken back, and the exit status is 1."""
+EXAMPLE = """\
+livepatch apply fix.lpatch --node /var/lib/client/livepatch --soak 600
+livepatch apply fix.lpatch --mode "at(1200000)" --node "/var/lib/*/livepatch"
+"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,13 +8,14 @@ from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.cli.trusting import add_signer, signer_of
 from livepatch.contents.words import CLASSES
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "approve a patch file, in a file of its own"
 DESCRIPTION = """\
 Write a signed approval of the patch in FILE: it names the digest of the patch, so that it
 is of no use for another one.  In which role the key speaks is for the trust root to say,
 and who must approve is for policy.  Look into the file before: livepatch show."""
+EXAMPLE = "livepatch approve fix.lpatch --key carol --class hot-patch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,13 +10,14 @@ from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.cli.trusting import add_trust, trust_of
 from livepatch.errors import TrustError
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "bring an agent into a process that runs without one (CPython 3.14)"
 DESCRIPTION = """\
 Start an agent in the process PID, which runs CPython 3.14 or later: the same as this
 command.  What its store is wished to run goes in, and from then on the other commands
 reach it by --node.  It lasts for as long as the process."""
+EXAMPLE = "livepatch attach 4711 --store /var/lib/client/livepatch --trust trust.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ from livepatch.cli.output import Ink, Style, add_color, add_json, print_json, pr
 from livepatch.cli.trusting import add_signer, add_trust, signer_of, trust_of
 from livepatch.errors import PatchError, shortened, spelled
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "attack a patch as its exploit, odd arguments, threads, failures and exhaustion would"
 DESCRIPTION = """\
@@ -21,6 +21,7 @@ what each of them is.  With --suite and a key, write signed evidence of the outc
 
 The code of the package and of FILE is run, so somebody has to answer for FILE: those
 who signed it (--trust), or you (--unsigned)."""
+EXAMPLE = "livepatch attack fix.lpatch --trust trust.json --probe probes:hole"
 
 _INKS: dict[str, Ink] = {"passed": "green", "failed": "red", "skipped": "yellow"}
 

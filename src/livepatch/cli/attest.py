@@ -8,12 +8,13 @@ from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.cli.trusting import add_signer, signer_of
 from livepatch.contents.words import RESULTS
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "sign that a suite of tests ran against a patch file, and what came of it"
 DESCRIPTION = """\
 Write a signed in-toto statement: the suite ran against the very patch in FILE, with this
 result.  Policy can ask for it, and in which role the key counts is for the trust root."""
+EXAMPLE = "livepatch attest fix.lpatch --suite integration --key carol"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

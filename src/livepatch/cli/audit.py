@@ -16,12 +16,15 @@ from livepatch.govern.entries import EVENTS
 from livepatch.govern.notes import Verifier
 from livepatch.govern.telling import consistency, entries, evidence
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "verify, show or export the record of what was done; ask the probes of patches"
 DESCRIPTION = """\
 Read the record that a process keeps with livepatch.record_to: verify, show and export write
 nothing to it.  Ask the regression probes of patches whether what was done still holds."""
+EXAMPLE = """\
+livepatch audit verify --node /var/lib/client/livepatch --checkpoint kept.txt
+livepatch audit show /var/lib/client/livepatch/record --patch CVE-2026-1234"""
 _WHAT = {
     "verify": "say whether the record holds, and if not where",
     "show": "print its entries, newest last",

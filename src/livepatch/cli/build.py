@@ -14,7 +14,7 @@ from livepatch.contents.release import CHANNEL, Release
 from livepatch.errors import BundleError, PatchError, counted, spelled
 from livepatch.patch import Patch
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "make a patch file from the sources before and after a fix"
 DESCRIPTION = """\
@@ -25,6 +25,9 @@ The file is written, and the status is 1, if the fix needs something that cannot
 done live: such a patch is refused by every process that has that part imported.
 The status is 1 as well, and no file is written, if there is nothing to change.
 A file that is there is left alone, and the status is 2, unless --force is given."""
+EXAMPLE = """\
+livepatch build nodeclient==2.1.0 nodeclient==2.1.1 --package nodeclient \\
+    --id CVE-2026-1234 --only "Connection.*" -o fix.lpatch"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

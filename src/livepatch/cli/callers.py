@@ -9,12 +9,15 @@ from livepatch.cli.graphs import add_source, edge_line, graph_of, named
 from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.errors import counted
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "who calls a function, certainly and perhaps"
 DESCRIPTION = """\
 Name the places from which FUNCTION may be called: the certain ones first, then those of
 which only a name is known.  FUNCTION is module:qualified.name."""
+EXAMPLE = """\
+livepatch callers nodeclient.peers:Connection.on_peers \\
+    --package-dir site-packages --package nodeclient"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

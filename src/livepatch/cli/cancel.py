@@ -8,12 +8,13 @@ from typing import Any
 from livepatch.cli.nodes import add_node, ask_each, asker, found_nodes, tell
 from livepatch.cli.output import Style, add_color, add_json, print_lines
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "take back a switch that running nodes are making"
 DESCRIPTION = """\
 Take back the switch of the patch with this ID that waits for a quiescent moment, or still
 drains: what was before is live again."""
+EXAMPLE = "livepatch cancel CVE-2026-1234 --node /var/lib/client/livepatch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

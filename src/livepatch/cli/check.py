@@ -10,7 +10,7 @@ from livepatch.cli.output import Style, add_color, add_json, print_json, print_r
 from livepatch.cli.trusting import add_trust, trust_of
 from livepatch.compat.screen import PROCESS
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "compare a patch file with the sources of a package, or with running nodes"
 DESCRIPTION = """\
@@ -23,6 +23,9 @@ compares again, with the code in its memory, before it takes the patch.
 
 Without --package-dir, --node says which running nodes compare it with the code in their
 memory, by the trust root and the rules that each of them has.  Nothing of them changes."""
+EXAMPLE = """\
+livepatch check fix.lpatch --package-dir site-packages
+livepatch check fix.lpatch --node /var/lib/client/livepatch"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

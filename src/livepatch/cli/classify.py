@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from livepatch.govern.criteria import Criteria
     from livepatch.patch import Patch
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "classified_beside", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "classified_beside", "run"]
 
 SUMMARY = "say which way a fix should go: as a hot-patch, with a quorum, or as a full update"
 DESCRIPTION = """\
 Classify the patch in FILE beside the sources in DIR, without a live process: nothing of
 either is imported or run.  What can be is measured; how grave the flaw is, is declared.
 The gravest class of all criteria that are met decides, and each of them is named."""
+EXAMPLE = """\
+livepatch classify fix.lpatch --package-dir site-packages \\
+    --cvss CVSS:3.1/AV:N/AC:L/PR:N/UI:N/S:U/C:N/I:N/A:H"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from livepatch.govern.classification import Classification
     from livepatch.patch import Patch
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "write the documents of a patch: advisory, OSV, OpenVEX, CSAF, deployment, runbook and more"
 DESCRIPTION = """\
 Write all documents about the patch in FILE, from the patch, from the one file with what
 only people know (--about), and from the record, if there is one.  What is for the public
 goes into DIR/public, and holds nothing that is under embargo."""
+EXAMPLE = "livepatch docs fix.lpatch --about about.toml -o papers"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,13 +12,16 @@ from typing import Any
 from livepatch.cli.nodes import add_node, ask_each, asker, found_nodes, tell
 from livepatch.cli.output import Ink, Style, add_color, add_json, print_json, print_lines
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "say what could keep a process from being patched"
 DESCRIPTION = """\
 Look at the interpreter, who traces or audits it, the store, the keys, the trust root and
 the rules: of running nodes, or with --store and --trust of a node that is yet to start with
 this interpreter.  Nothing is changed."""
+EXAMPLE = """\
+livepatch doctor --node /var/lib/client/livepatch
+livepatch doctor --store /var/lib/client/livepatch --trust trust.json"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

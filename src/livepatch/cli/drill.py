@@ -8,7 +8,7 @@ from typing import Any
 from livepatch.cli.nodes import add_node, ask_each, asker, found_nodes, tell
 from livepatch.cli.output import Style, add_color, add_json, print_lines
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "practise on running nodes: a harmless patch, and a bad one that is taken back"
 DESCRIPTION = """\
@@ -16,6 +16,7 @@ Have each node apply two patches of livepatch's own, one after the other, to a m
 made for it: a harmless one, and one that raises.  Both soak under the node's watchdog.  The
 exit status is 0 if the first stayed and the second was taken back.  Nothing of the program
 is changed, and nothing stays."""
+EXAMPLE = "livepatch drill --node /var/lib/client/livepatch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,13 +17,14 @@ from livepatch.cli.nodes import (
 )
 from livepatch.cli.output import add_color, add_json
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "switch a patch in running nodes to another mode"
 DESCRIPTION = """\
 Switch the patch that has this FLAG to MODE: on, off, shadow, shadow(limit=0.05), split(5%),
 split(5%, key=PARAMETER) or at(HEIGHT), in quotes.  It is in that mode again at the next
 start."""
+EXAMPLE = "livepatch flag cve-2026-1234 off --node /var/lib/client/livepatch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,12 +10,15 @@ from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.compat.callgraph import CallGraph
 from livepatch.errors import counted
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "the call graph of a package, from its sources or live"
 DESCRIPTION = """\
 Tell who calls whom in a package.  Without --root and --path: how large the graph is, or
 all of it with --json or --dot.  The status is 1 if there is no path."""
+EXAMPLE = """\
+livepatch graph --import nodeclient --package nodeclient \\
+    --path nodeclient.rpc:serve nodeclient.consensus:judge"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

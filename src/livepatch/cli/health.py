@@ -9,12 +9,13 @@ from typing import Any
 from livepatch.cli.nodes import add_node, ask_each, asker, found_nodes, soak_line, tell
 from livepatch.cli.output import Ink, Style, add_color, add_json, print_lines
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "lines", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "lines", "run"]
 
 SUMMARY = "tell whether running nodes are well"
 DESCRIPTION = """\
 Print what the probes of each node show, what its rules say of that, and how the patches stand
 that soak.  The exit status is 0 if no rule is broken and nothing is unknown."""
+EXAMPLE = "livepatch health --node /var/lib/client/livepatch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

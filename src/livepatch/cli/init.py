@@ -6,13 +6,14 @@ import argparse
 
 from livepatch.cli.output import add_json, print_json, print_lines, visible
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "write a patch, a policy and a test to begin with"
 DESCRIPTION = """\
 Write livepatch.toml and, into the folder patches, a small patch and a test of it.  The
 test passes as it is, under pytest with livepatch's plugin; put your package's names in
 the place of those of the example.  No file is overwritten without --force."""
+EXAMPLE = "livepatch init client"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,13 +10,14 @@ from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.cli.trusting import add_passphrase, passphrase_of
 from livepatch.errors import PatchError, TrustError
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "draw a key to sign patch files or trust roots with"
 DESCRIPTION = """\
 Draw an Ed25519 key: the private part into FILE, which its owner alone may read
 (mode 0600, PEM, PKCS #8), and the public part into FILE.pub.  No file is overwritten.
 With --seal it is an X25519 key, to which patch files can be encrypted (livepatch seal)."""
+EXAMPLE = "livepatch keygen alice --encrypt"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,13 +8,14 @@ from dataclasses import asdict
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines
 from livepatch.errors import counted
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "look for secrets, hosts, paths and hints in what a patch tells the world"
 DESCRIPTION = """\
 Look in the public texts of the patch in FILE for what should not be in them, and in its
 new sources for secrets.  Nothing of the file is compiled, imported or run.  It goes by
 patterns: that it finds nothing proves nothing."""
+EXAMPLE = "livepatch lint fix.lpatch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -56,7 +56,7 @@ from livepatch.errors import (
     StateError,
 )
 
-__all__ = ["main"]
+__all__ = ["main", "parser"]
 
 FINE, REFUSED, UNUSABLE, UNANSWERED = 0, 1, 2, 3
 
@@ -103,30 +103,40 @@ def _events_apart() -> Iterator[None]:
         structlog.reset_defaults()
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status.  Errors of livepatch go to standard error, without a traceback."""
-    parser = argparse.ArgumentParser(
+def _example(lines: str) -> str:
+    return "for example:\n" + "".join(f"  {line}\n" for line in lines.splitlines())
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes: all commands, each with its description, an example and what its end means."""
+    whole = argparse.ArgumentParser(
         prog="livepatch",
         description="Make, look into and check patch files for running Python processes, and apply them there.",
         epilog=_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = whole.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for command in _COMMANDS:
         name = command.__name__.rpartition(".")[2]
         own = commands.add_parser(
             name,
             help=command.SUMMARY,
             description=command.DESCRIPTION,
-            epilog=_CODES,
+            epilog=f"{_example(command.EXAMPLE)}\n{_CODES}",
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
         command.add_arguments(own)
         own.set_defaults(run=command.run, name=name)
-    _complete(parser)
-    given = parser.parse_args(arguments)
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status.  Errors of livepatch go to standard error, without a traceback."""
+    whole = parser()
+    _complete(whole)
+    given = whole.parse_args(arguments)
     try:
         with _events_apart():
             fits: bool = given.run(given)

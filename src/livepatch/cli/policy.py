@@ -13,18 +13,20 @@ if TYPE_CHECKING:
     from livepatch.compat.approvals import Demand
     from livepatch.compat.policy import Policy
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "test a policy file: read it strictly, and say what it asks for"
 DESCRIPTION = """\
 test FILE reads a policy file as strictly as a process does, and tells each rule in it; and
 whether a patch may go in at a moment, by its windows and freezes."""
+EXAMPLE = "livepatch policy test livepatch.toml --at 2027-03-31T02:30:00Z"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     actions = parser.add_subparsers(title="what to do", metavar="ACTION", required=True)
-    test = actions.add_parser("test", help="read a policy file and tell its rules", allow_abbrev=False)
+    does = "read a policy file and tell its rules"
+    test = actions.add_parser("test", help=does, description=f"{does.capitalize()}.", allow_abbrev=False)
     test.add_argument("file", metavar="FILE", help="the policy file, such as livepatch.toml")
     test.add_argument("--at", metavar="MOMENT", default="", help="the moment to ask for; by default now")
     add_json(test)

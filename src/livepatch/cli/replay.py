@@ -7,7 +7,7 @@ import argparse
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines
 from livepatch.cli.trusting import add_trust, answering
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "run recorded calls without a patch and with it, and compare"
 DESCRIPTION = """\
@@ -18,6 +18,7 @@ the other; docs/replay.md has their form.
 
 The code of the package and of FILE is run, so somebody has to answer for FILE: those
 who signed it (--trust), or you (--unsigned)."""
+EXAMPLE = "livepatch replay fix.lpatch blocks.jsonl --trust trust.json --activation 1200000"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

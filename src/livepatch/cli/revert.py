@@ -17,13 +17,14 @@ from livepatch.cli.nodes import (
 )
 from livepatch.cli.output import add_color, add_json
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "take a patch out of running nodes"
 DESCRIPTION = """\
 Take the patch with this ID out of running nodes: the very objects that were there before
 come back, and it does not go in at the next start.  All nodes are asked, whatever one of
 them says."""
+EXAMPLE = "livepatch revert CVE-2026-1234 --node /var/lib/client/livepatch"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from livepatch.fleet.planning import Planned, Problem
     from livepatch.fleet.rollout import Gate, Rollout
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "plan a rollout to many nodes: who gets the patch when, and what is wrong with the plan"
 DESCRIPTION = """\
 plan PLAN reads a rollout plan and an inventory of nodes strictly, puts each node into its
 stage, and tells every reason for which the rollout must not start.  Nothing is started."""
+EXAMPLE = "livepatch rollout plan plan.toml --inventory nodes.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from livepatch.cli.trusting import add_trust, trust_of
 from livepatch.errors import PatchError, StateError, TrustError, spelled
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "start a client with its node's patches in it"
 DESCRIPTION = """\
@@ -24,6 +24,9 @@ need not know of livepatch; livepatch has to be installed where the client is.
 
 The program must not be started with -I, -E or -S, by which Python takes nothing from
 outside.  A patch whose process dies within 10 seconds is left out at the next start."""
+EXAMPLE = """\
+livepatch run --store /var/lib/client/livepatch --trust trust.json -- \\
+    python -m client --port 8444"""
 _STORE = "livepatch-store"
 _ROOT = "trust.json"
 _ISOLATED = "IES"

@@ -6,13 +6,14 @@ import argparse
 
 from livepatch.cli.output import add_json, print_json, print_lines, visible
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "encrypt a patch file to those who may read it before its embargo ends"
 DESCRIPTION = """\
 Encrypt the patch in FILE to the holders of public keys, as keygen --seal draws them.  Each
 of them, and nobody else, gets the very file back: livepatch unseal.  Sealing says nothing
 about who made the patch: sign it before."""
+EXAMPLE = "livepatch seal fix.lpatch --to erin-seal.pub"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

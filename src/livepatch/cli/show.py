@@ -14,7 +14,7 @@ from livepatch.contents.release import ANYONE
 from livepatch.errors import counted
 from livepatch.patch import Patch
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "manifest", "run", "spelled_obstacle"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "manifest", "run", "spelled_obstacle"]
 
 SUMMARY = "print what is in a patch file"
 DESCRIPTION = """\
@@ -22,6 +22,7 @@ Print what the patch in FILE says of itself, its plan, and what it changes as a 
 Nothing of the file is compiled, imported or run.  What is under embargo (proof of
 concept, affected paths, reporter, the sources of probes) is shown after its date, or
 if you ask for it."""
+EXAMPLE = "livepatch show fix.lpatch --no-diff"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,7 @@ import argparse
 from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.cli.trusting import add_signer, signer_of
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "add a signature to a patch file"
 DESCRIPTION = """\
@@ -15,6 +15,7 @@ Sign the patch in FILE, which says for whom it is given out and until when.  The
 becomes a DSSE envelope, or gets one more signature; a signature by the same key is
 replaced.  In which role a key signs, and how many must, is for the trust root to say.
 Look into the file before you sign it: livepatch show."""
+EXAMPLE = "livepatch sign fix.lpatch --key alice"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

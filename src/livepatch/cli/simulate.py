@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from livepatch.fleet.scenario import Scenario
     from livepatch.fleet.simulated import Outcome
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "simulate a rollout: how long it takes, whom a bad patch harms, and whether it stops"
 DESCRIPTION = """\
 Run the controller, the cohorts and the judging of a rollout plan on simulated nodes, network
 and time.  The same seed gives the same result."""
+EXAMPLE = "livepatch simulate plan.toml --rollouts 100 --degradation 0.25"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,12 +10,13 @@ from typing import Any
 from livepatch.cli.nodes import add_node, ask_each, asker, found_nodes, tell
 from livepatch.cli.output import Ink, Style, add_color, add_json, print_lines
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "lines", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "lines", "run"]
 
 SUMMARY = "tell how the patches of running nodes stand"
 DESCRIPTION = """\
 Print each applied patch, newest last, and what of the set that is wished for the node does
 not run.  With --verify each place is compared with what the patches say it holds."""
+EXAMPLE = 'livepatch status --node "/var/lib/*/livepatch" --verify'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from livepatch.bundle.signing import Holder, Role
     from livepatch.bundle.trustroot import TrustRoot
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "make, sign, change, rotate and show trust roots"
 DESCRIPTION = """\
@@ -30,6 +30,11 @@ trust roots), author, security-reviewer and operator (who sign patch files).
   change  write the next version, which is still to be signed, into a new file
   rotate  put the next version in the place of the one that is trusted
   show    print one"""
+EXAMPLE = """\
+livepatch trust init trust.json --package nodeclient --expires 2027-12-31T00:00:00Z \\
+    --add root=root.pub --add author=alice.pub \\
+    --add security-reviewer=carol.pub --add operator=erin.pub
+livepatch trust sign trust.json --key root"""
 _ROLE = "ROLE=PATH, or ROLE=HOLDER:PATH to name who holds the key; by default the file's own name"
 
 

@@ -7,12 +7,13 @@ import argparse
 from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.cli.trusting import add_passphrase, passphrase_of
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "decrypt a patch file that was sealed for a key"
 DESCRIPTION = """\
 Write the patch file that was sealed in FILE, byte for byte.  That it can be unsealed does
 not say who made it: livepatch verify."""
+EXAMPLE = "livepatch unseal fix.lpatch.sealed --key erin-seal"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -7,12 +7,13 @@ import argparse
 from livepatch.cli.output import add_json, print_json, print_lines, visible
 from livepatch.cli.trusting import add_trust, trust_of
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "say whether a patch file is signed as a trust root asks"
 DESCRIPTION = """\
 Verify the signatures on FILE, and that it was given out for this package, channel and
 node and is still valid.  Nothing of it is compiled, imported or run."""
+EXAMPLE = "livepatch verify fix.lpatch --trust trust.json"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

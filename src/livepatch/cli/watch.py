@@ -13,12 +13,13 @@ from livepatch.cli.output import Ink, Style, add_color, add_json, print_json, pr
 from livepatch.cli.status import lines
 from livepatch.errors import NodeError, shortened
 
-__all__ = ["DESCRIPTION", "SUMMARY", "add_arguments", "run"]
+__all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
 SUMMARY = "show how the patches of running nodes stand, live"
 DESCRIPTION = """\
 Show what `livepatch status` prints on one screen, anew every second, until Ctrl-C.  Nodes
 that start or end meanwhile come and go."""
+EXAMPLE = "livepatch watch --node /var/lib/client/livepatch"
 
 _HOME, _REST = "\x1b[H", "\x1b[J"
 _ALONE, _BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # a screen of its own, without a cursor
