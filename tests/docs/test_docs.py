@@ -8,49 +8,40 @@ A comment before a fenced block says what the block is:
 * ``<!-- output: NAME -->``: it is what running the file NAME prints, but for a report's ``info:`` lines, which differ
   between interpreters;
 * ``<!-- shell -->``: a shell runs it there, and each of its commands ends with status 0;
-* ``<!-- prints -->``: these are lines that the shell before it has printed.
+* ``<!-- prints -->``: these are lines that the shell before it has printed, in this order; ``…`` stands for anything.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
+import importlib
+import inspect
 import itertools
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
+from tests.docs.documents import (
+    BUILT_PATCH,
+    DOCUMENTS,
+    FIRST_PATCH,
+    GUIDES,
+    IN_A_SHELL,
+    ROOT,
+    RUNNABLE,
+    SOURCE,
+    Block,
+    blocks,
+    name_of,
+)
 
 import livepatch
-
-ROOT = Path(__file__).resolve().parents[2]
-SOURCE = ROOT / "src" / "livepatch"
-FIRST_PATCH = ROOT / "examples" / "first_patch"
-BUILT_PATCH = ROOT / "examples" / "built_patch"
-NODE = ROOT / "examples" / "node"
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")])
-
-
-class Block(NamedTuple):
-    what: str
-    name: str
-    text: str
-    line: int
-
-
-def blocks(document: Path) -> list[Block]:
-    pattern = r"<!-- (file|run|output|shell|prints)(?:: (\S+))? -->\n```\w*\n(.*?)^```$"
-    text = document.read_text(encoding="utf-8")
-    found = re.finditer(pattern, text, re.DOTALL | re.MULTILINE)
-    return [Block(m[1], m[2] or "", m[3], text.count("\n", 0, m.start(3)) + 1) for m in found]
-
 
 # Most of what an example takes is the import of livepatch, so a process that has it forks one for each.
 ONE_AFTER_ANOTHER = """\
@@ -103,49 +94,7 @@ def folder(tmp_path):
     return target
 
 
-def name_of(document: Path) -> str:
-    return str(document.relative_to(ROOT))
-
-
-RUNNABLE = [document for document in DOCUMENTS if blocks(document)]
-IN_A_SHELL = [document for document in RUNNABLE if any(block.what == "shell" for block in blocks(document))]
-
-
-@pytest.mark.slow  # each command is a process, and what they start runs on
-@pytest.mark.parametrize("document", IN_A_SHELL, ids=name_of)
-def test_what_a_document_types_ends_well_and_prints_what_it_says(document, tmp_path):
-    shutil.copytree(NODE, tmp_path / "node", ignore=shutil.ignore_patterns("__pycache__"))
-    commands = tmp_path / "bin"
-    commands.mkdir()
-    for name, what in (("python", ""), ("livepatch", "-m livepatch")):
-        (commands / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {what} "$@"\n')
-        (commands / name).chmod(0o700)
-    here = {"PATH": f"{commands}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
-    printed, groups = "", []
-    try:
-        for block in blocks(document):
-            if block.what == "shell":
-                shell = subprocess.Popen(
-                    ["/bin/sh", "-e", "-c", block.text],
-                    cwd=tmp_path,
-                    env={**os.environ, **here},
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    text=True,
-                    start_new_session=True,
-                )
-                groups.append(shell.pid)
-                printed, _ = shell.communicate(timeout=300)
-                assert shell.returncode == 0, f"{name_of(document)}:{block.line}\n{printed}"
-            elif block.what == "prints":
-                assert set(block.text.splitlines()) <= set(printed.splitlines()), f"{block.line}\n{printed}"
-    finally:
-        for group in groups:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(group, signal.SIGTERM)
-
-
-@pytest.mark.parametrize("document", [each for each in RUNNABLE if each not in IN_A_SHELL], ids=name_of)
+@pytest.mark.parametrize("document", [each for each in RUNNABLE if each not in [*IN_A_SHELL, *GUIDES]], ids=name_of)
 def test_what_a_document_shows_runs_and_prints_what_it_says(document, folder):
     for what, group in itertools.groupby(blocks(document), lambda block: block.what):
         if what == "run":
@@ -190,98 +139,6 @@ def test_no_marked_block_is_overlooked():
         assert len(marks) == len(blocks(document)), name_of(document)
 
 
-# Findings
-
-
-def codes_in(node: ast.expr) -> list[str]:
-    if isinstance(node, ast.IfExp):
-        return [*codes_in(node.body), *codes_in(node.orelse)]
-    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
-
-
-def constant_of(tree: ast.Module, name: str) -> ast.expr | None:
-    for node in tree.body:
-        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id == name:
-            return node.value
-    return None
-
-
-SAID_AS_BEFORE_DIFFERS = {"modified", "no-source"}  # causes in engine/ondisk.py that have no code of their own
-
-
-def codes_of_the_call(node: ast.Call, mild: dict[str, str]) -> tuple[list[str], list[str]]:
-    """The codes that a call in the source names, and the severities that they may have; none for any other call."""
-    called = getattr(node.func, "id", getattr(node.func, "attr", ""))
-    named = {keyword.arg: keyword.value for keyword in node.keywords}
-    if called == "row" and len(node.args) == 6:
-        return codes_in(node.args[1]), codes_in(node.args[0])
-    if called == "Finding" and "code" in named:
-        return codes_in(named["code"]), codes_in(named["severity"])
-    if called == "Obstacle":
-        return codes_in(named["code"]), ["error", "warning"]  # an error in a process; a warning where there is none
-    if called in ("Refusal", "_says") or (called == "replace" and "code" in named):
-        codes = codes_in(named["code"] if "code" in named else node.args[0])
-        return [code for code in codes if code not in SAID_AS_BEFORE_DIFFERS], [mild.get(c, "error") for c in codes]
-    return [], []
-
-
-def findings_of_the_source() -> dict[str, set[str]]:
-    """Every stable code, with the severities that it may have, as the calls in the source name them."""
-    found: dict[str, set[str]] = {}
-    milder = constant_of(ast.parse((SOURCE / "compat" / "checks.py").read_text(encoding="utf-8")), "_MILDER")
-    assert milder is not None
-    mild = ast.literal_eval(milder)
-    for path in SOURCE.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call):
-                codes, severities = codes_of_the_call(node, mild)
-                for code in codes:
-                    found.setdefault(code, set()).update(severities)
-    return found
-
-
-def findings_of_the_document() -> list[tuple[str, str, str, str]]:
-    rows = []
-    for line in (ROOT / "docs" / "findings.md").read_text(encoding="utf-8").splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|").split(" | ")]
-        if line.startswith("| `") and len(cells) == 4:
-            rows.append((cells[0].strip("`"), *cells[1:]))
-    return rows
-
-
-def test_the_source_is_read_as_it_should_be():
-    found = findings_of_the_source()
-    assert found["not-installed"] == {"error"}
-    assert found["native"] == {"error"}
-    assert found["alias-unproved"] == {"warning"}
-    assert found["audit-hook"] == {"info"}
-    assert found["foreign-change"] == {"error"}
-    assert found["enum-changed"] == {"error", "warning"}
-    assert found["upgraded-on-disk"] == {"error"}
-    assert found["closures-unreached"] == {"error"}
-
-
-def test_every_finding_is_documented_and_no_other():
-    rows = [row[0] for row in findings_of_the_document()]
-    assert len(rows) == len(set(rows))
-    assert set(rows) == set(findings_of_the_source())
-
-
-def test_every_finding_is_documented_with_its_severity_and_what_to_do():
-    severities = findings_of_the_source()
-    for code, severity, meaning, action in findings_of_the_document():
-        assert set(severity.split(" or ")) == severities[code], code
-        assert meaning, code
-        assert action, code
-
-
-def test_the_codes_that_other_documents_name_exist():
-    known = set(findings_of_the_source())
-    text = "".join(document.read_text(encoding="utf-8") for document in DOCUMENTS)
-    in_brackets = set(re.findall(r"\(`([a-z]+(?:-[a-z]+)+)`\)", text))
-    assert in_brackets <= known
-
-
 # Links
 
 
@@ -295,8 +152,33 @@ def test_every_document_and_every_public_name_is_on_the_site(tmp_path):
     reference = (tmp_path / "site" / "reference.md").read_text(encoding="utf-8")
     assert sorted(re.findall(r"^### livepatch\.(\w+)$", reference, re.MULTILINE)) == sorted(livepatch.__all__)
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
-    pages = [each.relative_to(tmp_path / "site") for each in (tmp_path / "site" / "docs").glob("*.md")]
-    assert [str(each) for each in pages if f": {each}" not in navigation] == []
+    pages = [each.relative_to(tmp_path / "site") for each in (tmp_path / "site" / "docs").rglob("*.md")]
+    assert [str(each) for each in pages if f" {each}\n" not in navigation] == []
+
+
+def public(module) -> Iterator[tuple[str, object]]:
+    """Each name of a module's ``__all__``, and each public method and property of its classes."""
+    for name in module.__all__:
+        value = getattr(module, name)
+        yield name, value if callable(value) or inspect.ismodule(value) else type(value)
+        if inspect.isclass(value):
+            for member, held in vars(value).items():
+                held = getattr(held, "__func__", held)
+                if not member.startswith("_") and (callable(held) or isinstance(held, property)):
+                    yield f"{name}.{member}", held
+
+
+@pytest.mark.parametrize("module", ["", ".node.peers", ".testing", ".health.probes", ".health.logs", ".fleet.onefile"])
+def test_every_public_name_is_documented(module):
+    found = dict(public(importlib.import_module(f"livepatch{module}")))
+    assert found
+    undocumented = [name for name, value in found.items() if not (own_docstring(value) or "").strip()]
+    assert undocumented == []
+
+
+def own_docstring(value: object) -> str | None:
+    """The docstring of its own, and not one that a base class has."""
+    return vars(value).get("__doc__") if inspect.isclass(value) else value.__doc__
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=name_of)
