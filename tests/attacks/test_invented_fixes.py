@@ -381,7 +381,6 @@ def test_a_check_does_not_set_attributes_of_live_classes_beside_other_threads(re
     assert running["m"].C.n == 1
 
 
-@pytest.mark.xfail(strict=True, reason="the maker of a function whose name another definition takes is not run anew")
 def test_what_a_function_gave_whose_name_another_definition_takes_is_computed_anew(releases):
     text = "def make():\n  def inner(): return 1\n  return inner\nf = make()\nA = f()\ndef f(x=1): return x\n"
     running = releases({"m.py": text}, {"m.py": text.replace("1", "2")})

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
-from livepatch.bundle.items import Item, Module
+from livepatch.bundle.items import MUTATORS, Item, Module
 from livepatch.bundle.making import makers_of, read_by_decorator
 from livepatch.bundle.refs import EVERYTHING, NEVER, Ref, Refs, is_partial
 from livepatch.bundle.transparent import gives_its_argument, writes_to_its_argument
@@ -18,6 +18,7 @@ __all__ = ["Flow"]
 
 _MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 _NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
+_OF_CONTAINERS = frozenset({"get", "items", "keys", "values", "copy", "index", "count"})
 _LOOKING = frozenset({"getattr", "dir", "__dict__", "getmembers"})
 
 
@@ -138,16 +139,16 @@ class Flow:
             for bound in item.binds:
                 self._function((own, bound), item)
         elif item.kind == "class":
-            if any(self.reached(r, item) for r in refs.decorators):
+            if self._any_reached(refs.decorators, item):
                 self._decorated(item)
                 if any(read_by_decorator(self.world, item, d) != frozenset() for _, d in self._makers(item)):
                     self.defaults.update((own, b) for b in item.binds)
-            if any(self.reached(r, item) for r in refs.header):
+            if self._any_reached(refs.header, item):
                 # Its bases can be replaced in place: it stays the object that it is.
                 self.defaults.update((own, b) for b in item.binds)
             for bound in item.binds:
                 self._made_class((own, bound))
-        on_condition = any(self.reached(r, item) for r in refs.tests)
+        on_condition = self._any_reached(refs.tests, item)
         if item.kind in ("import", "function", "class"):
             if on_condition:
                 self.values.update((own, b) for b in item.binds)
@@ -158,10 +159,10 @@ class Flow:
         """Take in what a statement binds and changes, where it does something else or on another condition."""
         self._run_again(item)
         own = item.module.name
-        if any(self._is_held(r, item) for r in refs.header if not r.call and not r.store):
-            self._holding.update((own, b) for b in item.binds if self.world.bound(own, b).kind == "value")
+        if any(self._is_held(r, item) for r in refs.header if not r.store):
+            self._holding.update((own, b) for b in item.binds if self.world.is_value(own, b))
             self._holding |= self.world.effects(item)
-        reached = any(self.reached(r, item) for r in refs.header if r.store != "item" or r.call)
+        reached = self._any_reached((r for r in refs.header if r.store != "item" or r.call), item)
         taken = self._containers_called(item) | self._taken_by_calls(refs.header, item)
         self.results.update(dict.fromkeys(taken - self.results.keys(), 1))
         self.values |= taken  # they are made again, of functions that are
@@ -171,10 +172,11 @@ class Flow:
             self.values.update(self.world.effects(item))
 
     def _is_held(self, ref: Ref, item: Item) -> bool:
-        """Whether a name, which is not called, gives a function that does something else, or what holds one."""
+        """Whether a name, or the call of it, gives a function that does something else, or what holds one."""
         trace = self.world.follow(ref, item)
         return any(
-            one.holder in self._holding or (one.kind == "function" and self.calls.get(one.end, NEVER) < 1)
+            one.holder in self._holding
+            or (one.kind == "function" and ref.call <= self.calls.get(one.end, NEVER) < NEVER)
             for one in (trace, *trace.before_it_was_bound_anew())
         )
 
@@ -260,21 +262,36 @@ class Flow:
 
     def _function(self, entity: Entity, item: Item) -> None:
         refs = self.world.refs(item)
-        if any(self.reached(r, item) for r in refs.decorators):
+        if self._any_reached(refs.decorators, item):
             self._decorated(item)
-        if entity not in self.defaults and any(self.reached(r, item) for r in refs.header):
+        if entity not in self.defaults and self._any_reached(refs.header, item):
             self.defaults.add(entity)
             self.calls[entity] = 0
         level, wanted = self.calls.get(entity, NEVER), self._wanted
         for ref in refs.body:
-            if ref.level < level and not wanted.isdisjoint(ref.chain) and self.reached(ref, item):
-                level = self.calls[entity] = ref.level
+            if wanted.isdisjoint(ref.chain):
+                continue
+            if ref.level < level and self.reached(ref, item):
+                level = ref.level
+            elif level > 1 and ref.level < level - 1:
+                level = self._given_level(ref, item, level)
+        if level < NEVER:
+            self.calls[entity] = level
         taken = set() if isinstance(item.node, ast.AsyncFunctionDef) else self._containers_called(item)
         if taken:
             self._takers[entity] = taken
             level = self.calls[entity] = 0
         if level < 1 and refs.decorators:
             self._holding |= self.world.effects(item)
+
+    def _given_level(self, ref: Ref, item: Item, level: int) -> int:
+        """At which call of what a function gives something differs, where it gives what the call of a name gives."""
+        trace = self.world.follow(ref, item)
+        if trace.kind == "function" and ref.chain[-1] in self.world.left_behind(item):
+            takes = self.calls.get(trace.end, NEVER)
+            if ref.call <= takes < NEVER:
+                return min(level, ref.level + takes - ref.call + 1)
+        return level
 
     def _decorated(self, item: Item) -> None:
         """Take in what becomes of a definition whose decorators do something else."""
@@ -302,6 +319,11 @@ class Flow:
 
     # Judging
 
+    def _any_reached(self, refs: Iterable[Ref], item: Item) -> bool:
+        """Whether one of them is reached; all are looked at, because each notes what has to be made again."""
+        found = [self.reached(ref, item) for ref in refs]
+        return any(found)
+
     def reached(self, ref: Ref, item: Item) -> bool:
         """Whether what a chain of names gives, or does when it is called, may differ."""
         chain, call, base, _, _ = ref
@@ -312,10 +334,13 @@ class Flow:
                 return self._any_above(item, item.scope if base else "")
             return self._any_of(self.world.follow(ref._replace(chain=chain[:-1]), item), call)
         trace = self.world.follow(ref, item)
-        # The call comes first: it notes what has to be made again, even where another reason is enough.
-        if self._call_reached(trace, call) or not self.values.isdisjoint(trace.passed):
-            return True
-        return bool(trace.others) and self._was_reached(trace, call, item.module.name)
+        if trace.kind == "value" and len(chain) > 1 and (chain[-1] in MUTATORS or chain[-1] in _OF_CONTAINERS):
+            call = 0  # it calls nothing that the container holds
+        # Each way is looked at, even where another is enough: it notes what has to be made again.
+        found = self._call_reached(trace, call)
+        if trace.others:
+            found = self._was_reached(trace, call, item.module.name) or found
+        return found or not self.values.isdisjoint(trace.passed)
 
     def _any_of(self, trace: Trace, calls: int) -> bool:
         """Whether a name of a module or class may have another value, or a function of it do something else."""
@@ -342,6 +367,8 @@ class Flow:
             return calls > 0 and self._wrapper_reached(trace.end, calls)
         if trace.kind == "value" and calls and trace.holder == trace.end:
             return self._result_reached(trace.end, calls)
+        if not trace.kind and calls and trace.passed and trace.passed[-1] in self._holding:
+            return True  # a name that a function binds
         if trace.kind == "class" and calls:
             if self.makes_other_objects(trace.end):
                 return True
@@ -406,6 +433,10 @@ class Flow:
                 self.results[holder] = max(calls, self.results.get(holder, 0))
                 self.values.add(holder)
                 return True
+        if holder in self._holding:  # it is, or has in it, what does something else when it is called
+            self.results[holder] = max(calls, self.results.get(holder, 0))
+            self.values.add(holder)
+            return True
         return False
 
     def calls_of(self, ref: Ref, trace: Trace, item: Item) -> int:

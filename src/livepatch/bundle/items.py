@@ -26,6 +26,7 @@ __all__ = [
     "chain_of",
     "decoded",
     "full_name",
+    "named_in_namespace",
     "outside_functions",
 ]
 
@@ -214,6 +215,12 @@ class Module:
         return words_of(b"".join(self.lines))
 
     @cached_property
+    def bound_by_functions(self) -> frozenset[str]:
+        """The names that functions bind by ``global``."""
+        stated = [one for one in walk(self.tree) if isinstance(one, ast.Global)] if "global" in self.words else []
+        return frozenset(name for one in stated for name in one.names)
+
+    @cached_property
     def _mentions(self) -> dict[str, list[int]]:
         """The places in `items` of those that have a word."""
         found: dict[str, list[int]] = {}
@@ -342,6 +349,17 @@ def chain_of(node: ast.AST) -> tuple[str, ...]:
         # globals()["x"] and the like
         return ()
     return (node.id, *reversed(names))
+
+
+def named_in_namespace(node: ast.AST) -> str:
+    """The name that ``globals()["name"]`` and the like stand for in the namespace around them; else nothing."""
+    match node:
+        case ast.Subscript(
+            value=ast.Call(func=ast.Name(id="globals" | "locals" | "vars"), args=[], keywords=[]),
+            slice=ast.Constant(value=str(name)),
+        ):
+            return name
+    return ""
 
 
 def full_name(item: Item, chain: tuple[str, ...]) -> str:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from livepatch.bundle.items import MUTATORS, Item, chain_of, full_name, outside_functions
+from livepatch.bundle.items import MUTATORS, Item, chain_of, full_name, named_in_namespace, outside_functions
 from livepatch.bundle.nodes import children, walk
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
@@ -45,9 +45,13 @@ def is_unaccounted(world: World, item: Item) -> bool:
         if isinstance(node, (ast.Assign, ast.AugAssign, ast.Delete)):
             targets = [node.target] if isinstance(node, ast.AugAssign) else node.targets
             for target in targets:
+                if named_in_namespace(target):
+                    continue
                 if isinstance(target, (ast.Attribute, ast.Subscript)) and not _in_tree(world, item, target.value):
                     return True
         value = getattr(node, "value", None)
+        if isinstance(value, ast.expr) and any(_calls_hidden(item, one) for one in _eager(value)):
+            return True
         if isinstance(value, ast.expr) and any(_changes_others(world, item, one) for one in _eager(value)):
             return True
     return False
@@ -85,6 +89,12 @@ def _eager(node: ast.AST) -> Iterator[ast.AST]:
             yield from _eager(child)
 
 
+def _calls_hidden(item: Item, node: ast.AST) -> bool:
+    """Whether a part of a value is a call of what only functions bind to its name."""
+    chain = chain_of(node.func) if isinstance(node, ast.Call) else ()
+    return bool(chain) and chain[0] in item.module.bound_by_functions and chain[0] not in item.module.by_name
+
+
 def _changes_others(world: World, item: Item, node: ast.AST) -> bool:
     """Whether a part of a value is a call that changes, by its name, what comes from outside of the package."""
     match node:
@@ -118,7 +128,7 @@ def _accounted_call(world: World, item: Item, value: ast.expr) -> bool:
     if not chain:
         return isinstance(value.func, ast.Attribute) and _in_tree(world, item, value.func.value)
     trace = world.follow(Ref(chain, base="scope" if item.scope else ""), item)
-    if trace.kind == "function":
+    if all(one.kind == "function" for one in (trace, *trace.before_it_was_bound_anew())):
         return True  # what it does to names of the package is known
     if len(chain) > 1:
         return _in_tree(world, item, value.func)

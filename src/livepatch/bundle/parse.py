@@ -18,6 +18,7 @@ from livepatch.bundle.items import (
     Store,
     chain_of,
     decoded,
+    named_in_namespace,
     outside_functions,
 )
 from livepatch.bundle.nodes import children
@@ -251,6 +252,8 @@ def _target(target: ast.expr, binds: list[str], stores: list[Store]) -> None:
             chain = chain_of(target)
             if chain:
                 stores.append(Store(chain, attribute=True))
+        case ast.Subscript() if name := named_in_namespace(target):
+            binds.append(name)
         case ast.Subscript(value=value):
             chain = chain_of(value)
             if chain:

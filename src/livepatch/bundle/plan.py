@@ -267,7 +267,9 @@ class Plan:
         owner = qualname.rpartition(".")[0]
         while owner:
             sides = [world.items((module, owner)) for world in (self.old, self.new)]
-            if not all(items and all(i.kind == "class" for i in items) for items in sides):
+            # Beside the class there may be what stands in for it, such as what an import gives where it can.
+            kinds = [[i.kind for i in items] for items in sides]
+            if "class" not in kinds[0] or kinds[0] != kinds[1]:
                 return True
             owner = owner.rpartition(".")[0]
         return not any(world.items(entity) or world.starred(entity) for world in (self.old, self.new))

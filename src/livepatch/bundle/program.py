@@ -61,7 +61,8 @@ class _Programs:
                 if inner.scope == bound or inner.scope.startswith(f"{bound}."):
                     self._calls(inner, whole=True)
 
-    def _ref(self, ref: Ref, item: Item) -> None:
+    def _ref(self, ref: Ref, item: Item, more: int = 0) -> None:
+        """Take in what a chain of names leads to; what it gives is called `more` times."""
         if ref.chain[-1:] == (EVERYTHING,) and len(ref.chain) > 1:
             owner = self.world.follow(ref._replace(chain=ref.chain[:-1]), item)
             if owner.kind == "class" and self.flow.reached(ref, item):
@@ -70,16 +71,28 @@ class _Programs:
         trace = self.world.follow(ref, item)
         calls = self.flow.calls_of(ref, trace, item)
         own = [*((item.module.name, bound) for bound in item.binds), *self._filled(item)]
-        calls += max([self.flow.results.get(one, 0) for one in own], default=0)
+        calls += more + max([self.flow.results.get(one, 0) for one in own], default=0)
         if calls:
             for one in (trace, *trace.before_it_was_bound_anew()):
                 if one.kind in ("function", "class"):
                     self._support(one.end, calls)
+                elif one.kind == "instance" and ref.call:
+                    self._called_object(one)
         self._holder(trace)
 
     def _filled(self, item: Item) -> frozenset[Entity]:
         """The containers into which a statement enters something."""
         return self.world.effects(item) if item.kind in ("assign", "effect", "loop") else frozenset()
+
+    def _called_object(self, trace: Trace) -> None:
+        """Take in an object that is called, and the class that says what it does then, where that changes."""
+        method = self.world.member(trace.end, "__call__")
+        if method is not None and self.flow.calls.get(method, NEVER) < 1:
+            self._support_class(trace.end)
+            for entity in trace.passed:
+                for item in self.world.items(entity):
+                    if item.kind == "assign":
+                        self.add(item)
 
     def _holder(self, trace: Trace) -> None:
         """Take in the object whose class gives another method or attribute: it is to be made of that class."""
@@ -112,7 +125,8 @@ class _Programs:
             refs = self.world.refs(item)
             for ref in refs.body:
                 if ref.level < calls:
-                    self._ref(ref, item)
+                    given = bool(ref.chain) and ref.chain[-1] in self.world.left_behind(item)
+                    self._ref(ref, item, calls - 1 - ref.level if given else 0)
             if item.kind == "class":
                 self._support_class(entity)
 

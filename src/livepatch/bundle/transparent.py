@@ -20,6 +20,8 @@ def gives_its_argument(world: World, item: Item, decorator: ast.expr) -> bool:
     if not chain:
         return False
     trace = world.follow(Ref(chain), item)
+    if trace.others:
+        return False  # another object had the name before
     if trace.kind == "function":
         functions = _functions(world, trace.end)
         skip = _bound(trace.end, world)

@@ -11,6 +11,7 @@ from livepatch.bundle.entries import entries_called
 from livepatch.bundle.handing import called_by_others, place_of
 from livepatch.bundle.items import Import, Item, Module, chain_of
 from livepatch.bundle.nodes import walk
+from livepatch.bundle.outcome import left_behind
 from livepatch.bundle.receivers import Handed, changes_parameter, handed_over, receivers
 from livepatch.bundle.refs import Ref, Refs, refs_of
 
@@ -58,6 +59,7 @@ class World:
         self._parsed: list[Module] = []
         self._count = 0
         self._own_refs: dict[int, Refs] = {}
+        self._left_behind: dict[int, frozenset[str]] = {}
         self._called_entries: dict[int, tuple[tuple[str, ...], ...]] = {}
         self._refs: dict[int, Refs] = {} if refs is None else refs
         self._effects: dict[int, frozenset[Entity]] = {}
@@ -107,6 +109,13 @@ class World:
         """The definitions of a name."""
         module = self.module(entity[0])
         return module.by_name.get(entity[1], []) if module else []
+
+    def left_behind(self, item: Item) -> frozenset[str]:
+        """The identifiers of what a function gives back or stores where others may find it."""
+        found = self._left_behind.get(id(item))
+        if found is None:
+            found = self._left_behind[id(item)] = left_behind(item.node)
+        return found
 
     # Names
 
@@ -272,6 +281,11 @@ class World:
         self._bound(trace, module, qualname)
         return trace
 
+    def is_value(self, module: str, qualname: str) -> bool:
+        """Whether a name stands, at some time, for what is no definition and no other name of one."""
+        trace = self.bound(module, qualname)
+        return any(one.kind == "value" for one in (trace, *trace.before_it_was_bound_anew()))
+
     def starred(self, entity: Entity) -> list[Item]:
         """The statements that may give a name to a module which does not bind it itself: ``from … import *``."""
         module = self.module(entity[0])
@@ -415,6 +429,8 @@ class World:
             elif ref.store == "item":
                 if trace.holder and ref.base in ("", "scope", "abs"):
                     found.add(trace.holder)
+                elif not trace.kind and len(ref.chain) == 1 and trace.passed:
+                    found.add(trace.passed[-1])  # a name that only functions bind
             elif ref.call and depth < 12:
                 found |= self._by_call(trace, ref.call, depth)
         return found

@@ -272,7 +272,16 @@ class Computed:
                 self.out.note(target, _taken(target))
             return
         assert isinstance(place, Place)
+        if is_class(place.owner) and not self._is_stated(edit.module, scope, place.owner):
+            self.out.note(target, _another_class(target, place.owner))
+            return
         self._follow(place, old, new)
+
+    def _is_stated(self, module: str, scope: str, owner: type) -> bool:
+        """Whether a class is the one that the source calls so, as far as its own name tells."""
+        outer, _, last = scope.rpartition(".")
+        made = self.value(self.before, module, outer, last)
+        return owner.__name__ in (last, made.__name__ if is_class(made) and made is not owner else last)
 
     def _follow(self, place: Place, old: object, new: object) -> None:
         """Take the value of a name from what the before side gives to what the after side gives."""
@@ -381,6 +390,15 @@ def _field(target: Target) -> Refusal:
         f"{target} is declared with field(), and its default changes: dataclass has put that into __init__ as well",
         "fields whose defaults are the same on both sides",
         "build with only= and without it, or restart",
+    )
+
+
+def _another_class(target: Target, owner: type) -> Refusal:
+    return Refusal(
+        "no-such-name",
+        f"{target.qualname.rpartition('.')[0]} is the class {owner.__qualname__} in this process",
+        "the class that the source states under that name",
+        "build with only= and without it, or see what has taken the name",
     )
 
 
