@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from livepatch.bundle.changes import Difference
-from livepatch.bundle.items import Item
+from livepatch.bundle.items import Item, Module
 from livepatch.bundle.makers import makings
 from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import FunctionNode, normal
@@ -387,13 +387,27 @@ class _Outside(ast.NodeTransformer):
             elif name in self.bound:
                 self._refuse(f"{self.where} changes its parameter {name}")
             else:
-                return self.defaults[name]
+                default = copy.deepcopy(self.defaults[name])
+                made: ast.AST = _OfTheClass(self.module, self.where.rpartition(".")[0]).visit(default)
+                return made
         elif name in self.bound or not self.is_outside(name):
             self._refuse(f"it comes from the variable {name} of {self.where}")
         return node
 
     def _refuse(self, reason: str) -> None:
         self.reason = self.reason or reason
+
+
+class _OfTheClass(ast.NodeTransformer):
+    """Reads what the body of a class binds, as its methods' defaults do, where the class itself is named."""
+
+    def __init__(self, module: Module, scope: str) -> None:
+        self.module, self.scope = module, scope
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        if f"{self.scope}.{node.id}" not in self.module.by_name:
+            return node
+        return ast.copy_location(ast.parse(f"{self.scope}.{node.id}", mode="eval").body, node)
 
 
 def _parameters(node: FunctionNode) -> set[str]:

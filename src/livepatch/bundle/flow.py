@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
-from livepatch.bundle.items import MUTATORS, Item, Module
+from livepatch.bundle.items import Item, Module
 from livepatch.bundle.making import makers_of, read_by_decorator
 from livepatch.bundle.refs import EVERYTHING, NEVER, Ref, Refs, is_partial
 from livepatch.bundle.transparent import gives_its_argument, writes_to_its_argument
@@ -18,7 +18,6 @@ __all__ = ["Flow"]
 
 _MADE_BY = ("__new__", "__init__", "__post_init__", "__attrs_post_init__")
 _NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
-_OF_CONTAINERS = frozenset({"get", "items", "keys", "values", "copy", "index", "count"})
 _LOOKING = frozenset({"getattr", "dir", "__dict__", "getmembers"})
 
 
@@ -54,6 +53,8 @@ class Flow:
     """The words of which whatever calls what they hold has one."""
     _takers: dict[Entity, set[Entity]] = field(default_factory=dict)
     """Functions that call what such containers hold."""
+    _inside: bool = False
+    """Whether it is looked into the body of a function."""
     _entries: set[Entity] = field(default_factory=set)
     _asked: set[Entity] = field(default_factory=set)
     _asking: set[Entity] = field(default_factory=set)
@@ -175,10 +176,19 @@ class Flow:
         """Whether a name, or the call of it, gives a function that does something else, or what holds one."""
         trace = self.world.follow(ref, item)
         return any(
-            one.holder in self._holding
-            or (one.kind == "function" and ref.call <= self.calls.get(one.end, NEVER) < NEVER)
+            (one.holder in self._holding and not ref.call)
+            or (one.kind == "function" and ref.call <= self.calls.get(one.end, NEVER) < max(1, 2 * ref.call))
             for one in (trace, *trace.before_it_was_bound_anew())
         )
+
+    def _held_by(self, ref: Ref, item: Item) -> set[Entity]:
+        """The names that a call leads to and that hold a function which does something else."""
+        if not self._holding or ref.level:
+            return set()
+        trace = self.world.follow(ref, item)
+        ways = (trace, *trace.before_it_was_bound_anew())
+        found = {one.end for one in ways if one.kind == "value" and one.holder == one.end and not one.beyond}
+        return found & self._holding
 
     def _containers_called(self, item: Item) -> set[Entity]:
         """The containers of which a statement, or a call of a function, calls what they hold."""
@@ -268,6 +278,7 @@ class Flow:
             self.defaults.add(entity)
             self.calls[entity] = 0
         level, wanted = self.calls.get(entity, NEVER), self._wanted
+        self._inside = True
         for ref in refs.body:
             if wanted.isdisjoint(ref.chain):
                 continue
@@ -275,11 +286,13 @@ class Flow:
                 level = ref.level
             elif level > 1 and ref.level < level - 1:
                 level = self._given_level(ref, item, level)
+        self._inside = False
         if level < NEVER:
             self.calls[entity] = level
         taken = set() if isinstance(item.node, ast.AsyncFunctionDef) else self._containers_called(item)
+        taken |= {holder for ref in refs.body if ref.call for holder in self._held_by(ref, item)}
         if taken:
-            self._takers[entity] = taken
+            self._takers.setdefault(entity, set()).update(taken)
             level = self.calls[entity] = 0
         if level < 1 and refs.decorators:
             self._holding |= self.world.effects(item)
@@ -334,8 +347,6 @@ class Flow:
                 return self._any_above(item, item.scope if base else "")
             return self._any_of(self.world.follow(ref._replace(chain=chain[:-1]), item), call)
         trace = self.world.follow(ref, item)
-        if trace.kind == "value" and len(chain) > 1 and (chain[-1] in MUTATORS or chain[-1] in _OF_CONTAINERS):
-            call = 0  # it calls nothing that the container holds
         # Each way is looked at, even where another is enough: it notes what has to be made again.
         found = self._call_reached(trace, call)
         if trace.others:
@@ -366,7 +377,7 @@ class Flow:
                 return True
             return calls > 0 and self._wrapper_reached(trace.end, calls)
         if trace.kind == "value" and calls and trace.holder == trace.end:
-            return self._result_reached(trace.end, calls)
+            return self._result_reached(trace.end, calls, beyond=trace.beyond)
         if not trace.kind and calls and trace.passed and trace.passed[-1] in self._holding:
             return True  # a name that a function binds
         if trace.kind == "class" and calls:
@@ -406,7 +417,7 @@ class Flow:
                 found = True
         return found
 
-    def _result_reached(self, holder: Entity, calls: int) -> bool:
+    def _result_reached(self, holder: Entity, calls: int, *, beyond: bool) -> bool:
         """Whether a function that a call gave, or a lambda, does something else when it is called in its turn.
 
         It can be changed in place, but what it has given cannot: for that, it is made again.
@@ -415,11 +426,11 @@ class Flow:
             return False  # it is made of itself: what else it is made of decides
         self._asking.add(holder)
         try:
-            return self._gives_another(holder, calls)
+            return self._gives_another(holder, calls, beyond=beyond)
         finally:
             self._asking.discard(holder)
 
-    def _gives_another(self, holder: Entity, calls: int) -> bool:
+    def _gives_another(self, holder: Entity, calls: int, *, beyond: bool) -> bool:
         for item in self.world.items(holder):
             value = getattr(item.node, "value", None)
             inner = self.world.refs(item).body if isinstance(value, ast.Lambda) else []
@@ -433,11 +444,13 @@ class Flow:
                 self.results[holder] = max(calls, self.results.get(holder, 0))
                 self.values.add(holder)
                 return True
-        if holder in self._holding:  # it is, or has in it, what does something else when it is called
+        if holder not in self._holding or beyond:
+            return False
+        # It is, or has in it, what does something else when it is called.
+        if not self._inside:  # else it need not be made again, unless somebody calls that function
             self.results[holder] = max(calls, self.results.get(holder, 0))
             self.values.add(holder)
-            return True
-        return False
+        return True
 
     def calls_of(self, ref: Ref, trace: Trace, item: Item) -> int:
         """How many calls an item makes of what a chain of names gives, or has made when it is called itself."""

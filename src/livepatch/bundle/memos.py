@@ -210,15 +210,26 @@ class Search:
         assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         flow = self._within(item, node)
         for target, value in flow.stored:
-            of = flow.of(value)
-            entity = self._stored(flow, target, of) if of is not None else None
-            if entity is None or of is None or entity in self.values:
-                continue
-            module, qualname = entity
-            memo = Memo(target=qualname, of=f"{of[0]}:{of[1]}", initial=self._initial(entity))
-            known = self.out.memos.setdefault(module, [])
-            if all(each.target != qualname for each in known):
-                known.append(memo)
+            first = flow.of(value)
+            # Of attributes that have one name, each class keeps what is made of its own.
+            for of in self._namesakes(item, first) if first is not None else ():
+                entity = self._stored(flow, target, of)
+                if entity is not None and entity not in self.values:
+                    self._keep(entity, of)
+
+    def _namesakes(self, item: Item, of: Entity) -> list[Entity]:
+        """The values that a method may read where it reads one of them: attributes of that name, of other classes."""
+        others = self.attributes.get(of[1].rpartition(".")[2], [])
+        if of not in others:
+            return [of]
+        return [each for each in others if (item.module.name, item.scope) in self._family(_owner(each))] or [of]
+
+    def _keep(self, entity: Entity, of: Entity) -> None:
+        module, qualname = entity
+        memo = Memo(target=qualname, of=f"{of[0]}:{of[1]}", initial=self._initial(entity))
+        known = self.out.memos.setdefault(module, [])
+        if all(each.target != qualname for each in known):
+            known.append(memo)
 
     def _stored(self, flow: _Within, target: ast.expr, of: Entity) -> Entity | None:
         """The name of a module or class under which a function keeps what it stores."""

@@ -12,7 +12,7 @@ from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item, chain_of
 from livepatch.bundle.normal import decorators_of, normal
 from livepatch.bundle.refs import Ref
-from livepatch.bundle.shapes import field_names, shape_of
+from livepatch.bundle.shapes import field_names, is_plain_dataclass, shape_of
 from livepatch.bundle.transparent import gives_its_argument
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.world import World
@@ -116,7 +116,7 @@ def _shape_obstacles(one: Difference, owner: str, old: World, new: World) -> lis
                 action=_RESTART,
             )
         ]
-    if shape == "data" and field_names(old, entity) != field_names(new, entity):
+    if shape == "data" and field_names(old, entity) != field_names(new, entity) and not _is_default(one, old, new):
         return [
             Obstacle(
                 code="fields-changed",
@@ -127,6 +127,19 @@ def _shape_obstacles(one: Difference, owner: str, old: World, new: World) -> lis
             )
         ]
     return []
+
+
+def _is_default(one: Difference, old: World, new: World) -> bool:
+    """Whether it is the plain default of a field, which can be changed where ``dataclass`` has put it."""
+    entity = (one.module, one.qualname.rpartition(".")[0])
+    names = [[name for name, _ in field_names(world, entity)] for world in (old, new)]
+    values = [item.node.value if isinstance(item.node, ast.AnnAssign) else None for item in (*one.before, *one.after)]
+    return (
+        names[0] == names[1]
+        and one.kind == "changed"
+        and all(value is not None and not isinstance(value, ast.Call) for value in values)
+        and all(is_plain_dataclass(world, entity) for world in (old, new))
+    )
 
 
 def _class_obstacles(one: Difference, old: World, new: World) -> list[Obstacle]:

@@ -10,7 +10,7 @@ from livepatch.bundle import normal
 from livepatch.bundle.changes import Difference, compare
 from livepatch.bundle.datafiles import data_files
 from livepatch.bundle.flow import Flow
-from livepatch.bundle.hooks import told_its_name
+from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.lacking import Lacking, lacking
 from livepatch.bundle.leftout import reason_to_leave_file
@@ -155,10 +155,7 @@ class Plan:
             elif one.form in ("name", "function"):
                 flow.values.add(entity)
             for item in items:
-                if one.form == "effect" or (one.form == "name" and item.kind in ("function", "class")):
-                    entered |= flow.world.effects(item)  # what its decorators, or the statement itself, fill
-                elif one.form == "name" and item.kind in ("assign", "loop"):
-                    entered |= registered(flow.world, item)
+                entered |= _entered(flow.world, one, item)
         return entered
 
     @cached_property
@@ -387,9 +384,23 @@ def _looked_at(world: World, owner: Entity, qualname: str) -> bool:
     return read is None or qualname.rpartition(".")[2] in read
 
 
+def _entered(world: World, one: Difference, item: Item) -> set[Entity]:
+    """The names whose values a definition or statement that is taken changes in place."""
+    found: set[Entity] = set()
+    if one.form == "effect" or (one.form == "name" and item.kind in ("function", "class")):
+        found |= world.effects(item)  # what its decorators, or the statement itself, fill
+    elif one.form == "name" and item.kind in ("assign", "loop"):
+        found |= registered(world, item)
+    if one.kind != "changed" and one.form == "name" and item.kind == "class":
+        for hook in hooks_of(world, (one.module, one.qualname)):
+            found |= entered_by(world, hook)
+    return found
+
+
 def _replaced(one: Difference) -> bool:
     """Whether a class statement that differs makes another object; one with other bases can be changed in place."""
-    return [normal.decorators_of(i.node) for i in one.before] != [normal.decorators_of(i.node) for i in one.after]  # type: ignore[arg-type]
+    sides = [[i.node for i in items if isinstance(i.node, ast.ClassDef)] for items in (one.before, one.after)]
+    return [normal.decorators_of(node) for node in sides[0]] != [normal.decorators_of(node) for node in sides[1]]
 
 
 _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 from typing import Literal
 
-from livepatch.bundle.items import chain_of
+from livepatch.bundle.items import chain_of, full_name
 from livepatch.bundle.normal import normal
 from livepatch.bundle.world import Entity, World
 
-__all__ = ["field_names", "is_data", "is_named_tuple", "shape_of"]
+__all__ = ["field_names", "is_data", "is_named_tuple", "is_plain_dataclass", "shape_of"]
 
 _ENUMS = frozenset({"Enum", "IntEnum", "Flag", "IntFlag", "StrEnum", "ReprEnum"})
 _DATA_BASES = frozenset({"NamedTuple", "BaseModel", "Struct", "Structure", "Union", "SQLModel", "BaseSettings"})
@@ -57,6 +57,17 @@ def is_data(decorator: ast.expr) -> bool:
     if chain[-1:] == ("s",):
         return chain[:1] in (("attr",), ("attrs",))
     return bool(chain) and chain[-1] in _DATA_DECORATORS
+
+
+def is_plain_dataclass(world: World, entity: Entity) -> bool:
+    """Whether ``dataclass`` of the standard library makes a class, and leaves its attributes where they are."""
+    for item in world.items(entity):
+        for decorator in item.node.decorator_list if isinstance(item.node, ast.ClassDef) else ():
+            called = decorator.func if isinstance(decorator, ast.Call) else decorator
+            options = decorator.keywords if isinstance(decorator, ast.Call) else []
+            if full_name(item, chain_of(called)) == "dataclasses.dataclass":
+                return not any(option.arg in (None, "slots") for option in options)
+    return False
 
 
 def field_names(world: World, entity: Entity) -> list[tuple[str, str]]:

@@ -31,6 +31,7 @@ class Trace:
     that the tree defines.  `holder` is the last name on the way that holds an object of its own, and not a module, a
     class or a function.  `others` are where the chain led before a name on the way was bound anew, with that name.
     With `read`, the function at the end is called wherever the chain is read: a ``property`` has been made of it.
+    `beyond` tells that the chain goes on behind the holder, to something of which nothing is known.
     """
 
     passed: list[Entity] = field(default_factory=list)
@@ -39,6 +40,7 @@ class Trace:
     holder: Entity | None = None
     others: list[tuple[Entity, Trace]] = field(default_factory=list)
     read: bool = False
+    beyond: bool = False
 
     def before_it_was_bound_anew(self) -> Iterator[Trace]:
         """Where the chain led before names on the way were bound anew."""
@@ -173,7 +175,7 @@ class World:
         elif trace.kind in ("class", "instance"):
             self._member(trace, name)
         else:
-            trace.kind = "value" if trace.kind else ""
+            trace.kind, trace.beyond = "value" if trace.kind else "", True
 
     def _global(self, trace: Trace, module: str, name: str, depth: int = 0) -> None:
         """Go on to what a module calls `name`."""
@@ -204,6 +206,8 @@ class World:
         trace.passed.append(entity)
         *others, item = self.items(entity)
         for other in others:
+            if qualname in other.imports and other.imports[qualname] == item.imports.get(qualname):
+                continue  # such as `import a.b`, then `import a.c`
             # It may be what another definition gives: of `try: from fast import f` and its `except`, either.
             if depth < _DEPTH and (other.kind not in ("function", "class") or other.kind != item.kind):
                 attempt = Trace()
@@ -429,7 +433,7 @@ class World:
             elif ref.store == "item":
                 if trace.holder and ref.base in ("", "scope", "abs"):
                     found.add(trace.holder)
-                elif not trace.kind and len(ref.chain) == 1 and trace.passed:
+                elif not trace.kind and not ref.base and len(ref.chain) == 1 and trace.passed:
                     found.add(trace.passed[-1])  # a name that only functions bind
             elif ref.call and depth < 12:
                 found |= self._by_call(trace, ref.call, depth)

@@ -75,13 +75,15 @@ def callee_findings(
 ) -> Iterator[Finding]:
     """Calls of the new body that the live function which they lead to does not take: an error where they are new.
 
-    `changed` gives what functions take, by name and without a bound ``self``, that the patch changes; `rebound` are the
-    names in modules and classes that it gives another object.
+    `changed` gives what functions take, by name, that the patch changes; `rebound` are the names in modules and classes
+    that it gives another object.
     """
     for call in facts.passes:
         if any(place in rebound for place in call.places):
             continue
-        takes = changed.get(call.name, call.parameters)
+        takes = call.parameters
+        if call.name in changed:
+            takes = _without_self(changed[call.name], bound=call.bound)
         problem = bind(takes, call.positional, frozenset(call.keywords))
         failed = call.before and bind(call.parameters, call.positional, frozenset(call.keywords)) is not None
         if problem is not None and failed:

@@ -72,12 +72,9 @@ def judge(patch: PatchFacts, distribution: Distribution, environment: Environmen
     breathe()
     changed = {str(facts.target): facts.parameters[1] for facts in survey.facts}
     rebound = {str(slot) for slot in survey.values if slot.is_name and _differs(survey, slot)}
-    unbound = {
-        str(facts.target): facts.parameters[1][1:] if facts.bound else facts.parameters[1] for facts in survey.facts
-    }
     for facts in paced(survey.facts):
         findings += [*_target(facts, environment), *relative_findings(facts, changed)]
-        findings += callee_findings(facts, unbound, rebound)
+        findings += callee_findings(facts, changed, rebound)
     breathe()
     return Report(
         patch_id=patch.id,

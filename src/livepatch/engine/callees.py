@@ -47,6 +47,8 @@ class Passed:
     another call."""
     before: bool = False
     """Whether the old body makes that call as well."""
+    bound: bool = False
+    """Whether the call itself passes a first argument, the object or the class."""
 
     @property
     def shape(self) -> tuple[object, ...]:
@@ -92,6 +94,7 @@ def calls_of(text: str, code: CodeType, module: ModuleType, cls: type | None) ->
                 tuple(k.arg for k in call.keywords if k.arg is not None),
                 parameters[1:] if called.bound else parameters,
                 called.places,
+                bound=called.bound,
             )
         )
     return tuple(found)

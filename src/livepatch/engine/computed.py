@@ -16,10 +16,10 @@ from livepatch.engine.code import nested_codes
 from livepatch.engine.default_values import is_plain, plainly_same
 from livepatch.engine.existing import drop_kept, give_attribute, no_such_name, note_kept, note_unfit
 from livepatch.engine.expand import NewAttribute, NewBody, NewShadow
-from livepatch.engine.functions import Held, defaults_of, own
+from livepatch.engine.functions import Held, code_of, defaults_of, own
 from livepatch.engine.generated import Generated
 from livepatch.engine.graph import Comparison
-from livepatch.engine.instances import Maker, mended
+from livepatch.engine.instances import Maker, defaults_of_the_maker, mended
 from livepatch.engine.leaving import covering
 from livepatch.engine.locate import Found, mangled, resolve
 from livepatch.engine.matching import Context, compile_function
@@ -185,7 +185,11 @@ class Computed:
             return self.reconciler.carried(value, change.qualname)
 
         definitions = _definition(change.before, change.qualname), node
-        self.out.instances += mended(Maker(maker, *codes, definitions, evaluate))
+        found = list(mended(Maker(maker, *codes, definitions, evaluate)))
+        self.out.instances += [(instance, values) for instance, values in found if values is not None]
+        kept = {code_of(instance).co_qualname for instance, values in found if values is None}
+        for name in sorted(kept):
+            self.out.note(Target(edit.module, change.qualname), defaults_of_the_maker(name))
 
     def _defaults(
         self, edit: ModuleEdit, change: FunctionEdit, held: Mapping[str, object], target: str

@@ -104,6 +104,13 @@ class Sides:
             self.is_alike(one, other) or any(key.partition("#")[0] in self.elsewhere for key in shared)
         )
 
+    def is_edited(self, one: object, other: object) -> bool:
+        """Whether both are one function that gets another body by other means, whatever else names it."""
+        if not self.elsewhere or not is_function(one) or not is_function(other):
+            return False
+        places = [(self.space(each.__globals__), each.__code__.co_qualname) for each in (one, other)]
+        return places[0] == places[1] and f"{places[0][0]}:{places[0][1]}" in self.elsewhere
+
     @staticmethod
     def is_alike(one: object, other: object) -> bool:
         """Whether two objects of one name are of one kind, and functions the same."""

@@ -51,6 +51,8 @@ class Generated:
                     return _another(f"the parameter {name} of {each.__module__}:{each.__qualname__}.__init__")
                 self._wanted.setdefault(id(init), (init, {}))[1][name] = new
                 self.classes.append((each, name))
+            elif generated and is_function(init) and name not in _parameters(init):
+                continue  # a class variable
             elif type(field) is dataclasses.Field and field.init and _has_init(each):
                 return _elsewhere(f"{each.__module__}:{each.__qualname__}", name)
         return None
@@ -69,6 +71,11 @@ class Generated:
             if not new.keys().isdisjoint(by_keyword):
                 both = {name: new.get(name, value) for name, value in by_keyword.items()}
                 yield slot_of(init, "__kwdefaults__", f"{label}.__kwdefaults__"), both
+
+
+def _parameters(init: FunctionType) -> tuple[str, ...]:
+    code = init.__code__
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
 def _another(what: str) -> Refusal:

@@ -98,7 +98,7 @@ class Comparison:
             return True
         if (id(one), id(other)) in self._assumed:
             return True
-        if not root and self._sides.is_one(one, other, changed=self._live):
+        if self._sides.is_edited(one, other) or (not root and self._sides.is_one(one, other, changed=self._live)):
             return True
         if type(one) in PLAIN or type(other) in PLAIN:
             same = type(one) is type(other) and equal_plain(one, other)

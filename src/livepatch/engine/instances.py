@@ -1,8 +1,7 @@
-"""Live instances of nested functions whose new code has another shape than the old: other parameters, fewer variables.
+"""Live instances of nested functions that need more than other code: other parameters, fewer variables, other defaults.
 
-Those of the same shape follow their maker by themselves (:mod:`livepatch.engine.closures`).  The others can be mended
-one by one where the source tells what each of them lacks: which nested function became which, and the values of new
-defaults.
+The others follow their maker by themselves (:mod:`livepatch.engine.closures`).  These can be mended one by one where
+the source tells what each of them lacks: which nested function became which, and the values of new defaults.
 """
 
 from __future__ import annotations
@@ -15,10 +14,11 @@ from types import CellType, CodeType, FunctionType
 from livepatch.engine.closures import same_shape
 from livepatch.engine.code import FunctionNode, nested_codes, same_code
 from livepatch.engine.functions import code_of, defaults_of
+from livepatch.engine.refusal import Refusal
 from livepatch.engine.sides import NewSide, side_of
 from livepatch.engine.sweep import sweep
 
-__all__ = ["Maker", "mended"]
+__all__ = ["Maker", "defaults_of_the_maker", "mended"]
 
 _AT_ONCE = frozenset({"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>", "<lambda>"})
 
@@ -37,10 +37,11 @@ class Maker:
     evaluate: Callable[[str], object]
 
 
-def mended(maker: Maker) -> Iterator[tuple[FunctionType, dict[str, object]]]:
+def mended(maker: Maker) -> Iterator[tuple[FunctionType, dict[str, object] | None]]:
     """Each live instance that needs more than another code, with the attributes that it shall have.
 
-    Instances of which that cannot be told are left out.  Walks the heap if there may be any.
+    Those of which that cannot be told are left out; they come with ``None`` where only their defaults would be others,
+    and so follow their maker without these.  Walks the heap if there may be any.
     """
     pairs = list(_pairs(maker))
     if not pairs:
@@ -54,8 +55,18 @@ def mended(maker: Maker) -> Iterator[tuple[FunctionType, dict[str, object]]]:
             if code_of(instance) is not before:
                 continue
             values = _side(instance, after, old, new, maker.evaluate)
-            if values is not None:
+            if values is not None or same_shape(before, after):
                 yield instance, values
+
+
+def defaults_of_the_maker(name: str) -> Refusal:
+    """What is said of instances that follow their maker but for their defaults."""
+    return Refusal(
+        "defaults-of-the-maker",
+        f"live instances of {name}, of which a default is computed from variables of the call that made them",
+        "defaults that the names of the module give",
+        "have the objects that hold them made anew; until then they keep the defaults they have",
+    )
 
 
 Pair = tuple[CodeType, CodeType, FunctionNode, FunctionNode]
@@ -77,7 +88,8 @@ def _pairs(maker: Maker) -> Iterator[Pair]:
             continue
         for before, after, one, other in zip(codes, others, mine, its, strict=True):
             alone = len(codes) == 1 and same_shape(before, after)
-            if not alone and not same_code(before, after):
+            follows = alone or same_code(before, after)
+            if not follows or (alone and _given(one) != _given(other)):
                 yield before, after, one, other
 
 

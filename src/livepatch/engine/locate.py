@@ -101,6 +101,8 @@ def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
                 )
             owner = value
         name = mangled(segment, owner.__name__) if is_class(owner) else segment
+        if is_class(owner):
+            owner = _stated_in(owner, name, target.qualname)
         if name not in namespace_of(owner):
             from_base = inherited(owner, name)
             if from_base is not None:
@@ -110,6 +112,27 @@ def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
             return missing(target, owner, name)
         value = namespace_of(owner)[name]
     return Place(target, module, owner, name, value)
+
+
+def _stated_in(owner: type, name: str, qualname: str) -> type:
+    """The class that has a member as the source states it.
+
+    It is a base of the class where a decorator has put a class of the same name on top of the one that it was given.
+    """
+    found = owner
+    for base in owner.__mro__:
+        if base is not owner and not _bears_the_name(base, owner):
+            continue
+        if name in namespace_of(base):
+            value = namespace_of(base)[name]
+            if not is_function(value) or value.__code__.co_qualname == qualname:
+                return base
+            found = found if name in namespace_of(found) else base
+    return found
+
+
+def _bears_the_name(base: type, owner: type) -> bool:
+    return (base.__qualname__, base.__module__) == (owner.__qualname__, owner.__module__)
 
 
 def find(

@@ -251,6 +251,12 @@ class Relinker:
             made = self._relinked(value, f"{path}.{name}")
             if made is not value:
                 type.__setattr__(kind, name, made)
+        metaclass = self._relinked(type(kind), path)
+        if metaclass is not type(kind):
+            try:
+                namespace_of(object)["__class__"].__set__(kind, metaclass)
+            except TypeError as error:
+                raise _not_transferable(path, f"{shown(kind)}, whose metaclass cannot be exchanged: {error}") from error
         bases = tuple(self._relinked(base, f"{path}.__bases__") for base in kind.__bases__)
         if any(made is not base for made, base in zip(bases, kind.__bases__, strict=True)):
             try:

@@ -15,11 +15,12 @@ from types import CodeType, FunctionType, ModuleType
 from livepatch.contents.changes import Target
 from livepatch.contents.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
+from livepatch.engine.conditional import never_defined, nothing_defines, unmade_classes, without_classes
 from livepatch.engine.declared import declared_otherwise, other_bases
 from livepatch.engine.default_values import value_of
 from livepatch.engine.effects import Registries
 from livepatch.engine.functions import Held
-from livepatch.engine.locate import Found, definitions_of, find
+from livepatch.engine.locate import Found, definitions_of, find, is_definition
 from livepatch.engine.matching import Context, defaults_match, matches
 from livepatch.engine.namespaces import is_class
 from livepatch.engine.ondisk import defaults_on_disk, disk_says
@@ -85,6 +86,7 @@ class _Edits:
                 )
             else:
                 self._not_here(obstacle.target.partition(":")[0])
+        self.edits = [self._made_here(edit) for edit in self.edits]
         for edit in self.edits:
             self._match(edit)
         if not statements or any(refusal.code not in NO_HARM for _, refusal in self.out.notes):
@@ -94,6 +96,13 @@ class _Edits:
         except ScratchError as error:
             self.out.note(error.target, error.refusal)
         return self.out
+
+    def _made_here(self, edit: ModuleEdit) -> ModuleEdit:
+        """Without what an edit changes in classes that the process has never made."""
+        unmade = unmade_classes(edit, self.modules[edit.module]) if edit.whole is None else set()
+        for scope in sorted(unmade):
+            self.out.note(Target(edit.module, scope), nothing_defines(Target(edit.module, scope)))
+        return without_classes(edit, unmade) if unmade else edit
 
     def _is_here(self, edit: ModuleEdit) -> bool:
         if edit.module.partition(".")[0] == "livepatch":
@@ -161,10 +170,16 @@ class _Edits:
             return runs(held.code, text) and defaults_match(held, text).mismatch is None
 
         found = find(target, self.modules, lambda function: any(holds(self.beneath(function), text) for text in texts))
+        module = self.modules[edit.module]
+        is_other = isinstance(found, Refusal) or (
+            found.function is not None and not is_definition(found.function, first.qualname, edit.module)
+        )
+        if is_other and never_defined(module, first.qualname):
+            self.out.note(target, nothing_defines(target))
+            return
         if isinstance(found, Refusal):
             self.out.note(target, found)
             return
-        module = self.modules[edit.module]
         live = self.beneath(found.function) if found.function is not None else None
         code = found.code if live is None else live.code
         pairs = list(zip(group, texts, strict=True))

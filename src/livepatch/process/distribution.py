@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from importlib import metadata
+from pathlib import Path
 from types import ModuleType
 
 from livepatch.compat.versions import Distribution
 from livepatch.engine.pace import paced
+from livepatch.engine.source import lines_of
 
 __all__ = ["look_up"]
+
+_STATED = re.compile(r"""__version__ *(?:: *\w+ *)?= *(['"])([^'"]*)\1""")
 
 
 def look_up(
@@ -29,7 +34,8 @@ def look_up(
     versions = []
     for top in sorted(tops & owned if owned else ()):
         said = getattr(modules.get(top), "__dict__", {}).get("__version__")
-        if isinstance(said, str):
+        # A package may say something else on purpose; one that was upgraded under the process says so on disk, too.
+        if isinstance(said, str) and (said == _version(found) or not _says_so_on_disk(found, modules[top], said)):
             versions.append((top, said))
     return Distribution(
         installed=_version(found),
@@ -37,6 +43,16 @@ def look_up(
         needed=versions_of,
         foreign_modules=tuple(sorted(tops - (owned or {package.replace("-", "_"), package.lower().replace("-", "_")}))),
     )
+
+
+def _says_so_on_disk(found: metadata.Distribution, module: ModuleType, said: str) -> bool:
+    """Whether the file that the distribution has installed for a module states that ``__version__``."""
+    filename = str(getattr(module, "__file__", None) or "")
+    listed = (path for path in found.files or () if path.name == Path(filename).name)
+    if not filename or all(Path(str(found.locate_file(path))) != Path(filename) for path in listed):
+        return False
+    stated = [match[2] for line in lines_of(filename, {}) if (match := _STATED.match(line))]
+    return stated == [said]
 
 
 def _installed(name: str) -> str | None:
