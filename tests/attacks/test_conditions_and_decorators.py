@@ -164,3 +164,21 @@ def test_objects_get_an_attribute_from_a_new_parameter_whose_default_the_class_b
     new = text.replace("n=1): self.n", "n=1, drop=names): self.drop = drop; self.n").replace("0", "self.drop")
     was, now = seen_with(releases, text, new, lambda m: (m.ONE.get(), m.C().get()))
     assert (was, now) == ((0, 0), (("a",), ("a",)))
+
+
+def test_an_import_of_the_standard_library_that_needs_no_stand_in_any_more_changes_nothing(releases):
+    stand_in = "try:\n  from logging import NullHandler\nexcept ImportError:\n  class NullHandler: pass\n"
+    text = f"import logging\n{stand_in}logging.getLogger(__name__).addHandler(NullHandler())\ndef f(): return 1\n"
+    new = text.replace(stand_in, "from logging import NullHandler\n").replace("return 1", "return 2")
+    was, now = seen_with(releases, text, new, lambda m: m.f())
+    assert (was, now) == (1, 2)
+
+
+def test_a_caller_that_the_new_release_has_no_more_is_no_caller_of_it(releases):
+    text = (
+        "class C:\n  def go(self): return self.old()\n  def old(self): return self.do(x=1)\n"
+        "  def do(self, x=0): return x\nONE = C()\n"
+    )
+    new = "class C:\n  def go(self): return self.do()\n  def do(self): return 2\nONE = C()\n"
+    was, now = seen_with(releases, text, new, lambda m: m.ONE.go())
+    assert (was, now) == (1, 2)

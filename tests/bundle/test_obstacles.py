@@ -11,6 +11,7 @@ from livepatch.bundle.trees import Tree
 
 ENUM = "import enum\nclass E(enum.Enum):\n    A = 1\n    def f(self): return 1\n"
 DATA = "import dataclasses\n@dataclasses.dataclass\nclass D:\n    a: int\n    b: int = 1\n    def f(self): return 1\n"
+SLOTTED = DATA.replace(".dataclass\n", ".dataclass(slots=True)\n")
 ATTRS = "import attr\n@attr.s\nclass D:\n    a = attr.ib()\n"
 TUPLE = "import typing\nclass T(typing.NamedTuple):\n    a: int\n    b: int\n"
 
@@ -23,7 +24,7 @@ TUPLE = "import typing\nclass T(typing.NamedTuple):\n    a: int\n    b: int\n"
         (ENUM, ENUM.replace("A = 1", "A = 1\n    B = 2"), "enum-changed", "app.m:E"),
         (ENUM, ENUM.replace("A = 1", "A = 2"), "enum-changed", "app.m:E"),
         (DATA, DATA.replace("a: int\n", "a: int\n    c: str\n"), "fields-changed", "app.m:D"),
-        (DATA, DATA.replace("b: int = 1", "b: int = 2"), "fields-changed", "app.m:D"),
+        (SLOTTED, SLOTTED.replace("b: int = 1", "b: int = 2"), "fields-changed", "app.m:D"),
         (ATTRS, ATTRS + "    b = attr.ib()\n", "fields-changed", "app.m:D"),
         (TUPLE, TUPLE.replace("    b: int\n", ""), "fields-changed", "app.m:T"),
         (

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 
 from livepatch.bundle.changes import Difference
-from livepatch.bundle.items import Item, chain_of, full_name
+from livepatch.bundle.items import Import, Item, chain_of, full_name
 from livepatch.bundle.nodes import walk
 
 __all__ = [
@@ -97,7 +98,20 @@ def reason_to_leave(one: Difference) -> str:
         return ONLY_FOR_STARS
     if one.kind == "removed" and one.what == "import":
         return "an import that nothing uses any more does no harm"
+    sources = [_stdlib_import(side, one.qualname) for side in (one.before, one.after) if side]
+    if one.kind == "changed" and sources[0] is not None and sources[0] == sources[1]:
+        return "both sides import it from the standard library, where that has it"
     return ""
+
+
+def _stdlib_import(items: list[Item], qualname: str) -> Import | None:
+    """What a name is imported as from the standard library, if whatever else binds it only stands in for that."""
+    what = items[0].imports.get(qualname)
+    if what is None or what.module.partition(".")[0] not in sys.stdlib_module_names:
+        return None
+    stand_ins = all(any(guard.startswith("except ") for guard in each.guards) for each in items[1:])
+    alone = [guard for guard in items[0].guards if guard != "try:"]
+    return what if stand_ins and not alone else None
 
 
 _PLAIN = (

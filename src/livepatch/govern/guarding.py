@@ -7,7 +7,7 @@ protected, or a protocol is declared.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import FunctionType, ModuleType
@@ -94,7 +94,7 @@ def govern(
         *([narrow] if narrow is not None else []),
         *(unmatched(policy, graph, sys.modules.keys()) if graph is not None else ()),
     ]
-    governed = _with(report, [*rows, *called_otherwise(survey)], guarding)
+    governed = _with(report, [*rows, *called_otherwise(survey, _gone(patch))], guarding)
     return Governed(governed, contract.round_trips)
 
 
@@ -107,15 +107,20 @@ def case_of(patch: Patch, guarding: Guarding) -> Case:
     return Case(protected=touched, state=state_of(patch)[0], owners=patch.owners, probes=len(patch.probes))
 
 
-def called_otherwise(survey: Survey) -> Iterator[Finding]:
-    """Known calls that a changed signature would break.
+def _gone(patch: Patch) -> list[str]:
+    """The functions that the new release has no more: nothing of it calls them, and calls under way keep their side."""
+    return [f"{edit.module}:{each.qualname}" for edit in patch.edits for each in edit.functions if each.after is None]
+
+
+def called_otherwise(survey: Survey, gone: Iterable[str] = ()) -> Iterator[Finding]:
+    """Known calls that a changed signature would break, but for those that functions make which are `gone`.
 
     If some call would be one, the call graph of the package and of modules that hold something of it is worked out.
     """
     breaking = [facts for facts in paced(survey.facts) if needs_callers(facts)]
     if not breaking:
         return
-    changed = [str(facts.target) for facts in survey.facts]
+    changed = [*(str(facts.target) for facts in survey.facts), *gone]
     packages = frozenset(facts.target.module.partition(".")[0] for facts in breaking)
     graph, missing = built(lambda: _graph_around(packages))
     if missing:
