@@ -182,3 +182,11 @@ def test_a_caller_that_the_new_release_has_no_more_is_no_caller_of_it(releases):
     new = "class C:\n  def go(self): return self.do()\n  def do(self): return 2\nONE = C()\n"
     was, now = seen_with(releases, text, new, lambda m: m.ONE.go())
     assert (was, now) == (1, 2)
+
+
+def test_a_new_import_comes_along_for_a_condition_beside_what_changes(releases):
+    text = "A = 'x'\ntry:\n  import nowhere\nexcept ImportError: A += '1'\n"
+    tried = "  if sys.version_info > (9,):\n    import nowhere\n  A += '2'\n"
+    new = f"import sys\nA = 'x'\ntry:\n{tried}except ImportError: A += '3'\n"
+    was, now = seen_with(releases, text, new, lambda m: m.A)
+    assert (was, now) == ("x1", "x2")

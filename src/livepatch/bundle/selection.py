@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from fnmatch import fnmatchcase
 from typing import Literal
@@ -10,6 +11,7 @@ from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
 from livepatch.bundle.leftout import ONLY_FOR_STARS, ONLY_FOR_TYPES, reason_to_leave
 from livepatch.bundle.refs import Ref
+from livepatch.bundle.words import words_of
 from livepatch.bundle.world import Entity, World
 
 __all__ = ["Selection", "matches"]
@@ -116,6 +118,8 @@ class Selection:
 
     def _names_in(self, item: Item) -> set[str]:
         found = set(item.words)
+        if item.unit is not item.node:  # all of the compound statement around it is run
+            found |= words_of(ast.unparse(item.unit).encode())
         if item.kind == "class":
             for inner in item.module.items:
                 if inner.scope in item.binds:
