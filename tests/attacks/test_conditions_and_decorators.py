@@ -190,3 +190,28 @@ def test_a_new_import_comes_along_for_a_condition_beside_what_changes(releases):
     new = f"import sys\nA = 'x'\ntry:\n{tried}except ImportError: A += '3'\n"
     was, now = seen_with(releases, text, new, lambda m: m.A)
     assert (was, now) == ("x1", "x2")
+
+
+@pytest.mark.parametrize(
+    ("text", "new"),
+    [
+        ("def f(): return 1\n", "made = None\ndef f():\n  global made\n  made = made or 2\n  return made\n"),
+        slow(
+            "class C:\n  def g(self): return 1\ndef f(): return C().g()\n",
+            "class C:\n  made = None\n  def g(self):\n    C.made = C.made or 2\n    return C.made\n"
+            "def f(): return C().g()\n",
+            name="of a class",
+        ),
+    ],
+)
+def test_a_new_name_that_new_code_binds_anew_goes_with_the_patch(releases, text, new):
+    was, now = seen_with(releases, text, new, lambda m: m.f())
+    assert (was, now) == (1, 2)
+
+
+def test_a_new_module_is_there_for_what_is_computed_from_it(releases):
+    text = "import PKG.other\nA = 1\n"
+    new = {"m.py": "import PKG.fresh\nA = PKG.fresh.f()\n", "fresh.py": "def f(): return 2\n"}
+    running = releases({"m.py": text, "other.py": ""}, new)
+    livepatch.apply(running.build())
+    assert running["m"].A == 2

@@ -191,6 +191,8 @@ def _imported_modules(module: Module, world: World) -> list[str]:
     for item in module.items:
         if item.kind != "import":
             continue
+        if isinstance(item.node, ast.Import):  # `import a.b` binds `a` alone
+            found += [alias.name for alias in item.node.names if alias.name in world.names]
         for what in item.imports.values():
             inner = f"{what.module}.{what.name}" if what.name else what.module
             found += [name for name in (inner, what.module) if name in world.names and name != module.name]

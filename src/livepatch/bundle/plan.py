@@ -243,7 +243,7 @@ class Plan:
             names = self.names
             # What is computed from a name that is deleted later needs it.
             gone = {e for e in self._passing if any(isinstance(i.node, ast.Delete) for i in world.items(e))}
-            found = items_to_run(world, flow, names | {e for e in gone if e[0] in self.old.names})
+            found = items_to_run(world, flow, names | {e for e in gone if e[0] in self.old.names}, self.selection.whole)
             strange = []
             units = {id(item.unit) for item in found}
             for module in {id(item.module): item.module for item in found}.values():

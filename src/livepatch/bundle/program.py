@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 
 from livepatch.bundle.flow import Flow
 from livepatch.bundle.hooks import entered_by, hooks_of
@@ -144,8 +145,8 @@ class _Programs:
                             for ref in self.world.refs(item).body:
                                 self._ref(ref, item)
 
-    def imports(self) -> None:
-        """Take in the imports through which what is run finds what is made anew in another module."""
+    def imports(self, fresh: Collection[str]) -> None:
+        """Take in the imports through which what is run finds what is made anew in another module, or a `fresh` one."""
         for item in list(self.items.values()):
             refs = self.world.refs(item)
             for ref in [*refs.decorators, *refs.header, *refs.body]:
@@ -153,6 +154,10 @@ class _Programs:
                 if any(entity in self.support for entity in passed[1:]):
                     for one in (each for entity in passed for each in self.world.items(entity)):
                         if one.kind == "import":
+                            self.add(one)
+                if ref.chain and any(not name and module in fresh for module, name in passed[1:]):
+                    for one in self.world.items((item.module.name, ref.chain[0])):
+                        if one.kind == "import":  # `import a.b` binds `a`, which lacks `b` until then
                             self.add(one)
 
     def _members(self, entity: Entity) -> list[str]:
@@ -165,8 +170,11 @@ class _Programs:
         ]
 
 
-def items_to_run(world: World, flow: Flow, names: frozenset[Entity]) -> list[Item]:
-    """What binds or changes the names, and what that calls that is itself changed."""
+def items_to_run(world: World, flow: Flow, names: frozenset[Entity], fresh: Collection[str] = ()) -> list[Item]:
+    """What binds or changes the names, and what that calls that is itself changed.
+
+    `fresh` are the modules that the process gets with the patch.
+    """
     work = _Programs(world, flow, names)
     wanted_in: dict[str, set[str]] = {}
     for owner, qualname in names:
@@ -189,7 +197,7 @@ def items_to_run(world: World, flow: Flow, names: frozenset[Entity]) -> list[Ite
         for item in world.items(entity):
             if item.kind == "function":
                 work.defaults(item)
-    work.imports()
+    work.imports(fresh)
     return list(work.items.values())
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -35,6 +36,7 @@ from livepatch.engine.scratch import Scratch, ScratchError, looked_at
 from livepatch.engine.sides import NewSide, other_return
 from livepatch.engine.source import patch_filename
 from livepatch.engine.stack import ABSENT, Slot
+from livepatch.engine.syntax import syntax_of
 from livepatch.engine.wrapping import unwritable
 
 __all__ = ["Computed", "Sourced"]
@@ -89,9 +91,12 @@ class Computed:
         self.before, self.after = scratch
         self.reconciler = Reconciler(sides)
         self.generated = Generated()
+        self._rebound: frozenset[str] | None = None
+        """The names that new code of the module in hand binds when it is called, once somebody asks."""
 
     def take(self, edit: ModuleEdit, found: Iterable[tuple[FunctionEdit, Found]]) -> None:
         """Compute all that an edit changes; `found` are its functions of which the before side was proved."""
+        self._rebound = None
         for change in edit.functions:
             if change.before is None:
                 self._new_function(edit, change)
@@ -224,7 +229,7 @@ class Computed:
         target = Target(edit.module, change.qualname)
         scope, _, name = change.qualname.rpartition(".")
         value = self.value(self.after, edit.module, scope, name)
-        self._add(target, value)
+        self._add(edit, target, value)
 
     def _gone_function(self, edit: ModuleEdit, change: FunctionEdit) -> None:
         """What goes stays for the calls in flight, unless what it covered is to show again."""
@@ -267,7 +272,7 @@ class Computed:
             return
         if live is ABSENT:
             if old is ABSENT:
-                self._add(target, new)
+                self._add(edit, target, new)
             else:
                 self.out.note(target, place if isinstance(place, Refusal) else no_such_name(target))
             return
@@ -333,7 +338,10 @@ class Computed:
             value = namespace_of(value).get(key, ABSENT)
         return value
 
-    def _add(self, target: Target, value: object) -> None:
+    def _add(self, edit: ModuleEdit, target: Target, value: object) -> None:
+        if self._rebound is None:
+            self._rebound = _bound_by_functions(edit)
+        rebinds = target.qualname.rpartition(".")[2] in self._rebound
         made = self.carried(value, str(target))
         if made is ABSENT:
             return
@@ -348,7 +356,7 @@ class Computed:
             return
         last = target.qualname.rpartition(".")[2]
         attribute = mangled(last, owner.__name__) if is_class(owner) else last
-        self.out.attributes.append(NewAttribute(target, owner, attribute, made))
+        self.out.attributes.append(NewAttribute(target, owner, attribute, made, rebinds=rebinds))
 
 
 def _definition(text: Text, target: str) -> ast.FunctionDef | ast.AsyncFunctionDef:
@@ -371,6 +379,21 @@ def _function(
     made.__kwdefaults__ = kwdefaults
     own(made)  # it is only looked at, and no copy of the target
     return made
+
+
+def _bound_by_functions(edit: ModuleEdit) -> frozenset[str]:
+    """The global names and the attributes that the functions of the new side bind when they are called."""
+    texts = [each.after for each in edit.functions if each.after is not None]
+    texts += [statement.text for statement in edit.after.program]
+    found: set[str] = set()
+    for text in texts:
+        with contextlib.suppress(SyntaxError):  # said of the text that does not compile, elsewhere
+            for node in paced(ast.walk(syntax_of(text.source))):
+                if isinstance(node, ast.Global):
+                    found.update(node.names)
+                elif isinstance(node, ast.Attribute) and not isinstance(node.ctx, ast.Load):
+                    found.add(node.attr)
+    return frozenset(found)
 
 
 def _does_not_compile(error: SyntaxError) -> Refusal:

@@ -40,13 +40,17 @@ class NewBody:
 
 @dataclass(frozen=True, slots=True)
 class NewAttribute:
-    """A name that `owner` lacks.  With `compile_as`, its functions are compiled as methods of the class."""
+    """A name that `owner` lacks.  With `as_method`, its functions are compiled as methods of the class.
+
+    One that `rebinds` is bound anew by the new code itself: what it is by then goes with the patch.
+    """
 
     target: Target
     owner: ModuleType | type
     name: str
     value: object
     as_method: bool = False
+    rebinds: bool = False
 
 
 @dataclass(frozen=True, slots=True)

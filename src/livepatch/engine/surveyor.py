@@ -397,7 +397,8 @@ class Surveyor:
                 return
             value = made
         if not self._brought_already(step.owner, step.name, value, step.target, "exists-already"):
-            self.out.put(step.owner, step.name, value, str(step.target))
+            slot = slot_of(step.owner, step.name, str(step.target))
+            self.out.put_in(replace(slot, kept=True) if step.rebinds else slot, value)
 
     def new_shadow(self, step: NewShadow) -> None:
         """Let objects of a class have an attribute that they lack, or note why they cannot."""
