@@ -7,6 +7,7 @@ module, however many decorators lie in between.
 
 from __future__ import annotations
 
+import ast
 import gc
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -20,6 +21,8 @@ from livepatch.engine.functions import code_of
 from livepatch.engine.heap import functions_of
 from livepatch.engine.namespaces import functions_behind, is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.refusal import Place, Refusal, inherited, missing, several, without_match
+from livepatch.engine.source import lines_of
+from livepatch.engine.syntax import syntax_of
 
 __all__ = ["Found", "definitions_of", "find", "is_definition", "mangled", "resolve"]
 
@@ -102,7 +105,7 @@ def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
             owner = value
         name = mangled(segment, owner.__name__) if is_class(owner) else segment
         if is_class(owner):
-            owner = _stated_in(owner, name, target.qualname)
+            owner = _stated_in(owner, name, target.qualname, module)
         if name not in namespace_of(owner):
             from_base = inherited(owner, name)
             if from_base is not None:
@@ -114,11 +117,16 @@ def resolve(target: Target, modules: dict[str, ModuleType]) -> Place | Refusal:
     return Place(target, module, owner, name, value)
 
 
-def _stated_in(owner: type, name: str, qualname: str) -> type:
+def _stated_in(owner: type, name: str, qualname: str, module: ModuleType) -> type:
     """The class that has a member as the source states it.
 
-    It is a base of the class where a decorator has put a class of the same name on top of the one that it was given.
+    It is a base of the class where a decorator has put a class of the same name on top of the one that it was given, or
+    the source states a second class on top of the first; a class that somebody has put there in memory is no such one.
     """
+    if not any(base is not owner and _bears_the_name(base, owner) for base in owner.__mro__):
+        return owner
+    if not _is_put_together(module, owner.__qualname__):
+        return owner
     found = owner
     for base in owner.__mro__:
         if base is not owner and not _bears_the_name(base, owner):
@@ -129,6 +137,22 @@ def _stated_in(owner: type, name: str, qualname: str) -> type:
                 return base
             found = found if name in namespace_of(found) else base
     return found
+
+
+def _is_put_together(module: ModuleType, qualname: str) -> bool:
+    """Whether the module's file states a class with decorators, or more than once."""
+    filename = str(getattr(module, "__file__", None) or "")
+    try:
+        tree = syntax_of("".join(lines_of(filename, {}) if filename.endswith(".py") else []))
+    except (SyntaxError, ValueError, RecursionError):
+        return False
+    bodies: list[list[ast.stmt]] = [tree.body]
+    stated: list[ast.ClassDef] = []
+    for part in qualname.split("."):
+        nodes = [node for body in bodies for statement in body for node in ast.walk(statement)]
+        stated = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == part]
+        bodies = [node.body for node in stated]
+    return len(stated) > 1 or any(node.decorator_list for node in stated)
 
 
 def _bears_the_name(base: type, owner: type) -> bool:
