@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import gc
+import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -140,7 +141,7 @@ def _stated_in(owner: type, name: str, qualname: str, module: ModuleType) -> typ
 
 
 def _is_put_together(module: ModuleType, qualname: str) -> bool:
-    """Whether the module's file states a class with decorators, or more than once."""
+    """Whether the module's file states a class with decorators of a package, or more than once."""
     filename = str(getattr(module, "__file__", None) or "")
     try:
         tree = syntax_of("".join(lines_of(filename, {}) if filename.endswith(".py") else []))
@@ -152,7 +153,17 @@ def _is_put_together(module: ModuleType, qualname: str) -> bool:
         nodes = [node for body in bodies for statement in body for node in ast.walk(statement)]
         stated = [node for node in nodes if isinstance(node, ast.ClassDef) and node.name == part]
         bodies = [node.body for node in stated]
-    return len(stated) > 1 or any(node.decorator_list for node in stated)
+    return len(stated) > 1 or any(_is_of_a_package(each, module) for node in stated for each in node.decorator_list)
+
+
+def _is_of_a_package(decorator: ast.expr, module: ModuleType) -> bool:
+    """Whether a decorator is none of the standard library, which puts no class on top of another."""
+    root: ast.expr = decorator
+    while isinstance(root, (ast.Call, ast.Attribute)):
+        root = root.func if isinstance(root, ast.Call) else root.value
+    value = namespace_of(module).get(root.id) if isinstance(root, ast.Name) else None
+    home = value.__name__ if is_module(value) else getattr(value, "__module__", None)
+    return str(home).partition(".")[0] not in sys.stdlib_module_names
 
 
 def _bears_the_name(base: type, owner: type) -> bool:
