@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import stat
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from livepatch.errors import StateError, spelled
 from livepatch.fleet.nats import NatsStore
 from livepatch.fleet.onefile import OneFile
-from livepatch.fleet.state import ABSENT, LARGEST, Lease, check_key, key_of
+from livepatch.fleet.state import ABSENT, LARGEST, LARGEST_FILE, Lease, check_key, key_of
 
 NUMBERS = itertools.count()
 
@@ -55,8 +56,8 @@ class OnServer:
         self.server, self.clock, self.opened = server, Clock(), []
         self.bucket = f"test-{next(NUMBERS)}"
 
-    def store(self):
-        self.opened.append(NatsStore(self.server.url, bucket=self.bucket, clock=self.clock))
+    def store(self, **options):
+        self.opened.append(NatsStore(self.server.url, bucket=self.bucket, clock=self.clock, **options))
         return self.opened[-1]
 
     wait, close = OnDisk.wait, OnDisk.close
@@ -189,7 +190,7 @@ def test_a_lease_is_held_by_one_and_lost_without_renewal(engine):
     assert not other.acquire()
 
 
-@pytest.mark.parametrize("key", ["", "a b", "a\nb", "a.b", "ä", "a" * 251, "a*", "~"])
+@pytest.mark.parametrize("key", ["", "a b", "a\nb", "a.b", "ä", "a" * 251, "a*", "~", "/a", "a/", "a//b", "/"])
 def test_a_key_has_few_kinds_of_characters(engine, key):
     store = engine.store()
     for attempt in (
@@ -221,7 +222,85 @@ def test_a_value_that_cannot_be_kept(engine):
     assert store.get("a").value == b""
 
 
+def test_files_are_known_by_their_digest(engine):
+    one, other = engine.store(), engine.store()
+    data = bytes(range(256)) * 2000
+    digest = one.keep(data)
+    assert digest == f"sha256:{hashlib.sha256(data).hexdigest()}"
+    assert one.keep(data) == digest
+    assert other.fetch(digest) == data
+    assert other.fetch(f"sha256:{'0' * 64}") is None
+    assert other.fetch(one.keep(b"")) == b""
+    assert list(one.entries("")) == []
+    for wrong in ("", digest.upper(), digest[:-1], "../x"):
+        with pytest.raises(StateError, match="digest"):
+            one.fetch(wrong)
+    with pytest.raises(TypeError):
+        one.keep("text")
+    monstrous = type("Monstrous", (bytes,), {"__len__": lambda self: LARGEST_FILE + 1})
+    with pytest.raises(StateError, match="too large"):
+        one.keep(monstrous(b"x"))
+
+
+def test_a_server_that_has_other_bytes_is_not_believed(nats_server):
+    engine = OnServer(nats_server)
+    store = engine.store()
+    digest = store.keep(b"good")
+
+    async def put_another():
+        files = await store._files(make=False)
+        await files.put(digest, b"evil")
+
+    store._call(put_another())
+    with pytest.raises(StateError, match="not the one") as caught:
+        store.fetch(digest)
+    assert digest in caught.value.found
+    store.keep(b"good")
+    assert store.fetch(digest) == b"good"
+    engine.close()
+
+
+def test_a_store_for_some_keys_hears_of_these_alone_and_writes_others(nats_server):
+    engine = OnServer(nats_server)
+    whole = engine.store()
+    assert list(engine.store(only="told").entries("told/")) == []
+    whole.put("told/a", b"1", expected=None)
+    whole.put("toldest", b"1", expected=None)
+    some = engine.store(only="told")
+    assert some.get("told/a").value == b"1"
+    for number in range(20):
+        whole.put("heard/a", b"%d" % number, expected=None)
+    revision = some.put("told/b", b"2", expected=ABSENT)
+    assert some.put("told/b", b"3", expected=revision) > revision
+    assert [entry.key for entry in some.entries("told/")] == ["told/a", "told/b"]
+    some.put("heard/b", b"4", expected=None, ttl=5)
+    assert whole.get("heard/b").value == b"4"
+    for attempt in (
+        lambda: some.get("heard/b"),
+        lambda: some.entries(""),
+        lambda: some.changes("heard/", 0),
+        lambda: some.put("heard/b", b"5", expected=ABSENT),
+        lambda: some.delete("heard/b", expected=None),
+    ):
+        with pytest.raises(StateError, match="cannot be read here"):
+            attempt()
+    assert not any(key.startswith("heard") for key in some._mirror)
+    engine.close()
+
+
 # The one-file store
+
+
+def test_a_file_with_other_bytes_is_not_believed(tmp_path):
+    store = OneFile(tmp_path / "state.db")
+    digest = store.keep(b"good")
+    for evil in (b"evil", "good", 5, bytes(LARGEST_FILE + 1)):
+        store._database.execute("UPDATE files SET data = ?", (evil,))
+        with pytest.raises(StateError, match="not the one"):
+            store.fetch(digest)
+    assert store.keep(b"good") == digest
+    assert store.fetch(digest) == b"good"
+    store.close()
 
 
 def test_names_become_keys_and_no_two_the_same():

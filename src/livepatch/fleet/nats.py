@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import math
 import struct
 import threading
@@ -13,10 +14,20 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepatch.errors import StateError, spelled
-from livepatch.fleet.state import ABSENT, Entry, check_key, check_value
+from livepatch.fleet.state import (
+    ABSENT,
+    LARGEST_FILE,
+    Entry,
+    check_digest,
+    check_file,
+    check_key,
+    check_value,
+    lost,
+)
 
 if TYPE_CHECKING:
     from nats.js.kv import KeyValue
+    from nats.js.object_store import ObjectStore
 
 __all__ = ["NatsStore"]
 
@@ -34,8 +45,9 @@ class NatsStore:
     `clock` tells seconds of the epoch, for keys that expire: the clocks of all machines have to agree as far as a ttl
     has to be kept.  Threads may share it.  Raises :class:`StateError` if the server cannot be used.
 
-    Every machine keeps a mirror of the bucket.  Before it answers it asks the server for its newest revision, and
-    waits until the mirror has it.
+    Every machine keeps a mirror of the bucket, or of the keys that begin with `only` and ``/``: then the others can be
+    written, if nothing is compared, and not read.  Before it answers it asks the server for the newest revision, and
+    waits until the mirror has it.  Files are in an object store beside the bucket.
     """
 
     def __init__(
@@ -43,6 +55,7 @@ class NatsStore:
         servers: str | Sequence[str],
         *,
         bucket: str = "livepatch",
+        only: str = "",
         clock: Callable[[], float] = time.time,
         timeout: float = 10.0,
         **options: Any,
@@ -59,6 +72,7 @@ class NatsStore:
         self._nats = nats
         self._servers = [servers] if isinstance(servers, str) else list(servers)
         self._bucket = bucket
+        self._only = check_key(only) + "/" if only else ""
         self._clock = clock
         self._timeout = timeout
         self._mirror: dict[str, tuple[bytes | None, float, int]] = {}
@@ -77,29 +91,42 @@ class NatsStore:
 
     def get(self, key: str) -> Entry | None:
         """See :class:`~livepatch.fleet.state.Store`."""
-        check_key(key)
+        self._check(key)
         return self._call(self._get(key))
 
     def put(self, key: str, value: bytes, *, expected: int | None, ttl: float | None = None) -> int | None:
         """See :class:`~livepatch.fleet.state.Store`."""
-        check_key(key)
+        check_key(key) if expected is None else self._check(key)
         check_value(value, ttl)
         return self._call(self._put(key, value, expected, ttl))
 
     def delete(self, key: str, *, expected: int | None) -> bool:
         """See :class:`~livepatch.fleet.state.Store`."""
-        check_key(key)
+        self._check(key)
         return self._call(self._delete(key, expected))
 
     def entries(self, prefix: str) -> Sequence[Entry]:
         """See :class:`~livepatch.fleet.state.Store`."""
-        check_key(prefix, prefix=True)
+        self._check(prefix, prefix=True)
         return self._call(self._entries(prefix))
 
     def changes(self, prefix: str, after: int, *, timeout: float = 0.0) -> Sequence[Entry]:
         """See :class:`~livepatch.fleet.state.Store`."""
-        check_key(prefix, prefix=True)
+        self._check(prefix, prefix=True)
         return self._call(self._changes(prefix, after, timeout), extra=timeout)
+
+    def keep(self, data: bytes) -> str:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        digest = check_file(data)
+        self._call(self._keep(digest, data))
+        return digest
+
+    def fetch(self, digest: str) -> bytes | None:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        data = self._call(self._fetch(check_digest(digest)))
+        if data is not None and check_file(data) != digest:
+            raise lost(digest, "other bytes")
+        return data
 
     def close(self) -> None:
         """See :class:`~livepatch.fleet.state.Store`."""
@@ -114,6 +141,16 @@ class NatsStore:
         self._thread.join(self._timeout)
         if not self._thread.is_alive():
             self._loop.close()
+
+    def _check(self, key: str, *, prefix: bool = False) -> None:
+        check_key(key, prefix=prefix)
+        if not key.startswith(self._only):
+            raise StateError(
+                "this key cannot be read here; nothing has changed",
+                found=spelled(key),
+                expected=f"one that begins with {self._only}, as this store was opened for",
+                action="open the store for all keys",
+            )
 
     def _call(self, coroutine: Coroutine[Any, Any, T], *, extra: float = 0.0) -> T:
         with self._telling():
@@ -155,6 +192,8 @@ class NatsStore:
             self._keys: KeyValue = await self._stream.key_value(self._bucket)
         except NotFoundError:
             self._keys = await self._stream.create_key_value(bucket=self._bucket, history=1)
+        # A watch takes what matches a pattern, whose parts end at dots.
+        self._pattern = f"{_subject(self._only)}>"
         self._pump = asyncio.ensure_future(self._mirroring())
 
     async def _shut(self) -> None:
@@ -164,29 +203,27 @@ class NatsStore:
 
     async def _mirroring(self) -> None:
         """Take over what changes, from the newest of each key on."""
-        watcher: Any = await self._keys.watchall()
+        watcher: Any = await self._keys.watch(self._pattern)
         while True:
             try:
                 entry = await watcher.updates(timeout=3600)
             except self._nats.errors.TimeoutError:
                 continue
-            if (
-                entry is None
-                or entry.revision is None
-                or entry.revision <= self._mirror.get(entry.key, (None, 0, 0))[2]
-            ):
+            if entry is None or entry.revision is None:
                 continue
-            data = entry.value or b""
+            key, data = entry.key.replace(".", "/"), entry.value or b""
+            if entry.revision <= self._mirror.get(key, (None, 0, 0))[2]:
+                continue
             if entry.operation or len(data) < _EXPIRY.size:
-                self._mirror[entry.key] = (None, math.inf, entry.revision)
+                self._mirror[key] = (None, math.inf, entry.revision)
             else:
-                self._mirror[entry.key] = (data[_EXPIRY.size :], *_EXPIRY.unpack_from(data), entry.revision)
+                self._mirror[key] = (data[_EXPIRY.size :], *_EXPIRY.unpack_from(data), entry.revision)
             self._reached = max(self._reached, entry.revision)
             self._grown.set()
 
     async def _level(self) -> None:
         """Wait until the mirror has what the server has.  A watch that has died with a server is begun again."""
-        newest = (await self._stream.stream_info(f"KV_{self._bucket}")).state.last_seq
+        newest = await self._newest()
         try:
             await asyncio.wait_for(self._reaching(newest), self._timeout / 2)
         except TimeoutError:
@@ -194,6 +231,17 @@ class NatsStore:
             self._pump = asyncio.ensure_future(self._mirroring())
             await asyncio.wait_for(self._reaching(newest), self._timeout)
         await self._expire()
+
+    async def _newest(self) -> int:
+        """The server's newest revision of what is mirrored."""
+        stream = f"KV_{self._bucket}"
+        if not self._only:
+            return (await self._stream.stream_info(stream)).state.last_seq
+        try:
+            found = await self._stream.get_last_msg(stream, f"$KV.{self._bucket}.{self._pattern}")
+        except self._nats.js.errors.NotFoundError:
+            return 0
+        return found.seq or 0
 
     async def _reaching(self, revision: int) -> None:
         while self._reached < revision:
@@ -207,11 +255,10 @@ class NatsStore:
         for key, revision in old:
             await self._remove(key, revision)
         if old:
-            newest = (await self._stream.stream_info(f"KV_{self._bucket}")).state.last_seq
-            await asyncio.wait_for(self._reaching(newest), self._timeout)
+            await asyncio.wait_for(self._reaching(await self._newest()), self._timeout)
 
     async def _remove(self, key: str, revision: int) -> bool:
-        return bool(await self._compared(self._keys.delete(key, last=revision)))
+        return bool(await self._compared(self._keys.delete(_subject(key), last=revision)))
 
     async def _compared(self, writing: Coroutine[Any, Any, T]) -> T | None:
         """What the server writes if the revision is the one expected; nothing if it is another one."""
@@ -237,12 +284,12 @@ class NatsStore:
     async def _put(self, key: str, value: bytes, expected: int | None, ttl: float | None) -> int | None:
         data = _EXPIRY.pack(math.inf if ttl is None else self._clock() + ttl) + value
         if expected is None:
-            return await self._keys.put(key, data)
+            return await self._keys.put(_subject(key), data)
         await self._level()
         entry, last = self._there(key)
         if expected != (entry.revision if entry else ABSENT):
             return None
-        return await self._compared(self._keys.update(key, data, last=last))
+        return await self._compared(self._keys.update(_subject(key), data, last=last))
 
     async def _delete(self, key: str, expected: int | None) -> bool:
         await self._level()
@@ -272,6 +319,51 @@ class NatsStore:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._grown.wait(), min(left, 1.0))
             await self._expire()
+
+
+    async def _files(self, *, make: bool) -> ObjectStore | None:
+        from nats.js.errors import NotFoundError
+
+        name = f"{self._bucket}-files"
+        try:
+            return await self._stream.object_store(name)
+        except NotFoundError:
+            return await self._stream.create_object_store(name) if make else None
+
+    async def _keep(self, digest: str, data: bytes) -> None:
+        files = await self._files(make=True)
+        assert files is not None
+        await files.put(digest, data)
+
+    async def _fetch(self, digest: str) -> bytes | None:
+        from nats.js.errors import NotFoundError
+
+        files, found = await self._files(make=False), _Bounded(digest)
+        if files is None:
+            return None
+        try:
+            await files.get(digest, writeinto=found)
+        except NotFoundError:
+            return None
+        return found.getvalue()
+
+
+class _Bounded(io.BytesIO):
+    """Takes up no more than the largest file, whatever the server says of its size."""
+
+    def __init__(self, digest: str) -> None:
+        super().__init__()
+        self._digest = digest
+
+    def write(self, data: Any) -> int:
+        if self.tell() + len(data) > LARGEST_FILE:
+            raise lost(self._digest, f"more than {LARGEST_FILE} bytes")
+        return super().write(data)
+
+
+def _subject(key: str) -> str:
+    """The key as the server has it.  No key has a dot."""
+    return key.replace("/", ".")
 
 
 async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:

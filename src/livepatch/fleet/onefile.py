@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from livepatch.errors import StateError, spelled
-from livepatch.fleet.state import Entry, check_key, check_value
+from livepatch.fleet.state import LARGEST_FILE, Entry, check_digest, check_file, check_key, check_value, lost
 
 __all__ = ["OneFile"]
 
@@ -22,9 +22,10 @@ CREATE TABLE IF NOT EXISTS entries (
 CREATE INDEX IF NOT EXISTS expiring ON entries (expires) WHERE expires IS NOT NULL;
 CREATE TABLE IF NOT EXISTS store (one INTEGER PRIMARY KEY CHECK (one = 1), revision INTEGER NOT NULL);
 INSERT OR IGNORE INTO store VALUES (1, 0);
+CREATE TABLE IF NOT EXISTS files (digest TEXT PRIMARY KEY, data BLOB NOT NULL);
 """
 _BUSY = 10.0  # seconds to wait for another process's transaction
-_EVERY = 0.02  # seconds between two looks at what has changed
+_EVERY, _SELDOM = 0.02, 0.2  # seconds between two looks at what has changed: at first, and after a while
 _PERIOD = 3600.0  # seconds for which a key that is gone is told of; then it is forgotten
 
 
@@ -85,13 +86,37 @@ class OneFile:
     def changes(self, prefix: str, after: int, *, timeout: float = 0.0) -> Sequence[Entry]:
         """See :class:`~livepatch.fleet.state.Store`."""
         check_key(prefix, prefix=True)
-        until = time.monotonic() + timeout
+        until, pause = time.monotonic() + timeout, _EVERY
         while True:
             with self._reading():
                 found = self._select(prefix, after, "revision")
-            if found or time.monotonic() >= until:
+            left = until - time.monotonic()
+            if found or left <= 0:
                 return found
-            time.sleep(_EVERY)
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.2, _SELDOM)
+
+    def keep(self, data: bytes) -> str:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        digest = check_file(data)
+        with self._writing():
+            # What somebody has put in its place is mended.
+            self._database.execute("INSERT OR REPLACE INTO files VALUES (?, ?)", (digest, data))
+        return digest
+
+    def fetch(self, digest: str) -> bytes | None:
+        """See :class:`~livepatch.fleet.state.Store`."""
+        check_digest(digest)
+        with self._reading():
+            size = self._database.execute("SELECT length(data) FROM files WHERE digest = ?", (digest,)).fetchone()
+            if size is None:
+                return None
+            if size[0] > LARGEST_FILE:
+                raise lost(digest, f"{size[0]} bytes")
+            row = self._database.execute("SELECT data FROM files WHERE digest = ?", (digest,)).fetchone()
+        if row is None or not isinstance(row[0], bytes) or check_file(row[0]) != digest:
+            raise lost(digest, "other bytes")
+        return row[0]
 
     def close(self) -> None:
         """See :class:`~livepatch.fleet.state.Store`."""

@@ -7,22 +7,41 @@ what nobody has signed.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from livepatch.errors import StateError, spelled
 
-__all__ = ["ABSENT", "LARGEST", "LONGEST", "Entry", "Lease", "Store", "check_key", "check_value", "key_of"]
+__all__ = [
+    "ABSENT",
+    "LARGEST",
+    "LARGEST_FILE",
+    "LONGEST",
+    "Entry",
+    "Lease",
+    "Store",
+    "check_digest",
+    "check_file",
+    "check_key",
+    "check_value",
+    "key_of",
+    "lost",
+]
 
 ABSENT = 0
 """The revision of a key that is not there."""
 LARGEST = 512 << 10
 """Bytes of a value."""
+LARGEST_FILE = 64 << 20
+"""Bytes of a file."""
 LONGEST = 250
 """Characters of a key."""
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 _USUAL = _PLAIN | set("=/")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +56,10 @@ class Entry:
 class Store(Protocol):
     """Keys with values, each change with a revision that rises over the whole store.
 
-    Keys are 1 to 250 letters, digits and ``- _ = /``.  What cannot be done for want of the engine is a
-    :class:`StateError`, and then nothing is known to have changed; a wrong key or value is one too.
+    Keys are 1 to 250 letters, digits and ``- _ =``, in parts that ``/`` divides.  What cannot be done for want of the
+    engine is a :class:`StateError`, and then nothing is known to have changed; a wrong key or value is one too.
+
+    Beside the keys there are files, which are known by the digest of their bytes and never change.
     """
 
     def get(self, key: str) -> Entry | None:
@@ -65,6 +86,15 @@ class Store(Protocol):
         hour, and nothing comes twice; who was away for longer compares with :meth:`entries`.
         """
 
+    def keep(self, data: bytes) -> str:
+        """Keep a file, and give its digest, ``sha256:`` and 64 hexadecimal digits.  One that is there stays."""
+
+    def fetch(self, digest: str) -> bytes | None:
+        """The bytes of that digest, which are compared with it; ``None`` if there are none.
+
+        Raises :class:`StateError` if the store has other bytes in their place.
+        """
+
     def close(self) -> None:
         """Let go of the engine."""
 
@@ -82,11 +112,14 @@ def check_key(key: str, *, prefix: bool = False) -> str:
     """A key, or what keys begin with, perhaps nothing.  Raises :class:`StateError`, or :class:`TypeError`."""
     if not isinstance(key, str):
         raise TypeError(f"a key must be a text, not {spelled(key)}")
-    if len(key) > LONGEST or not _USUAL.issuperset(key) or not (key or prefix):
+    parts = key.split("/")
+    if prefix and not parts[-1]:
+        parts.pop()
+    if len(key) > LONGEST or not _USUAL.issuperset(key) or not (all(parts) and (parts or prefix)):
         raise StateError(
             "this is no key of a store; nothing has changed",
             found=spelled(key),
-            expected=f"1 to {LONGEST} letters, digits and - _ = /",
+            expected=f"1 to {LONGEST} letters, digits and - _ =, in parts that / divides",
             action="write names with key_of",
         )
     return key
@@ -111,6 +144,42 @@ def check_value(value: bytes, ttl: float | None) -> bytes:
             action="keep patch files by their digest, outside of the keys",
         )
     return value
+
+
+def check_file(data: bytes) -> str:
+    """The digest of a file that can be kept.  Raises :class:`StateError`, or :class:`TypeError`."""
+    if not isinstance(data, bytes):
+        raise TypeError(f"a file must be bytes, not {spelled(data)}")
+    if len(data) > LARGEST_FILE:
+        raise StateError(
+            "this file is too large for a store; nothing has changed",
+            found=f"{len(data)} bytes",
+            expected=f"{LARGEST_FILE} bytes or fewer",
+            action="give a smaller one",
+        )
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
+def check_digest(digest: str) -> str:
+    """The digest of a file.  Raises :class:`StateError` for what is none."""
+    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+        raise StateError(
+            "this is no digest",
+            found=spelled(digest),
+            expected="sha256: and 64 hexadecimal digits in small letters",
+            action="give the digest as it was told",
+        )
+    return digest
+
+
+def lost(digest: str, found: str) -> StateError:
+    """What is raised where a store has something else in the place of a file."""
+    return StateError(
+        "a file of the store is not the one that was put there; it is not used",
+        found=f"{found}, in the place of {digest}",
+        expected="the bytes of that digest",
+        action="see who can write to the store, and put the file there again",
+    )
 
 
 class Lease:
