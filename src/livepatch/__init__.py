@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from livepatch.health.watchdog import Watchdog as Watchdog
     from livepatch.node import peers as peers
     from livepatch.node.agent import Agent as Agent
+    from livepatch.node.fleet import Fleet as Fleet
     from livepatch.patch import Patch as Patch
     from livepatch.probing.probe import probe as probe
     from livepatch.probing.probed import Probed as Probed
@@ -128,6 +129,7 @@ _HOMES = {
     "livepatch.govern.tripwires": ("tripwire",),
     "livepatch.node": ("peers",),
     "livepatch.node.agent": ("Agent",),
+    "livepatch.node.fleet": ("Fleet",),
     "livepatch.health.judge": ("Verdict",),
     "livepatch.health.probes": ("HealthProbe",),
     "livepatch.health.rules": ("Rule", "load_rules"),

@@ -13,10 +13,10 @@ from tests.fleet.test_state import OnDisk, OnServer
 from livepatch.errors import RolloutError, StateError
 from livepatch.fleet.following import Member
 from livepatch.fleet.judging import Series
+from livepatch.fleet.keys import command_key, commands_of, directive_key, flag_key, node_key
 from livepatch.fleet.planning import plan
 from livepatch.fleet.running import Controller, Follower, directive_of, send
 from livepatch.fleet.standing import Command, Directive, Report
-from livepatch.fleet.state import key_of
 from livepatch.fleet.wire import command_in, directive_in, encoded, report_in
 
 TEXT = PLAN.partition('[[gate]]\nmetric = "latency"')[0].replace("count = 10", "count = 3")
@@ -109,7 +109,7 @@ def test_all_the_way_with_two_controllers_that_take_turns(engine):
     fleet.command("start")
     assert fleet.run() == "complete"
     assert fleet.conditions() == {"applied"}
-    assert fleet.store.entries(key_of("rollouts", "r-1", "commands")) == []
+    assert fleet.store.entries(commands_of("r-1")) == []
 
 
 def test_harm_is_taken_back_everywhere(engine):
@@ -131,7 +131,7 @@ def test_while_one_holds_the_lease_the_other_does_nothing(engine):
 
 def test_a_flag_is_for_one_rollout(engine):
     store = engine.store()
-    store.put(key_of("flags", "CVE-2026-1234"), b"r-0", expected=0)
+    store.put(flag_key("CVE-2026-1234"), b"r-0", expected=0)
     with pytest.raises(RolloutError) as caught:
         Controller(WHOLE, store, measure=lambda _: Series(treated={}))
     assert caught.value.found
@@ -140,7 +140,7 @@ def test_a_flag_is_for_one_rollout(engine):
 
 def test_what_cannot_be_read_is_told_and_is_nothing(engine):
     fleet = Fleet(engine)
-    for key in (key_of("rollouts", "r-1", "nodes", "n1"), key_of("rollouts", "r-1", "commands", "x")):
+    for key in (node_key("r-1", "n1"), command_key("r-1", "x")):
         fleet.store.put(key, b'{"type": "report"}', expected=None)
     fleet.controllers[0].turn(0.0)
     assert [told.what for told in fleet.told] == ["unreadable", "unreadable"]
@@ -151,7 +151,7 @@ def test_a_directive_that_cannot_be_read_stops_everything_and_changes_nothing(en
     fleet = Fleet(engine)
     fleet.command("start")
     fleet.turn(0, 1.0)
-    fleet.store.put(key_of("rollouts", "r-1", "directive"), b"{}", expected=None)
+    fleet.store.put(directive_key("r-1"), b"{}", expected=None)
     kept = [follower.member for follower in fleet.followers]
     for each in fleet.followers:
         with pytest.raises(StateError, match="cannot be read"):
@@ -235,7 +235,7 @@ def test_what_is_written_is_read_again():
     assert read == Directive(**{**{n: getattr(DIRECTIVE, n) for n in Directive.__slots__}, "why": "because of \\xe4"})
     plain = Directive(rollout="r-1")
     assert directive_in(encoded(plain), "r-1") == plain
-    report = Report(node="ä", sequence=1, order=-1, condition="failed")
+    report = Report(node="ä", sequence=1, order=-1, condition="failed", why="refused", height=7)
     assert report_in(encoded(report), "ä") == report
     command = Command(kind="abort", who="alice", why="x")
     assert command_in(encoded(command)) == command

@@ -15,7 +15,7 @@ import pytest
 from livepatch.errors import StateError, spelled
 from livepatch.fleet.nats import NatsStore
 from livepatch.fleet.onefile import OneFile
-from livepatch.fleet.state import ABSENT, LARGEST, LARGEST_FILE, Lease, check_key, key_of
+from livepatch.fleet.state import ABSENT, LARGEST, LARGEST_FILE, Lease, check_key, key_of, names_in
 
 NUMBERS = itertools.count()
 
@@ -309,6 +309,10 @@ def test_names_become_keys_and_no_two_the_same():
     keys = [key_of("nodes", name) for name in names]
     assert len(set(keys)) == len(names)
     assert all(check_key(key) == key for key in keys)
+    assert [names_in(key) for key in keys if "=ed" not in key] == [
+        ("nodes", name) for name in names if name != "\ud800"
+    ]
+    assert names_in("a=ff/=zz") == ("a\ufffd", "=zz")
     assert key_of("a", "b") != key_of("a/b")
     with pytest.raises(StateError):
         key_of("a" * 251)

@@ -59,7 +59,14 @@ class Member:
         tried = attempt if condition == "failed" else self.attempt
         return replace(self, condition=condition, attempt=tried, doing=None)
 
-    def report(self) -> tuple[Member, Report]:
+    def report(self, *, why: str = "", height: int | None = None) -> tuple[Member, Report]:
         """Its next report."""
         noted = replace(self, sequence=self.sequence + 1)
-        return noted, Report(node=self.id, sequence=noted.sequence, order=self.order, condition=self.condition)
+        return noted, Report(
+            node=self.id,
+            sequence=noted.sequence,
+            order=self.order,
+            condition=self.condition,
+            why=why,
+            height=height,
+        )

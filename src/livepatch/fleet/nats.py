@@ -320,7 +320,6 @@ class NatsStore:
                 await asyncio.wait_for(self._grown.wait(), min(left, 1.0))
             await self._expire()
 
-
     async def _files(self, *, make: bool) -> ObjectStore | None:
         from nats.js.errors import NotFoundError
 

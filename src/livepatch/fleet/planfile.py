@@ -152,7 +152,7 @@ def _where(table: Table) -> Mapping[str, tuple[str, ...]]:
 
 
 def _gate(table: Table) -> Gate:
-    metric = _name(table, "metric", needed=True)
+    metric = _metric(table)
     stages = table.texts("stages")
     on_failure: OnFailure = "pause" if _word(table, "on-failure", ("abort", "pause")) == "pause" else "abort"
     least, most = (table.number(key, -_HIGHEST, _HIGHEST) for key in ("least", "most"))
@@ -222,6 +222,17 @@ def _name(table: Table, key: str, *, needed: bool = False) -> str:
         return check_name(key, value)
     except PatchError as error:
         table.fail(key, error.found if value else "nothing", error.expected)
+
+
+def _metric(table: Table) -> str:
+    """The name of a probe: as other names, in parts that ``/`` divides."""
+    value = table.text("metric")
+    try:
+        for part in value.split("/"):
+            check_name("metric", part)
+    except PatchError as error:
+        table.fail("metric", spelled(value) if value else "nothing", error.expected + ", in parts that / divides")
+    return value
 
 
 def _minutes(table: Table, key: str, *, needed: bool = False) -> float:

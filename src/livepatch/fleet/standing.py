@@ -66,13 +66,16 @@ class Directive:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """A node says how it stands.  `sequence` rises with each of its reports, over restarts; `order` is the newest that
-    it has followed.
+    it has followed.  `why` is for people: what it has refused, or what was in its way.  `height` is that of its chain,
+    if it has one.
     """
 
     node: str
     sequence: int
     order: int
     condition: Condition
+    why: str = ""
+    height: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,6 +29,7 @@ __all__ = [
     "check_value",
     "key_of",
     "lost",
+    "names_in",
 ]
 
 ABSENT = 0
@@ -41,6 +42,7 @@ LONGEST = 250
 """Characters of a key."""
 _PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_")
 _USUAL = _PLAIN | set("=/")
+_SPELLED = re.compile(r"(?:=[0-9a-f]{2})+")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
@@ -108,6 +110,14 @@ def key_of(*names: str) -> str:
     return check_key("/".join(parts))
 
 
+def names_in(key: str) -> tuple[str, ...]:
+    """The names of which `key_of` has made a key; of another key, whatever it comes to."""
+    return tuple(
+        _SPELLED.sub(lambda found: bytes.fromhex(found[0].replace("=", "")).decode("utf-8", "replace"), part)
+        for part in key.split("/")
+    )
+
+
 def check_key(key: str, *, prefix: bool = False) -> str:
     """A key, or what keys begin with, perhaps nothing.  Raises :class:`StateError`, or :class:`TypeError`."""
     if not isinstance(key, str):
@@ -115,7 +125,7 @@ def check_key(key: str, *, prefix: bool = False) -> str:
     parts = key.split("/")
     if prefix and not parts[-1]:
         parts.pop()
-    if len(key) > LONGEST or not _USUAL.issuperset(key) or not (all(parts) and (parts or prefix)):
+    if len(key) > LONGEST or not _USUAL.issuperset(key) or not all(parts):
         raise StateError(
             "this is no key of a store; nothing has changed",
             found=spelled(key),
@@ -162,7 +172,7 @@ def check_file(data: bytes) -> str:
 
 def check_digest(digest: str) -> str:
     """The digest of a file.  Raises :class:`StateError` for what is none."""
-    if not isinstance(digest, str) or not _DIGEST.fullmatch(digest):
+    if not _DIGEST.fullmatch(digest):
         raise StateError(
             "this is no digest",
             found=spelled(digest),

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from livepatch.bundle.jsontext import Fields, read_object, refusing
 from livepatch.errors import PatchError, StateError
-from livepatch.fleet.standing import Command, Condition, Directive, Phase, Report
+from livepatch.fleet.standing import Command, Condition, Directive, Phase, Report, Retire
 
-__all__ = ["command_in", "directive_in", "encoded", "report_in"]
+__all__ = ["command_in", "directive_in", "encoded", "passed_in", "plain", "report_in", "retired_in"]
 
 T = TypeVar("T", bound=str)
 
@@ -30,8 +30,11 @@ _REFUSE = refusing(
 )
 
 
-def encoded(value: Directive | Report | Command) -> bytes:
-    """The value as it stands in a store.  A report does not name its node: its key does."""
+def encoded(value: Directive | Report | Command | Retire, *, at: float | None = None) -> bytes:
+    """The value as it stands in a store.  A report does not name its node, and nor does who retires it: the key does.
+
+    With `at`, seconds of the epoch, a directive is one that was published then.
+    """
     fields: dict[str, Any]
     if isinstance(value, Directive):
         fields = {
@@ -39,22 +42,44 @@ def encoded(value: Directive | Report | Command) -> bytes:
             "paused": value.paused, "opened": value.opened, "attempt": value.attempt, "look": value.look,
             "passed": value.passed, "began": _milliseconds(value.began), "since": _milliseconds(value.since),
             "spent": round(value.spent * 1e6), "height": -1 if value.height is None else value.height,
-            "why": _plain(value.why),
+            "why": plain(value.why), **({} if at is None else {"at": _milliseconds(at)}),
         }  # fmt: skip
     elif isinstance(value, Report):
-        fields = {"sequence": value.sequence, "order": value.order, "condition": value.condition}
+        fields = {
+            "sequence": value.sequence, "order": value.order, "condition": value.condition,
+            "why": plain(value.why), "height": -1 if value.height is None else value.height,
+        }  # fmt: skip
+    elif isinstance(value, Retire):
+        fields = {"who": value.who}
     else:
-        fields = {"kind": value.kind, "who": value.who, "order": value.order, "why": _plain(value.why)}
-    named = {"type": type(value).__name__.lower(), "format": _FORMAT, **fields}
-    return json.dumps(named, sort_keys=True, separators=(",", ":")).encode("ascii")
+        fields = {"kind": value.kind, "who": value.who, "order": value.order, "why": plain(value.why)}
+    kind = type(value).__name__.lower() if at is None else "passed"
+    return json.dumps({"type": kind, "format": _FORMAT, **fields}, sort_keys=True, separators=(",", ":")).encode(
+        "ascii"
+    )
 
 
 def directive_in(data: bytes, rollout: str) -> Directive:
     """The directive of that rollout in the value of a key.  Raises :class:`StateError`."""
     fields = _fields(data, "directive")
+    made = _directive(fields, rollout)
+    fields.end()
+    return made
+
+
+def passed_in(data: bytes, rollout: str) -> tuple[float, Directive]:
+    """A directive that was published, and when, in seconds of the epoch.  Raises :class:`StateError`."""
+    fields = _fields(data, "passed")
+    made = _directive(fields, rollout)
+    at = fields.number("at", 0, _HIGHEST) / 1000
+    fields.end()
+    return at, made
+
+
+def _directive(fields: Fields, rollout: str) -> Directive:
     fields.exactly("rollout", rollout)
     height = fields.number("height", -1, _HIGHEST)
-    made = Directive(
+    return Directive(
         rollout=rollout,
         revision=fields.number("revision", 0, _HIGHEST),
         order=fields.number("order", 0, _HIGHEST),
@@ -70,18 +95,19 @@ def directive_in(data: bytes, rollout: str) -> Directive:
         height=None if height < 0 else height,
         why=fields.text("why", _LONGEST),
     )
-    fields.end()
-    return made
 
 
 def report_in(data: bytes, node: str) -> Report:
     """The report of that node in the value of its key.  Raises :class:`StateError`."""
     fields = _fields(data, "report")
+    height = fields.number("height", -1, _HIGHEST)
     made = Report(
         node=node,
         sequence=fields.number("sequence", 1, _HIGHEST),
         order=fields.number("order", -1, _HIGHEST),
         condition=_word(fields, "condition", _CONDITIONS),
+        why=fields.text("why", _LONGEST),
+        height=None if height < 0 else height,
     )
     fields.end()
     return made
@@ -97,6 +123,14 @@ def command_in(data: bytes) -> Command:
         order=fields.number("order", -1, _HIGHEST),
         why=fields.text("why", _LONGEST),
     )
+    fields.end()
+    return made
+
+
+def retired_in(data: bytes, node: str) -> Retire:
+    """Who has said that a node does not exist any more.  Raises :class:`StateError`."""
+    fields = _fields(data, "retire")
+    made = Retire(node=node, who=fields.text("who", 128))
     fields.end()
     return made
 
@@ -128,5 +162,6 @@ def _seconds(fields: Fields, name: str) -> float | None:
     return None if told < 0 else told / 1000
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
+    """A text for people as it stands in a store: in ASCII, and not too long."""
     return text.encode("ascii", "backslashreplace").decode("ascii")[:_LONGEST]

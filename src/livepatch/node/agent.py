@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from livepatch.bundle import disk
 from livepatch.bundle.trust import check_trust
-from livepatch.errors import NodeError, spelled
+from livepatch.errors import NodeError, PatchError, spelled
 from livepatch.events import emit
 from livepatch.govern.policies import check_policy
 from livepatch.govern.surroundings import version_of
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from livepatch.health.rules import Rule
     from livepatch.health.soaking import Soak
     from livepatch.node.entry import Standing
+    from livepatch.node.fleet import Fleet
     from livepatch.node.operations import Operations
     from livepatch.node.watching import Watching
     from livepatch.process.applied import Applied
@@ -59,6 +60,10 @@ class Agent:
     `probes` (:class:`livepatch.HealthProbe`) are read every `interval` seconds, in a thread of the agent's own, and
     `rules` are what they must keep to, in code or as the path of a file; see `health`.
 
+    `fleet` (a :class:`livepatch.Fleet`, or where its store is) has the node take its part in the fleet's rollouts: in a
+    thread of the agent's own it applies and takes back what they say, as `apply` and `revert` do, and as `soak` does if
+    there are `rules`.  It needs a trust root.
+
     Unless the process keeps a record (:func:`livepatch.record_to`), the agent keeps one in the store.
 
     Raises :class:`TypeError`, :class:`PatchError` or :class:`PolicyError` for a wrong argument, and :class:`NodeError`
@@ -80,6 +85,7 @@ class Agent:
         guard: float = GUARD,
         max_pause: float | None = None,
         name: str = "",
+        fleet: Fleet | str | None = None,
     ) -> None:
         if not isinstance(store, (str, os.PathLike)):
             raise TypeError(f"store must be the path of a directory, not {spelled(store)}")
@@ -105,6 +111,7 @@ class Agent:
             max_pause=max_pause,
             name=name or place.name,
             watching=_watching(probes, rules, interval),
+            fleet=_fleet(fleet, trust),
         )
         self._started = 0.0
         self._closing = threading.Lock()
@@ -314,6 +321,7 @@ class Agent:
             "on_trial": wanted.trial is not None,
             "processes": [asdict(each) for each in others],
             "fell": [{"id": each.id, "digest": each.digest, "at": each.at} for each in wanted.fallen],
+            **({"fleet": running.fleet.status()} if running.fleet is not None else {}),
         }
 
     def examine(self) -> tuple[Finding, ...]:
@@ -367,6 +375,25 @@ def _uids(values: object) -> frozenset[int]:
         if isinstance(each, bool) or not isinstance(each, int) or not 0 <= each < 2**32:
             raise TypeError(f"uids must be ids of users, such as [1000], not {spelled(each)}")
     return frozenset(found)
+
+
+def _fleet(fleet: object, trust: object) -> Fleet | None:
+    """The fleet of a node; nothing is loaded for it where there is none."""
+    if fleet is None:
+        return None
+    from livepatch.bundle.trustroot import TrustRoot
+    from livepatch.node.fleet import Fleet
+
+    if not isinstance(fleet, (Fleet, str, os.PathLike)):
+        raise TypeError(f"fleet must be a livepatch.Fleet, or where its store is, not {spelled(fleet)}")
+    if not isinstance(trust, TrustRoot):
+        raise PatchError(
+            "a node in a fleet has a trust root",
+            found="trust=livepatch.UNSIGNED, by which whoever can write to the fleet's store could run anything here",
+            expected="a livepatch.TrustRoot",
+            action="draw keys and make a trust root: livepatch keygen, livepatch trust init",
+        )
+    return fleet if isinstance(fleet, Fleet) else Fleet(os.fsdecode(fleet))
 
 
 def _watching(probes: Any, rules: Any, interval: float) -> Watching | None:

@@ -16,8 +16,10 @@ from livepatch.node.restoring import Restoration
 from livepatch.node.store import Store
 
 if TYPE_CHECKING:
+    from livepatch.node.fleet import Fleet
     from livepatch.node.keeping import Keeper
     from livepatch.node.operations import Operations
+    from livepatch.node.taking_part import TakingPart
     from livepatch.node.watching import Watching
 
 __all__ = ["Given", "Running"]
@@ -37,6 +39,7 @@ class Given:
     max_pause: float | None
     name: str
     watching: Watching | None
+    fleet: Fleet | None = None
 
 
 class Running:
@@ -62,6 +65,7 @@ class Running:
         self.keeper: Keeper | None = None
         self._loading = threading.Lock()
         self._watching = given.watching
+        self.fleet: TakingPart | None = None
         try:
             if recording.in_use() is None:
                 self._recording = recording.record_to(self.store.record_folder, key=self.store.key_file)
@@ -76,6 +80,9 @@ class Running:
                 self.restoration.start(wishes)
             if wishes:
                 self.operations  # noqa: B018  # from here on what is done to them is kept
+            if given.fleet is not None:
+                self.fleet = self._taking_part(given.fleet, given)
+                self.fleet.start()
         except BaseException:
             for each in reversed(self.restoration.standings()):
                 if each.state == "applied":
@@ -111,8 +118,24 @@ class Running:
                 self._operations.wake = self.keeper.wake
             return self._operations
 
+    def _taking_part(self, fleet: Fleet, given: Given) -> TakingPart:
+        from livepatch.node.part import Hands
+        from livepatch.node.taking_part import TakingPart
+
+        hands = Hands(
+            operations=lambda: self.operations,
+            standings=self.restoration.standings,
+            fallen=lambda: self.store.wanted.fallen,
+            height=given.height,
+            soaks=given.watching is not None and bool(given.watching.rules),
+        )
+        node = fleet.node or given.name
+        return TakingPart(fleet, node=node, folder=given.place, hands=hands, watching=lambda: self._watching)
+
     def close(self, *, well: bool) -> None:
         """Let go of it all."""
+        if self.fleet is not None:
+            self.fleet.close()
         if self._control is not None:
             self._control.close()
         if self._operations is not None:
