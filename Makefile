@@ -7,10 +7,10 @@ PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set P
 ENVIRONMENT := $(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-chia test test-all lint site man format bench peers graphs cves match clean
+.PHONY: help demo demo-chia demo-fleet test test-all lint site man format bench peers graphs cves match clean
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo:  ## patch a vulnerable aiohttp server while it serves requests, then take the patch back
 	@$(ENVIRONMENT) demo --supports 3.11 3.12 3.13 --install aiohttp==3.9.1 -- python examples/aiohttp_traversal/demo.py
@@ -18,6 +18,9 @@ demo:  ## patch a vulnerable aiohttp server while it serves requests, then take 
 demo-chia:  ## patch two live nodes of a real chain, with their connection open and transactions flowing, and revert
 	@$(ENVIRONMENT) chia --supports 3.11 3.12 3.13 --pinned examples/chia/requirements.txt --install pip -- \
 	  python examples/chia/open_peers.py
+
+demo-fleet:  ## roll a fix out to a fleet of nodes in stages while its controller is killed; a bad one stops by itself
+	@$(ENVIRONMENT) demo-fleet --supports 3.11 3.12 3.13 -- python examples/fleet/demo.py --nodes 8
 
 test:  ## run the tests under every Python from 3.11 that is installed
 	@$(PYTHON) tools/test_everywhere.py

@@ -42,9 +42,11 @@ def listening() -> socket.socket:
 class Network:
     """The nodes, by number.  Their folders are below `folder`, and so are their logs."""
 
-    def __init__(self, folder: Path, nodes: int = 4, release: str = "1.0.0", **settings: object) -> None:
+    def __init__(
+        self, folder: Path, nodes: int = 4, release: str = "1.0.0", *, prefix: str = "node", **settings: object
+    ) -> None:
         self.folder = folder
-        self.names = [f"node-{number}" for number in range(nodes)]
+        self.names = [f"{prefix}-{number}" for number in range(nodes)]
         self.release = release
         self._p2p = [listening() for _ in self.names]
         self._rpc = [listening() for _ in self.names]

@@ -53,30 +53,36 @@ class Windows:
     closed: list[_Window] = field(default_factory=list)
     _open: dict[str, tuple[float, int]] = field(default_factory=dict)
     _number: int = -1
+    _news: bool = False
 
     def add(self, metric: str, at: float, value: float) -> None:
         """A reading, at a moment in seconds of the epoch.  One that is older than the newest counts as that."""
         if not math.isfinite(value) or abs(value) > _HUGE:
             return
-        self.reach(at)
+        self._reach(at)
         total, count = self._open.get(metric, (0.0, 0))
         self._open[metric] = (total + value, count + 1)
 
-    def reach(self, now: float) -> bool:
-        """Close the window that is over by now.  Whether one was closed."""
+    def is_news(self, now: float) -> bool:
+        """Close the window that is over by now.  Whether there is more in the closed ones than when last asked."""
+        self._reach(now)
+        news, self._news = self._news, False
+        return news
+
+    def _reach(self, now: float) -> None:
         number = math.floor(now / self.every)
         if number <= self._number:
-            return False
+            return
         had, self._open, before, self._number = self._open, {}, self._number, number
         if not had:
-            return False
+            return
+        self._news = True
         begin = round(before * self.every * 1000)
         self.closed.append(_Window(begin, round((before + 1) * self.every * 1000), had))
         if len(self.closed) > _KEPT:
             half = _KEPT // 2
             old = [one.with_next(other) for one, other in zip(self.closed[:half:2], self.closed[1:half:2], strict=True)]
             self.closed[:half] = old
-        return True
 
     def encoded(self) -> bytes:
         """The closed ones, as they stand in a store."""

@@ -6,7 +6,6 @@ import os
 import ssl
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from livepatch.errors import StateError, spelled
 from livepatch.fleet.state import Store
@@ -38,7 +37,8 @@ class Where:
     @property
     def is_server(self) -> bool:
         """Whether it is a server, and not a file."""
-        return urlsplit(self.store).scheme in _SCHEMES and "://" in self.store
+        scheme, divided, _ = self.store.partition("://")
+        return bool(divided) and scheme in _SCHEMES
 
     def opened(self, *, only: str = "") -> Store:
         """The store, opened; of a server perhaps `only` the keys that begin so.  Raises :class:`StateError`."""
@@ -59,8 +59,9 @@ class Where:
 
         servers, bucket = [], "livepatch"
         for each in self.store.split(","):
-            address, _, name = each.partition("://")[2].partition("/")
-            servers.append(f"{urlsplit(each).scheme}://{address}")
+            scheme, _, rest = each.partition("://")
+            address, _, name = rest.partition("/")
+            servers.append(f"{scheme}://{address}")
             bucket = name or bucket
         given: dict[str, Any] = {}
         if self.credentials:

@@ -75,7 +75,9 @@ class Part:
         self._had = False  # it was in, and nobody has asked here that it go
         self._soaking: Soaking | None = None
         self._why = ""
-        self._said: tuple[Condition, int, str] | None = None
+        self._trouble = ""
+        """What is in its way now, and may not be the next time."""
+        self._said: tuple[Condition, int, str, bool] | None = None
         self._said_at = 0.0
 
     @property
@@ -101,8 +103,9 @@ class Part:
                 if goal:
                     member = member.done(self._do(store, goal, directive), attempt=directive.attempt)
                 self.member = member
+            self._trouble = ""
         except LivepatchError as error:
-            self._why = _told(error)
+            self._trouble = _told(error)
             raise
         finally:
             self._see()
@@ -160,16 +163,17 @@ class Part:
         return next((each for each in self._hands.standings() if each.digest == self.terms.digest), None)
 
     def _report(self, store: Store) -> None:
-        now, member = time.monotonic(), self.member
-        said = (member.condition, member.order, self._why)
+        now, member, why = time.monotonic(), self.member, self._why or self._trouble
+        said = (member.condition, member.order, why, self.is_active)
         is_due = self.is_active and now >= self._said_at + self._ttl / 3
         if self._directive is None or (said == self._said and not is_due):
             return
         height = None
         if self.terms.consensus and self._hands.height is not None:
             height = self._hands.height()
-        self.member, report = member.report(why=self._why, height=height)
-        store.put(node_key(self.terms.rollout, member.id), encoded(report), expected=None, ttl=self._ttl)
+        self.member, report = member.report(why=why, height=height)
+        ttl = self._ttl if self.is_active else None  # of one that has ended nothing more is reported: this has to last
+        store.put(node_key(self.terms.rollout, member.id), encoded(report), expected=None, ttl=ttl)
         self._said, self._said_at = said, now
 
     # What it does

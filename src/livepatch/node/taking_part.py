@@ -211,5 +211,5 @@ class TakingPart:
                     if WELL in self._terms[rollout].metrics:
                         windows.add(WELL, now, value)
         for rollout, windows in open_ones.items():
-            if windows.reach(now):
+            if windows.is_news(now):
                 store.put(measured_of(rollout, self._node), windows.encoded(), expected=None)

@@ -11,6 +11,7 @@ from dataclasses import asdict
 
 import livepatch
 from livepatch import peers
+from livepatch.health import probes
 from minichain import consensus, p2p
 from minichain.blocks import Block, Committed, Proposal, Transaction, Vote, name_in, number_in
 from minichain.config import Config
@@ -213,6 +214,15 @@ class Node:
             except consensus.InvalidError as error:
                 return f"refused: {error}"
         return self.on_transaction(parsed)
+
+    # What those ask for who watch over the node
+
+    def probes(self) -> list[livepatch.HealthProbe]:
+        """What shows whether it is well."""
+        return [
+            probes.Count("refused", lambda: self.mempool.refused, "transactions", quick=True),
+            livepatch.HealthProbe("block_age", lambda: time.time() - self._committed_at, "s", quick=True),
+        ]
 
     def _gauges(self) -> Metrics:
         metrics = Metrics()

@@ -39,6 +39,8 @@ def agent_of(settings: config.Config, node: Node) -> livepatch.Agent | contextli
         height=node.height_in_work,
         guard=settings.guard,
         name=settings.name,
+        fleet=livepatch.Fleet(settings.fleet, ttl=settings.fleet_ttl) if settings.fleet else None,
+        probes=node.probes() if settings.fleet else (),
     )
 
 

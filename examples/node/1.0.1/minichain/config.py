@@ -26,6 +26,9 @@ class Config:
     """The trust root for patches; ``UNSIGNED`` takes any file, which is for tests; without one none are taken."""
     guard: float = 10.0
     """For how long a process has to live on after a patch went in."""
+    fleet: str = ""
+    """The store of the fleet whose rollouts the node takes part in; without one it takes part in none."""
+    fleet_ttl: float = 60.0
 
 
 def read(path: Path) -> Config:
