@@ -88,14 +88,23 @@ class Fleet:
     """So many nodes, in chains of a few, which follow one store; and payments that go to all of them."""
 
     def __init__(
-        self, folder: Path, trust: Path, store: str, nodes: int, *, chain: int = 4, **settings: object
+        self,
+        folder: Path,
+        trust: Path,
+        store: str,
+        nodes: int,
+        *,
+        chain: int = 4,
+        patience: float = PATIENCE,
+        **settings: object,
     ) -> None:
         self.folder = folder
         self.store = store
         given = {"block_time": 0.5, "guard": 1.0, "fleet": store, "fleet_ttl": 6.0, "trust": str(trust), **settings}
         sizes = [min(chain, nodes - begin) for begin in range(0, nodes, chain)]
         self.chains = [
-            Network(folder / f"chain-{number}", size, prefix=f"c{number}", **given) for number, size in enumerate(sizes)
+            Network(folder / f"chain-{number}", size, prefix=f"c{number}", patience=patience, **given)
+            for number, size in enumerate(sizes)
         ]
         self.places = {name: (each, number) for each in self.chains for number, name in enumerate(each.names)}
         self._controllers: dict[str, subprocess.Popen[bytes]] = {}

@@ -43,9 +43,17 @@ class Network:
     """The nodes, by number.  Their folders are below `folder`, and so are their logs."""
 
     def __init__(
-        self, folder: Path, nodes: int = 4, release: str = "1.0.0", *, prefix: str = "node", **settings: object
+        self,
+        folder: Path,
+        nodes: int = 4,
+        release: str = "1.0.0",
+        *,
+        prefix: str = "node",
+        patience: float = PATIENCE,
+        **settings: object,
     ) -> None:
         self.folder = folder
+        self.patience = patience
         self.names = [f"{prefix}-{number}" for number in range(nodes)]
         self.release = release
         self._p2p = [listening() for _ in self.names]
@@ -169,7 +177,7 @@ class Network:
 
     def wait(self, is_so: Callable[[], object], what: str) -> None:
         """Wait until something is so.  Raises TimeoutError if it never is, or a node has ended."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + self.patience
         while not self._is_so(is_so):
             ended = [self.names[number] for number, each in self._processes.items() if each.poll() is not None]
             if ended or time.monotonic() > end:
