@@ -1,0 +1,178 @@
+"""Many rollouts on a fleet of real nodes, whose processes and controllers are killed at random: no third state.
+
+``NODES`` and ``ROLLOUTS`` in the environment make it larger: 50 and 100 want a machine for themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tests.examples.running import EXAMPLES, ROOT
+
+NODES = int(os.environ.get("LIVEPATCH_FLEET_NODES", "6"))
+ROLLOUTS = int(os.environ.get("LIVEPATCH_FLEET_ROLLOUTS", "6"))
+PATIENCE = 600.0
+KINDS = ("good", "bad", "aborted", "unsigned")
+
+PLAN = f"""\
+[rollout]
+id = "ROLLOUT"
+promoters = ["alice"]
+detection-minutes = 0.01
+retraction-minutes = 0.01
+max-unavailable = {NODES}
+
+[[stage]]
+name = "canary"
+count = 2
+soak-minutes = 0.06
+
+[[stage]]
+name = "all"
+percent = 100
+soak-minutes = 0.03
+
+[[gate]]
+metric = "well"
+least = 1
+
+[[gate]]
+metric = "refused"
+most = 0.5
+stages = ["canary"]
+"""
+
+
+@pytest.fixture
+def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    monkeypatch.syspath_prepend(EXAMPLES / "fleet")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    monkeypatch.delenv("LIVEPATCH_FLEET", raising=False)
+    import fleet
+
+    yield fleet
+    for name in ("fleet", "network"):
+        del sys.modules[name]
+
+
+class Killer:
+    """Ends a node or a controller without a word, again and again, and starts it again."""
+
+    def __init__(self, fleet: Any, chance: random.Random) -> None:
+        self.fleet, self.chance, self.kills = fleet, chance, Counter()
+        self.ended, self.resting = threading.Event(), threading.Lock()
+        self.thread = threading.Thread(target=self.run)
+        self.failed: list[BaseException] = []
+
+    def run(self) -> None:
+        while not self.ended.wait(self.chance.uniform(0.5, 2.0)):
+            try:
+                with self.resting:
+                    self.kill()
+            except BaseException as error:
+                self.failed.append(error)
+                return
+
+    def kill(self) -> None:
+        if self.chance.random() < 0.3:
+            name = self.chance.choice(["one", "two"])
+            self.fleet.kill_controller(name)
+            time.sleep(self.chance.uniform(0.0, 0.5))
+            self.fleet.start_controller(name, lease=1.5)
+            self.kills["controller"] += 1
+            return
+        chain, number = self.chance.choice(list(self.fleet.places.values()))
+        chain.kill(number)
+        time.sleep(self.chance.uniform(0.0, 0.5))
+        chain.start(number)
+        self.kills["node"] += 1
+
+
+def agreed(fleet: Any, wanted: list[str]) -> None:
+    """All nodes have these patches, and no others: by their own word, once those that were killed are back."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            found = dict(fleet.patched())
+            if all(patches == wanted for patches in found.values()):
+                return
+        except (RuntimeError, OSError) as error:
+            found = {"": [str(error)]}
+        assert time.monotonic() < until, found
+        time.sleep(0.2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["one file", "nats"])
+def test_every_rollout_ends_everywhere_or_nowhere(example, tmp_path, request, engine):
+    store = str(tmp_path / "fleet.db")
+    if engine == "nats":
+        if not shutil.which("nats-server"):
+            pytest.skip("no nats-server here: apt-get install nats-server")
+        from tests.fleet.conftest import Server
+
+        server = Server(tmp_path)
+        request.addfinalizer(server.kill)
+        store = f"{server.url}/storm"
+    chance, endings = random.Random(engine), Counter()
+    patches = example.Patches(tmp_path)
+    settings = {"chain": 1, "block_time": 2.0, "guard": 0.3, "fleet_ttl": 30.0, "patience": PATIENCE}
+    with example.Fleet(tmp_path, patches.trust, store, NODES, **settings) as fleet:
+        for name in ("one", "two"):
+            fleet.start_controller(name, lease=1.5)
+        killer = Killer(fleet, chance)
+        killer.thread.start()
+        try:
+            for number in range(ROLLOUTS):
+                kind = KINDS[number % len(KINDS)]
+                name, rollout = f"{kind}-{number}", f"r-{number}"
+                make = {"bad": patches.bad, "unsigned": patches.unsigned}.get(kind, patches.good)
+                fleet.start(PLAN, make(name), rollout)
+                if kind == "aborted":
+                    time.sleep(chance.uniform(0.0, 8.0))
+                    abort(example, fleet, rollout)
+                phase = fleet.ended(rollout, PATIENCE)
+                endings[kind, phase] += 1
+                assert phase == "reverted" or kind in ("good", "aborted")
+                agreed(fleet, [name] if phase == "complete" else [])
+                if phase == "complete":
+                    abort(example, fleet, rollout)
+                    assert fleet.ended(rollout, PATIENCE) == "reverted"
+                    agreed(fleet, [])
+                say(f"{engine}: {name}: {phase}: {fleet.status(rollout)['why']} {dict(killer.kills)}")
+                assert not killer.failed
+        finally:
+            killer.ended.set()
+            killer.thread.join()
+        records = {name: recorded(example, chain.store(number)) for name, (chain, number) in fleet.places.items()}
+    say(f"{engine}, {NODES} nodes: {dict(endings)} {dict(killer.kills)}")
+    assert killer.kills["node"]
+    assert killer.kills["controller"]
+    assert any(records.values())
+    assert {patch for each in records.values() for patch in each if patch.startswith("unsigned")} == set()
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def abort(example: Any, fleet: Any, rollout: str) -> None:
+    example.quietly("rollout", "abort", rollout, "--store", fleet.store, "--wait", str(PATIENCE))
+
+
+def recorded(example: Any, store: Any) -> set[str]:
+    """The patches that the record of a node says that it has applied."""
+    told = json.loads(example.quietly("audit", "show", store / "record", "--json"))
+    done = [entry for entry in told["entries"] if (entry["event"], entry["phase"]) == ("applied", "done")]
+    return {entry["patch"]["id"] for entry in done}
