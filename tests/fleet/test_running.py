@@ -226,13 +226,15 @@ def test_the_same_on_a_nats_server(nats_server):
 
 DIRECTIVE = Directive(
     rollout="r-1", revision=7, order=3, phase="running", paused=True, opened=2, attempt=1,
-    began=1_795_000_000.125, look=1, spent=0.25, passed=True, height=99, why="because of ä",
+    began=1_795_000_000.125, look=1, spent=0.25, passed=True, height=99, why="because of ä [and more {[",
 )  # fmt: skip
 
 
 def test_what_is_written_is_read_again():
     read = directive_in(encoded(DIRECTIVE), "r-1")
-    assert read == Directive(**{**{n: getattr(DIRECTIVE, n) for n in Directive.__slots__}, "why": "because of \\xe4"})
+    assert read == Directive(
+        **{**{n: getattr(DIRECTIVE, n) for n in Directive.__slots__}, "why": "because of \\xe4 [and more {["}
+    )
     plain = Directive(rollout="r-1")
     assert directive_in(encoded(plain), "r-1") == plain
     report = Report(node="ä", sequence=1, order=-1, condition="failed", why="refused", height=7)

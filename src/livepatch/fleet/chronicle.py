@@ -20,6 +20,7 @@ __all__ = ["Look", "Passed", "judgements", "keep_judgement", "keep_passed", "pas
 
 _SHOWN = 200  # values of one side of a gate that are kept; a fleet may have more nodes
 _ANSWERS = 1000
+_BRACKETS = 50_000  # those in reasons count as well
 _HIGHEST = 2**53
 _REFUSE = refusing(
     StateError,
@@ -104,7 +105,7 @@ def _values(side: Mapping[str, float]) -> list[str]:
 
 
 def _judged(data: bytes) -> Look:
-    fields = read_object(data, most=LARGEST, brackets=2 + 3 * _ANSWERS, refuse=_REFUSE)
+    fields = read_object(data, most=LARGEST, brackets=_BRACKETS, refuse=_REFUSE)
     fields.exactly("type", "judgement")
     fields.exactly("format", 1)
     made = Look(

@@ -136,7 +136,7 @@ def retired_in(data: bytes, node: str) -> Retire:
 
 
 def _fields(data: bytes, kind: str) -> Fields:
-    fields = read_object(data, most=_MOST, brackets=1, refuse=_REFUSE)
+    fields = read_object(data, most=_MOST, brackets=1 + _LONGEST, refuse=_REFUSE)
     fields.exactly("type", kind)
     fields.exactly("format", _FORMAT)
     return fields

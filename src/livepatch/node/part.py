@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from livepatch.bundle import codec
 from livepatch.bundle.envelope import digest, read_bundle
 from livepatch.bundle.trust import admitted
-from livepatch.engine.modes import At, is_off, is_on
+from livepatch.engine.modes import At, is_off, is_on, spelled_mode
 from livepatch.errors import (
     AuditError,
     BundleError,
@@ -151,7 +151,7 @@ class Part:
             return ("applied" if mode.reached() else "armed"), ""
         if is_off(mode) and (self.terms.consensus or (self._soaking is not None and not self._soaking.ended)):
             return "dormant", ""
-        return "failed", "somebody has set another mode at the node"
+        return "dormant", f"somebody has set the mode {spelled_mode(mode)} at the node"  # it is in, and has to go out
 
     def _live(self) -> Record | None:
         """What the process has of this very patch."""
