@@ -96,6 +96,9 @@ class Killer:
         time.sleep(self.chance.uniform(0.0, 0.5))
         chain.start(number)
         self.kills["node"] += 1
+        until = time.monotonic() + PATIENCE  # or a slow machine would never have all of them up
+        while "error" in chain.operate(number, "status") and time.monotonic() < until:
+            time.sleep(0.2)
 
 
 def agreed(fleet: Any, wanted: list[str]) -> None:
