@@ -341,6 +341,29 @@ def test_a_file_that_cannot_be_used_is_an_error_and_stays_as_it_is(tmp_path):
         store.get("a")
 
 
+ONE_MORE = """
+import sys
+from livepatch.fleet.onefile import OneFile
+store = OneFile(sys.argv[1])
+store.put("b", b"2", expected=0)
+store.close()
+"""
+
+
+def test_a_second_store_of_a_process_does_not_let_another_process_clear_the_first_away(tmp_path):
+    path = tmp_path / "state.db"
+    one = OneFile(path)
+    one.put("a", b"1", expected=0)
+    other = OneFile(path)
+    subprocess.run([sys.executable, "-c", ONE_MORE, path], check=True)  # which ends, and may not be the last one
+    assert [entry.key for entry in one.entries("")] == ["a", "b"]
+    third = OneFile(path)
+    third.put("c", b"3", expected=0)
+    assert [entry.key for entry in one.entries("")] == ["a", "b", "c"]
+    for store in (one, other, third):
+        store.close()
+
+
 COUNT = """
 import sys
 from livepatch.fleet.nats import NatsStore

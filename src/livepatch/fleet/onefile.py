@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -41,7 +42,10 @@ class OneFile:
         self._clock = clock
         self._lock = threading.Lock()
         with self._telling():
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            # Only where there is none: to close a file lets go of all locks that this process has on it, and another
+            # process would take itself for the last one and clear away what a store of this one has open.
+            with contextlib.suppress(FileExistsError):
+                os.close(os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
             self._database = sqlite3.connect(self._path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             try:
                 self._database.execute("PRAGMA journal_mode = WAL")
