@@ -14,10 +14,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.examples.running import EXAMPLES, ROOT
+
+from livepatch.errors import LivepatchError
+from livepatch.node.client import Node
+from livepatch.node.protocol import Hello
 
 NODES = int(os.environ.get("LIVEPATCH_FLEET_NODES", "6"))
 ROLLOUTS = int(os.environ.get("LIVEPATCH_FLEET_ROLLOUTS", "6"))
@@ -97,8 +102,17 @@ class Killer:
         chain.start(number)
         self.kills["node"] += 1
         until = time.monotonic() + PATIENCE  # or a slow machine would never have all of them up
-        while "error" in chain.operate(number, "status") and time.monotonic() < until:
+        while not is_up(chain.store(number) / "control.sock") and time.monotonic() < until:
             time.sleep(0.2)
+
+
+def is_up(socket: Path) -> bool:
+    try:
+        with Node(socket) as node:
+            node.ask(Hello())
+    except LivepatchError:
+        return False
+    return True
 
 
 def agreed(fleet: Any, wanted: list[str]) -> None:
