@@ -6,6 +6,7 @@ import builtins
 import datetime as dt
 import ipaddress
 import ssl
+from pathlib import Path
 
 import pytest
 from cryptography import x509
@@ -54,6 +55,45 @@ def test_who_has_no_password_is_not_let_in(started):
     refused(server.url)
     refused(server.url, user="fleet", password="guess")
     used(server.url, user="fleet", password="secret")
+
+
+def as_documented():
+    """The users that the documentation gives nodes and controllers."""
+    text = (Path(__file__).resolve().parents[2] / "docs" / "rollout.md").read_text(encoding="utf-8")
+    _, _, block = text.partition("<!-- file: nats-users.conf -->\n```\n")
+    return block.partition("```")[0].replace('"…"', '"secret"')
+
+
+def test_a_node_s_user_reports_and_reads_and_commands_nobody(started):
+    server = started(as_documented())
+    whole = NatsStore(server.url, user="controller", password="secret")
+    digest = whole.keep(b"a patch file")
+    whole.put("told/r-1/directive", b"1", expected=0)
+    whole.put("heard/r-1/commands/x", b"1", expected=0)
+    node = NatsStore(server.url, user="node", password="secret", only="told", timeout=2)
+    assert node.get("told/r-1/directive").value == b"1"
+    assert node.fetch(digest) == b"a patch file"
+    node.put("heard/r-1/nodes/n1", b"2", expected=None, ttl=60)
+    node.put("measured/r-1/n1", b"3", expected=None)
+    assert [entry.key for entry in whole.entries("heard/r-1/nodes/")] == ["heard/r-1/nodes/n1"]
+    whole.put("told/r-1/directive", b"2", expected=None)
+    assert [entry.value for entry in node.changes("told/", 0, timeout=20)] == [b"2"]
+    for attempt in (
+        lambda: node.put("told/r-1/directive", b"9", expected=None),
+        lambda: node.put("heard/r-1/commands/y", b"9", expected=None),
+        lambda: node.put("heard/r-1/retired/n2", b"9", expected=None),
+        lambda: node.keep(b"another file"),
+        lambda: node.delete("told/r-1/directive", expected=None),
+        lambda: node._call(node._stream.purge_stream("KV_livepatch")),
+        lambda: node._call(node._stream.delete_stream("KV_livepatch")),
+    ):
+        with pytest.raises(StateError):
+            attempt()
+    assert whole.get("told/r-1/directive").value == b"2"
+    assert [entry.key for entry in whole.entries("heard/")] == ["heard/r-1/commands/x", "heard/r-1/nodes/n1"]
+    assert whole.fetch(digest) == b"a patch file"
+    for store in (node, whole):
+        store.close()
 
 
 def certificate(folder):
