@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import io
 import json
 import os
@@ -109,7 +110,7 @@ class Fleet:
         self.places = {name: (each, number) for each in self.chains for number, name in enumerate(each.names)}
         self._controllers: dict[str, subprocess.Popen[bytes]] = {}
         self._paying = threading.Event()
-        self._payer = threading.Thread(target=self._pay, daemon=True)
+        self._payers = [threading.Thread(target=self._pay, args=(each,), daemon=True) for each in self.chains]
 
     def inventory(self) -> Path:
         """The nodes, as the planner wants them."""
@@ -122,28 +123,28 @@ class Fleet:
             each.__enter__()
         for each in self.chains:
             each.wait_for_height(1)
-        self._payer.start()
+        for payer in self._payers:
+            payer.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._paying.set()
-        self._payer.join()
+        for payer in self._payers:
+            payer.join(5.0)
         for name in list(self._controllers):
             self.kill_controller(name)
         for each in self.chains:
             each.__exit__()
 
-    def _pay(self) -> None:
-        """One payment after the other, which the nodes of each chain hand on to each other."""
-        while not self._paying.wait(0.5):
-            for each in self.chains:
-                for number in range(len(each.names)):
-                    try:
-                        nonce = each.ask(number, "account", name="alice")["nonce"] + 1
-                        each.ask(number, "send", sender="alice", receiver="bob", amount=1, nonce=nonce)
-                        break
-                    except (OSError, ValueError):  # it is just away
-                        continue
+    def _pay(self, chain: Network) -> None:
+        """One payment after the other, which the nodes of the chain hand on to each other."""
+        number = 0
+        while not self._paying.wait(0.3):
+            try:
+                nonce = chain.ask(number, "account", name="alice")["nonce"] + 1
+                chain.ask(number, "send", sender="alice", receiver="bob", amount=1, nonce=nonce)
+            except (OSError, ValueError, http.client.HTTPException):  # it is just away
+                number = (number + 1) % len(chain.names)
 
     # Controllers
 

@@ -70,7 +70,7 @@ def test_a_node_s_user_reports_and_reads_and_commands_nobody(started):
     digest = whole.keep(b"a patch file")
     whole.put("told/r-1/directive", b"1", expected=0)
     whole.put("heard/r-1/commands/x", b"1", expected=0)
-    node = NatsStore(server.url, user="node", password="secret", only="told", timeout=2)
+    node = NatsStore(server.url, user="node", password="secret", only="told", timeout=1)
     assert node.get("told/r-1/directive").value == b"1"
     assert node.fetch(digest) == b"a patch file"
     node.put("heard/r-1/nodes/n1", b"2", expected=None, ttl=60)

@@ -40,7 +40,7 @@ max-unavailable = {NODES}
 [[stage]]
 name = "canary"
 count = 2
-soak-minutes = 0.06
+soak-minutes = 0.1
 
 [[stage]]
 name = "all"
