@@ -75,6 +75,7 @@ def test_a_node_s_user_reports_and_reads_and_commands_nobody(started):
     assert node.fetch(digest) == b"a patch file"
     node.put("heard/r-1/nodes/n1", b"2", expected=None, ttl=60)
     node.put("measured/r-1/n1", b"3", expected=None)
+    node.put("drills/d-1/n1", b"4", expected=None)
     assert [entry.key for entry in whole.entries("heard/r-1/nodes/")] == ["heard/r-1/nodes/n1"]
     whole.put("told/r-1/directive", b"2", expected=None)
     assert [entry.value for entry in node.changes("told/", 0, timeout=20)] == [b"2"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 
 import pytest
@@ -11,6 +12,7 @@ from tests.node.clients import ADMIT, FEE
 import livepatch
 from livepatch.bundle.envelope import read_bundle
 from livepatch.bundle.trust import admitted
+from livepatch.cli.main import main
 from livepatch.errors import PatchError, StateError
 from livepatch.fleet.cohorts import PLACES, Cut
 from livepatch.fleet.keys import directive_key, measured_of, node_key, terms_key
@@ -352,3 +354,27 @@ def test_a_fleet_needs_a_trust_root_and_a_store(tmp_path, client):
             livepatch.Fleet(**wrong)
         assert caught.value.found
         assert caught.value.action
+
+
+def test_a_node_practises_when_a_drill_takes_it_and_says_how_long_it_took(shared, client, capsys):
+    shared.announce(client.fix("A", ADMIT))
+    shared.direct()
+    shared.start(probes=[livepatch.HealthProbe("x", lambda: 1.0, quick=True)], interval=0.05)
+    shared.reported("applied")
+    inventory = shared.folder / "nodes.json"
+    inventory.write_text('{"nodes": [{"id": "n1", "version": "1.0"}]}')
+    words = ["drill", "--store", str(shared.path), "--inventory", str(inventory), "--json"]
+    assert main([*words, "--target", "60"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["ok"]
+    assert told["nodes"][0]["restore_seconds"] > 0
+    assert client.module.admit(11) == "refused"  # nothing of the program's has changed
+    assert main([*words, "--target", "0"]) == 1
+    printed = capsys.readouterr()
+    assert not json.loads(printed.out)["ok"]
+    assert "ALARM: n1: " in printed.err
+    inventory.write_text('{"nodes": [{"id": "nobody", "version": "1.0"}]}')
+    assert main([*words, "--wait", "0.2"]) == 1
+    assert "ALARM: nobody: it has not answered" in capsys.readouterr().err
+    assert main(["drill"]) == 2
+    assert main(["drill", "--store", str(shared.path)]) == 2

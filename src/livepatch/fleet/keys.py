@@ -15,6 +15,8 @@ __all__ = [
     "commands_of",
     "directive_key",
     "drill_key",
+    "drilled_key",
+    "drilled_of",
     "flag_key",
     "heard_of",
     "judged_key",
@@ -103,9 +105,19 @@ def flag_key(flag: str) -> str:
     return key_of("flags", flag)
 
 
-def drill_key(node: str) -> str:
-    """What came of a node's last drill."""
-    return key_of("drills", node)
+def drill_key(drill: str) -> str:
+    """That a drill is asked for."""
+    return key_of(TOLD, drill, "drill")
+
+
+def drilled_key(drill: str, node: str) -> str:
+    """What came of a drill at a node."""
+    return key_of("drills", drill, node)
+
+
+def drilled_of(drill: str) -> str:
+    """What those of a drill begin with."""
+    return key_of("drills", drill) + "/"
 
 
 def rollouts_in(store: Store) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from livepatch.errors import LivepatchError, StateError, TransitionError
 from livepatch.events import emit
 from livepatch.fleet.cohorts import stage_of
+from livepatch.fleet.drilling import Drill, Drilled, drill_in, tell
 from livepatch.fleet.following import Member
 from livepatch.fleet.keys import TOLD, measured_of
 from livepatch.fleet.measured import Windows
@@ -63,6 +64,8 @@ class TakingPart:
         self._directives: dict[str, Directive] = {}
         self._parts: dict[str, Part] = {}
         self._windows: dict[str, Windows] = {}
+        self._drills: set[str] = set()
+        self._drilled: list[tuple[str, Drilled]] = []
         self._seen = 0
         self._read_until = time.monotonic()
         self._store: Store | None = None
@@ -120,12 +123,15 @@ class TakingPart:
                 held_up = error
         self._keep()
         self._measure(store)
+        while self._drilled:
+            tell(store, self._drilled[0][0], self._node, self._drilled[0][1])
+            self._drills.discard(self._drilled.pop(0)[0])
         if held_up is not None:
             self._tell(held_up)
         elif self._error:
             self._error = ""
             emit("fleet_followed", node=self._node, store=str(self._fleet.where))
-        is_active = any(part.is_active for part in self._parts.values())
+        is_active = bool(self._drills) or any(part.is_active for part in self._parts.values())
         patience = min(self._fleet.poll, _LOOK) if is_active else self._fleet.poll
         self._hear(store.changes(f"{TOLD}/", self._seen, timeout=patience))
 
@@ -160,6 +166,22 @@ class TakingPart:
         elif what == "terms" and entry.value is not None and rollout not in self._terms:
             self._terms[rollout] = terms = terms_in(entry.value, rollout)
             self._take_up(terms)
+        elif what == "drill" and entry.value is not None and rollout not in self._drills:
+            drill = drill_in(entry.value, rollout)
+            if drill.takes(self._node):
+                self._drills.add(drill.id)
+                threading.Thread(
+                    target=self._practise, args=(drill,), name="livepatch-fleet-drill", daemon=True
+                ).start()
+
+    def _practise(self, drill: Drill) -> None:
+        """Hold a drill, beside what else is to be followed; the thread of the fleet says what came of it."""
+        try:
+            told = self._hands.operations().drill(lambda _: not self._ended.is_set())
+            made = Drilled(ok=bool(told["ok"]), detect=told["detect_seconds"], restore=told["restore_seconds"])
+        except Exception as error:  # noqa: BLE001  # whatever it is, it did not go well
+            made = Drilled(ok=False, why=str(error) if isinstance(error, LivepatchError) else type(error).__qualname__)
+        self._drilled.append((drill.id, made))
 
     def _take_up(self, terms: Terms) -> None:
         traits = {
