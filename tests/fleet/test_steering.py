@@ -12,7 +12,7 @@ from tests.node.stores import patch_file
 from livepatch.errors import BundleError, PolicyError, RolloutError, StateError
 from livepatch.fleet.beginning import begin, flags_in, planned_in, terms_at
 from livepatch.fleet.chronicle import judgements, passages
-from livepatch.fleet.keys import directive_key, judged_key, passed_key, rollouts_in, terms_key
+from livepatch.fleet.keys import directive_key, judged_key, lease_key, passed_key, rollouts_in, terms_key
 from livepatch.fleet.overview import in_words, overview, stage_states
 from livepatch.fleet.running import directive_of, retire, send
 from livepatch.fleet.standing import Command, Directive
@@ -107,6 +107,34 @@ def test_a_node_that_does_not_exist_any_more_counts_no_more(engine):
     assert run(engine, begun, Steering(engine.store())).phase == "complete"
     told = overview(begun.store, "r-1")
     assert [node["state"] for node in told["nodes"] if node["id"] == gone.member.id] == ["retired"]
+
+
+def test_what_has_ended_is_left_alone_until_somebody_says_something(engine):
+    store = engine.store()
+    begun = Begun(store, engine.clock)
+    steering = Steering(engine.store())
+    assert run(engine, begun, steering).phase == "complete"
+    assert store.get(lease_key("r-1")) is None
+    fresh = Steering(engine.store())
+    for each in (steering, fresh):
+        each.turn(engine.clock())
+        each.wait(0.0)
+    assert fresh._controllers == {}
+    written = max(entry.revision for entry in store.entries(""))
+    for _ in range(3):
+        engine.wait(100)
+        assert steering.turn(engine.clock())["r-1"].phase == fresh.turn(engine.clock())["r-1"].phase == "complete"
+    assert max(entry.revision for entry in store.entries("")) == written
+    send(store, "r-1", Command(kind="abort", who="anybody"))
+    fresh.wait(1.0)
+    assert fresh.turn(engine.clock())["r-1"].phase == "aborting"
+    begun.turn()
+    fresh.wait(1.0)
+    assert fresh.turn(engine.clock())["r-1"].phase == "reverted"
+    send(store, "r-1", Command(kind="abort", who="anybody"))
+    late = Steering(engine.store())  # which finds what was said before it came
+    assert late.turn(engine.clock())["r-1"].phase == "reverted"
+    assert list(late._controllers) == ["r-1"]
 
 
 # How one begins

@@ -126,8 +126,9 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[Ink, str]]:
 
     patch = told["patch"]
     yield _INKS.get(told["phase"], "bold"), in_words(told)
-    steered = "a controller acts" if told["steered"] else "no controller acts: livepatch rollout run"
-    yield "plain", f"  patch {patch['id']} for {patch['package']}; {steered}"
+    steered = "; a controller acts" if told["steered"] else "; no controller acts: livepatch rollout run"
+    steered = "" if told["phase"] in ("complete", "reverted") else steered
+    yield "plain", f"  patch {patch['id']} for {patch['package']}{steered}"
     for number, stage in enumerate(told["stages"], 1):
         counts = ", ".join(
             f"{stage[name]} {word}"

@@ -38,7 +38,8 @@ def page(told: Mapping[str, Any]) -> str:
     phase = f"{told['phase']}, paused" if told["paused"] else told["phase"]
     patch = told["patch"]
     why = f"<p id=why>{_text(told['why'])}</p>" if told["why"] else ""
-    steered = "" if told["steered"] else "<p class=silent>No controller acts: livepatch rollout run</p>"
+    acts = told["steered"] or told["phase"] in ("complete", "reverted")
+    steered = "" if acts else "<p class=silent>No controller acts: livepatch rollout run</p>"
     return "".join((
         "<!doctype html><html lang=en><meta charset=utf-8>",
         f'<meta http-equiv=refresh content="{_EVERY}"><meta name=viewport content="width=device-width">',
