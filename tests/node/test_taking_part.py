@@ -23,6 +23,7 @@ from livepatch.fleet.standing import Directive
 from livepatch.fleet.terms import Terms
 from livepatch.fleet.wire import encoded, report_in
 from livepatch.govern import telling
+from livepatch.process.live import live
 
 NOTHING = f"sha256:{'0' * 64}"
 
@@ -251,6 +252,19 @@ def test_what_is_taken_back_at_the_node_has_failed(shared, client):
     shared.direct("aborting", attempt=1)
     shared.reported("original")
     assert livepatch.status() == ()
+
+
+def test_a_patch_that_goes_in_anew_has_not_failed(shared, client):
+    shared.announce(client.fix("A", ADMIT))
+    shared.direct()
+    shared.start()
+    shared.reported("applied")
+    record = live.records.pop("A")  # as while a module that it changes has come
+    time.sleep(1.2)
+    live.records["A"] = record
+    shared.direct()
+    shared.reported("applied")
+    assert shared.report().why == ""
 
 
 def test_another_patch_of_the_same_id_is_left_alone(shared, client):

@@ -128,14 +128,21 @@ class Part:
         if record is not None:
             self._had = True
             return self._in(record)
-        standing = self._wished()
-        if standing is not None and standing.state in ("waiting", "retired"):
-            # Nothing of what it changes runs here, or the release that runs has it.
-            return "applied", standing.reason
+        return self._out(self._wished())
+
+    def _out(self, standing: Standing | None) -> tuple[Condition, str]:
+        """How a node stands whose process does not have the patch, by what is wished for there."""
+        state = "" if standing is None else standing.state
+        if standing is not None and state in ("waiting", "retired"):
+            # Its modules are still to come, or calls in flight hold it up; or the release that runs has what it brings.
+            return "dormant" if state == "waiting" else "applied", standing.reason
         if self._had:
-            outcome = self._soaking.soak.outcome if self._soaking is not None else None
+            soak = self._soaking.soak if self._soaking is not None else None
+            if state == "applied" or (soak is not None and soak.outcome is None):
+                return self.member.condition, ""  # it is on its way: a module has come, and it goes in anew
+            outcome = soak.outcome if soak is not None else None
             return "failed", str(outcome) if outcome is not None else "it was taken back at the node"
-        if standing is not None and standing.state == "aside":
+        if standing is not None and state == "aside":
             return "failed", standing.reason
         if any(each.digest == self.terms.digest for each in self._hands.fallen()):
             return "failed", "the process died soon after it had gone in"
@@ -203,6 +210,9 @@ class Part:
         if self._live() is not None:
             if goal == "applied" and not (self._soaking is not None and not self._soaking.ended):
                 self._hands.operations().switch(self._live_flag(), "on", _WAIT)
+            return
+        standing = self._wished()
+        if standing is not None and standing.state == "waiting":
             return
         self._had, self._soaking = False, None
         data, approvals = self._file(store, self.terms.file), [self._file(store, each) for each in self.terms.approvals]
