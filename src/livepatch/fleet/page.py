@@ -20,7 +20,7 @@ _SHOWN = 1000  # nodes; there may be many more
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #1b1f24; }
 h1 { font-size: 1.4rem; } h2 { font-size: 1.1rem; margin-top: 2rem; }
-table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .2rem .8rem .2rem 0; }
+table { border-collapse: collapse; width: 100%; } th, td { text-align: left; padding: .2rem .8rem .2rem .3rem; }
 th { border-bottom: 1px solid #8c959f; } td { border-bottom: 1px solid #eaeef2; vertical-align: top; }
 .nodes { display: flex; flex-wrap: wrap; gap: 4px; padding: 0; list-style: none; }
 .nodes li { padding: 0 .5rem; border-radius: 4px; background: #eaeef2; }
