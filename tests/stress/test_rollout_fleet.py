@@ -1,6 +1,6 @@
 """Many rollouts on a fleet of real nodes, whose processes and controllers are killed at random: no third state.
 
-``NODES`` and ``ROLLOUTS`` in the environment make it larger: 50 and 100 want a machine for themselves.
+``LIVEPATCH_FLEET_NODES`` and ``LIVEPATCH_FLEET_ROLLOUTS`` make it larger: 50 and 100 want a machine for themselves.
 """
 
 from __future__ import annotations
