@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from livepatch.bundle import disk
 from livepatch.bundle.trust import check_trust
-from livepatch.errors import NodeError, PatchError, spelled
+from livepatch.errors import NodeError, spelled
 from livepatch.events import emit
 from livepatch.govern.policies import check_policy
 from livepatch.govern.surroundings import version_of
@@ -381,19 +381,9 @@ def _fleet(fleet: object, trust: object) -> Fleet | None:
     """The fleet of a node; nothing is loaded for it where there is none."""
     if fleet is None:
         return None
-    from livepatch.bundle.trustroot import TrustRoot
-    from livepatch.node.fleet import Fleet
+    from livepatch.node.fleet import joined
 
-    if not isinstance(fleet, (Fleet, str, os.PathLike)):
-        raise TypeError(f"fleet must be a livepatch.Fleet, or where its store is, not {spelled(fleet)}")
-    if not isinstance(trust, TrustRoot):
-        raise PatchError(
-            "a node in a fleet has a trust root",
-            found="trust=livepatch.UNSIGNED, by which whoever can write to the fleet's store could run anything here",
-            expected="a livepatch.TrustRoot",
-            action="draw keys and make a trust root: livepatch keygen, livepatch trust init",
-        )
-    return fleet if isinstance(fleet, Fleet) else Fleet(os.fsdecode(fleet))
+    return joined(fleet, trust)
 
 
 def _watching(probes: Any, rules: Any, interval: float) -> Watching | None:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import KW_ONLY, dataclass
 from typing import TYPE_CHECKING
 
+from livepatch.bundle.trustroot import TrustRoot
 from livepatch.errors import PatchError, spelled
 from livepatch.process.arguments import check_seconds, check_text
 
 if TYPE_CHECKING:
     from livepatch.fleet.opening import Where
 
-__all__ = ["Fleet"]
+__all__ = ["Fleet", "joined"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +72,23 @@ class Fleet:
         from livepatch.fleet.opening import Where
 
         return Where(store=self.store, **{name: getattr(self, name) for name in _FILES})
+
+
+def joined(fleet: object, trust: object) -> Fleet:
+    """The fleet that an agent is given, or where its store is, with whom the agent trusts.
+
+    Raises :class:`TypeError` for what is neither, and :class:`PatchError` without a trust root.
+    """
+    if not isinstance(fleet, (Fleet, str, os.PathLike)):
+        raise TypeError(f"fleet must be a livepatch.Fleet, or where its store is, not {spelled(fleet)}")
+    if not isinstance(trust, TrustRoot):
+        raise PatchError(
+            "a node in a fleet has a trust root",
+            found="trust=livepatch.UNSIGNED, by which whoever can write to the fleet's store could run anything here",
+            expected="a livepatch.TrustRoot",
+            action="draw keys and make a trust root: livepatch keygen, livepatch trust init",
+        )
+    return fleet if isinstance(fleet, Fleet) else Fleet(os.fsdecode(fleet))
 
 
 _FILES = ("ca", "credentials", "certificate", "key")
