@@ -119,10 +119,15 @@ class Fleet:
         return file
 
     def __enter__(self) -> Self:
-        for each in self.chains:
-            each.__enter__()
-        for each in self.chains:
-            each.wait_for_height(1)
+        try:
+            for each in self.chains:
+                each.__enter__()
+            for each in self.chains:
+                each.wait_for_height(1)
+        except BaseException:  # also Ctrl-C: no node is left behind
+            for each in self.chains:
+                each.__exit__()
+            raise
         for payer in self._payers:
             payer.start()
         return self
