@@ -29,7 +29,7 @@ class HandMade:
             self._callees.setdefault(caller, []).append(edge)
         self.functions = tuple(names)
 
-    def callees(self, name: str) -> tuple[Edge, ...]:
+    def callees(self, name: str, *, most: int | None = None) -> tuple[Edge, ...]:
         return tuple(self._callees.get(name, ()))
 
 

@@ -11,6 +11,7 @@ from collections import Counter, deque
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 from livepatch.engine.pace import paced
 
@@ -19,6 +20,7 @@ __all__ = ["FEW", "Call", "Graph", "Reach", "reach", "spelled_way"]
 FEW = 3
 """A possible call counts if its line can lead, by expressions of its kind, to so many functions at most."""
 
+_KEPT = 16  # answers of one graph: as many rules as a node has, and then some
 _BODY = ":<module>"  # the end of a module's own name: it has run, and what it called then it does not call again
 
 
@@ -57,8 +59,11 @@ class Graph(Protocol):
     def functions(self) -> Collection[str]:
         """The names of all functions."""
 
-    def callees(self, name: str) -> Sequence[Call]:
-        """What a function calls."""
+    def callees(self, name: str, *, most: int | None = None) -> Sequence[Call]:
+        """What a function calls.
+
+        With `most`, possible calls may be missing of which a line has, by expressions of their kind, more than so many.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,17 +80,30 @@ class Reach:
         return _back(self.by_any, name) if name in self.by_any else None
 
 
+_known: WeakKeyDictionary[Graph, dict[tuple[str, ...], Reach]] = WeakKeyDictionary()
+
+
 def reach(graph: Graph, starts: Iterable[str]) -> Reach:
-    """Follow the calls of `starts`, and of what they call."""
-    first = sorted(name for name in set(starts) if not name.endswith(_BODY))
-    return Reach(_spread(graph, first, certain=True), _spread(graph, first, certain=False))
+    """Follow the calls of `starts`, and of what they call.
+
+    A graph is a value, so the answers to its last questions are kept for as long as it lives.
+    """
+    first = tuple(sorted(name for name in set(starts) if not name.endswith(_BODY)))
+    known = _known.setdefault(graph, {})
+    found = known.pop(first, None)
+    if found is None:
+        found = Reach(_spread(graph, first, certain=True), _spread(graph, first, certain=False))
+    while len(known) >= _KEPT:
+        del known[next(iter(known))]
+    known[first] = found
+    return found
 
 
 def _spread(graph: Graph, starts: Iterable[str], *, certain: bool) -> dict[str, Call | None]:
     came: dict[str, Call | None] = dict.fromkeys(starts)
     left = deque(came)
     while left:
-        calls = [call for call in paced(graph.callees(left.popleft())) if not call.callee.endswith(_BODY)]
+        calls = [call for call in paced(graph.callees(left.popleft(), most=FEW)) if not call.callee.endswith(_BODY)]
         # Twice the same function is one of the few.
         others = Counter(place for place, _ in {(_place(call), call.callee) for call in calls if not call.certain})
         for call in paced(calls):

@@ -42,6 +42,7 @@ class CallGraph:
         self.left_out: tuple[str, ...] = ()
         """Source files that do not compile, and so are not in the graph."""
         self._numbers = {info.name: number for number, info in enumerate(self._infos)}
+        self._bodies = {number for name, number in self._numbers.items() if name.endswith(":<module>")}
         self._from: dict[int, list[int]] = {}
         self._to: dict[int, list[int]] = {}
         self._through: list[list[int]] = [[] for _ in self._fans]
@@ -81,15 +82,26 @@ class CallGraph:
                 if callee == number:
                     yield i, more
 
-    def callees(self, name: str) -> tuple[Edge, ...]:
-        """What it may call, the certain ones first."""
-        found = []
-        for i in self._from.get(self._numbers[name], ()):
-            place = self._places[i]
-            found += [self._edge(place, callee, more) for callee, more in place.callees]
-            if place.fan >= 0:
-                found += [self._edge(place, callee, 0, by_name=True) for callee in self._fans[place.fan]]
-        return _sorted(found)
+    def callees(self, name: str, *, most: int | None = None) -> tuple[Edge, ...]:
+        """What it may call, the certain ones first.
+
+        With `most`, possible calls may be missing of which a line has, by expressions of their kind, more than so many.
+        In a large program those are nearly all that there are.
+        """
+        places = [self._places[i] for i in self._from.get(self._numbers[name], ())]
+        found = [self._edge(place, callee, more) for place in places for callee, more in place.callees]
+        enough = None if most is None else most + sum(edge.certain for edge in found)  # certain ones stand for possible
+        crowded: set[tuple[str, int, str]] = set()
+        for place in places:
+            if place.fan < 0:
+                continue
+            row = self._fans[place.fan]
+            if enough is not None and row and sum(number not in self._bodies for number in row) > enough:
+                edge = self._edge(place, row[0], 0, by_name=True)
+                crowded.add((edge.file, edge.line, edge.how))
+            else:
+                found += [self._edge(place, callee, 0, by_name=True) for callee in row]
+        return _sorted([edge for edge in found if edge.certain or (edge.file, edge.line, edge.how) not in crowded])
 
     def unknown(self, name: str) -> tuple[Unknown, ...]:
         """The calls in it that lead nobody knows where."""
