@@ -15,9 +15,9 @@ help:  ## what can be made
 demo:  ## patch a vulnerable aiohttp server while it serves requests, then take the patch back
 	@$(ENVIRONMENT) demo --supports 3.11 3.12 3.13 --install aiohttp==3.9.1 -- python examples/aiohttp_traversal/demo.py
 
-demo-chia:  ## patch two live nodes of a real chain, with their connection open and transactions flowing, and revert
+demo-chia:  ## two live nodes of a real chain: patch, refuse, roll back, kill -9, revert, with blocks and requests flowing
 	@$(ENVIRONMENT) chia --supports 3.11 3.12 3.13 --pinned examples/chia/requirements.txt --install pip -- \
-	  python examples/chia/open_peers.py
+	  python examples/chia/demo.py
 
 demo-fleet:  ## roll a fix out to a fleet of nodes in stages while its controller is killed; a bad one stops by itself
 	@$(ENVIRONMENT) demo-fleet --supports 3.11 3.12 3.13 -- python examples/fleet/demo.py --nodes 8
