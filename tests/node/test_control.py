@@ -163,6 +163,45 @@ def test_who_leaves_while_progress_is_told_ends_it(control, path, program):
     until(lambda: not control._connections)
 
 
+def test_who_asks_hears_that_a_long_request_is_worked_on(path, program):
+    made = Control(path, program, uids=OWN, limits=dataclasses.replace(IMPATIENT, pulse=0.05))
+    seen = []
+    opening = threading.Timer(1.0, program.gate.set)
+    opening.start()
+    try:
+        with Node(path, margin=0.4) as node:  # less than the work takes
+            assert node.ask(Apply(timeout=0, drain=0), (b"",), on_progress=seen.append) == {"waited": True}
+            assert node.ask(HELLO)["pid"] == os.getpid()
+    finally:
+        opening.join()
+        made.close()
+    worked = [each["at_work_ms"] for each in seen]
+    assert len(worked) > 5
+    assert worked == sorted(worked)
+
+
+def test_a_request_that_tells_of_itself_has_nothing_told_between(path, program):
+    made = Control(path, program, uids=OWN, limits=dataclasses.replace(IMPATIENT, pulse=0.03))
+    seen = []
+    try:
+        with Node(path) as node:
+            node.ask(Revert(id="A"), on_progress=seen.append)
+    finally:
+        made.close()
+    assert len(seen) == 101
+    assert all(set(each) == {"told"} for each in seen)
+
+
+def test_nothing_is_told_of_work_that_is_done(path, program):
+    made = Control(path, program, uids=OWN, limits=dataclasses.replace(IMPATIENT, pulse=0.0002))
+    try:
+        with Node(path) as node:
+            for _ in range(300):
+                assert node.ask(HELLO)["pid"] == os.getpid()
+    finally:
+        made.close()
+
+
 def until(holds) -> None:
     end = time.monotonic() + 10
     while not holds():

@@ -242,7 +242,10 @@ def progress_of(given: argparse.Namespace) -> Callable[[Mapping[str, Any]], None
 
     def show(told: Mapping[str, Any]) -> None:
         soak = told.get("soak")
-        text = visible(soak_line(soak) if soak else str(told.get("status", {}).get("text", "")))
+        if "at_work_ms" in told:
+            text = f"the node is at work, for {told['at_work_ms'] / 1000:.0f} s by now"
+        else:
+            text = visible(soak_line(soak) if soak else str(told.get("status", {}).get("text", "")))
         sys.stderr.write(f"\r\x1b[2K{text[:200]}")
         sys.stderr.flush()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from livepatch.govern.recording import acting_as
 from livepatch.loading import load_in_steps
-from livepatch.node.control import Peer, Tell
+from livepatch.node.connection import Peer, Tell
 from livepatch.node.protocol import (
     Apply,
     Cancel,

@@ -17,52 +17,25 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from livepatch.errors import LivepatchError, NodeError, PolicyError, shortened, spelled
 from livepatch.events import emit
 from livepatch.govern.files import is_still
-from livepatch.node import failures
+from livepatch.node.connection import Connection, Peer, Tell, error_bytes
 from livepatch.node.places import reachable
-from livepatch.node.protocol import LENGTH, LIMITS, Limits, Request, answer_bytes, length_of, read_head
+from livepatch.node.protocol import LIMITS, Limits, Request, answer_bytes
 
-__all__ = ["Answer", "Control", "Peer", "Tell"]
+__all__ = ["Answer", "Control"]
 
 _CREDENTIALS = struct.Struct("3i")
-_CHUNK = 64 << 10
 _HELD = 64 << 20  # bytes of parts that all connections together may hold
 _TIRED = 0.1  # seconds until it is tried again to accept, where the system has no room for a connection
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Peer:
-    """Who connected, as the system says."""
-
-    pid: int
-    uid: int
-    gid: int
-
-    @property
-    def name(self) -> str:
-        """Who that is, for the record."""
-        try:
-            import pwd
-
-            return f"user {pwd.getpwuid(self.uid).pw_name}"
-        except (ImportError, KeyError):
-            return f"user {self.uid}"
-
-
-Tell = Callable[[Mapping[str, Any]], bool]
-"""Tells who asked of progress; false if nobody listens any more."""
 Answer = Callable[[Request, tuple[bytes, ...], Peer, Tell], Mapping[str, Any]]
 """Does what is asked and gives the result, or raises."""
-
-
-class _GoneError(Exception):
-    """Who asked is not there any more, or takes too long."""
 
 
 class Control:
@@ -77,7 +50,7 @@ class Control:
         self._uids = frozenset(uids)
         self._limits = limits
         self._lock = threading.Lock()
-        self._connections: list[_Connection] = []
+        self._connections: list[Connection] = []
         self._held = 0
         self._closed = False
         self._listener = _listener(path, 0o600 if self._uids <= {0, os.geteuid()} else 0o666)
@@ -168,7 +141,7 @@ class Control:
                 ),
             )
             return
-        connection = _Connection(accepted, peer, self)
+        connection = Connection(accepted, peer, self)
         with self._lock:
             oldest = self._crowded_out()
             full = len(self._connections) >= self._limits.connections
@@ -184,7 +157,7 @@ class Control:
         except RuntimeError:  # no room for a thread
             self.leave(connection)
 
-    def _crowded_out(self) -> _Connection | None:
+    def _crowded_out(self) -> Connection | None:
         """Which connection makes room for another: the one that has been idle for longest."""
         if len(self._connections) < self._limits.connections:
             return None
@@ -193,13 +166,13 @@ class Control:
             self._connections.remove(oldest)
         return oldest
 
-    def rests(self, connection: _Connection) -> bool:
+    def rests(self, connection: Connection) -> bool:
         """A connection has been answered; whether it may ask again."""
         with self._lock:
             connection.idle, connection.since = True, time.monotonic()
             return not self._closed
 
-    def leave(self, connection: _Connection) -> None:
+    def leave(self, connection: Connection) -> None:
         """A connection has ended."""
         with self._lock:
             if connection in self._connections:
@@ -225,114 +198,15 @@ class Control:
         try:
             return answer_bytes("result", self._answer(request, parts, peer, tell), self._limits)
         except LivepatchError as error:
-            return _error_bytes(error)
+            return error_bytes(error)
         except Exception as error:  # noqa: BLE001  # whatever it is, it is told; the node goes on
             emit("control_failed", level="error", request=request.verb, error=type(error).__qualname__)
-            return _error_bytes(error)
+            return error_bytes(error)
 
     @property
     def limits(self) -> Limits:
         """What a message may hold, and last."""
         return self._limits
-
-
-class _Connection:
-    """One connection, and its thread."""
-
-    def __init__(self, accepted: socket.socket, peer: Peer, control: Control) -> None:
-        self.socket = accepted
-        self.idle = True
-        """Whether it may go without anything being lost that was asked for."""
-        self.since = time.monotonic()
-        self.thread = threading.Thread(target=self._serve, name="livepatch-control-connection", daemon=True)
-        self._peer = peer
-        self._control = control
-        self._limits = control.limits
-
-    def drop(self) -> None:
-        """End it, from another thread."""
-        with contextlib.suppress(OSError):
-            self.socket.shutdown(socket.SHUT_RDWR)
-
-    def _serve(self) -> None:
-        try:
-            patience = self._limits.receiving  # who connects has something to ask
-            while self._one(patience):
-                patience = self._limits.idle
-        except (OSError, ValueError, _GoneError):
-            pass  # it has gone, or was dropped: the other side knows
-        finally:
-            self._control.leave(self)
-
-    def _one(self, patience: float) -> bool:
-        """Answer one request; whether another may follow."""
-        first = self._receive(1, time.monotonic() + patience, may_end=True)
-        if not first:
-            return False
-        end = time.monotonic() + self._limits.receiving
-        held = 0
-        try:
-            length = length_of(first + self._receive(LENGTH - 1, end), self._limits.head, "this request")
-            head = read_head(self._receive(length, end), self._limits)
-            size = sum(head.parts)
-            self._control.hold(size)
-            held = size
-            parts = tuple(self._receive(each, end) for each in head.parts)
-            self.idle = False
-            self._send(self._control.answer(head.request, parts, self._peer, self._tell))
-        except LivepatchError as error:
-            # What follows on this connection cannot be told from what belonged to this request.
-            self._send(_error_bytes(error))
-            self._linger()
-            return False
-        finally:
-            self._control.let_go(held)
-        return self._control.rests(self)
-
-    def _receive(self, count: int, end: float, *, may_end: bool = False) -> bytes:
-        """So many bytes, before that moment.  Nothing is set aside for bytes that have not come."""
-        data = bytearray()
-        while len(data) < count:
-            self.socket.settimeout(max(end - time.monotonic(), 0.001))
-            chunk = self.socket.recv(min(count - len(data), _CHUNK))
-            if not chunk:
-                if may_end and not data:
-                    return b""
-                raise _GoneError
-            data += chunk
-            if time.monotonic() >= end and len(data) < count:
-                raise _GoneError
-        return bytes(data)
-
-    def _send(self, data: bytes) -> None:
-        self.socket.settimeout(self._limits.sending)
-        self.socket.sendall(data)
-
-    def _linger(self) -> None:
-        """Let the answer arrive: where bytes are left unread, closing would take it back."""
-        self.socket.shutdown(socket.SHUT_WR)
-        end = time.monotonic() + 1.0
-        for _ in range(64):
-            self.socket.settimeout(max(end - time.monotonic(), 0.001))
-            if not self.socket.recv(_CHUNK):
-                return
-
-    def _tell(self, progress: Mapping[str, Any]) -> bool:
-        """Tell of progress.  Who only waits for more of it may be crowded out by others."""
-        try:
-            self._send(answer_bytes("progress", progress, self._limits))
-        except (OSError, ValueError):
-            return False
-        self.idle, self.since = True, time.monotonic()
-        return True
-
-
-def _error_bytes(error: BaseException) -> bytes:
-    told = failures.plain(error)
-    try:
-        return answer_bytes("error", told)
-    except NodeError as too_long:
-        return answer_bytes("error", failures.plain(too_long))
 
 
 def _busy(found: str) -> NodeError:
@@ -348,7 +222,7 @@ def _refuse(accepted: socket.socket, error: LivepatchError) -> None:
     """Say why a connection is refused, if that can be said at once."""
     with contextlib.suppress(OSError):
         accepted.setblocking(False)
-        accepted.send(_error_bytes(error))
+        accepted.send(error_bytes(error))
         accepted.shutdown(socket.SHUT_WR)
     accepted.close()
 

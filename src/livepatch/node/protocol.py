@@ -82,6 +82,8 @@ class Limits:
     """Seconds that an answer may take to be taken up."""
     idle: float = 60.0
     """Seconds between two requests of one connection."""
+    pulse: float = 10.0
+    """Seconds after which, again and again, who asks is told that the node is at work."""
 
 
 LIMITS = Limits()
