@@ -55,12 +55,12 @@ class Attacker:
         """To how many coins a wallet can subscribe."""
         return await self._wallet.subscribe(MANY)
 
-    async def taken_in(self, flooder: Peer | None = None) -> bool:
+    async def taken_in(self, flooder: Peer | None = None, *, patience: float = 30.0) -> bool:
         """Whether the node takes in a transaction that it has not asked for."""
         spend = await self._load.spend()
         await (flooder or self._flooder).send(spend)
         try:
-            await until(lambda: self.node.waits(spend), "not taken in", seconds=1.5)
+            await until(lambda: self.node.waits(spend), "not taken in", seconds=patience)
         except TimeoutError:
             return False
         return True
@@ -70,7 +70,11 @@ class Attacker:
         name = self.node.name
         see(f"{name} {told}: coins that a wallet subscribes to, of {MANY}, the limit being {home.LIMIT}",
             await self.subscribed(), MANY if is_open else home.LIMIT)  # fmt: skip
-        see(f"{name} {told}: takes in what it has not asked for", await self.taken_in(), is_open)
+        see(
+            f"{name} {told}: takes in what it has not asked for",
+            await self.taken_in(patience=30.0 if is_open else 3.0),
+            is_open,
+        )
         see(f"{name} {told}: still connected", (self._wallet.is_open, self._flooder.is_open), (True, True))
 
 

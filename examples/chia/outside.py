@@ -37,7 +37,7 @@ HERE = Path(__file__).resolve().parent
 PATIENCE = 180.0  # seconds for a start: plots may have to be made
 
 
-async def until(holds: Any, otherwise: str, seconds: float = 60.0) -> None:
+async def until(holds: Any, otherwise: str, seconds: float = 180.0) -> None:
     """Wait until it holds, which may be a coroutine function; :class:`TimeoutError` says otherwise."""
     deadline = asyncio.get_running_loop().time() + seconds
     while True:

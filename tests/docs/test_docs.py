@@ -240,7 +240,7 @@ START_PROCESSES = {
     SOURCE / "replaying" / "folders.py",
 }
 # And the control socket, at both ends.
-OPEN_SOCKETS = {SOURCE / "node" / "control.py", SOURCE / "node" / "client.py"}
+OPEN_SOCKETS = {SOURCE / "node" / each for each in ("control.py", "connection.py", "client.py")}
 # And what trusts a fleet's server, and what serves the page of a rollout.
 SERVE_FLEETS = {SOURCE / "fleet" / "opening.py", SOURCE / "fleet" / "serving.py"}
 # And what asks an endpoint of metrics, and what counts log records.
