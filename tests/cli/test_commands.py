@@ -198,6 +198,25 @@ def test_show_prints_manifest_plan_and_diff(fix, capsys):
     assert capsys.readouterr().out == shown.removesuffix(DIFF)
 
 
+@pytest.mark.parametrize("count", [20, 21, 300])
+def test_what_was_not_picked_of_a_large_release_does_not_hide_what_was(here, capsys, count):
+    def module(value: int) -> str:
+        return BEFORE + "".join(f"\n\ndef f{n}():\n    return {value}\n" for n in range(count + 1))
+
+    tree(here / "old", module(1))
+    tree(here / "new", module(2))
+    picked = ["--only", "nodeclient.mempool:f7", "-o", "fix.lpatch"]
+    assert main(["build", "old", "new", "--package", "nodeclient", "--id", "A", *picked]) == 0
+    said = capsys.readouterr().out
+    assert "taken:    function nodeclient.mempool:f7" in said
+    left = [line for line in said.splitlines() if "(not among what was picked)" in line]
+    assert len(left) == (count if count <= 20 else 1)
+    assert (f"and {count - 1} more; --json tells each" in left[0]) == (count > 20)
+    assert main(["show", "fix.lpatch", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert sum(entry["why"] == "not among what was picked" for entry in plan) == count
+
+
 def test_show_is_coloured_on_a_terminal_only(fix, capsys, monkeypatch):
     def shown(*options: str) -> str:
         capsys.readouterr()

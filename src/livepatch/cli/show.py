@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ Nothing of the file is compiled, imported or run.  What is under embargo (proof 
 concept, affected paths, reporter, the sources of probes) is shown after its date, or
 if you ask for it."""
 EXAMPLE = "livepatch show fix.lpatch --no-diff"
+
+_MANY = 20  # differences that were left out for one reason
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -78,10 +81,7 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
     if patch.plan:
         yield ""
         yield style("bold", "plan")
-        for entry in patch.plan:
-            why = f" ({entry.why})" if entry.why else ""
-            ink = {"cannot": "red", "taken": "green", "needed": "green"}.get(entry.verdict, "plain")
-            yield style(ink, f"  {entry.verdict + ':':<10}{entry.what} {entry.target}{why}")  # type: ignore[arg-type]  # inks
+        yield from _plan(patch, style)
     yield from _section("waived: no protected code calls it", _waived(patch), style)
     yield from _section("round trips, proved before it goes live", _round_trips(patch), style)
     yield from _section("stored data, read by both sides before it goes live", _snapshots(patch), style)
@@ -93,6 +93,25 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
     functions = sum(len(edit.functions) for edit in patch.edits)
     yield ""
     yield style("plain", f"{counted(functions, 'function')} in {counted(len(patch.edits), 'module')}")
+
+
+def _plan(patch: Patch, style: Style) -> Iterator[str]:
+    """What became of each difference; of many that were left out for one reason, how many there are.
+
+    A fix that is picked out of a release of hundreds of differences would be hard to find among them.
+    """
+    left = Counter(entry.why for entry in patch.plan if entry.verdict == "left-out")
+    told = set()
+    for entry in patch.plan:
+        why = f" ({entry.why})" if entry.why else ""
+        ink = {"cannot": "red", "taken": "green", "needed": "green"}.get(entry.verdict, "plain")
+        what = f"{entry.what} {entry.target}"
+        if entry.verdict == "left-out" and left[entry.why] > _MANY:
+            if entry.why in told:
+                continue
+            told.add(entry.why)
+            what += f", and {left[entry.why] - 1} more; --json tells each"
+        yield style(ink, f"  {entry.verdict + ':':<10}{what}{why}")  # type: ignore[arg-type]  # inks
 
 
 def _released(patch: Patch) -> str:
