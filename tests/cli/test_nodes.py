@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from tests.node.conftest import client, events  # noqa: F401  # fixtures
 
 import livepatch
 from livepatch.cli.main import main
+from livepatch.cli.nodes import progress_of
 from livepatch.node.control import Control
 from livepatch.node.stored import StoreView
 
@@ -217,6 +219,13 @@ def test_what_drains_is_shown_on_a_terminal_and_cancelled(run, agent, client, no
         caller.join()
     assert client.module.admit(11) == "admitted"
     assert wished(nodes / "one") == []
+
+
+def test_a_node_that_works_for_long_says_so_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    show = progress_of(argparse.Namespace(json=False))
+    show({"at_work_ms": 21_400})
+    assert "the node is at work, for 21 s by now" in capsys.readouterr().err
 
 
 def test_a_way_back_that_is_cancelled_is_wished_for_again(run, agent, client, nodes):  # noqa: F811

@@ -94,7 +94,7 @@ def reach(graph: Graph, starts: Iterable[str]) -> Reach:
     if found is None:
         found = Reach(_spread(graph, first, certain=True), _spread(graph, first, certain=False))
     while len(known) >= _KEPT:
-        del known[next(iter(known))]
+        known.pop(next(iter(known)))
     known[first] = found
     return found
 

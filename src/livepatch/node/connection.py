@@ -171,12 +171,17 @@ class Connection:
                         self.drop()  # half of it may have been sent: nothing that follows could be read
                         return
 
-        with contextlib.suppress(RuntimeError):  # no room for a thread
-            threading.Thread(target=tell, name="livepatch-control-pulse", daemon=True).start()
+        telling = threading.Thread(target=tell, name="livepatch-control-pulse", daemon=True)
+        try:
+            telling.start()
+        except RuntimeError:  # no room for a thread: then it is not told
+            yield
+            return
         try:
             yield
         finally:
             done.set()
+            telling.join()
 
     def _linger(self) -> None:
         """Let the answer arrive: where bytes are left unread, closing would take it back."""
