@@ -186,7 +186,7 @@ async def story(folder: Path, load: Load, patch: Patch, where: str) -> None:
             async with peer(a, NodeType.FULL_NODE, version="2.5.0") as old:
                 see("A patched: takes in what a peer before 2.6.0 answers with", await on_a.taken_in(old), True)
             see("functions of A that are other ones now", len((await a.identity())["changed"]), 3)
-        await bad(folder, load, "bad-raises", "get_blockchain_state",
+        await bad(folder, load, "bad-raises", "get_block_count_metrics",
                   "if time.monotonic_ns() // 1000 % 10 == 0: raise ValueError('one call in ten')")  # fmt: skip
         await bad(folder, load, "bad-slow", "get_coin_records_by_puzzle_hash", "time.sleep(0.2)")
         await killed(load, a, b, patch)

@@ -103,6 +103,9 @@ class Load:
         async def state() -> bool:
             return bool((await node.rpc.get_blockchain_state())["sync"]["synced"])
 
+        async def blocks() -> bool:
+            return "metrics" in await node.rpc.fetch("get_block_count_metrics", {})
+
         async def coins() -> bool:
             top = await node.height()
             found = await node.rpc.get_coin_records_by_puzzle_hash(self._payee, start_height=max(0, top - 3))
@@ -110,6 +113,7 @@ class Load:
 
         while True:
             await self._asked(f"{node.name} get_blockchain_state", state)
+            await self._asked(f"{node.name} get_block_count_metrics", blocks)
             await self._asked(f"{node.name} get_coin_records_by_puzzle_hash", coins)
             await asyncio.sleep(self.rest)
 
