@@ -17,6 +17,7 @@ from livepatch.bundle.trust import targets
 from livepatch.compat.report import Finding, Report, by_weight
 from livepatch.compat.versions import Distribution, version_findings
 from livepatch.contents.edits import FunctionEdit, ModuleEdit, Statement, Text
+from livepatch.contents.parsing import tree_of
 from livepatch.errors import counted, spelled
 from livepatch.patch import Patch
 
@@ -328,7 +329,7 @@ def _parsed(source: bytes) -> ast.Module | str:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # those are for the author of the source
-            return ast.parse(_decoded(source))
+            return tree_of(_decoded(source))
     except (SyntaxError, ValueError, LookupError, RecursionError, MemoryError) as error:
         return f"{type(error).__name__}: {error}"
 

@@ -17,6 +17,7 @@ from livepatch.bundle.items import Item, chain_of
 from livepatch.bundle.shapes import field_names
 from livepatch.bundle.world import Entity, World
 from livepatch.contents.edits import AttributeDefault
+from livepatch.contents.parsing import tree_of
 
 __all__ = ["field_default", "is_field"]
 
@@ -65,7 +66,7 @@ def field_default(
     user = next((each for each in readers if _passes(each, new, entity, name, place)), None)
     if user is not None:
         return f"{user.binds[0] if user.binds else user.module.name} may pass {name} to its __init__"
-    value = ast.parse(text, mode="eval").body
+    value = tree_of(text, mode="eval").body
     shared = is_shared(value)
     return AttributeDefault(
         class_qualname=owner,

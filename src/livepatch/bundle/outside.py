@@ -13,6 +13,7 @@ from livepatch.bundle.nodes import children, walk
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
 from livepatch.contents.edits import Obstacle
+from livepatch.contents.parsing import tree_of
 
 __all__ = ["effect_obstacles", "is_unaccounted"]
 
@@ -138,7 +139,7 @@ def _accounted_call(world: World, item: Item, value: ast.expr) -> bool:
 def _only_defines(text: str) -> bool:
     """Whether a text that is executed does no more than bind names; one that is for another Python is never run."""
     try:
-        statements = ast.parse(text).body
+        statements = tree_of(text).body
     except (SyntaxError, ValueError):
         return True
     return all(

@@ -22,6 +22,7 @@ from livepatch.bundle.items import (
     outside_functions,
 )
 from livepatch.bundle.nodes import children
+from livepatch.contents.parsing import tree_of
 
 __all__ = ["parse"]
 
@@ -34,7 +35,7 @@ def parse(name: str, path: str, source: bytes) -> Module:
     """Read a module.  Raises :class:`SyntaxError` or :class:`ValueError`."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        module = Module(name, path, source, ast.parse(decoded(source), path))
+        module = Module(name, path, source, tree_of(decoded(source), path))
     _Reader(module).read()
     module.index()
     return module
@@ -121,7 +122,7 @@ class _Reader:
         if not equal or any(f"{scope}.__hash__" in item.binds for item in members):
             return
         always = any(item.unit is item.node for item in equal)
-        node = ast.parse(_UNHASHABLE if always else _UNHASHABLE_IF_EQUAL).body[0]
+        node = tree_of(_UNHASHABLE if always else _UNHASHABLE_IF_EQUAL).body[0]
         ast.increment_lineno(node, equal[0].line - 1)
         self.module.implied.add(id(node))
         self._add("assign", node, scope, node, (), ["__hash__"])
@@ -215,7 +216,7 @@ def _executed(statement: ast.stmt) -> list[str]:
         case _:
             return []
     try:
-        inside = [node for node in outside_functions(ast.parse(text).body) if isinstance(node, ast.stmt)]
+        inside = [node for node in outside_functions(tree_of(text).body) if isinstance(node, ast.stmt)]
     except (SyntaxError, ValueError):
         return []  # for another Python: it never runs
     binds, _ = _written(inside)

@@ -14,6 +14,7 @@ from livepatch.bundle.items import decoded
 from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.world import Entity, World
+from livepatch.contents.parsing import tree_of
 
 __all__ = ["tables_of"]
 
@@ -102,7 +103,7 @@ def _only_there(name: str, method: FunctionNode, modules: Mapping[str, str], sou
         if word.search(sources[path]) is None:
             continue
         try:
-            tree = ast.parse(decoded(sources[path]))
+            tree = tree_of(decoded(sources[path]))
         except (SyntaxError, ValueError):
             return False
         made = {id(target) for one in walk(tree) for target in _made_empty(one, name)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from livepatch.contents.identity import check_name
+from livepatch.contents.parsing import tree_of
 from livepatch.errors import PatchError, spelled
 
 __all__ = ["ENTRY", "MOST", "Probe", "check_probe_source", "probe_of"]
@@ -76,7 +77,7 @@ def check_probe_source(name: str, source: str) -> None:
         found = "a NUL, a bare carriage return or half of a character"
     else:
         try:
-            tree = ast.parse(source)
+            tree = tree_of(source)
         except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
             # Neither the message nor the cause: both quote the source.
             found = f"{type(error).__name__} in line {getattr(error, 'lineno', None) or '?'}"

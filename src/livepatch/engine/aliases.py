@@ -12,6 +12,7 @@ import sys
 import tokenize
 from types import BuiltinFunctionType, ModuleType
 
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.namespaces import is_a, is_class, is_function, is_module, namespace_of
 from livepatch.engine.refusal import Place
 
@@ -71,7 +72,7 @@ def is_origin(place: Place, value: object) -> bool:
 def _given(text: str, owner: ModuleType | type, name: str) -> ast.expr | None:
     """What a module's text assigns to `name`, at its top or in the body of the class `owner`; the last counts."""
     try:
-        body: list[ast.stmt] = ast.parse(text).body
+        body: list[ast.stmt] = tree_of(text).body
     except (SyntaxError, ValueError):
         return None
     for segment in owner.__qualname__.split(".") if is_class(owner) else ():
@@ -117,7 +118,7 @@ def _text(module: ModuleType) -> str:
 
 def _imports(text: str) -> list[ast.Import | ast.ImportFrom]:
     try:
-        tree = ast.parse(text)
+        tree = tree_of(text)
     except (SyntaxError, ValueError):
         return []
     return [node for node in ast.walk(tree) if isinstance(node, (ast.Import, ast.ImportFrom))]

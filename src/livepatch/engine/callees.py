@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from types import CodeType, FunctionType, ModuleType
 
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.code import Parameter, nested_codes, parameters_of
 from livepatch.engine.default_values import value_of
 from livepatch.engine.namespaces import (
@@ -104,7 +105,7 @@ def _parsed(text: str) -> ast.AST:
     """The syntax of a text, which may be indented as it stands in a class."""
     if text[:1] not in (" ", "\t"):
         return syntax_of(text)
-    return ast.increment_lineno(ast.parse(f"if 1:\n{text}"), -1)
+    return ast.increment_lineno(tree_of(f"if 1:\n{text}"), -1)
 
 
 def _unguarded(node: ast.AST) -> Iterator[ast.Call]:

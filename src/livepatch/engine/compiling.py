@@ -20,6 +20,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from livepatch.contents.edits import Text
+from livepatch.contents.parsing import tree_of, undisturbed
 from livepatch.engine.code import IMPLICIT_CELLS, FunctionNode, nested_codes
 from livepatch.engine.pace import breathe, paced
 
@@ -140,7 +141,7 @@ def preamble(futures: tuple[str, ...], imports: tuple[str, ...]) -> tuple[int, t
     if unknown:
         raise SyntaxError(f"future feature {unknown[0]} is not defined")
     names = dict.fromkeys(futures)
-    for node in paced(ast.walk(ast.parse("\n".join(line.strip() for line in imports)))):
+    for node in paced(ast.walk(tree_of("\n".join(line.strip() for line in imports)))):
         if isinstance(node, (ast.Import, ast.ImportFrom)):
             names |= dict.fromkeys(alias.asname or alias.name.partition(".")[0] for alias in node.names)
     names.pop("*", None)
@@ -157,7 +158,8 @@ def _definition(context: Context, text: Text, qualname: str, flags: int, line: i
     """The syntax of the definition at its lines."""
     # Blank lines in front are read faster than something is added to the line of every node.
     blank = min(line - 1, MOST_BLANK)
-    tree = _unwarned("\n" * blank + text.source, context.filename, flags | ast.PyCF_ONLY_AST)
+    source = "\n" * blank + text.source
+    tree = undisturbed(lambda: _unwarned(source, context.filename, flags | ast.PyCF_ONLY_AST))
     node = tree.body[0] if len(tree.body) == 1 else None
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name != qualname.rpartition(".")[2]:
         raise SyntaxError(f"the text is not the definition of {qualname}")

@@ -19,6 +19,7 @@ from types import FunctionType, ModuleType
 from typing import Any
 
 from livepatch.contents.edits import ClassHead, FunctionEdit, Text
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.default_values import value_of
 from livepatch.engine.locate import Found
 from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of
@@ -222,7 +223,7 @@ def _returns_that(expected: ast.expr, live: object, found: Found) -> bool:
         if isinstance(expected, ast.Constant) and expected.value in (live, live.strip("'\"")):
             return True
         try:
-            return ast.dump(ast.parse(live, mode="eval").body) == ast.dump(expected)
+            return ast.dump(tree_of(live, mode="eval").body) == ast.dump(expected)
         except (SyntaxError, ValueError):
             return False
     try:
@@ -254,7 +255,7 @@ def other_bases(head: ClassHead, cls: type, module: ModuleType) -> Refusal | Non
         return None
     breathe()
     try:
-        expected = [ast.parse(base, mode="eval").body for base in head.bases]
+        expected = [tree_of(base, mode="eval").body for base in head.bases]
         named = [value_of(base.value if isinstance(base, ast.Subscript) else base, module, scope) for base in expected]
     except (LookupError, SyntaxError, ValueError):
         return None  # nobody can tell

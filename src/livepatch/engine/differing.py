@@ -17,6 +17,7 @@ from types import CodeType
 from typing import Any
 
 from livepatch.contents.edits import Text
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.code import kind_of
 from livepatch.engine.pace import breathe, paced
 
@@ -279,7 +280,7 @@ class _Telling:
     def _nodes(self) -> Iterator[tuple[ast.AST, int]]:
         """The syntax of the text, each node with its line in the compiled code."""
         try:
-            tree = ast.parse(self._text.source)
+            tree = tree_of(self._text.source)
         except (SyntaxError, ValueError):
             return
         for node in ast.walk(tree):

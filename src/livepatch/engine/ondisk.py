@@ -8,7 +8,6 @@ do about it differs, and the files tell them apart.
 from __future__ import annotations
 import __future__
 
-import ast
 import os
 import re
 import time
@@ -19,6 +18,7 @@ from types import CodeType, ModuleType
 from typing import Any, Literal
 
 from livepatch.contents.edits import Text
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.compiling import Context, compile_function
 from livepatch.engine.default_values import defaults_match
 from livepatch.engine.differing import same_shape
@@ -186,7 +186,7 @@ def texts_of(outline: Outline, qualname: str, filename: str) -> Iterator[Text]:
     for block in paced(outline.blocks.get(qualname, [])):
         lines = ["if 1:\n" * bool(block.indent), *outline.lines[block.first - 1 : block.last]]
         try:
-            tree = ast.parse("".join(lines), filename)
+            tree = tree_of("".join(lines), filename)
             breathe()
             node: Any = tree.body[0]
             source = dedented(lines if block.indent else lines[1:], node.body[0] if block.indent else node)

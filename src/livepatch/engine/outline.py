@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, NamedTuple
 
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.code import FUTURE_FLAGS, IMPLICIT_CELLS, FunctionNode, nested_codes, same_code
 from livepatch.engine.pace import breathe, paced
 
@@ -70,7 +71,7 @@ class Outline:
         The line of its ``def`` is the first, as in the text by itself: so nobody need shift a copy of it.
         """
         lines = self.lines[block.heading - 1 : block.last]
-        node: Any = ast.parse("".join(["if 1:\n" * bool(block.indent), *lines]), filename).body[0]
+        node: Any = tree_of("".join(["if 1:\n" * bool(block.indent), *lines]), filename).body[0]
         breathe()
         if block.indent:
             node = ast.increment_lineno(node.body[0], -1)

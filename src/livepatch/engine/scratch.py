@@ -22,6 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from livepatch.contents.edits import ModuleEdit, Side, Statement, Text
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.compiling import MOST_BLANK, preamble
 from livepatch.engine.namespaces import is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe
@@ -353,7 +354,7 @@ def parsed(text: Text, target: str) -> ast.Module:
     # Blank lines in front are read faster than something is added to the line of every node.
     blank = min(text.line - 1, MOST_BLANK)
     with _refused(target):
-        tree = ast.parse("\n" * blank + text.source)
+        tree = tree_of("\n" * blank + text.source)
     if text.line - 1 > blank:
         ast.increment_lineno(tree, text.line - 1 - blank)
     return tree

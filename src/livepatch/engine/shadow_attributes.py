@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.attached import Attached, has_weak_references
 from livepatch.engine.expand import NewShadow
 from livepatch.engine.heap import is_granted, is_unnoticed, pause_of_a_walk
@@ -141,7 +142,7 @@ def names_attached(text: str) -> tuple[str, ...]:
     if "shadow" not in text:
         return ()
     try:
-        tree = ast.parse(text)
+        tree = tree_of(text)
     except (SyntaxError, RecursionError):
         return ()  # a text that stands in brackets of its own, or deeper than can be followed
     found: dict[str, None] = {}

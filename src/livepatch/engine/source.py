@@ -18,6 +18,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Final
 
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.code import FUTURE_FLAGS, FunctionNode, nested_codes, same_code
 from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
@@ -92,7 +93,7 @@ class SourceFiles:
 
 def _whole(lines: list[str], filename: str) -> _Whole | None:
     try:
-        tree = ast.parse("".join(lines), filename)
+        tree = tree_of("".join(lines), filename)
         breathe()
         top = compile("".join(lines), filename, "exec", dont_inherit=True)
     except (SyntaxError, ValueError):

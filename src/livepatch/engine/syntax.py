@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.pace import breathe
 
 __all__ = ["forget_syntax", "syntax_of"]
@@ -19,7 +20,7 @@ def syntax_of(source: str) -> ast.Module:
     """
     tree = _trees.get(source)
     if tree is None:
-        tree = ast.parse(source)
+        tree = tree_of(source)
         while len(_trees) >= _MOST:
             _trees.pop(next(iter(_trees)), None)
         _trees[source] = tree

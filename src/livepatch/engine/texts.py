@@ -15,6 +15,7 @@ from itertools import zip_longest
 from typing import Any
 
 from livepatch.contents.edits import Text
+from livepatch.contents.parsing import tree_of
 
 __all__ = ["dedented", "first_line", "source_lines", "text_of"]
 
@@ -49,7 +50,7 @@ def dedented(lines: Sequence[str], node: ast.stmt) -> str:
     first, last = first_line(lines, node), node.end_lineno or node.lineno
     try:
         text = _moved(*_cut(lines, node, first, last))
-        alone = ast.parse(text).body
+        alone = tree_of(text).body
     except (SyntaxError, IndexError, UnicodeDecodeError, tokenize.TokenError) as error:
         raise ValueError(f"line {first} does not give a text that parses by itself: {error}") from error
     if len(alone) != 1 or not _same_syntax(alone[0], node):

@@ -10,6 +10,7 @@ import ast
 import re
 from typing import Any
 
+from livepatch.contents.parsing import tree_of
 from livepatch.engine.modes import At, Measured, Mode, Shadow, Split, check_mode, spelled_mode
 from livepatch.errors import PatchError, spelled
 
@@ -71,7 +72,7 @@ def read_mode(text: str, height: object = None) -> Mode:
         raise _unknown(text)
     if match := _SPLIT.fullmatch(text):
         share, key, seed = match.groups()
-        return Split(_number(share), key, None if seed is None else ast.literal_eval(seed))
+        return Split(_number(share), key, None if seed is None else ast.literal_eval(tree_of(seed, mode="eval")))
     if match := _SHADOW.fullmatch(text):
         names = ("limit", "share", "keep")
         given: dict[str, Any] = {n: _number(v) for n, v in zip(names, match.groups(), strict=True) if v is not None}

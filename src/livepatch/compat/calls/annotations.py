@@ -13,6 +13,7 @@ from livepatch.compat.calls.containers import Const, Container
 from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.uses import Lookup, MethodCall, Use
 from livepatch.compat.calls.world import MOST_CALLABLES, Obj
+from livepatch.contents.parsing import tree_of
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.program import Program
@@ -208,7 +209,7 @@ class Annotations:
     def _text(self, text: str, target: int, scope: str, *, kinds: bool) -> None:
         if text not in self._parsed:
             try:
-                self._parsed[text] = ast.parse(text, mode="eval").body
+                self._parsed[text] = tree_of(text, mode="eval").body
             except (SyntaxError, ValueError, RecursionError, MemoryError):
                 self._parsed[text] = None
         tree = self._parsed[text]
