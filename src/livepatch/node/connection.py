@@ -10,13 +10,14 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from livepatch.errors import LivepatchError, NodeError
 from livepatch.node import failures
 from livepatch.node.protocol import LENGTH, Limits, Request, answer_bytes, length_of, read_head
+from livepatch.node.pulse import Pulse
 
 __all__ = ["Connection", "Peer", "Tell", "error_bytes"]
 
@@ -53,6 +54,10 @@ class Serving(Protocol):
     def limits(self) -> Limits:
         """What a message may hold, and last."""
 
+    @property
+    def pulse(self) -> Pulse:
+        """By what those who ask are told that their requests are worked on."""
+
     def hold(self, size: int) -> None:
         """Let a connection hold so many bytes.  Raises :class:`NodeError` if others hold too many."""
 
@@ -85,8 +90,9 @@ class Connection:
         self._peer = peer
         self._control = control
         self._limits = control.limits
-        self._sending = threading.RLock()
+        self._sending = threading.Lock()
         self._sent = time.monotonic()
+        self._began: float | None = None
 
     def drop(self) -> None:
         """End it, from another thread."""
@@ -118,8 +124,11 @@ class Connection:
             held = size
             parts = tuple(self._receive(each, end) for each in head.parts)
             self.idle = False
-            with self._at_work():
+            self._begin_work()
+            try:
                 answer = self._control.answer(head.request, parts, self._peer, self._tell)
+            finally:
+                self._end_work()
             self._send(answer)
         except LivepatchError as error:
             # What follows on this connection cannot be told from what belonged to this request.
@@ -151,37 +160,32 @@ class Connection:
             self.socket.sendall(data)
             self._sent = time.monotonic()
 
-    @contextlib.contextmanager
-    def _at_work(self) -> Iterator[None]:
-        """Tell now and then, from another thread, that the request is worked on."""
-        done, began = threading.Event(), time.monotonic()
-        pulse = self._limits.pulse
+    def _begin_work(self) -> None:
+        self._began = time.monotonic()
+        self._control.pulse.begin(self)
 
-        def tell() -> None:
-            while not done.wait(pulse):
-                with self._sending:
-                    now = time.monotonic()
-                    if done.is_set():
-                        return
-                    if now - self._sent < pulse:
-                        continue  # something was told that says more
-                    try:
-                        self._send(answer_bytes("progress", {"at_work_ms": round((now - began) * 1000)}))
-                    except (OSError, ValueError):
-                        self.drop()  # half of it may have been sent: nothing that follows could be read
-                        return
+    def _end_work(self) -> None:
+        self._control.pulse.end(self)
+        with self._sending:  # nothing is told of it behind its answer
+            self._began = None
 
-        telling = threading.Thread(target=tell, name="livepatch-control-pulse", daemon=True)
-        try:
-            telling.start()
-        except RuntimeError:  # no room for a thread: then it is not told
-            yield
+    def tell_of_work(self) -> None:
+        """Say that the request is worked on, unless something was told just now.  For another thread; never waits."""
+        if not self._sending.acquire(blocking=False):
             return
         try:
-            yield
+            now = time.monotonic()
+            if self._began is None or now - self._sent < self._limits.pulse:
+                return
+            data = answer_bytes("progress", {"at_work_ms": round((now - self._began) * 1000)})
+            self.socket.settimeout(0)
+            if self.socket.send(data) < len(data):
+                self.drop()  # nothing that follows could be read
+            self._sent = now
+        except (OSError, ValueError):
+            pass  # it takes up nothing, or has gone: who answers finds out
         finally:
-            done.set()
-            telling.join()
+            self._sending.release()
 
     def _linger(self) -> None:
         """Let the answer arrive: where bytes are left unread, closing would take it back."""

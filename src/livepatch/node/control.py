@@ -26,6 +26,7 @@ from livepatch.govern.files import is_still
 from livepatch.node.connection import Connection, Peer, Tell, error_bytes
 from livepatch.node.places import reachable
 from livepatch.node.protocol import LIMITS, Limits, Request, answer_bytes
+from livepatch.node.pulse import Pulse
 
 __all__ = ["Answer", "Control"]
 
@@ -50,6 +51,7 @@ class Control:
         self._uids = frozenset(uids)
         self._limits = limits
         self._lock = threading.Lock()
+        self._pulse = Pulse(limits.pulse)
         self._connections: list[Connection] = []
         self._held = 0
         self._closed = False
@@ -84,6 +86,7 @@ class Control:
         for thread in threads:
             if thread is not threading.current_thread():
                 thread.join(max(end - time.monotonic(), 0))
+        self._pulse.close(end - time.monotonic())
         self._listener.close()  # nothing, if it was detached
 
     def _wake(self) -> None:
@@ -101,6 +104,7 @@ class Control:
     def after_fork(self) -> None:
         """In a child: the socket is the parent's.  What is closed here stays open there."""
         self._lock = threading.Lock()
+        self._pulse = Pulse(self._limits.pulse)
         self._closed = True
         for connection in self._connections:
             connection.socket.close()
@@ -202,6 +206,11 @@ class Control:
         except Exception as error:  # noqa: BLE001  # whatever it is, it is told; the node goes on
             emit("control_failed", level="error", request=request.verb, error=type(error).__qualname__)
             return error_bytes(error)
+
+    @property
+    def pulse(self) -> Pulse:
+        """By what those who ask are told that their requests are worked on."""
+        return self._pulse
 
     @property
     def limits(self) -> Limits:
