@@ -22,9 +22,10 @@ packaging.markers packaging.requirements tomllib
 _ABOVE = """
 engine.code engine.functions engine.measuring engine.modes process process.arguments compat compat.screen compat.report
 bundle bundle.trust compat.calls compat.calls.model compat.rows compat.signature engine.namespaces engine.stacks
-engine.heap engine.locate engine.caches engine.differing engine.default_values engine.callees engine.stack
+engine.heap engine.syntax engine.source engine.outline engine.locate engine.caches engine.differing
+engine.default_values engine.callees engine.stack
 engine.places engine.commit engine.units engine.gauge engine.keepers engine.outliving engine.relatives
-engine.tasks engine.frozen engine.sweep engine.outline engine.source engine.sides engine.expand engine.attached
+engine.tasks engine.frozen engine.sweep engine.sides engine.expand engine.attached
 engine.shadow_attributes engine.shadow_variables engine.facts compat.callsites compat.drift compat.relatives
 compat.versions engine.environment compat.checks compat.patterns compat.windows compat.carried compat.tables
 compat.approvals compat.policy compat.reach compat.protected compat.contracts process.distribution
@@ -43,7 +44,7 @@ process.applied govern.rulefiles govern.policies govern.approving process.provin
 """
 _BENEATH = """
 errors contents contents.changes contents.words contents.edits contents.claims contents.identity contents.release
-contents.embargo contents.ownership contents.probes contents.written state state.files state.checkpoint
+contents.embargo contents.ownership contents.parsing contents.probes contents.written state state.files state.checkpoint
 state.touches state.migration patch engine.pace engine.refusal
 """
 _PARTS = (

@@ -15,6 +15,7 @@ from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import FunctionNode, normal
 from livepatch.bundle.world import Entity, World
 from livepatch.contents.edits import AttributeDefault
+from livepatch.contents.parsing import tree_of
 
 __all__ = [
     "Setting",
@@ -407,7 +408,7 @@ class _OfTheClass(ast.NodeTransformer):
     def visit_Name(self, node: ast.Name) -> ast.AST:
         if f"{self.scope}.{node.id}" not in self.module.by_name:
             return node
-        return ast.copy_location(ast.parse(f"{self.scope}.{node.id}", mode="eval").body, node)
+        return ast.copy_location(tree_of(f"{self.scope}.{node.id}", mode="eval").body, node)
 
 
 def _parameters(node: FunctionNode) -> set[str]:
