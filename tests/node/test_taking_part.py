@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 import time
 
 import pytest
@@ -383,7 +384,7 @@ def test_a_node_practises_when_a_drill_takes_it_and_says_how_long_it_took(shared
     assert told["ok"]
     assert told["nodes"][0]["restore_seconds"] > 0
     assert client.module.admit(11) == "refused"  # nothing of the program's has changed
-    assert main([*words, "--target", "0"]) == 1
+    assert main([*words, "--target", "0", "--wait", "0.2"]) == 1  # while it practises
     printed = capsys.readouterr()
     assert not json.loads(printed.out)["ok"]
     assert "ALARM: n1: " in printed.err
@@ -392,3 +393,5 @@ def test_a_node_practises_when_a_drill_takes_it_and_says_how_long_it_took(shared
     assert "ALARM: nobody: it has not answered" in capsys.readouterr().err
     assert main(["drill"]) == 2
     assert main(["drill", "--store", str(shared.path)]) == 2
+    shared.agent.close()
+    assert not [each for each in threading.enumerate() if each.name in ("livepatch-fleet-drill", "livepatch-watchdog")]

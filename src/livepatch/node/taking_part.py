@@ -66,6 +66,7 @@ class TakingPart:
         self._windows: dict[str, Windows] = {}
         self._drills: set[str] = set()
         self._drilled: list[tuple[str, Drilled]] = []
+        self._practising: list[threading.Thread] = []
         self._seen = 0
         self._read_until = time.monotonic()
         self._store: Store | None = None
@@ -88,6 +89,8 @@ class TakingPart:
         self._let_go()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout)
+        for practising in self._practising:  # which would have the node watched when nobody watches any more
+            practising.join(timeout)
 
     def status(self) -> dict[str, object]:
         """How it stands, as plain values."""
@@ -170,9 +173,13 @@ class TakingPart:
             drill = drill_in(entry.value, rollout)
             if drill.takes(self._node):
                 self._drills.add(drill.id)
-                threading.Thread(
+                practising = threading.Thread(
                     target=self._practise, args=(drill,), name="livepatch-fleet-drill", daemon=True
-                ).start()
+                )
+                self._practising = [
+                    each for each in (*self._practising, practising) if each is practising or each.is_alive()
+                ]
+                practising.start()
 
     def _practise(self, drill: Drill) -> None:
         """Hold a drill, beside what else is to be followed; the thread of the fleet says what came of it."""
