@@ -194,7 +194,7 @@ LONG = settings(deadline=None, max_examples=300)
 
 
 @given(programs())
-@settings(deadline=None, derandomize=True, max_examples=60)
+@settings(deadline=None, derandomize=True, max_examples=25)
 def test_a_module_becomes_what_its_new_source_gives_and_back(drawn):
     text, before, after = drawn
     check({"m.py": filled(text, before)}, {"m.py": filled(text, after)})
