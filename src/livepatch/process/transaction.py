@@ -125,8 +125,10 @@ class Transactions:
                 try:
                     self._recover()
                 finally:
-                    self.announcing.failed(error)
-                    self._tell(switched=False)
+                    try:
+                        self.announcing.failed(error)
+                    finally:
+                        self._tell(switched=False)
                 raise
             finally:
                 # All of it is done, or all put back: stores alone, so that no interrupt strikes and tells otherwise.
