@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
-import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from livepatch.cli.nodes import seconds
+from livepatch.cli.live import add_interval, print_look, watched
 from livepatch.cli.output import Ink, Style, add_color, add_json, print_json, print_lines
 from livepatch.cli.stores import add_store, opened
-from livepatch.errors import counted, shortened
+from livepatch.errors import counted
 
 if TYPE_CHECKING:
     from livepatch.fleet.state import Store
@@ -26,8 +23,6 @@ judgement of the gates, and what has become of it so far.  Without ROLLOUT, each
 _WATCH = """\
 Shows what `status` prints, anew every second, until Ctrl-C.  With --page it serves a page to
 this machine's browsers instead, on 127.0.0.1 only, that can be looked at and nothing else."""
-_HOME, _REST = "\x1b[H", "\x1b[J"
-_ALONE, _BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"
 _INKS: dict[str, Ink] = {"complete": "green", "reverted": "yellow", "aborting": "red", "running": "cyan"}
 _SHOWN = 20  # nodes, and lines of the record
 
@@ -38,9 +33,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     status.add_argument("rollout", metavar="ROLLOUT", nargs="?", help="the rollout's id; all, if it is left out")
     watch = actions.add_parser("watch", help="show that live", description=_WATCH, allow_abbrev=False)
     watch.add_argument("rollout", metavar="ROLLOUT", help="the rollout's id")
-    watch.add_argument(
-        "--interval", type=seconds, default=1.0, metavar="SECONDS", help="how often to look (default: 1)"
-    )
+    add_interval(watch)
     watch.add_argument(
         "--page", type=int, nargs="?", const=0, metavar="PORT", help="serve a page on 127.0.0.1; by default any port"
     )
@@ -82,43 +75,18 @@ def _watch(given: argparse.Namespace) -> bool:
                     page.serve()
                 except KeyboardInterrupt:
                     return True
-        return _live(store, given)
+        return watched(given, lambda whole: _look(store, given, whole=whole))
 
 
-def _live(store: Store, given: argparse.Namespace) -> bool:
-    alone = sys.stdout.isatty() and not given.json
-    if alone:
-        sys.stdout.write(_ALONE)
-    try:
-        while True:
-            if alone:
-                sys.stdout.write(_HOME)
-            _look(store, given, whole=not alone)
-            if alone:
-                sys.stdout.write(_REST)
-                sys.stdout.flush()
-            time.sleep(max(given.interval, 0.05))
-    except KeyboardInterrupt:
-        return True
-    finally:
-        if alone:
-            sys.stdout.write(_BACK)
-            sys.stdout.flush()
-
-
-def _look(store: Store, given: argparse.Namespace, *, whole: bool) -> None:
+def _look(store: Store, given: argparse.Namespace, *, whole: bool) -> bool:
     from livepatch.fleet.overview import overview
 
     told = overview(store, given.rollout)
     if given.json:
         print_json(told)
-        return
-    style, found = Style(given.color), list(_lines(told))
-    if whole:
-        print_lines(style(ink, text) for ink, text in found)
-        return
-    size = shutil.get_terminal_size()
-    print_lines(f"{style(ink, shortened(text, size.columns))}\x1b[K" for ink, text in found[: size.lines - 1])
+    else:
+        print_look(_lines(told), Style(given.color), whole=whole)
+    return True
 
 
 def _lines(told: dict[str, Any]) -> Iterator[tuple[Ink, str]]:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import shutil
-import sys
-import time
 from datetime import UTC, datetime
 
-from livepatch.cli.nodes import Outcome, add_node, ask_each, found_nodes, seconds, understood
-from livepatch.cli.output import Ink, Style, add_color, add_json, print_json, print_lines
+from livepatch.cli.live import add_interval, print_look, watched
+from livepatch.cli.nodes import Outcome, add_node, ask_each, found_nodes, understood
+from livepatch.cli.output import Ink, Style, add_color, add_json, print_json
 from livepatch.cli.status import lines
-from livepatch.errors import NodeError, shortened
+from livepatch.errors import NodeError
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -21,16 +19,11 @@ Show what `livepatch status` prints on one screen, anew every second, until Ctrl
 that start or end meanwhile come and go."""
 EXAMPLE = "livepatch watch --node /var/lib/client/livepatch"
 
-_HOME, _REST = "\x1b[H", "\x1b[J"
-_ALONE, _BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # a screen of its own, without a cursor
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add_node(parser)
-    parser.add_argument(
-        "--interval", type=seconds, default=1.0, metavar="SECONDS", help="how often to look (default: 1)"
-    )
+    add_interval(parser)
     parser.add_argument("--once", action="store_true", help="look once, and print that")
     add_color(parser)
     add_json(parser)
@@ -42,25 +35,7 @@ def run(given: argparse.Namespace) -> bool:
     if given.once:
         found_nodes(given.node)  # or there is nothing to look at
         return look(given, whole=True)
-    alone = sys.stdout.isatty() and not given.json
-    fine = True
-    if alone:
-        sys.stdout.write(_ALONE)
-    try:
-        while True:
-            if alone:
-                sys.stdout.write(_HOME)
-            fine = look(given, whole=not alone)
-            if alone:
-                sys.stdout.write(_REST)
-                sys.stdout.flush()
-            time.sleep(max(given.interval, 0.05))
-    except KeyboardInterrupt:
-        return fine
-    finally:
-        if alone:
-            sys.stdout.write(_BACK)
-            sys.stdout.flush()
+    return watched(given, lambda whole: look(given, whole=whole))
 
 
 def _json(given: argparse.Namespace, *, whole: bool) -> bool:  # noqa: ARG001  # it is always whole
@@ -70,15 +45,8 @@ def _json(given: argparse.Namespace, *, whole: bool) -> bool:  # noqa: ARG001  #
 
 
 def _text(given: argparse.Namespace, *, whole: bool) -> bool:
-    """Print it: all of it, or as much as the screen has room for."""
-    style = Style(given.color)
     told, fine = _looked(given.node)
-    if whole:
-        print_lines(style(ink, text) for ink, text in told)
-    else:
-        size = shutil.get_terminal_size()
-        shown = told[: size.lines - 1]
-        print_lines(f"{style(ink, shortened(text, size.columns))}\x1b[K" for ink, text in shown)
+    print_look(told, Style(given.color), whole=whole)
     return fine
 
 

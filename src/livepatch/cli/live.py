@@ -1,0 +1,61 @@
+"""A look that is taken again and again, on one screen of a terminal."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+from livepatch.cli.nodes import seconds
+from livepatch.cli.output import Ink, Style, print_lines
+from livepatch.errors import shortened
+
+__all__ = ["add_interval", "print_look", "watched"]
+
+_HOME, _REST = "\x1b[H", "\x1b[J"
+_ALONE, _BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # a screen of its own, without a cursor
+
+
+def add_interval(parser: argparse.ArgumentParser) -> None:
+    """How often to look."""
+    parser.add_argument(
+        "--interval", type=seconds, default=1.0, metavar="SECONDS", help="how often to look (default: 1)"
+    )
+
+
+def watched(given: argparse.Namespace, look: Callable[[bool], bool]) -> bool:
+    """Look every so many seconds, until interrupted; what the last look that ended gave, at first true.
+
+    `look` is told whether to print all there is: it is not where a terminal's screen is to be filled anew.
+    """
+    alone = sys.stdout.isatty() and not given.json
+    fine = True
+    if alone:
+        sys.stdout.write(_ALONE)
+    try:
+        while True:
+            if alone:
+                sys.stdout.write(_HOME)
+            fine = look(not alone)
+            if alone:
+                sys.stdout.write(_REST)
+                sys.stdout.flush()
+            time.sleep(max(given.interval, 0.05))
+    except KeyboardInterrupt:
+        return fine
+    finally:
+        if alone:
+            sys.stdout.write(_BACK)
+            sys.stdout.flush()
+
+
+def print_look(told: Iterable[tuple[Ink, str]], style: Style, *, whole: bool) -> None:
+    """Print it: all of it, or as much as the screen has room for."""
+    if whole:
+        print_lines(style(ink, text) for ink, text in told)
+        return
+    size = shutil.get_terminal_size()
+    shown = list(told)[: size.lines - 1]
+    print_lines(f"{style(ink, shortened(text, size.columns))}\x1b[K" for ink, text in shown)
