@@ -7,13 +7,17 @@ PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set P
 ENVIRONMENT := $(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-chia demo-fleet test test-all lint site man format bench peers graphs cves match clean
+.PHONY: help demo demo-rounds demo-chia demo-fleet test test-all lint site man format bench peers graphs cves match clean
 
 help:  ## what can be made
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo:  ## patch a vulnerable aiohttp server while it serves requests, then take the patch back
 	@$(ENVIRONMENT) demo --supports 3.11 3.12 3.13 --install aiohttp==3.9.1 -- python examples/aiohttp_traversal/demo.py
+
+demo-rounds:  ## patch the server of the demo again and again, and set the p99 of its clients beside the time before
+	@$(ENVIRONMENT) demo --supports 3.11 3.12 3.13 --install aiohttp==3.9.1 -- \
+	  python examples/aiohttp_traversal/rounds.py
 
 demo-chia:  ## two live nodes of a real chain: patch, refuse, roll back, kill -9, revert, with blocks and requests flowing
 	@$(ENVIRONMENT) chia --supports 3.11 3.12 3.13 --pinned examples/chia/requirements.txt --install pip -- \

@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,19 +53,39 @@ def sessions_of(arguments: list[str]) -> dict[str, list[str]]:
     return {"around": [*arguments, *others], "switching": [*arguments, *switching]}
 
 
-def run_tests(interpreter: Interpreter, session: str, arguments: list[str], report: Path | None) -> Outcome:
+def prepare(interpreter: Interpreter, asked: list[list[str]]) -> Path | SetupError:
+    """Make the environment, and write what is compiled from the package and its tests; return where, or what failed.
+
+    What is compiled is only read then, by the workers and by the hundreds of processes that tests start. Where
+    PYTHONDONTWRITEBYTECODE is set, each of them would compile the package for itself.
+    """
+    try:
+        directory = ensure(interpreter.series, interpreter, ["--editable", ".[test]"])
+    except SetupError as error:
+        return error
+    python = str(directory / "bin" / "python")
+    variables = activated(directory)
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)
+    collecting = [python, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "--quiet"]
+    for command in ([python, "-m", "compileall", "-q", "src"], *([*collecting, *chosen] for chosen in asked)):
+        # what is wrong with a test is told where it is run
+        subprocess.run(command, cwd=ROOT, env=variables, check=False, capture_output=True)
+    return directory
+
+
+def run_tests(
+    interpreter: Interpreter, prepared: Path | SetupError, session: str, arguments: list[str], report: Path | None
+) -> Outcome:
     """Run pytest under one interpreter, the output kept in `report` or shown as it comes."""
     with report.open("w") if report is not None else nullcontext() as output:
-        try:
-            directory = ensure(interpreter.series, interpreter, ["--editable", ".[test]"])
-        except SetupError as error:
-            print(f"set-up failed: {error}", file=output or sys.stderr)
+        if isinstance(prepared, SetupError):
+            print(f"set-up failed: {prepared}", file=output or sys.stderr)
             return Outcome(interpreter, session, 2, report)
         cache = f"cache_dir=.pytest_cache/{interpreter.series}-{session}"  # each keeps its own
         status = subprocess.run(
-            [directory / "bin" / "python", "-m", "pytest", "-o", cache, *WORKERS, *arguments],
+            [prepared / "bin" / "python", "-m", "pytest", "-o", cache, *WORKERS, *arguments],
             cwd=ROOT,
-            env=activated(directory),
+            env=activated(prepared),
             check=False,
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,
@@ -81,11 +102,14 @@ def main(arguments: list[str]) -> int:
         return 2
     print(f"testing under Python {', '.join(each.series for each in interpreters)}", flush=True)
     REPORTS.mkdir(exist_ok=True)
+    sessions = sessions_of(arguments)
+    with ThreadPoolExecutor() as side_by_side:
+        prepared = list(side_by_side.map(lambda each: prepare(each, list(sessions.values())), interpreters))
     outcomes = []
-    for interpreter in reversed(interpreters):
-        for session, asked in sessions_of(arguments).items():
+    for interpreter, environment in reversed(list(zip(interpreters, prepared, strict=True))):
+        for session, asked in sessions.items():
             report = REPORTS / f"{interpreter.series}-{session}.txt" if len(interpreters) > 1 else None
-            outcomes.append(run_tests(interpreter, session, asked, report))
+            outcomes.append(run_tests(interpreter, environment, session, asked, report))
     for outcome in outcomes:
         if outcome.report is not None:
             verdict = "passed" if outcome.status == 0 else f"ended with status {outcome.status}"
