@@ -6,6 +6,7 @@ import dataclasses
 import json
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 from tests.node.clients import ADMIT, FEE
@@ -398,3 +399,33 @@ def test_a_node_practises_when_a_drill_takes_it_and_says_how_long_it_took(shared
     assert main(["drill", "--store", str(shared.path)]) == 2
     shared.agent.close()
     assert not [each for each in threading.enumerate() if each.name in ("livepatch-fleet-drill", "livepatch-watchdog")]
+
+
+def test_a_drill_that_cannot_be_held_is_an_alarm_and_the_next_is_held(shared, client, capsys, monkeypatch):
+    inventory = shared.folder / "nodes.json"
+    inventory.write_text('{"nodes": [{"id": "n1", "version": "1.0"}]}')
+    words = ["drill", "--store", str(shared.path), "--inventory", str(inventory), "--target", "60"]
+    aside = shared.path.with_suffix(".aside")
+    shared.store.close()
+    shared.path.rename(aside)
+    shared.path.write_text("no database, but a text that is long enough to be taken for one" * 20)
+    assert main(words) == 2
+    capsys.readouterr()
+    turns, sleep = [], time.sleep
+
+    def back(seconds):
+        if seconds < 1:  # it waits for answers
+            return sleep(seconds)
+        turns.append(capsys.readouterr())
+        if len(turns) == 1:
+            aside.replace(shared.path)
+            shared.store = OneFile(shared.path)
+            shared.start(probes=[livepatch.HealthProbe("x", lambda: 1.0, quick=True)], interval=0.05)
+        else:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("livepatch.cli.drill_fleet.time", SimpleNamespace(monotonic=time.monotonic, sleep=back))
+    assert main([*words, "--every", "60"]) == 1
+    assert "ALARM: not held" in turns[0].err
+    assert "to notice" in turns[1].out
+    assert turns[1].err == ""

@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from livepatch.cli.nodes import seconds
 from livepatch.cli.output import Style, print_lines, visible
 from livepatch.cli.stores import add_store, opened
-from livepatch.errors import PatchError
+from livepatch.errors import PatchError, StateError
 
 if TYPE_CHECKING:
     from livepatch.fleet.inventory import Inventory
@@ -59,20 +60,36 @@ def drill_fleet(given: argparse.Namespace) -> bool:
             expected="the nodes of the fleet, and how many of them practise",
             action="name the file with --inventory, and give a --count from 1",
         )
-    inventory, fine = read_inventory(Path(given.inventory)), True
-    with opened(given) as store:
+    inventory = read_inventory(Path(given.inventory))
+    if given.every is None:
+        return _held(given, inventory)
+    fine = True
+    with suppress(KeyboardInterrupt):
         while True:
             begun = time.monotonic()
-            fine = _held(store, given, inventory) and fine
-            if given.every is None:
-                return fine
-            try:
-                time.sleep(max(0.0, given.every - (time.monotonic() - begun)))
-            except KeyboardInterrupt:
-                return fine
+            fine = _held_in_time(given, inventory) and fine
+            time.sleep(max(0.0, given.every - (time.monotonic() - begun)))
+    return fine
 
 
-def _held(store: Store, given: argparse.Namespace, inventory: Inventory) -> bool:
+def _held_in_time(given: argparse.Namespace, inventory: Inventory) -> bool:
+    """One of a schedule: what keeps it from being held is an alarm, and no reason not to hold the next."""
+    try:
+        return _held(given, inventory)
+    except StateError as error:
+        from livepatch.events import emit
+
+        emit("drill_missed", level="error", reason=error.found)
+        sys.stderr.write(f"livepatch drill: ALARM: not held: {visible(str(error))}\n")
+        return False
+
+
+def _held(given: argparse.Namespace, inventory: Inventory) -> bool:
+    with opened(given) as store:
+        return _practised(store, given, inventory)
+
+
+def _practised(store: Store, given: argparse.Namespace, inventory: Inventory) -> bool:
     from livepatch.events import emit
     from livepatch.fleet.drilling import Drill, ask, drilled, missed
 
