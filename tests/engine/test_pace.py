@@ -123,15 +123,17 @@ class Machine:
         self.theirs += seconds * self.others
 
 
-def test_beside_others_who_work_it_rests_many_times_as_long_as_it_works(monkeypatch: pytest.MonkeyPatch):
-    machine = Machine(monkeypatch, others=0.3)
+@pytest.mark.parametrize(("others", "times"), [(0.1, 1.1), (0.3, 1.4), (0.7, 3.3), (1.0, 4.0)])
+def test_the_more_others_work_the_longer_it_rests(monkeypatch: pytest.MonkeyPatch, others: float, times: float):
+    machine = Machine(monkeypatch, others)
     with pace.courteous():
-        for _ in range(20):
+        for _ in range(30):
             machine.work(pace.STEP)
             pace.breathe()
     first, *rests = machine.naps
     assert first < pace.STEP  # nobody is known to wait yet
-    assert all(0.9 * pace.REST * pace.STEP < rest <= pace.REST * pace.STEP for rest in rests)
+    assert all(rest >= 0.9 * pace.REST * pace.STEP for rest in rests)
+    assert max(rests) == pytest.approx(times * pace.REST * pace.STEP, rel=0.1)
 
 
 def test_while_nobody_else_works_it_does_not_rest(monkeypatch: pytest.MonkeyPatch):

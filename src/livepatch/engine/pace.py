@@ -24,10 +24,15 @@ STEP = 0.0004
 """Seconds of work between two breaths.  One step more may begin before the next look at the clock."""
 
 REST = 20.0
-"""Seconds of rest for each second of work, while other threads have work to do."""
+"""Seconds of rest for each second of work, while other threads have a little work to do; more if they have more."""
+
+# A server that is busy for a share b of the time answers in a time in proportion to 1 / (1 - b).  Whatever is taken
+# from it costs its clients the more, the busier it is, and less is taken in proportion; up to so great a share.
+_BUSIEST = 0.75
+_NEWEST = 0.2  # how much the last breath counts in that share, which goes up and down with each request
 
 # What is rested in one piece of work altogether stays below so many seconds: the more it was, the shorter the rest.
-_MOST = 4.0
+_MOST = 8.0
 _LONGEST = 0.05  # the longest single rest, in seconds: after a step that could not be split
 _SHORTER = 0.5  # of a step, while others have work to do: the time for which one of their system calls is delayed
 _SHARE = 0.5  # of REST: after a slice of long work, for whose rests there is no bound
@@ -52,6 +57,8 @@ class _Courtesy(threading.local):
     """The thread's own processor time at the end of its last breath."""
     beside = False
     """Whether others had work to do in its last breath."""
+    share = 0.0
+    """Of the time, how much others worked in its breaths."""
     urgent = False
     """Whether it gives way to nobody."""
 
@@ -69,6 +76,7 @@ def courteous() -> Iterator[None]:
         yield
         return
     _mine.resting, _mine.rested, _mine.worked, _mine.beside = True, 0.0, time.thread_time(), False
+    _mine.share = 0.0
     try:
         yield
     finally:
@@ -130,12 +138,15 @@ def _rest(passed: float) -> None:
     if _mine.beside:
         # What this thread was interrupted for in its step was no work of its own; nor what it did before all this.
         step = min(worked - _mine.worked, passed)
-        nap = max(nap, min(step * REST * (1 - _mine.rested / _MOST), _LONGEST))
+        times = REST / (1 - min(_mine.share, _BUSIEST))
+        nap = max(nap, min(step * times * (1 - _mine.rested / _MOST), _LONGEST))
     time.sleep(nap)
     took = time.perf_counter() - begun
     _mine.rested += nap if nap > _NAP else 0.0
     _mine.worked, others_now = _processor_times()
-    _mine.beside = others_now - others > took * _BUSY
+    share = (others_now - others) / took
+    _mine.beside = share > _BUSY
+    _mine.share += (share - _mine.share) * _NEWEST
 
 
 def _processor_times() -> tuple[float, float]:
