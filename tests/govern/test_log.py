@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import random
 import resource
@@ -49,6 +50,11 @@ def assert_holds(folder, key, *, warnings=()):
     assert found.ok, found
     assert [flaw.what for flaw in found.flaws] == list(warnings)
     return found
+
+
+def assert_is_held(write):
+    with pytest.raises(AuditError, match="held by another process"):
+        write()
 
 
 def in_child(function):
@@ -124,17 +130,17 @@ def test_threads_and_processes_write_to_one_record(folder, key):
 def test_a_child_goes_on_with_the_record_and_leaves_the_parents_lock_alone(folder, key):
     log = new_log(folder, key)
     log.append(entry(0))
-    with log._alone():  # as if another thread were writing at the fork
 
-        def child():
-            log.after_fork()
-            with pytest.raises(AuditError, match="held by another process"):
-                log.append(entry(1))
+    def child():
+        log.after_fork()
+        assert_is_held(lambda: log.append(entry(1)))
 
+    def fork():
         log._patience = 0.05
         assert ends_well(in_child(child))
-        with pytest.raises(AuditError, match="held by another process"):
-            Log(folder, key, ORIGIN, patience=0.05)
+        assert_is_held(lambda: Log(folder, key, ORIGIN, patience=0.05))
+
+    log._alone(fork)  # as if another thread were writing at the fork
 
     def grandchild():
         log.after_fork()
@@ -148,8 +154,8 @@ def test_a_child_goes_on_with_the_record_and_leaves_the_parents_lock_alone(folde
 
 def test_a_signal_handler_that_strikes_while_its_thread_writes_is_refused(folder, key):
     log = new_log(folder, key)
-    with log._alone(), pytest.raises(AuditError, match="signal handler"):
-        log.append(entry(0))
+    with pytest.raises(AuditError, match="signal handler"):
+        log._alone(lambda: log.append(entry(0)))
     log.append(entry(1))
     assert_holds(folder, key)
 
@@ -302,10 +308,43 @@ def test_a_lock_that_was_removed_and_made_anew_keeps_two_writers_apart(folder, k
     (folder / "lock").unlink()
     other = new_log(folder, key)
     log._patience = 0.05
-    with other._alone(), pytest.raises(AuditError, match="held by another process"):
-        log.append(entry(0))
+    other._alone(lambda: assert_is_held(lambda: log.append(entry(0))))
     log.append(entry(1))
     other.append(entry(2))
+    assert_holds(folder, key)
+
+
+def test_a_lock_that_was_moved_away_keeps_nobody_from_writing_whoever_holds_it(folder, key):
+    log = new_log(folder, key)
+    log.append(entry(0))
+    (folder / "lock").rename(folder / "elsewhere")
+    held = os.open(folder / "elsewhere", os.O_RDWR)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    log._patience = 0.05
+    log.append(entry(1))
+    os.close(held)
+    assert_holds(folder, key)
+
+
+def test_an_interrupt_between_any_two_steps_of_an_append_leaves_the_lock_free_and_a_record_that_goes_on(
+    folder, key, monkeypatch
+):
+    log, other = new_log(folder, key), new_log(folder, key)
+    other._patience = 0.05
+    log.append(entry(0))
+    steps = ["try_lock", "lies_at", "size_at", "keep_reserve", "write_through", "unlock"]
+    for name in steps:
+        with monkeypatch.context() as patched:
+
+            def interrupted(*arguments, step=getattr(files, name)):
+                step(*arguments)
+                raise KeyboardInterrupt
+
+            patched.setattr(files, name, interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                log.append(entry(1))
+        other.append(entry(2))
+        log.append(entry(3))
     assert_holds(folder, key)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
 import os
@@ -14,7 +13,7 @@ from pathlib import Path
 
 from livepatch.errors import AuditError, spelled
 
-__all__ = ["Segment", "locked", "open_lock", "segments", "unwritable"]
+__all__ = ["Segment", "open_lock", "segments", "try_lock", "unlock", "unwritable"]
 
 _NAME = re.compile(r"record-([0-9]{12})\.jsonl")
 RESERVE = 256 * 1024  # bytes
@@ -97,13 +96,22 @@ def open_lock(path: str) -> int:
     return os.open(path, _NEW | os.O_RDWR, 0o600)
 
 
-def is_at(path: str, descriptor: int) -> bool:
-    """Whether that open file still lies where others look for it: somebody may have taken it away, or made it anew."""
+def lies_at(path: str, made: os.stat_result) -> bool:
+    """Whether that file still lies where others look for it: somebody may have taken it away, or made it anew."""
     try:
-        there = os.stat(path, follow_symlinks=False)  # noqa: PTH116  # making a Path takes longer than the question
+        there = os.lstat(path)
     except OSError:
         return False
-    return is_still(descriptor, there)
+    return os.path.samestat(there, made)
+
+
+def size_at(path: str, descriptor: int, made: os.stat_result) -> int | None:
+    """How many bytes that open file has; ``None`` if it is not the one that lies there, or is open no more."""
+    try:
+        facts, there = os.fstat(descriptor), os.lstat(path)
+    except OSError:
+        return None
+    return facts.st_size if os.path.samestat(facts, made) and os.path.samestat(there, made) else None
 
 
 def is_still(descriptor: int, made: os.stat_result) -> bool:
@@ -120,29 +128,36 @@ def let_go(descriptor: int, made: os.stat_result) -> None:
         os.close(descriptor)
 
 
-@contextlib.contextmanager
-def locked(descriptor: int, folder: Path, patience: float) -> Iterator[None]:
-    """Keep other processes from writing.  Raises :class:`AuditError` if one does not end within `patience` seconds."""
+def try_lock(descriptor: int) -> bool:
+    """Keep other processes from writing, unless one of them writes."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def unlock(descriptor: int) -> None:
+    """Let other processes write."""
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+def pauses(folder: Path, patience: float) -> Iterator[float]:
+    """How long to wait, in seconds, each time that another process writes.
+
+    Raises :class:`AuditError` if none has ended within `patience` seconds.
+    """
     until = time.monotonic() + patience
     pause = 0.0002
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                raise AuditError(
-                    f"the record in {spelled(str(folder))} is held by another process",
-                    found=f"its lock taken for {patience:g} s",
-                    expected="writers that end within milliseconds",
-                    action="find the process that holds the file 'lock' there (lslocks), and end it",
-                ) from None
-            time.sleep(pause)
-            pause = min(pause * 2, 0.02)
-    try:
-        yield
-    finally:
-        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    while time.monotonic() < until:
+        yield pause
+        pause = min(pause * 2, 0.02)
+    raise AuditError(
+        f"the record in {spelled(str(folder))} is held by another process",
+        found=f"its lock taken for {patience:g} s",
+        expected="writers that end within milliseconds",
+        action="find the process that holds the file 'lock' there (lslocks), and end it",
+    )
 
 
 def sync_folder(folder: Path) -> None:

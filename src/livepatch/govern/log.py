@@ -12,10 +12,11 @@ import contextlib
 import hashlib
 import os
 import threading
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepatch.errors import AuditError, spelled
 from livepatch.govern import files, merkle, surroundings
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 __all__ = ["Log", "Written"]
+
+_T = TypeVar("_T")
 
 _SEGMENT = 16 * 1024 * 1024  # bytes, from which on a new file is begun
 _AT_ONCE = 2  # lines, that are written in one go
@@ -101,10 +104,7 @@ class Log:
         self._writing = False
         self._keeps_reserve = True
         try:
-            with self._alone():
-                self._catch_up({"who": surroundings.user()})
-                with contextlib.suppress(OSError):  # the first entry tells
-                    self._keeps_reserve = files.keep_reserve(self.folder)
+            self._alone(self._begin_writing)
         except BaseException:
             self.close()
             raise
@@ -116,23 +116,11 @@ class Log:
         set aside.  Raises :class:`AuditError` if it cannot be written: then the record ends as it did before, or if
         even that fails with what will be taken for half written.
         """
-        with self._alone():
-            if not way_back and self._keeps_reserve:
-                self._keeps_reserve = files.keep_reserve(self.folder)
-            try:
-                return self._add(fields)
-            except (AuditError, OSError) as error:
-                cause = error if isinstance(error, OSError) else error.__cause__
-                full = isinstance(cause, OSError) and cause.errno in files.FULL
-                if not (way_back and full and files.give_reserve(self.folder)):
-                    raise
-            self._drop_tail()
-            return self._add(fields)
+        return self._alone(lambda: self._append(fields, way_back=way_back))
 
     def checkpoint(self) -> Note:
         """Sign the record as it is now: all lines, of other processes too.  Raises :class:`AuditError`."""
-        with self._alone():
-            return self._sign(self._catch_up({"who": surroundings.user()}).tree)
+        return self._alone(lambda: self._sign(self._catch_up({"who": surroundings.user()}).tree))
 
     def close(self) -> None:
         """Let go of the files."""
@@ -149,8 +137,26 @@ class Log:
 
     # Beneath the locks
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _begin_writing(self) -> None:
+        self._catch_up({"who": surroundings.user()})
+        with contextlib.suppress(OSError):  # the first entry tells
+            self._keeps_reserve = files.keep_reserve(self.folder)
+
+    def _append(self, fields: Mapping[str, Any], *, way_back: bool) -> Written:
+        if not way_back and self._keeps_reserve:
+            self._keeps_reserve = files.keep_reserve(self.folder)
+        try:
+            return self._add(fields)
+        except (AuditError, OSError) as error:
+            cause = error if isinstance(error, OSError) else error.__cause__
+            full = isinstance(cause, OSError) and cause.errno in files.FULL
+            if not (way_back and full and files.give_reserve(self.folder)):
+                raise
+        self._drop_tail()
+        return self._add(fields)
+
+    def _alone(self, act: Callable[[], _T]) -> _T:
+        """Do that while no other thread or process writes.  Raises :class:`AuditError` for an :class:`OSError`, too."""
         if not self._mutex.acquire(timeout=self._patience):
             raise self._busy("another thread of this process writes, and does not end")
         try:
@@ -158,9 +164,12 @@ class Log:
                 raise self._busy("a call from a signal handler or __del__ that ran while this thread was writing")
             self._writing = True
             try:
-                with contextlib.ExitStack() as held:
-                    self._take_lock(held)
-                    yield
+                try:
+                    self._take_lock()
+                    return act()
+                finally:
+                    if self._lock is not None:
+                        files.unlock(self._lock[0])
             except (OSError, ValueError) as error:
                 self._drop_tail()
                 raise files.unwritable(self.folder, error) from error
@@ -172,17 +181,25 @@ class Log:
         finally:
             self._mutex.release()
 
-    def _take_lock(self, held: contextlib.ExitStack) -> None:
+    def _take_lock(self) -> None:
+        """Lock the file that lies in the folder, which may have been taken away or made anew meanwhile."""
+        pauses = None
         while True:
-            if self._lock is not None and not files.is_at(self._lock_path, self._lock[0]):
+            if self._lock is not None and not files.is_still(*self._lock):
                 self._drop_lock()  # and locks no file of the program's, which may have closed this one
             if self._lock is None:
                 made = self._made()
                 self._lock = made, os.fstat(made)
-            held.enter_context(files.locked(self._lock[0], self.folder, self._patience))
-            if files.is_at(self._lock_path, self._lock[0]):
+            taken = files.try_lock(self._lock[0])
+            if not files.lies_at(self._lock_path, self._lock[1]):
+                if taken:
+                    files.unlock(self._lock[0])
+                self._drop_lock()
+            elif taken:
                 return
-            held.pop_all().close()
+            else:
+                pauses = pauses or files.pauses(self.folder, self._patience)
+                time.sleep(next(pauses))
 
     def _drop_lock(self) -> None:
         lock, self._lock = self._lock, None
@@ -208,10 +225,12 @@ class Log:
 
     def _catch_up(self, fields: Mapping[str, Any]) -> _Tail:
         """Read what others have added, and mend what somebody left half written."""
-        if self._tail is not None and not files.is_at(self._tail.path, self._tail.descriptor):
+        size = None if self._tail is None else files.size_at(self._tail.path, self._tail.descriptor, self._tail.made)
+        if size is None:
             self._drop_tail()  # others have gone on in the next file, and this one is in an archive: or it was stolen
         tail = self._tail or self._open(fields)
-        size = os.fstat(tail.descriptor).st_size
+        if size is None:
+            size = os.fstat(tail.descriptor).st_size
         if not tail.offset <= size <= files.LARGEST:
             self._drop_tail()
             raise self._broken(f"{size} bytes, where there were {tail.offset}", "a file that only grows, line by line")

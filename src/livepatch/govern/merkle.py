@@ -85,13 +85,12 @@ class Frontier:
 
     def root(self) -> bytes:
         """The root of the tree so far."""
-        roots = self.roots
-        if not roots:
-            return EMPTY
-        root = roots[0]
-        for left in roots[1:]:
-            root = _node(left, root)
-        return root
+        sha256 = _sha256
+        root = None
+        for left in self._levels:
+            if left is not None:
+                root = left if root is None else sha256(b"\x01" + left + root).digest()
+        return EMPTY if root is None else root
 
 
 def root_of(hashes: Sequence[bytes]) -> bytes:
