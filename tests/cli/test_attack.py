@@ -42,6 +42,18 @@ def test_attacks_that_fail_to_break_it_are_signed(name, capsys):
     assert livepatch.status() == ()
 
 
+def test_what_the_code_under_attack_prints_is_not_in_the_answer(name, capsys, tmp_path):
+    (tmp_path / "loud.py").write_text(
+        f"from {name} import good\nprint('imported')\ndef loud():\n    print('called')\n    return good()\n"
+    )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.syspath_prepend(str(tmp_path))
+        assert attack("--unsigned", "--probe", "loud:loud", *MOST, "--json") == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["ok"]
+    assert "imported\ncalled\n" in told.err
+
+
 def test_one_that_breaks_it_is_a_refusal(name, capsys):
     assert attack("--unsigned", "--probe", f"{name}:bad", *MOST, "--color", "never") == 1
     printed = capsys.readouterr().out.splitlines()

@@ -52,6 +52,14 @@ def program(request, here):
     return request.param
 
 
+def test_what_an_imported_program_prints_is_not_in_the_answer(here, capsys):
+    (here / "shop" / "main.py").write_text(f"print('imported')\n{MAIN}")
+    assert main(["callers", "shop.store:Store.save", *LIVE, "--json"]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)["callers"]
+    assert told.err == "imported\n"
+
+
 def test_callers_are_printed_the_certain_ones_first(program, capsys):
     assert main(["callers", "shop.store:Store.save", *program]) == 0
     lines = capsys.readouterr().out.splitlines()

@@ -334,9 +334,10 @@ def test_an_interrupt_between_any_two_steps_of_an_append_leaves_the_lock_free_an
     log.append(entry(0))
     steps = ["try_lock", "lies_at", "size_at", "keep_reserve", "write_through", "unlock"]
     for name in steps:
+        step = getattr(files, name)
         with monkeypatch.context() as patched:
 
-            def interrupted(*arguments, step=getattr(files, name)):
+            def interrupted(*arguments, step=step):
                 step(*arguments)
                 raise KeyboardInterrupt
 

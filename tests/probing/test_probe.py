@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from typing import Any
 
@@ -106,6 +107,37 @@ def test_the_life_of_a_patch_in_this_process(build, tmp_path):
         (fix.id, "taken-out", "error"),
     ]
     assert "CANARY" not in repr(logs) + repr(entries)
+
+
+def test_a_probe_that_prints_is_heard_by_nobody_and_other_threads_are(node, build, capsys):
+    """In this process as in a scratch process: what it says may be how the hole is used."""
+    loud = "import sys\n" + probe_of(node.name, "(print('CANARY'), before(), m.admit(1000))[2]")
+    loud += "\ndef before():\n    print('to a file', file=sys.stderr, end='')\n    print('CANARY', flush=True)\n"
+    fix = build()
+    fix.probe("loud", loud, safe=True)
+    livepatch.apply(fix)
+    capsys.readouterr()
+    stop, printed = threading.Event(), []
+
+    def go_on():
+        while not stop.is_set():
+            print("mine")  # noqa: T201  # it is what the program says
+            printed.append("mine")
+
+    thread = threading.Thread(target=go_on)
+    before = sys.stdout
+    thread.start()
+    try:
+        with capture_logs():
+            found = livepatch.probe()
+    finally:
+        stop.set()
+        thread.join()
+    assert sys.stdout is before
+    assert ("live", "closed", "fixed") in told(found)
+    heard = capsys.readouterr()
+    assert heard.out.splitlines() == printed
+    assert heard.err == "to a file"
 
 
 def test_a_later_patch_that_takes_a_fix_away_is_an_alarm(node, build, write_module, new_patch):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from livepatch.cli.output import Ink, Style, add_color, add_json, print_json, print_lines, visible
+from livepatch.cli.output import Ink, Style, add_color, add_json, aside, print_json, print_lines, visible
 from livepatch.cli.trusting import add_signer, add_trust, signer_of, trust_of
 from livepatch.errors import PatchError, shortened, spelled
+
+if TYPE_CHECKING:
+    from livepatch.testing.attacking import Attacked
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -79,9 +82,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> bool:
     """Attack.  Whether no attack has succeeded."""
-    from livepatch.testing.attacking import attack
-    from livepatch.testing.picture import modules_of
-
     if given.suite is None and (given.key, given.command, given.output) != (None, None, None):
         raise PatchError(
             "it is not said what the evidence is for",
@@ -90,21 +90,8 @@ def run(given: argparse.Namespace) -> bool:
             action="name the suite as policy does",
         )
     signer = signer_of(given) if given.suite is not None else None
-    patch, trust = _patch_of(given)
-    for module in modules_of(patch):
-        _imported(module, module)
-    refusals = (ValueError, TypeError, *(_named(name) for name in given.refusal))
-    attacked = attack(
-        patch,
-        probe=_named(given.probe),
-        callers=[_named(name) for name in given.caller] or None,
-        instances=dict(_instance(text) for text in given.instance),
-        refusals=refusals,
-        examples=given.examples,
-        timeout=given.timeout,
-        skip=given.skip,
-        **({"trust": trust} if trust is not None else {}),
-    )
+    with aside():
+        attacked = _attacked(given)
     written = None
     if signer is not None:
         written = str(attacked.attest(given.file, key=signer, suite=given.suite, output=given.output))
@@ -117,6 +104,28 @@ def run(given: argparse.Namespace) -> bool:
     told = [f"evidence: {attacked.result}, in {visible(written)}"] if written is not None else []
     print_lines([style("green" if attacked.ok else "red", first), *(f"  {row}" for row in rows), *told])
     return attacked.ok
+
+
+def _attacked(given: argparse.Namespace) -> Attacked:
+    """What came of it.  Modules of the package are imported, and code of theirs is run."""
+    from livepatch.testing.attacking import attack
+    from livepatch.testing.picture import modules_of
+
+    patch, trust = _patch_of(given)
+    for module in modules_of(patch):
+        _imported(module, module)
+    refusals = (ValueError, TypeError, *(_named(name) for name in given.refusal))
+    return attack(
+        patch,
+        probe=_named(given.probe),
+        callers=[_named(name) for name in given.caller] or None,
+        instances=dict(_instance(text) for text in given.instance),
+        refusals=refusals,
+        examples=given.examples,
+        timeout=given.timeout,
+        skip=given.skip,
+        **({"trust": trust} if trust is not None else {}),
+    )
 
 
 def _patch_of(given: argparse.Namespace) -> tuple[Any, object]:

@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from livepatch.cli.output import visible
+from livepatch.cli.output import aside, visible
 from livepatch.compat.callgraph import CallGraph, Edge, live_graph, source_graph, within
 from livepatch.errors import BundleError
 
@@ -58,7 +58,8 @@ def _imported(name: str, *, whole: bool) -> CallGraph:
     if os.getcwd() not in sys.path:  # noqa: PTH109  # as `python -m` has it
         sys.path.insert(0, os.getcwd())  # noqa: PTH109  # as `python -m` has it
     try:
-        importlib.import_module(name)
+        with aside():
+            importlib.import_module(name)
     except Exception as error:
         raise BundleError(
             f"the module {name} cannot be imported",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -24,6 +25,7 @@ __all__ = [
     "Style",
     "add_color",
     "add_json",
+    "aside",
     "described",
     "in_options",
     "is_told",
@@ -57,6 +59,13 @@ class Style:
         """A line of that text, made visible."""
         shown = visible(text)
         return f"\x1b[{_INKS[ink]}m{shown}\x1b[0m" if self._coloured and _INKS[ink] else shown
+
+
+@contextlib.contextmanager
+def aside() -> Iterator[None]:
+    """What code of others prints meanwhile goes to standard error: standard output is for what the command says."""
+    with contextlib.redirect_stdout(sys.stderr):
+        yield
 
 
 def print_lines(lines: Iterable[str]) -> None:

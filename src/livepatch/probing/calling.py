@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import threading
 from typing import Any
 
@@ -16,7 +17,7 @@ _asking = threading.local()
 
 def asked(name: str, source: str) -> tuple[Verdict, str]:
     """What the probe says; if that is nothing, why, without a word of its own."""
-    namespace: dict[str, Any] = {"__name__": _NAME}
+    namespace: dict[str, Any] = {"__name__": _NAME, "print": _dropped}
     try:
         exec(compile(source, f"<probe {name}>", "exec", dont_inherit=True), namespace)  # noqa: S102  # it was verified
         said = namespace[ENTRY]()
@@ -25,6 +26,15 @@ def asked(name: str, source: str) -> tuple[Verdict, str]:
     if said is True or said is False:
         return ("vulnerable" if said else "fixed"), ""
     return "unknown", f"it gave {_kind(said)}, not True or False"
+
+
+def _dropped(*values: object, file: Any = None, **how: Any) -> None:
+    """The probe's own `print`: what it says of the hole is for nobody, unless it names a file.
+
+    Another ``sys.stdout`` for so long would be another one for each thread of the process.
+    """
+    if file is not None:
+        builtins.print(*values, file=file, **how)
 
 
 def _kind(value: object) -> str:
