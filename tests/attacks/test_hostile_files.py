@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import signal
 from pathlib import Path
 
 import msgpack
 import pytest
-from tests.signing import ROLES, key, patch_envelope, trust_root, write_patch
+from tests.signing import ROLES, key, patch_envelope, trust_root, write_patch, write_root
 
 import livepatch
 from livepatch.bundle.approval import read_approval
+from livepatch.bundle.keyfiles import make_key
 from livepatch.bundle.sealed import seal
 from livepatch.bundle.sealkeys import make_seal_key
 from livepatch.bundle.signing import sign
+from livepatch.bundle.trees import open_tree
+from livepatch.cli.main import main
 from livepatch.compat.policy import read_policy
+from livepatch.contents.claims import snapshot_of
 from livepatch.documents.advisory import advisory_in
 from livepatch.errors import BundleError, LivepatchError, PatchError, PolicyError
 from livepatch.govern.approving import approving_of
@@ -141,6 +146,131 @@ def test_a_name_that_would_steer_a_terminal_is_spelled(patch_file):
     root = trust_root()
     given = approving_of(livepatch.load("fix.lpatch", trust=root), [made], root)
     assert given.idle == ("'\\x1b[2J', by no key that may approve",)
+
+
+NAMED = "fine: all signed\n\x1b[2J\tfix\u202e"
+
+
+@pytest.fixture
+def patch_with_a_name(patch_file):
+    """A patch file, a policy file and a folder whose names would be lines of their own on a screen."""
+    write_patch(Path(f"{NAMED}.lpatch"))
+    write_root(Path("trust.json"))
+    make_key(Path("carol"))
+    Path(f"{NAMED}.toml").write_text("")
+    Path(f"{NAMED}.none").mkdir()
+    return f"{NAMED}.lpatch"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["verify", "FILE", "--trust", "trust.json"], 0),
+        (["approve", "FILE", "--key", "carol"], 0),
+        (["attest", "FILE", "--key", "carol", "--suite", "unit"], 0),
+        (["sign", "FILE", "--key", "carol"], 0),
+        (["seal", "FILE", "--to", "erin.pub"], 0),
+        (["policy", "test", f"{NAMED}.toml"], 0),
+        (["keygen", f"{NAMED}.key"], 0),
+        (["init", f"{NAMED}.new"], 0),
+        (["build", f"{NAMED}.none", f"{NAMED}.none", "--package", "nodeclient", "--id", "X"], 2),
+        (["check", "FILE", "--package-dir", f"{NAMED}.none"], 2),
+        (["check", "FILE", "--package-dir", f"{NAMED}.gone"], 2),
+        (["check", "FILE", "--package-dir", f"{NAMED}.toml"], 2),
+        (["verify", f"{NAMED}.gone", "--trust", "trust.json"], 2),
+        (["trust", "show", f"{NAMED}.gone"], 1),
+        (["audit", "verify", "FILE", "--key", f"{NAMED}.gone"], 2),
+    ],
+    ids=lambda each: each[0] if isinstance(each, list) else "",
+)
+def test_no_name_of_a_file_is_a_line_of_its_own(patch_with_a_name, capsys, arguments, status):
+    assert main([patch_with_a_name if each == "FILE" else each for each in arguments]) == status
+    assert_one_line(capsys.readouterr())
+
+
+def test_nor_is_one_that_a_pattern_of_the_shell_has_put_among_the_arguments(patch_with_a_name, capsys):
+    for arguments in (["verify", "--trust", "trust.json", "fix.lpatch", patch_with_a_name], [patch_with_a_name]):
+        with pytest.raises(SystemExit) as ended:
+            main(arguments)
+        assert ended.value.code == 2
+        assert_one_line(capsys.readouterr())
+
+
+def assert_one_line(told):
+    for line in (told.out + told.err).split("\n"):
+        assert not set(line) & set("\x1b\t\u202e")
+        assert not line.startswith(("\\x1b", "\x1b"))
+    assert "fine: all signed\n" not in told.out + told.err
+    assert "fine: all signed\\n" in told.out + told.err
+
+
+@pytest.mark.parametrize("name", ["x" * 5_000, "a/" * 5_000, "a\0b"], ids=["long", "deep", "nul"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["check", "fix.lpatch", "--package-dir", "NAME"],
+        ["build", "NAME", "NAME", "--package", "nodeclient", "--id", "X"],
+        ["verify", "NAME", "--trust", "NAME"],
+        ["approve", "fix.lpatch", "--key", "NAME"],
+        ["policy", "test", "NAME"],
+        ["audit", "verify", "NAME", "--key", "NAME"],
+        ["replay", "NAME", "NAME"],
+        ["run", "--store", "NAME", "--", "true"],
+    ],
+    ids=lambda each: each[0],
+)
+def test_what_can_be_no_path_is_told_in_one_line(patch_file, capsys, arguments, name):
+    assert main([name if each == "NAME" else each for each in arguments]) in (1, 2)
+    told = capsys.readouterr()
+    assert "Traceback" not in told.err
+    assert len(told.err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["audit", "verify", ".", "--key", "pipe"],
+        ["audit", "verify", ".", "--key", "node+1be5gjgA+x", "--checkpoint", "pipe"],
+        ["build", "a", "b", "--package", "nodeclient", "--id", "X", "--probe", "pipe"],
+        ["approve", "fix.lpatch", "--key", "pipe"],
+        ["verify", "fix.lpatch", "--trust", "pipe"],
+        ["policy", "test", "pipe"],
+        ["docs", "fix.lpatch", "--about", "pipe", "-o", "papers"],
+        ["classify", "fix.lpatch", "--package-dir", ".", "--criteria", "pipe"],
+        ["seal", "fix.lpatch", "--to", "pipe"],
+    ],
+    ids=lambda each: each[0],
+)
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(patch_file, capsys, arguments):
+    os.mkfifo("pipe")
+
+    def waits(*_):
+        raise AssertionError("it waits for the pipe")
+
+    before = signal.signal(signal.SIGALRM, waits)
+    signal.alarm(60)
+    try:
+        assert main(arguments) in (1, 2)
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no pipes with names here")
+def test_an_example_of_a_round_trip_that_is_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PatchError, match="no regular file"):
+        snapshot_of("m:load", [tmp_path / "pipe"], None, False)
+
+
+def test_an_archive_that_claims_to_be_huge_is_not_read(tmp_path):
+    path = tmp_path / "huge.tar"
+    with path.open("wb") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(BundleError, match="the archive is too large"):
+        open_tree(path, "nodeclient")
 
 
 def replayed_by(name, lie):

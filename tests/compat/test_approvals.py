@@ -188,6 +188,30 @@ def test_what_is_told_as_the_next_opening_is_one_and_lies_ahead(day, times):
         assert is_open(windows, opening)
 
 
+@pytest.mark.parametrize("moment", ["0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z", "9999-12-26T00:00:00Z"])
+def test_windows_know_the_ends_of_the_calendar(moment):
+    late = read_policy(b"[[window]]\nfrom = '22:00'\nto = '00:00'\n", "late.toml")
+    saturdays = read_policy(b"[[window]]\ndays = ['sat']\nfrom = '22:00'\nto = '23:00'\n", "saturdays.toml")
+    now = moment_of(moment)
+    assert found(late, now=now) == ([] if now.hour == 23 else [("error", "outside-window")])
+    assert found(saturdays, now=now) == [("error", "outside-window")]
+    assert next_opening(saturdays.windows, now) > now
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "0001-01-01T00:00:00+2359",
+        "2027-01-01T00:00:00+00:00",
+        "\uff12\uff10\uff12\uff17-01-01T00:00:00Z",
+        "2027-1-1T0:0:0Z",
+    ],
+)
+def test_a_moment_has_one_spelling(text):
+    with pytest.raises(ValueError, match="no moment of UTC"):
+        moment_of(text)
+
+
 def test_the_next_opening_is_told_and_each_source_has_windows_of_its_own():
     night = read_policy(NIGHT, "night.toml")
     (row,) = judged(night, (), PLAIN, NOBODY, NOW)
@@ -231,6 +255,11 @@ def test_an_emergency_is_over_after_its_hours():
     row = judged(urgent, (), PLAIN, handed(*old), NOW)[-1]
     assert (row.severity, row.code) == ("error", "emergency-missing")
     assert "operator: 0 of 1 (a); declared more than 24 hours ago, or in the future, by erin" in row.found
+    again = [*old, by("dave", emergency=True, reason="now"), by("frank", "operator", emergency=True, reason="as I say")]
+    row = judged(urgent, (), PLAIN, handed(*again), NOW)[-1]
+    assert row.code == "emergency-override"
+    assert "frank (operator): as I say" in row.found
+    assert "erin" not in row.found
     longer = read_policy(URGENT + b"max-age-hours = 48\n", "a")
     assert found(longer, handed(*old))[-1] == ("warning", "emergency-override")
     ahead = [by("carol", emergency=True, reason="a"), by("erin", "operator", emergency=True, reason="b", hours=-1)]

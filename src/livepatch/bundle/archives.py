@@ -9,7 +9,7 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from livepatch.errors import BundleError
+from livepatch.errors import BundleError, spelled
 
 __all__ = [
     "MAX_FILES",
@@ -138,6 +138,14 @@ def read_directory(root: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
 def read_archive(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
     """The same of a wheel or an sdist, of which nothing is unpacked.  Raises :class:`BundleError`."""
     try:
+        size = path.stat().st_size
+        if size > MAX_TOTAL_BYTES:
+            raise BundleError(
+                "the archive is too large",
+                found=f"{spelled(path.name)}: {size} bytes",
+                expected=f"at most {MAX_TOTAL_BYTES} bytes",
+                action="give the release of the package alone",
+            )
         if zipfile.is_zipfile(path):
             found, data = _read_zip(path).sorted()
         elif tarfile.is_tarfile(path):
@@ -145,14 +153,14 @@ def read_archive(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
         else:
             raise BundleError(
                 "the file is no archive",
-                found=str(path),
+                found=spelled(str(path)),
                 expected="a wheel, or an sdist as .tar.gz or .zip",
                 action="name a directory, a wheel or an sdist",
             )
     except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError) as error:
         raise BundleError(
             "the archive cannot be read",
-            found=f"{path.name}: {error}",
+            found=f"{spelled(path.name)}: {error}",
             expected="a wheel or an sdist that is whole",
             action="get or build it anew",
         ) from error
@@ -169,7 +177,7 @@ def _inside(name: str) -> PurePosixPath:
     if path.is_absolute() or ".." in path.parts or "\\" in name or (path.parts and ":" in path.parts[0]):
         raise BundleError(
             "the archive names a path outside itself",
-            found=name[:200],
+            found=spelled(name),
             expected="relative paths without '..'",
             action="do not use this archive",
         )

@@ -7,10 +7,11 @@ import stat
 from pathlib import Path
 
 from livepatch.bundle.envelope import LARGEST_FILE
+from livepatch.contents.files import read_at_most
 from livepatch.errors import BundleError, TrustError, UntrustedFileError, spelled
 from livepatch.state.files import put
 
-__all__ = ["create", "read", "read_at_most", "read_for_trust", "reason", "write", "write_new"]
+__all__ = ["create", "is_there", "read", "read_at_most", "read_for_trust", "reason", "write", "write_new"]
 
 
 def write(
@@ -162,17 +163,9 @@ def _unreadable(path: str | os.PathLike[str], most: int, what: str, wrong: str) 
     )
 
 
-def read_at_most(path: str | os.PathLike[str], most: int) -> bytes | None:
-    """At most one byte more than `most`; ``None`` for what is no regular file.  Raises :class:`OSError`."""
-    # A pipe would make the open wait for a writer.
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return None
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(most + 1)
-    finally:
-        os.close(descriptor)
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether something lies there; nothing does where a path cannot lead, one that is too long for example."""
+    return os.path.exists(path)  # noqa: PTH110  # before 3.14 a Path raises for what can be no path
 
 
 def reason(error: Exception) -> str:

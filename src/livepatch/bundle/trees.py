@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 from livepatch.bundle.archives import NATIVE, NATIVE_SOURCE, read_archive, read_directory
 from livepatch.bundle.metadata import Metadata, distributions_of, metadata_folder, read_metadata
 from livepatch.contents.identity import canonical
-from livepatch.errors import BundleError
+from livepatch.errors import BundleError, spelled
 
 __all__ = ["Tree", "open_tree"]
 
@@ -72,15 +73,15 @@ def open_tree(source: str | Path, package: str) -> Tree:
     Raises :class:`BundleError` if there is nothing that can be read.
     """
     path = Path(source)
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112  # before 3.14 a Path raises for what can be no path
         return _tree(*read_directory(path), package, str(source))
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113  # as above
         return _tree(*read_archive(path), package, str(source))
     if isinstance(source, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*==[A-Za-z0-9][A-Za-z0-9.!+_-]*", source):
         return _downloaded(source, package)
     raise BundleError(
         "there is no such source tree",
-        found=str(source),
+        found=spelled(str(source)),
         expected="a directory, a wheel, an sdist, or name==version",
         action="correct the path",
     )
@@ -135,7 +136,7 @@ def _tree(files: dict[str, bytes], data: dict[str, bytes], package: str, origin:
     if not sources:
         raise BundleError(
             "the source tree has no Python files of the package",
-            found=origin,
+            found=spelled(origin),
             expected=f"the modules of {package}",
             action="give the directory that holds the package, or correct package=",
         )

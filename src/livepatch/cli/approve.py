@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 from livepatch.cli.trusting import add_signer, signer_of
 from livepatch.contents.words import CLASSES
 
@@ -55,5 +55,5 @@ def run(given: argparse.Namespace) -> bool:
         )  # fmt: skip
     else:
         what = "declared an emergency for" if made.emergency else "approved"
-        print_lines([f"{what} {made.patch} ({made.digest}) in {visible(str(target))}", f"by the key {keyid}"])
+        print_lines([f"{what} {made.patch} ({made.digest}) in {in_line(str(target))}", f"by the key {keyid}"])
     return True

@@ -6,7 +6,7 @@ import argparse
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from livepatch.cli.output import Ink, Style, add_color, add_json, aside, print_json, print_lines, visible
+from livepatch.cli.output import Ink, Style, add_color, add_json, aside, in_line, print_json, print_lines, visible
 from livepatch.cli.trusting import add_signer, add_trust, signer_of, trust_of
 from livepatch.errors import PatchError, shortened, spelled
 
@@ -101,7 +101,7 @@ def run(given: argparse.Namespace) -> bool:
     style = Style(given.color)
     first = str(attacked).partition("\n")[0]
     rows = [style(_INKS[each.verdict], "\n    ".join(visible(str(each)).split("\n"))) for each in attacked.results]
-    told = [f"evidence: {attacked.result}, in {visible(written)}"] if written is not None else []
+    told = [f"evidence: {attacked.result}, in {in_line(written)}"] if written is not None else []
     print_lines([style("green" if attacked.ok else "red", first), *(f"  {row}" for row in rows), *told])
     return attacked.ok
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 from livepatch.cli.trusting import add_signer, signer_of
 from livepatch.contents.words import RESULTS
 
@@ -46,5 +46,5 @@ def run(given: argparse.Namespace) -> bool:
     if given.json:
         print_json({"file": str(target), "suite": given.suite, "result": result, "failed": given.failed})
     else:
-        print_lines([f"{given.suite} {result} for {visible(given.file)}, in {visible(str(target))}"])
+        print_lines([f"{given.suite} {result} for {in_line(given.file)}, in {in_line(str(target))}"])
     return True

@@ -5,14 +5,15 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 from typing import Any
 
 from livepatch.cli.output import Style, add_color, add_json, print_json, print_lines, visible
 from livepatch.cli.trusting import add_trust, answering
+from livepatch.contents.files import read_at_most
 from livepatch.errors import AuditError, spelled
 from livepatch.govern.audit import Audit, verify
 from livepatch.govern.entries import EVENTS
+from livepatch.govern.files import reason
 from livepatch.govern.notes import Verifier
 from livepatch.govern.telling import consistency, entries, evidence
 
@@ -290,12 +291,14 @@ def _key(text: str) -> Verifier:
 
 def _read(path: str) -> bytes:
     try:
-        with Path(path).open("rb") as file:
-            return file.read(1 << 20)
-    except OSError as error:
+        data = read_at_most(path, 1 << 20)
+        if data is None:
+            raise ValueError("no regular file")
+        return data
+    except (OSError, ValueError) as error:
         raise AuditError(
             f"{spelled(path)} cannot be read",
-            found=error.strerror or str(error),
+            found=reason(error),
             expected="a file with a checkpoint or a key",
             action="correct the path",
         ) from error

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livepatch.errors import BundleError
+from livepatch.errors import BundleError, spelled
 
 if TYPE_CHECKING:
     from livepatch.bundle.trees import Tree
@@ -31,12 +30,13 @@ def add_package_dir(parser: argparse.ArgumentParser, *, required: bool = True) -
 
 def tree_in(folder: str, package: str) -> Tree:
     """The sources of a package in a folder.  Raises :class:`BundleError`, also for what pip would have to fetch."""
+    from livepatch.bundle.disk import is_there
     from livepatch.bundle.trees import open_tree
 
-    if not Path(folder).exists():
+    if not is_there(folder):
         raise BundleError(
             "there is no such source tree",
-            found=folder,
+            found=spelled(folder),
             expected="a directory, a wheel or an sdist",
             action="correct the path; for a release, fetch it first (pip download --no-deps)",
         )

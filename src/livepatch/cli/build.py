@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from livepatch.cli.output import Style, add_json, described, print_json, print_lines, visible
+from livepatch.cli.output import Style, add_json, described, in_line, print_json, print_lines, visible
 from livepatch.cli.show import manifest, spelled_obstacle
 from livepatch.contents.embargo import Embargo
 from livepatch.contents.probes import probe_of
@@ -180,7 +180,7 @@ def run(given: argparse.Namespace) -> bool:
     if given.json:
         print_json(facts)
     else:
-        print_lines([f"wrote {visible(path)}", *manifest(saved, facts, Style("never"))])
+        print_lines([f"wrote {in_line(path)}", *manifest(saved, facts, Style("never"))])
     for obstacle in saved.obstacles:
         sys.stderr.write(f"livepatch build: cannot be done live: {visible(spelled_obstacle(obstacle))}\n")
     return not saved.obstacles

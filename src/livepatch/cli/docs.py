@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 from livepatch.cli.trusting import add_trust, trust_of
 
 if TYPE_CHECKING:
@@ -70,8 +70,8 @@ def run(given: argparse.Namespace) -> bool:
             }
         )
     else:
-        print_lines(visible(str(path)) for path in written)
-        print_lines(visible(f"not written: {path}: {why}") for path, why in documents.left_out.items())
+        print_lines(in_line(str(path)) for path in written)
+        print_lines(in_line(f"not written: {path}: {why}") for path, why in documents.left_out.items())
     return True
 
 

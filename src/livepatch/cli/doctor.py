@@ -6,7 +6,6 @@ import argparse
 import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from livepatch.cli.nodes import add_node, ask_each, asker, found_nodes, tell
@@ -42,13 +41,14 @@ def run(given: argparse.Namespace) -> bool:
         paths = found_nodes(given.node)
         outcomes = ask_each(paths, asker(Doctor(), given))
         return tell(given, outcomes, _show, asked=len(paths), fine=lambda told: bool(told["ok"]))
+    from livepatch.bundle.disk import is_there
     from livepatch.bundle.trustroot import TrustRoot
     from livepatch.node import facts
     from livepatch.node.doctor import diagnose
     from livepatch.node.stored import StoreView
 
     folder = None
-    if given.store is not None and Path(given.store).exists():
+    if given.store is not None and is_there(given.store):
         view = StoreView(given.store)
         fallen = [each.id for each in view.wanted.fallen]
         folder = facts.folder(view.path, view.key_file, fallen)

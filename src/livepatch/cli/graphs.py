@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from livepatch.cli.output import aside, visible
+from livepatch.cli.output import aside, in_line
 from livepatch.compat.callgraph import CallGraph, Edge, live_graph, source_graph, within
 from livepatch.errors import BundleError
 
@@ -50,7 +50,7 @@ def graph_of(given: argparse.Namespace) -> CallGraph:
         )
     graph = source_graph(open_tree(given.package_dir, given.package))
     for path in graph.left_out:
-        sys.stderr.write(f"livepatch {given.name}: left out, because it does not compile: {visible(path)}\n")
+        sys.stderr.write(f"livepatch {given.name}: left out, because it does not compile: {in_line(path)}\n")
     return graph
 
 

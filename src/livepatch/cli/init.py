@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -31,6 +31,6 @@ def run(given: argparse.Namespace) -> bool:
     if given.json:
         print_json({"files": paths})
     else:
-        told = [f"wrote {visible(path)}" for path in paths]
-        print_lines([*told, f"next: python -m pytest {visible(paths[-1])} (needs livepatch's extra testing)"])
+        told = [f"wrote {in_line(path)}" for path in paths]
+        print_lines([*told, f"next: python -m pytest {in_line(paths[-1])} (needs livepatch's extra testing)"])
     return True

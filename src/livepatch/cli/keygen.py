@@ -6,7 +6,7 @@ import argparse
 import getpass
 import sys
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 from livepatch.cli.trusting import add_passphrase, passphrase_of
 from livepatch.errors import PatchError, TrustError
 
@@ -47,7 +47,7 @@ def run(given: argparse.Namespace) -> bool:
     if given.json:
         print_json(facts)
     else:
-        print_lines([f"wrote {visible(given.file)} and {visible(given.file)}.pub", f"key id {key.id}"])
+        print_lines([f"wrote {in_line(given.file)} and {in_line(given.file)}.pub", f"key id {key.id}"])
     return True
 
 

@@ -7,6 +7,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from typing import NoReturn
 
 from livepatch.cli import (
     apply,
@@ -44,7 +45,7 @@ from livepatch.cli import (
     verify,
     watch,
 )
-from livepatch.cli.output import OutputGoneError, in_options, visible
+from livepatch.cli.output import OutputGoneError, in_line, in_options, told_error
 from livepatch.errors import (
     AuditError,
     BundleError,
@@ -107,9 +108,16 @@ def _example(lines: str) -> str:
     return "for example:\n" + "".join(f"  {line}\n" for line in lines.splitlines())
 
 
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong with arguments; a name among them may come from anyone, by a pattern of the shell."""
+
+    def error(self, message: str) -> NoReturn:
+        super().error(in_line(message))
+
+
 def parser() -> argparse.ArgumentParser:
     """What the command line takes: all commands, each with its description, an example and what its end means."""
-    whole = argparse.ArgumentParser(
+    whole = _Parser(
         prog="livepatch",
         description="Make, look into and check patch files for running Python processes, and apply them there.",
         epilog=_CODES,
@@ -166,9 +174,9 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 
 
 def _failed(command: str, error: LivepatchError, status: int) -> int:
-    text = str(error)
+    text = told_error(error)
     head, _, _ = text.partition("; found: ")
     for part in (head, error.action):
         text = text.replace(part, in_options(part)) if part else text
-    sys.stderr.write(f"livepatch {command}: {visible(text)}\n")
+    sys.stderr.write(f"livepatch {command}: {text}\n")
     return status

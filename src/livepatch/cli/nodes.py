@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livepatch.cli.output import Style, print_json, print_lines, visible
+from livepatch.cli.output import Style, in_line, print_json, print_lines, told_error, visible
 from livepatch.errors import LivepatchError, NodeError, PolicyError, counted
 
 if TYPE_CHECKING:
@@ -184,7 +184,7 @@ def understood() -> Iterator[None]:
 
 def _complain(given: argparse.Namespace, errors: Iterable[tuple[Path, LivepatchError]], spared: int) -> None:
     for path, error in errors:
-        sys.stderr.write(f"livepatch {given.name}: {visible(str(path))}: {visible(str(error))}\n")
+        sys.stderr.write(f"livepatch {given.name}: {in_line(str(path))}: {told_error(error)}\n")
     if spared:
         sys.stderr.write(f"livepatch {given.name}: nothing was done to {counted(spared, 'other node')}\n")
 
@@ -223,7 +223,7 @@ def confirmed(given: argparse.Namespace, what: str, protected: bool) -> None:
     if given.yes or not protected:
         return
     if sys.stdin.isatty() and sys.stderr.isatty():
-        sys.stderr.write(f"{visible(what)} touches protected code. Go on? [y/N] ")
+        sys.stderr.write(f"{in_line(what)} touches protected code. Go on? [y/N] ")
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() in ("y", "yes"):
             return

@@ -18,6 +18,7 @@ from livepatch.bundle import codec
 from livepatch.bundle.trust import targets
 from livepatch.compat.report import Report
 from livepatch.compat.screen import HEIGHT, WIDTH, Weight, screen
+from livepatch.errors import IncompatibleError, LivepatchError, RolloutError
 from livepatch.patch import Patch
 
 __all__ = [
@@ -27,11 +28,13 @@ __all__ = [
     "add_json",
     "aside",
     "described",
+    "in_line",
     "in_options",
     "is_told",
     "print_json",
     "print_lines",
     "print_report",
+    "told_error",
     "visible",
 ]
 
@@ -46,6 +49,17 @@ class OutputGoneError(Exception):
 def visible(text: str) -> str:
     """The text with everything spelled out that a terminal would obey or hide: controls, and marks of direction."""
     return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
+def in_line(name: str) -> str:
+    """A name that somebody else may have chosen, such as that of a file, made visible: it does not end the line."""
+    return visible(name).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def told_error(error: LivepatchError) -> str:
+    """What an error says: in one line, unless it is a report, or a list of reasons, with lines of its own."""
+    text = str(error)
+    return visible(text) if isinstance(error, (IncompatibleError, RolloutError)) else in_line(text)
 
 
 class Style:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines, visible
 
 if TYPE_CHECKING:
     from livepatch.compat.approvals import Demand
@@ -58,7 +58,7 @@ def run(given: argparse.Namespace) -> bool:
              "closed_by": [{"code": each.code, "found": each.found, "action": each.action} for each in closed]}
         )  # fmt: skip
         return not closed
-    lines = [f"{visible(given.file)}: {'; '.join(_counts(rules)) or 'no rule'}"]
+    lines = [f"{in_line(given.file)}: {'; '.join(_counts(rules)) or 'no rule'}"]
     lines += [f"  protected: {', '.join(map(str, rule.paths))}{_why(rule.reason)}" for rule in rules.protected]
     lines += [f"  protocol: {', '.join(map(str, rule.paths))}{_why(rule.reason)}" for rule in rules.protocols]
     lines += [f"  approval {rule.name}: {_demanded(rule)}{_why(rule.reason)}" for rule in rules.demands]

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+from livepatch.bundle.disk import is_there
 from livepatch.cli.trusting import add_trust, trust_of
 from livepatch.errors import PatchError, StateError, TrustError, spelled
 
@@ -73,7 +74,7 @@ def run(given: argparse.Namespace) -> bool:
     from livepatch.node.boot import Given, environment
 
     store = Path(given.store).absolute()
-    if given.trust is None and not given.unsigned and (store / _ROOT).exists():
+    if given.trust is None and not given.unsigned and is_there(store / _ROOT):
         given.trust = str(store / _ROOT)
     if (trust_of(given) is None) != given.unsigned:
         raise TrustError(
@@ -112,7 +113,7 @@ def _check_store(store: Path) -> None:
     from livepatch.node.boot import is_held
     from livepatch.node.stored import StoreView
 
-    if not store.exists():
+    if not is_there(store):
         return
     StoreView(store).wanted  # noqa: B018  # reading it is what may fail
     if is_held(str(store)):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -36,5 +36,5 @@ def run(given: argparse.Namespace) -> bool:
     if given.json:
         print_json({"file": str(target), "keyids": keyids})
     else:
-        print_lines([f"sealed in {visible(str(target))}", *(f"  for the key {keyid}" for keyid in keyids)])
+        print_lines([f"sealed in {in_line(str(target))}", *(f"  for the key {keyid}" for keyid in keyids)])
     return True

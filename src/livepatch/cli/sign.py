@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 from livepatch.cli.trusting import add_signer, signer_of
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
@@ -42,7 +42,7 @@ def run(given: argparse.Namespace) -> bool:
     else:
         print_lines(
             [
-                f"signed {patch.id} ({patch.origin.digest}) in {visible(path)}",
+                f"signed {patch.id} ({patch.origin.digest}) in {in_line(path)}",
                 f"by the key {key.id}, with {len(signers)} in all",
             ]
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 from livepatch.cli.trusting import add_signer, signer_of
 from livepatch.contents.identity import check_name
 from livepatch.errors import PatchError, TrustError, spelled
@@ -183,7 +183,7 @@ def _written(path: str, envelope: Envelope, given: argparse.Namespace, verb: str
     if given.json:
         print_json(facts)
     else:
-        print_lines([f"{verb} {visible(path)}", *_told(facts)])
+        print_lines([f"{verb} {in_line(path)}", *_told(facts)])
     return True
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 from livepatch.cli.trusting import add_passphrase, passphrase_of
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
@@ -33,5 +33,5 @@ def run(given: argparse.Namespace) -> bool:
     if given.json:
         print_json({"file": str(target)})
     else:
-        print_lines([f"wrote {visible(str(target))}"])
+        print_lines([f"wrote {in_line(str(target))}"])
     return True

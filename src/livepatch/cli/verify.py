@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from livepatch.cli.output import add_json, print_json, print_lines, visible
+from livepatch.cli.output import add_json, in_line, print_json, print_lines
 from livepatch.cli.trusting import add_trust, trust_of
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
@@ -50,7 +50,7 @@ def run(given: argparse.Namespace) -> bool:
         return origin.verified
     print_lines(
         [
-            f"{visible(given.file)}: {patch.id} for {patch.package} {patch.versions} ({origin.digest})",
+            f"{in_line(given.file)}: {patch.id} for {patch.package} {patch.versions} ({origin.digest})",
             *(
                 f"  {role}: {', '.join(each['holder'] for each in every)} "
                 f"({len(every)}, {root.roles[role].threshold} needed)"

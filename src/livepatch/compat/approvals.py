@@ -330,6 +330,7 @@ def _judge_time(
     rules = list(emergencies)
     if not rules:
         return [*rows, _no_emergency("no rule says who may declare one", "a rule [emergency] in a policy file")]
+    declared: list[Approval] = []
     for rule in rules:
         counting = [each for each in urgent if -_SKEW <= now - each.made <= rule.max_age]
         missing, could = _counted(rule.roles, counting, given)
@@ -337,7 +338,8 @@ def _judge_time(
             old = f"; declared more than {_length(rule.max_age)} ago, or in the future, by {_names(urgent, counting)}"
             found = f"{'; '.join(missing)} ({rule.source})" + (old if len(counting) < len(urgent) else "")
             return [*rows, _no_emergency(found, f"{_have(could)} declare it, too")]
-    told = "; ".join(f"{each.holder} ({each.role}): {each.reason}" for each in urgent)
+        declared += counting
+    told = "; ".join(f"{each.holder} ({each.role}): {each.reason}" for each in dict.fromkeys(declared))
     overridden = [_warned(row) for row in rows]
     return [
         *overridden,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from livepatch.contents.release import is_moment
 from livepatch.errors import spelled
 
 __all__ = ["DAYS", "Freeze", "Window", "is_open", "moment_of", "next_opening", "told_moment"]
@@ -35,9 +36,12 @@ class Window:
         """The moments at which it opened last, or will, from the day before on, for a week and a day."""
         midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
         for number in range(-1, 8):
-            day = midnight + timedelta(days=number)
-            if DAYS[day.weekday()] in self.days:
-                yield day + timedelta(minutes=self.begin)
+            try:
+                opening = midnight + timedelta(days=number, minutes=self.begin)
+            except OverflowError:
+                continue  # before the first year, or after the last one that there is
+            if DAYS[opening.weekday()] in self.days:
+                yield opening
 
     def __str__(self) -> str:
         days = "every day" if len(self.days) == len(DAYS) else ", ".join(self.days)
@@ -64,23 +68,23 @@ class Freeze:
 def is_open(windows: Iterable[Window], now: datetime) -> bool:
     """Whether one of the windows is open."""
     return any(
-        opened <= now < opened + timedelta(minutes=window.minutes)
+        timedelta(0) <= now - opened < timedelta(minutes=window.minutes)
         for window in windows
         for opened in window.openings(now)
     )
 
 
 def next_opening(windows: Iterable[Window], now: datetime) -> datetime:
-    """When the first of them opens after that moment."""
-    return min(opening for window in windows for opening in window.openings(now) if opening > now)
+    """When the first of them opens after that moment; in the very last week that there is, its end."""
+    end = datetime.max.replace(tzinfo=UTC)
+    return min((opening for window in windows for opening in window.openings(now) if opening > now), default=end)
 
 
 def moment_of(text: str) -> datetime:
     """A moment such as ``2027-03-31T00:00:00Z``.  Raises :class:`ValueError`."""
-    try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
-    except ValueError as error:
-        raise ValueError(f"{spelled(text)} is no moment of UTC such as '2027-03-31T00:00:00Z'") from error
+    if not is_moment(text):
+        raise ValueError(f"{spelled(text)} is no moment of UTC such as '2027-03-31T00:00:00Z'")
+    return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S%z").astimezone(UTC)
 
 
 def told_moment(moment: datetime) -> str:

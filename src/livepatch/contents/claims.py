@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from livepatch.contents.files import read_at_most
 from livepatch.errors import PatchError, spelled
 
 __all__ = [
@@ -169,12 +170,13 @@ def _with_contents(examples: tuple[object, ...]) -> tuple[object, ...]:
             found.append(example)
             continue
         try:
-            with example.open("rb") as file:
-                data = file.read(left + 1)
+            data = read_at_most(example, left)
+            if data is None:
+                raise ValueError("no regular file")
         except (OSError, ValueError) as error:
             raise PatchError(
                 "an example cannot be read",
-                found=f"{example}: {getattr(error, 'strerror', None) or error}",
+                found=f"{spelled(str(example))}: {getattr(error, 'strerror', None) or error}",
                 expected="a file",
                 action="correct the path",
             ) from error

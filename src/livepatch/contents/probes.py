@@ -6,6 +6,7 @@ import ast
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from livepatch.contents.files import read_at_most
 from livepatch.contents.identity import check_name
 from livepatch.contents.parsing import tree_of
 from livepatch.errors import PatchError, spelled
@@ -56,13 +57,15 @@ def probe_of(name: object, source: object, safe: object) -> Probe:
 
 def _read(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST + 1)
+        data = read_at_most(path, LARGEST)
+        if data is None:
+            raise ValueError("no regular file")
         return data.decode()
     except (OSError, ValueError) as error:
+        wrong = "text that is not UTF-8" if isinstance(error, UnicodeError) else error
         raise PatchError(
             "a probe cannot be read",
-            found=f"{path}: {getattr(error, 'strerror', None) or 'text that is not UTF-8'}",
+            found=f"{spelled(str(path))}: {getattr(error, 'strerror', None) or wrong}",
             expected="a file of Python source",
             action="correct the path",
         ) from error

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+from livepatch.bundle.disk import is_there
 from livepatch.bundle.trust import require_admitted
 from livepatch.engine.namespaces import is_module, namespace_of
 from livepatch.errors import BundleError, PatchError
@@ -23,7 +24,7 @@ def bring(patch: Patch | str | os.PathLike[str], trust: object, file: Path) -> B
     Raises what loading it raises, :class:`TrustError` unless somebody answers for it, and :class:`PatchError` for one
     that no other process can find.
     """
-    if isinstance(patch, str) and ":" in patch and not Path(patch).exists():
+    if isinstance(patch, str) and ":" in patch and not is_there(patch):
         module, _, name = check_name_of_place("patch", patch).partition(":")
         return Brought(module=module, name=name)
     if isinstance(patch, (str, os.PathLike)):
