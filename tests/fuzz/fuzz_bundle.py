@@ -1,10 +1,10 @@
 """Coverage-guided fuzzing of the reader of patch files, for as long as it is given.
 
     python -m pip install atheris          # CPython 3.11 to 3.13
-    python tests/fuzz/fuzz_bundle.py -max_total_time=300 -max_len=4096 [DIRECTORY OF SEEDS]
+    python tests/fuzz/fuzz_bundle.py -max_total_time=300 -max_len=4096 -rss_limit_mb=512 -timeout=10 [SEEDS]
 
 Any exception but BundleError, and any file that is read but would be written with other bytes, ends it with a traceback
-and leaves the input in a file beside.  Without a directory it starts from one small valid file.
+and leaves the input in a file beside.  Without SEEDS it starts from one small valid file.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Coverage-guided fuzzing of the readers of what is handed in for a patch: approvals, evidence, sealed files, inputs.
 
     python -m pip install atheris          # CPython 3.11 to 3.13
-    python tests/fuzz/fuzz_handed_in.py -max_total_time=300 -max_len=8192 [DIRECTORY OF SEEDS]
+    python tests/fuzz/fuzz_handed_in.py -max_total_time=300 -max_len=8192 -rss_limit_mb=512 -timeout=10 [SEEDS]
 
 Any exception but the documented ones ends it with a traceback and leaves the input in a file beside; so does a sealed
-file that is opened although it was changed.  Without a directory it starts from one valid file of each kind.
+file that is opened although it was changed.  Without SEEDS it starts from one valid file of each kind.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """Coverage-guided fuzzing of the reader of records, for as long as it is given.
 
     python -m pip install atheris          # CPython 3.11 to 3.13
-    python tests/fuzz/fuzz_record.py -max_total_time=300 -max_len=8192 [DIRECTORY OF SEEDS]
+    python tests/fuzz/fuzz_record.py -max_total_time=300 -max_len=8192 -rss_limit_mb=512 -timeout=10 [SEEDS]
 
 Any exception but AuditError ends it with a traceback and leaves the input in a file beside; so does a record that is
 said to hold with other bytes than the one that it starts from, or with a beginning of these; and one that a writer goes
-on with, and that does not hold then.  Without a directory it starts from one small valid record.
+on with, and that does not hold then.  Without SEEDS it starts from one small valid record.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Coverage-guided fuzzing of the readers of TOML files: policies, criteria, and what people know of a flaw.
 
     python -m pip install atheris          # CPython 3.11 to 3.13
-    python tests/fuzz/fuzz_rules.py -max_total_time=300 -max_len=4096 [DIRECTORY OF SEEDS]
+    python tests/fuzz/fuzz_rules.py -max_total_time=300 -max_len=4096 -rss_limit_mb=512 -timeout=10 [SEEDS]
 
-Any exception but PolicyError ends it with a traceback and leaves the input in a file beside.  Without a directory it
+Any exception but PolicyError ends it with a traceback and leaves the input in a file beside.  Without SEEDS it
 starts from one valid file of each kind.
 """
 

@@ -1,9 +1,9 @@
 """Coverage-guided fuzzing of the readers of envelopes, trust roots and trust states, for as long as it is given.
 
     python -m pip install atheris          # CPython 3.11 to 3.13
-    python tests/fuzz/fuzz_trust.py -max_total_time=300 -max_len=8192 [DIRECTORY OF SEEDS]
+    python tests/fuzz/fuzz_trust.py -max_total_time=300 -max_len=8192 -rss_limit_mb=512 -timeout=10 [SEEDS]
 
-Any exception but TrustError ends it with a traceback and leaves the input in a file beside.  Without a directory it
+Any exception but TrustError ends it with a traceback and leaves the input in a file beside.  Without SEEDS it
 starts from one valid file of each kind.
 """
 
