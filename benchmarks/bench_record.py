@@ -20,7 +20,7 @@ from livepatch.govern.log import Log
 __all__ = ["tables"]
 
 _MOST_RATIO = 1.3
-_MOST_SIGNATURES = 2.5
+_MOST_SIGNATURES = 3.0
 _MOST_US = 10.0  # 100,000 entries a second
 _ORIGIN = "node7.example.com/livepatch"
 

@@ -22,9 +22,10 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 with atheris.instrument_imports(include=["livepatch"]):
     from livepatch.govern import audit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402  # the path is set above
-from tests.govern.records import fill, new_log, only_file  # noqa: E402  # the path is set above
+from tests.govern.records import fill, new_log, not_through, only_file  # noqa: E402  # the path is set above
 
 from livepatch.errors import AuditError  # noqa: E402  # what it imports is not to be instrumented twice
+from livepatch.govern import files  # noqa: E402
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 
@@ -68,6 +69,7 @@ class Reader:
 
 
 def main() -> None:
+    files.write_through, files.sync_folder = not_through, lambda _: None  # the disk is not what this is about
     arguments = list(sys.argv)
     folder = Path(tempfile.mkdtemp(prefix="record-"))
     reader = Reader(folder / "record")

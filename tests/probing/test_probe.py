@@ -206,19 +206,21 @@ def test_a_probe_that_shows_nothing_is_told(build):
 @pytest.mark.slow
 def test_what_a_probe_does_to_its_process_no_other_meets_and_nothing_of_it_is_told(node, build):
     ends = build(condition="(print('CANARY'), __import__('sys').stderr.write('CANARY\\n'), __import__('os')._exit(3))")
-    ends.probe("sleeps", f"import time\nfrom {node.name} import m\ndef vulnerable():\n    time.sleep(60)\n")
     ends.probe("fine", probe_of(node.name))
-    found = livepatch.probe(ends, timeout=3.0)
-    assert [each.verdict for each in found.outcomes] == [
-        "unknown",
-        "unknown",
-        "vulnerable",
-        "unknown",
-        "unknown",
-        "fixed",
-    ]
-    assert [each.why for each in found.outcomes][:2] == ["ended with status 3", "no answer within 3 s"]
+    found = livepatch.probe(ends)
+    assert [each.verdict for each in found.outcomes] == ["unknown", "vulnerable", "unknown", "fixed"]
+    assert found.outcomes[0].why == "ended with status 3"
     assert "CANARY" not in str(found) + found.to_json()
+    assert not found.ok
+
+
+@pytest.mark.slow
+def test_a_probe_that_does_not_answer_is_not_waited_for_for_long(node, build):
+    sleeps = build(condition="(__import__('time').sleep(3600), True)[1]")
+    found = livepatch.probe([], known=sleeps, timeout=2.0)
+    (outcome,) = found.outcomes
+    assert outcome.verdict == "unknown"
+    assert "within 2 s" in outcome.why  # on a busy machine the process may not even have begun by then
     assert not found.ok
 
 
