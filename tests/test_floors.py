@@ -42,6 +42,7 @@ FLOORS = (
         "documents",
         "govern",
         "health",
+        "pages",
         "process.arguments",
         "process.distribution",
         "process.left_behind",

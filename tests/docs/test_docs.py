@@ -241,8 +241,8 @@ START_PROCESSES = {
 }
 # And the control socket, at both ends.
 OPEN_SOCKETS = {SOURCE / "node" / each for each in ("control.py", "connection.py", "client.py")}
-# And what trusts a fleet's server, and what serves the page of a rollout.
-SERVE_FLEETS = {SOURCE / "fleet" / "opening.py", SOURCE / "fleet" / "serving.py"}
+# And what trusts a fleet's server, and what serves pages.
+SERVE_FLEETS = {SOURCE / "fleet" / "opening.py", SOURCE / "pages" / "serving.py"}
 # And what asks an endpoint of metrics, and what counts log records.
 FETCH_METRICS = {SOURCE / "integrations" / "prometheus.py"}
 COUNT_LOGS = {SOURCE / "health" / "logs.py"}

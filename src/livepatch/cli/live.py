@@ -7,12 +7,16 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from livepatch.cli.nodes import seconds
 from livepatch.cli.output import Ink, Style, print_lines
-from livepatch.errors import shortened
+from livepatch.errors import PatchError, shortened
 
-__all__ = ["add_interval", "print_look", "watched"]
+if TYPE_CHECKING:
+    from livepatch.pages.serving import Page, Place
+
+__all__ = ["add_interval", "add_page", "place_of", "print_look", "shown", "watched"]
 
 _HOME, _REST = "\x1b[H", "\x1b[J"
 _ALONE, _BACK = "\x1b[?1049h\x1b[?25l", "\x1b[?25h\x1b[?1049l"  # a screen of its own, without a cursor
@@ -23,6 +27,42 @@ def add_interval(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interval", type=seconds, default=1.0, metavar="SECONDS", help="how often to look (default: 1)"
     )
+
+
+def add_page(parser: argparse.ArgumentParser) -> None:
+    """Whether to serve a page instead, and where."""
+    parser.add_argument(
+        "--page",
+        nargs="?",
+        const="0",
+        metavar="PORT",
+        help="serve a page on 127.0.0.1, or on another loopback address as ADDRESS:PORT; by default on any port",
+    )
+
+
+def place_of(given: argparse.Namespace) -> Place:
+    """Where the page is to be served.  Raises :class:`PatchError` for what is no place, or goes with no page."""
+    from livepatch.pages.serving import Place
+
+    if given.json or getattr(given, "once", False):
+        raise PatchError(
+            "a page is no output of the command",
+            found="--page with --json or --once",
+            expected="one of them",
+            action="leave --page out; or ask the page for /status.json",
+        )
+    return Place.parse(given.page)
+
+
+def shown(page: Page) -> bool:
+    """Serve a page until interrupted, and say where it is."""
+    with page:
+        print_lines([page.address])
+        try:
+            page.serve()
+        except KeyboardInterrupt:
+            return True
+    return True
 
 
 def watched(given: argparse.Namespace, look: Callable[[bool], bool]) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from livepatch.cli.live import add_interval, print_look, watched
+from livepatch.cli.live import add_interval, add_page, place_of, print_look, shown, watched
 from livepatch.cli.output import Ink, Style, add_color, add_json, print_json, print_lines
 from livepatch.cli.stores import add_store, opened
 from livepatch.errors import counted
@@ -34,9 +34,7 @@ def add_actions(actions: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     watch = actions.add_parser("watch", help="show that live", description=_WATCH, allow_abbrev=False)
     watch.add_argument("rollout", metavar="ROLLOUT", help="the rollout's id")
     add_interval(watch)
-    watch.add_argument(
-        "--page", type=int, nargs="?", const=0, metavar="PORT", help="serve a page on 127.0.0.1; by default any port"
-    )
+    add_page(watch)
     for each in (status, watch):
         add_store(each)
         add_color(each)
@@ -68,13 +66,9 @@ def _watch(given: argparse.Namespace) -> bool:
             from livepatch.fleet.overview import overview
             from livepatch.fleet.serving import Page
 
+            place = place_of(given)
             overview(store, given.rollout)  # a name that is misspelt is told at once
-            with Page(store, given.rollout, port=given.page) as page:
-                print_lines([page.address])
-                try:
-                    page.serve()
-                except KeyboardInterrupt:
-                    return True
+            return shown(Page(store, given.rollout, host=place.host, port=place.port))
         return watched(given, lambda whole: _look(store, given, whole=whole))
 
 

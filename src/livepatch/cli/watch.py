@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from datetime import UTC, datetime
 
-from livepatch.cli.live import add_interval, print_look, watched
+from livepatch.cli.live import add_interval, add_page, place_of, print_look, shown, watched
 from livepatch.cli.nodes import Outcome, add_node, ask_each, found_nodes, understood
 from livepatch.cli.output import Ink, Style, add_color, add_json, print_json
 from livepatch.cli.status import lines
@@ -16,14 +16,19 @@ __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 SUMMARY = "show how the patches of running nodes stand, live"
 DESCRIPTION = """\
 Show what `livepatch status` prints on one screen, anew every second, until Ctrl-C.  Nodes
-that start or end meanwhile come and go."""
-EXAMPLE = "livepatch watch --node /var/lib/client/livepatch"
+that start or end meanwhile come and go.  With --page it serves a page to this machine's
+browsers instead, on 127.0.0.1 only, that can be looked at and nothing else: patches, what
+the probes have shown, what the rules say, and the newest entries of the record."""
+EXAMPLE = """\
+livepatch watch --node /var/lib/client/livepatch
+livepatch watch --node /var/lib/client/livepatch --page 8080"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add_node(parser)
     add_interval(parser)
+    add_page(parser)
     parser.add_argument("--once", action="store_true", help="look once, and print that")
     add_color(parser)
     add_json(parser)
@@ -31,11 +36,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(given: argparse.Namespace) -> bool:
     """Show it, until interrupted.  Whether every node answered the last time."""
+    if given.page is not None:
+        return _page(given)
     look = _json if given.json else _text
     if given.once:
         found_nodes(given.node)  # or there is nothing to look at
         return look(given, whole=True)
     return watched(given, lambda whole: look(given, whole=whole))
+
+
+def _page(given: argparse.Namespace) -> bool:
+    from livepatch.node.looking import look
+    from livepatch.node.page import page
+    from livepatch.pages.serving import Page
+
+    place = place_of(given)
+    found_nodes(given.node)  # or there is nothing to look at
+    return shown(Page(lambda: look(lambda: found_nodes(given.node)), page, place))
 
 
 def _json(given: argparse.Namespace, *, whole: bool) -> bool:  # noqa: ARG001  # it is always whole

@@ -10,6 +10,7 @@ import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from livepatch.errors import AuditError, spelled
 
@@ -47,6 +48,20 @@ class Segment:
 
     def read(self) -> bytes:
         """All of it.  Raises :class:`AuditError`."""
+        with self._opened() as (file, _):
+            return file.read(LARGEST)
+
+    def read_end(self, most: int) -> bytes:
+        """What of its last `most` bytes are whole lines, and what follows the last one.  Raises :class:`AuditError`."""
+        with self._opened() as (file, size):
+            if size <= most:
+                return file.read(most)
+            file.seek(size - most)
+            return file.read(most).partition(b"\n")[2]
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[BinaryIO, int]]:
+        """The file, and its size."""
         try:
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with open(descriptor, "rb") as file:  # noqa: PTH123  # it is the descriptor that is opened
@@ -56,7 +71,7 @@ class Segment:
                 # One that seems to have terabytes, all of them a hole, would take all memory.
                 if facts.st_size > LARGEST:
                     raise OSError(errno.EFBIG, f"{facts.st_size} bytes")
-                return file.read(LARGEST)
+                yield file, facts.st_size
         except (OSError, ValueError) as error:
             raise AuditError(
                 f"the record cannot be read at {spelled(str(self.path))}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,9 +13,12 @@ from livepatch.errors import AuditError, spelled
 from livepatch.govern import merkle
 from livepatch.govern.audit import Audit, read_parts
 from livepatch.govern.entries import Checkpoint, is_checkpoint, parse
+from livepatch.govern.files import segments
 from livepatch.govern.notes import Note, Verifier
 
-__all__ = ["consistency", "entries", "evidence"]
+__all__ = ["consistency", "entries", "evidence", "newest"]
+
+_END = 256 * 1024  # bytes at the end of a file in which its newest entries are looked for
 
 
 def entries(folder: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
@@ -26,6 +30,23 @@ def entries(folder: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
                     yield parse(line)
                 except AuditError:
                     continue
+
+
+def newest(folder: str | os.PathLike[str], most: int) -> list[dict[str, Any]]:
+    """The newest entries that can be read, in their order, of a record of any size.  Whether it holds, verify() says.
+
+    Raises :class:`AuditError` if it cannot be read.
+    """
+    found: list[dict[str, Any]] = []
+    for segment in reversed(segments(Path(folder))):
+        lines = segment.read_end(_END).split(b"\n")[:-1]  # behind the last newline there is at most half a line
+        for line in reversed(lines):
+            if len(found) >= most:
+                return found[::-1]
+            with contextlib.suppress(AuditError):
+                if not is_checkpoint(line):
+                    found.append(parse(line))
+    return found[::-1]
 
 
 def evidence(folder: str | os.PathLike[str], picked: Iterable[dict[str, Any]], found: Audit) -> dict[str, Any]:

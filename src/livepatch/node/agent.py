@@ -344,6 +344,14 @@ class Agent:
         """
         return {**self.about(), **self._now().watching.status()}
 
+    def readings(self, span: float = 600.0) -> dict[str, Any]:
+        """What each probe has shown in the last `span` seconds, as plain values; the newest thousand at most.
+
+        Raises :class:`TypeError`, :class:`PatchError`, and :class:`NodeError` while the agent does not run.
+        """
+        check_seconds("span", span)
+        return self._now().watching.readings(span)
+
     def _now(self) -> Running:
         running = self._running
         if running is None:

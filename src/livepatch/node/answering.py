@@ -20,6 +20,7 @@ from livepatch.node.protocol import (
     Flag,
     Health,
     Hello,
+    Readings,
     Request,
     Revert,
     Soak,
@@ -61,6 +62,9 @@ class Asked(Protocol):
     def health(self) -> dict[str, Any]:
         """Whether the node is well."""
 
+    def readings(self, span: float) -> dict[str, Any]:
+        """What its probes have shown in the last so many seconds."""
+
 
 def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, tell: Tell) -> Mapping[str, Any]:
     """Do what is asked, in the name of who asks.  Raises what that raises."""
@@ -83,6 +87,8 @@ def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, 
                 return {**node.about(), "ok": ok, "findings": [dataclasses.asdict(each) for each in found]}
             case Health():
                 return node.health()
+            case Readings(span=span):
+                return node.readings(span)
             case _:
                 return _change(node.operations, request, parts, tell)
 

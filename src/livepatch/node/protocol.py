@@ -36,6 +36,7 @@ __all__ = [
     "Health",
     "Hello",
     "Limits",
+    "Readings",
     "Request",
     "Revert",
     "Soak",
@@ -152,6 +153,20 @@ class Drill(_Plain):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Readings:
+    """What have your probes shown?"""
+
+    verb: ClassVar[str] = "readings"
+    span: float = 600.0
+    """For the last so many seconds."""
+
+    @classmethod
+    def read(cls, fields: Fields) -> Readings:
+        """Its fields."""
+        return cls(span=_seconds(fields, "span"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """May the patch in the first part go in?  The other parts are approvals."""
 
@@ -263,10 +278,10 @@ class Cancel:
         return cls(id=fields.text("id", 128, lambda text: check_name("id", text)))
 
 
-Request = Hello | Status | Verify | Doctor | Health | Drill | Check | Apply | Soak | Flag | Revert | Cancel
+Request = Hello | Status | Verify | Doctor | Health | Readings | Drill | Check | Apply | Soak | Flag | Revert | Cancel
 REQUESTS: Mapping[str, Callable[[Fields], Request]] = {
     each.verb: each.read
-    for each in (Hello, Status, Verify, Doctor, Health, Drill, Check, Apply, Soak, Flag, Revert, Cancel)
+    for each in (Hello, Status, Verify, Doctor, Health, Readings, Drill, Check, Apply, Soak, Flag, Revert, Cancel)
 }
 _WITH_FILE = (Apply, Check, Soak)
 

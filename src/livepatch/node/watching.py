@@ -17,6 +17,7 @@ from livepatch.health.watchdog import Watchdog
 __all__ = ["Watching", "checked_rules", "told"]
 
 _SHOWN = 30  # readings of a series that are told
+_MOST = 1000  # and of one that is asked for
 
 
 class Watching:
@@ -68,6 +69,21 @@ class Watching:
         for each in status["probes"]:
             each["values"] = series.get(each["name"], Series(each["name"])).to_dict(_SHOWN)["values"]
         return told(status, verdict)
+
+    def readings(self, span: float) -> dict[str, Any]:
+        """What each probe has shown in the last `span` seconds, as plain values: how old, and what, each reading is."""
+        now = time.monotonic()
+        shown = [(each, each.since(now - span)[-_MOST:]) for each in self.watchdog.series().values()]
+        series = [
+            {
+                "name": each.name,
+                "unit": each.unit,
+                "ages": [round(now - point.at, 3) for point in points],
+                "values": [point.value for point in points],
+            }
+            for each, points in shown
+        ]
+        return {"span": span, "interval": self.watchdog.interval, "series": series}
 
 
 def told(status: Mapping[str, Any], verdict: Verdict) -> dict[str, Any]:

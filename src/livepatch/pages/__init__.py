@@ -1,0 +1,1 @@
+"""Pages for the browsers of this machine: to look at, and for nothing else."""
