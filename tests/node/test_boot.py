@@ -186,6 +186,59 @@ def test_a_client_that_cannot_come_up_with_it_does_not_come_up(node: Node):
         assert "trust root cannot be read" in done.stderr
 
 
+OPS = """
+from livepatch.health.probes import HealthProbe, fds
+
+lag = HealthProbe("ops/lag", lambda: 5, "blocks", quick=True)
+
+def several():
+    return [fds()]
+
+def height():
+    from bootclient.one import one
+    return len(one())
+"""
+TOLD = """
+import sys, time
+from livepatch.node.agent import _current as agent
+while agent.health()["state"] != "breach":
+    time.sleep(0.02)
+print(sorted(each["name"] for each in agent.health()["probes"]), agent._given.height())
+print(agent._given.watching.watchdog.interval, agent._given.uids, agent._given.max_pause, agent.socket.name)
+print(sys.path.count(os.getcwd()))
+"""
+
+
+@pytest.mark.slow
+def test_the_agent_is_given_what_can_be_named(node: Node):
+    (node.folder / "ops.py").write_text(OPS)
+    (node.folder / "rules.toml").write_text('[[rule]]\nprobe = "ops/lag"\nabove = 3\n')
+    options = ("--unsigned", "--probes", "ops:lag", "--probes", "ops:several", "--rules", "rules.toml")
+    options += ("--interval", "0.05", "--height", "ops:height", "--socket", "store/own.sock", "--uid", "12")
+    done = node.run(last=TOLD, options=(*options, "--max-pause", "0.5"))
+    assert done.stdout.splitlines()[1:] == [
+        "['ops/lag', 'process/fds'] 3",
+        f"0.05 {frozenset({12})} 0.5 own.sock",
+        "1",  # the program's own folder, as without livepatch
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("missing:probe", "import missing: ModuleNotFoundError"),
+        ("ops:probe", "no probe in"),
+        ("ops:height", "KeyError"),
+    ],
+)
+def test_a_name_of_nothing_is_told_and_the_client_does_not_come_up(node: Node, name: str, told: str):
+    (node.folder / "ops.py").write_text("def height():\n    raise KeyError('x')\n")
+    done = node.run(options=("--unsigned", "--probes", name))
+    assert (done.stdout, done.returncode) == ("", 2)
+    assert told in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "status", "told"),
     [
@@ -194,6 +247,12 @@ def test_a_client_that_cannot_come_up_with_it_does_not_come_up(node: Node):
         (["--unsigned", "--", sys.executable, "-uE", "client.py"], 2, "-E"),
         (["--unsigned", "--trust", "x", "--", "true"], 1, "cannot be read"),
         (["--unsigned", "--policy", "x", "--", "true"], 2, "policy"),
+        (["--unsigned", "--probes", "probes", "--", "true"], 2, "found: 'probes'; expected: module:name"),
+        (["--unsigned", "--height", "client.chain", "--", "true"], 2, "--height is no name"),
+        (["--unsigned", "--rules", "missing.toml", "--", "true"], 2, "missing.toml"),
+        (["--unsigned", "--interval", "0", "--", "true"], 2, "0.01 to 3600 s"),
+        (["--unsigned", "--fleet", "fleet.db", "--", "true"], 2, "a node in a fleet has a trust root"),
+        (["--unsigned", "--region", "eu", "--", "true"], 2, "--region says something about a fleet"),
     ],
 )
 def test_what_run_refuses(arguments, status, told, tmp_path, monkeypatch, capsys):
@@ -225,7 +284,12 @@ def test_options_by_which_python_takes_nothing(words: str, flag: str):
 
 
 def test_what_is_handed_on():
-    given = Given(store="/a/ü", trust="/t", state="", node="n7", policy="/p", guard_ms=5, pid=12)
+    given = Given(
+        store="/a/ü", trust="/t", state="", node="n7", policy="/p", guard_ms=5, pid=12, probes="a:b\nc:d.e", rules="/r",
+        interval_ms=20, height="m:h", folder="/f", socket="/s", uids="5 6", max_pause="0.5", fleet="tls://h",
+        region="eu", labels="x y\nz", credentials="/1", ca="/2", certificate="/3", key="/4",
+    )  # fmt: skip
+    assert all(getattr(given, name) for name in Given.__slots__ if name != "state")
     assert Given.parse(given.to_text()) == given
     made = environment(given, {"PYTHONPATH": "/x:/y", "HOME": "/h"})
     assert made["HOME"] == "/h"

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from livepatch.bundle.disk import is_there
-from livepatch.cli.trusting import add_trust, trust_of
-from livepatch.errors import PatchError, StateError, TrustError, spelled
+from livepatch.cli.agents import add_agent, given_of
+from livepatch.errors import PatchError, StateError, spelled
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -29,7 +29,6 @@ EXAMPLE = """\
 livepatch run --store /var/lib/client/livepatch --trust trust.json -- \\
     python -m client --port 8444"""
 _STORE = "livepatch-store"
-_ROOT = "trust.json"
 _ISOLATED = "IES"
 _TAKE_ONE = "WX"
 _LONG_TAKES_ONE = "--check-hash-based-pycs"
@@ -44,57 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help=f"the node's directory (default: {_STORE}); it is made if missing",
     )
-    add_trust(parser)
-    parser.add_argument(
-        "--unsigned", action="store_true", help="take every file of the store as it is: you vouch for all of them"
-    )
-    parser.add_argument("--policy", metavar="FILE", help="rules in addition to those in force")
-    parser.add_argument(
-        "--guard",
-        type=_seconds,
-        default=10.0,
-        metavar="SECONDS",
-        help="how long the process has to live on after a patch went in (default: 10)",
-    )
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 86_400:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds from 0 to 86400")
-    return value
+    add_agent(parser)
 
 
 def run(given: argparse.Namespace) -> bool:
     """Become the program.  Raises what says why that cannot be."""
-    from livepatch.govern.policies import policy_in_force
-    from livepatch.node.boot import Given, environment
+    from livepatch.node.boot import environment
 
     store = Path(given.store).absolute()
-    if given.trust is None and not given.unsigned and is_there(store / _ROOT):
-        given.trust = str(store / _ROOT)
-    if (trust_of(given) is None) != given.unsigned:
-        raise TrustError(
-            "it is not said who answers for patches",
-            found="a trust root and --unsigned" if given.unsigned else f"no trust root, and no {_ROOT} in the store",
-            expected="one of the two",
-            action="name the trust root with --trust, or vouch for every file yourself with --unsigned",
-        )
-    policy_in_force(given.policy)
+    told = given_of(given, store, pid=os.getpid())
     program = _program(given.command)
     _check_store(store)
-    told = Given(
-        store=str(store),
-        trust=_absolute(given.trust),
-        state=_absolute(given.state),
-        node=given.node,
-        policy=_absolute(given.policy),
-        guard_ms=round(given.guard * 1000),
-        pid=os.getpid(),
-    )
     sys.stdout.flush()
     sys.stderr.flush()
     try:
@@ -123,10 +82,6 @@ def _check_store(store: Path) -> None:
             expected="a store of its own for each node",
             action="end that process, or choose another directory",
         )
-
-
-def _absolute(path: str | None) -> str:
-    return "" if path is None else str(Path(path).absolute())
 
 
 def _program(command: list[str]) -> str:

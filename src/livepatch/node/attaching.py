@@ -18,7 +18,7 @@ from typing import Any
 from livepatch.errors import LivepatchError, NodeError, spelled
 from livepatch.events import emit, keep_apart
 from livepatch.node import failures
-from livepatch.node.boot import Given
+from livepatch.node.given import Given
 from livepatch.state.files import put, remove
 
 __all__ = ["attach", "begin"]
@@ -100,19 +100,9 @@ def _told(word: Path, pid: int, wait: float) -> dict[str, Any]:
 
 def begin(given: str, word: str) -> None:
     """In the other process, on a thread of its own: start the agent, and leave word of it."""
-    from livepatch.node.agent import Agent
-
     keep_apart()
     try:
-        made = Given.parse(given)
-        agent = Agent(
-            made.store,
-            trust=made.trusted(),
-            policy=made.policy or None,
-            guard=made.guard_ms / 1000,
-            name=made.node,
-        ).start()
-        told = agent.about()
+        told = Given.parse(given).agent().start().about()
     except BaseException as error:  # noqa: BLE001  # nobody else would learn of it
         emit("not_attached", level="error", error=type(error).__qualname__)
         told = failures.plain(error)

@@ -6,93 +6,24 @@ that it starts, before the program runs.
 
 from __future__ import annotations
 
-import dataclasses
 import fcntl
-import json
 import os
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 # What brings patches in is imported where it is needed: many a process that comes here has no use for it.
 from livepatch import events
-from livepatch.bundle.jsontext import read_object, refusing
 from livepatch.errors import LivepatchError, StateError
+from livepatch.node.given import VARIABLE, Given
 from livepatch.node.sleeping import Awake, Sleeper
 from livepatch.node.stored import StoreView
-from livepatch.node.wanted import GUARD
-
-if TYPE_CHECKING:
-    from livepatch.bundle.trust import Unsigned
-    from livepatch.bundle.trustroot import TrustRoot
 
 __all__ = ["VARIABLE", "Given", "begin", "environment", "is_held"]
 
-VARIABLE = "LIVEPATCH_RUN"
-"""The environment variable that says what ``livepatch run`` was given."""
 _START = Path(__file__).parent / "start"
-_LONGEST = 2 * 4096  # digits of a path's bytes: it may hold any
-_LARGEST = 6 * _LONGEST
 _PATIENCE = 2.0  # seconds in which another process that only looks whether somebody has the store lets go of it
-_REFUSE = refusing(StateError, f"${VARIABLE} cannot be read", "start the node with livepatch run")
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class Given:
-    """What ``livepatch run`` was given, with absolute paths; an empty one is none.
-
-    `trust` is the file of the trust root, `state` that of its state and `node` this node's name; without a trust root
-    every file is vouched for.  `pid` is the process that is to have the store.
-    """
-
-    store: str
-    trust: str = ""
-    state: str = ""
-    node: str = ""
-    policy: str = ""
-    guard_ms: int = int(GUARD * 1000)
-    pid: int = 0
-
-    def to_text(self) -> str:
-        """As it is handed on."""
-        texts = {name: os.fsencode(value).hex() for name, value in self._fields().items() if isinstance(value, str)}
-        return json.dumps({**self._fields(), **texts}, sort_keys=True)
-
-    def _fields(self) -> dict[str, str | int]:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def parse(cls, handed: str) -> Given:
-        """Read that strictly.  Raises :class:`StateError`."""
-        fields = read_object(handed.encode("utf-8", "replace"), most=_LARGEST, brackets=1, refuse=_REFUSE)
-
-        def text(name: str) -> str:
-            spelled = fields.text(name, _LONGEST)
-            try:
-                return os.fsdecode(bytes.fromhex(spelled))
-            except ValueError as error:
-                raise fields.error(name, "a text that is not hexadecimal", "the bytes of a path, as digits") from error
-
-        made = cls(
-            store=text("store"),
-            trust=text("trust"),
-            state=text("state"),
-            node=text("node"),
-            policy=text("policy"),
-            guard_ms=fields.number("guard_ms", 0),
-            pid=fields.number("pid", 0),
-        )
-        fields.end()
-        return made
-
-    def trusted(self) -> Unsigned | TrustRoot:
-        """Who answers for files.  Raises :class:`TrustError`."""
-        from livepatch.bundle.trust import UNSIGNED
-        from livepatch.bundle.trustroot import TrustRoot
-
-        return TrustRoot.load(self.trust, state=self.state or None, node=self.node) if self.trust else UNSIGNED
 
 
 def environment(given: Given, before: Mapping[str, str]) -> dict[str, str]:
@@ -135,7 +66,8 @@ def _look_in(given: Given, just_come: str) -> Awake:
     from livepatch.node.restoring import Restoration
 
     view = StoreView(given.store)
-    restoration = Restoration(view, trust=given.trusted(), policy=given.policy or None)
+    height = given.told_height()
+    restoration = Restoration(view, trust=given.trusted(), policy=given.policy or None, height=height)
     _record(view)
     restoration.start(view.wanted.patches, just_come)
     restoration.follow_store()
@@ -144,15 +76,7 @@ def _look_in(given: Given, just_come: str) -> Awake:
 
 def _own(given: Given) -> None:
     """Have the store: what that says goes in, an agent takes more, and it is seen how the process ends."""
-    from livepatch.node.agent import Agent
-
-    agent = Agent(
-        given.store,
-        trust=given.trusted(),
-        policy=given.policy or None,
-        guard=given.guard_ms / 1000,
-        name=given.node,
-    )
+    agent = given.agent()
     until = time.monotonic() + _PATIENCE
     was_free = False
     while True:
