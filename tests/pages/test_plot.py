@@ -6,7 +6,7 @@ import re
 from xml.etree import ElementTree as ET
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livepatch.pages.plot import Limit, plot
@@ -51,6 +51,7 @@ def test_one_value_again_and_again_is_a_line_in_the_middle(value):
 numbers = st.one_of(st.none(), st.floats(allow_nan=False, allow_infinity=False))
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(st.floats(0, 600), numbers), max_size=50), st.lists(numbers, max_size=3))
 def test_every_known_reading_is_one_point_within_the_plot(readings, limits):
     lines = [Limit(each, "ok", "rule") for each in limits if each is not None]
