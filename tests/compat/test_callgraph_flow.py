@@ -5,7 +5,10 @@ import sys
 from collections import Counter
 
 from livepatch.compat import callgraph
-from livepatch.compat.callgraph import live_graph, within
+from livepatch.compat.callgraph import live_graph, source_graph, within
+from livepatch.compat.calls.containers import Opaque
+from livepatch.compat.calls.objects import Outside
+from livepatch.compat.calls.sources import SourceProgram
 from livepatch.compat.calls.uses import Use
 from livepatch.compat.calls.world import UNKNOWN, Flow, Obj
 
@@ -58,6 +61,41 @@ def test_what_a_node_holds_is_there_when_it_is_asked():
     source, target = flow.holding(UNKNOWN), flow.node()
     flow.copy(source, target)
     assert list(flow.objects(target)) == [UNKNOWN]
+
+
+LACKING = """
+def callback(): pass
+def f(one):
+    values = [one]
+    while values:
+        values = values.next
+    values.send(callback)
+    values.other.send(callback)
+f(1)
+"""
+
+
+def test_attributes_that_no_list_has_are_one_value_however_long_their_path():
+    program = SourceProgram({"main": compile(LACKING, "main.py", "exec")}, [])
+    program.work_out()
+    nodes = [program.flow.objects(node) for node in range(program.flow.count)]
+    assert any(isinstance(obj, Opaque) for held in nodes for obj in held)
+    outside = {obj.name for held in nodes for obj in held if isinstance(obj, Outside)}
+    assert not [name for name in outside if "next" in name or "other" in name]
+
+
+def test_what_such_an_attribute_is_handed_may_be_called():
+    graph = source_graph({"main.py": LACKING})
+    assert not graph.unknown("main:f")
+    edges = graph.callees("main:f")
+    assert [(edge.callee, edge.certain, edge.how) for edge in edges] == [("main:callback", False, "argument")] * 2
+
+
+def test_only_attributes_that_native_functions_have_are_called(write_module):
+    module = write_module("def f():\n    len.nothing(1)\n    len.__call__(1)\n    len.nothing.more()\n")
+    graph = live_graph({module.__name__: module})
+    called = [edge.callee for edge in graph.callees(f"{module.__name__}:f")]
+    assert called == ["builtins:len.__call__"]
 
 
 def test_two_graphs_of_one_process_are_the_same():

@@ -19,6 +19,7 @@ __all__ = [
     "Piece",
     "bindings",
     "functions_behind",
+    "has_attribute",
     "is_a",
     "is_class",
     "is_function",
@@ -62,6 +63,13 @@ def namespace_of(owner: ModuleType | type) -> Mapping[str, Any]:
     """The namespace itself: a module's dict, or the read-only view of a class's."""
     found: Mapping[str, Any] = _class_dict(owner) if is_class(owner) else _module_dict(owner)
     return found
+
+
+def has_attribute(function: object, name: str) -> bool:
+    """Whether a function, native or not, has the attribute: of its own, or from its type."""
+    if type(function) is FunctionType and name in function.__dict__:
+        return True
+    return any(name in namespace_of(kind) for kind in type(function).__mro__)
 
 
 def with_subclasses(cls: type) -> list[type[Any]]:

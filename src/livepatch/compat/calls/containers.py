@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from livepatch.compat.calls.world import Obj
+from livepatch.compat.calls.world import MOST_CALLABLES, Obj
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.classes import Class
     from livepatch.compat.calls.objects import Function
     from livepatch.compat.calls.program import Program
-    from livepatch.compat.calls.uses import Lookup, MethodCall, Special, Use
+    from livepatch.compat.calls.uses import Call, Lookup, MethodCall, Special, Use
 
-__all__ = ["Const", "Container", "Running"]
+__all__ = ["Const", "Container", "Opaque", "Running"]
 
 MOST_KEYS = 256
 
@@ -140,3 +140,23 @@ class Running(Obj):
 
     def operate(self, site: Special) -> None:
         self.function.program.models.running_operation(self, site)
+
+
+class Opaque(Obj):
+    """All that attributes of native values may be, and attributes of those, where nothing is known of them.
+
+    One stands for all: told apart by their names and by whose they are, they would be more than all other values.
+    """
+
+    __slots__ = ("program",)
+    callable = True
+    most = MOST_CALLABLES
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+
+    def call(self, call: Call) -> None:
+        self.program.models.opaque(self, call)
+
+    def load(self, site: Lookup | MethodCall) -> None:
+        site.take(self)

@@ -9,10 +9,6 @@ from livepatch.compat.calls.uses import Store
 __all__: list[str] = []
 
 
-def _pop(machine: Machine, argument: int) -> None:
-    machine.pop_slot()
-
-
 def _copy(machine: Machine, argument: int) -> None:
     stack = machine.stack
     slot = stack[-argument] if argument <= len(stack) else machine.program.silent
@@ -185,14 +181,19 @@ _NOTHING = (
 _LOCALS = "LOAD_FAST LOAD_FAST_BORROW LOAD_FAST_CHECK LOAD_FAST_AND_CLEAR LOAD_DEREF LOAD_CLOSURE"
 for _code in _NOTHING.split():
     if _code in CODES:
-        register_quick(CODES[_code])
+        register_quick(CODES[_code], "nothing")
 for _code in _LOCALS.split():
     if _code in CODES:
-        register_quick(CODES[_code], local=True)
-register_quick(CODES["LOAD_CONST"], constant=True)
+        register_quick(CODES[_code], "local")
+register_quick(CODES["LOAD_CONST"], "constant")
+register_quick(CODES["LOAD_GLOBAL"], "global")
+for _code in ("STORE_FAST", "STORE_DEREF"):
+    register_quick(CODES[_code], "store")
+for _code in ("POP_TOP", "POP_EXCEPT", "PRINT_EXPR"):
+    if _code in CODES:
+        register_quick(CODES[_code], "drop")
 
 _HANDLERS = {
-    _pop: "POP_TOP POP_EXCEPT PRINT_EXPR",
     _copy: "COPY",
     _swap: "SWAP",
     _push_null: "PUSH_NULL",

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dis
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from livepatch.compat.calls.opcodes import REACH, loops, protected
+from livepatch.compat.calls.opcodes import LOADS_NULL_FIRST, REACH, loops, protected
 from livepatch.compat.calls.world import UNKNOWN
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ Slot = int | Method
 Handler = Callable[["Machine", int], None]
 _handlers: list[Handler | None] = [None] * 256
 
-_PUSHES_LOCAL, _PUSHES_CONSTANT, _DOES_NOTHING = 1, 2, 3
+_PUSHES_LOCAL, _PUSHES_CONSTANT, _DOES_NOTHING, _DROPS, _PUSHES_GLOBAL, _STORES_LOCAL = range(1, 7)
 _QUICK = [0] * 256
 
 
@@ -51,9 +51,26 @@ def register(code: int, handler: Handler) -> None:
     _handlers[code] = handler
 
 
-def register_quick(code: int, *, local: bool = False, constant: bool = False) -> None:
-    """Let the instruction put a local variable or a constant on the stack, or do nothing."""
-    _QUICK[code] = _PUSHES_LOCAL if local else _PUSHES_CONSTANT if constant else _DOES_NOTHING
+Quick = Literal["local", "constant", "nothing", "drop", "global", "store"]
+_WAYS: dict[Quick, int] = {
+    "local": _PUSHES_LOCAL,
+    "constant": _PUSHES_CONSTANT,
+    "nothing": _DOES_NOTHING,
+    "drop": _DROPS,
+    "global": _PUSHES_GLOBAL,
+    "store": _STORES_LOCAL,
+}
+
+
+def register_quick(code: int, way: Quick) -> None:
+    """Let the instruction put a local variable, a constant or a global on the stack, take one off, or do nothing.
+
+    Those that put a global there or store a local variable need a handler, too, for what is seldom.
+    """
+    _QUICK[code] = _WAYS[way]
+
+
+_NONE: dict[str, int] = {}
 
 
 class Machine:
@@ -191,27 +208,49 @@ class Machine:
                 self.stack = self._entry.pop(start)
                 self._straight_on(start)
 
-    def _straight_on(self, offset: int) -> None:
+    def _straight_on(self, offset: int) -> None:  # noqa: C901, PLR0912  # all instructions pass here: calls would tell
         """Read on until the code ends, or has been read."""
         raw, marks, read, extended = self.raw, self._marks, self._read, 0
         size = len(raw)
-        base = self.base
-        push = self.stack.append
+        base, names, copy = self.base, self.names, self.flow.copy
+        known = self.program.globals.get(self.unit.module, _NONE)
+        stack = self.stack
         self.ended = False
         while offset < size:
             if offset in marks:
                 if not self._arrive(offset):
                     break
-                push = self.stack.append
+                stack = self.stack
             read[offset] = 1
             op = raw[offset]
             argument = extended | raw[offset + 1]
-            quick = _QUICK[op]  # two thirds of all instructions
+            quick = _QUICK[op]  # four fifths of all instructions
             if quick:
                 if quick == _PUSHES_LOCAL:
-                    push(base + argument)
+                    stack.append(base + argument)
                 elif quick == _PUSHES_CONSTANT:
-                    push(-2 - argument)
+                    stack.append(-2 - argument)
+                elif quick == _DROPS:
+                    if stack:
+                        stack.pop()
+                elif quick == _PUSHES_GLOBAL:
+                    node = known.get(names[argument >> 1], -1)
+                    if node < 0:
+                        quick = 0
+                    elif not argument & 1:
+                        stack.append(node)
+                    elif LOADS_NULL_FIRST:
+                        stack += (NULL, node)
+                    else:
+                        stack += (node, NULL)
+                elif quick == _STORES_LOCAL:
+                    slot = stack[-1] if stack else NULL
+                    if type(slot) is int and slot >= 0:
+                        copy(slot, base + argument)
+                        stack.pop()
+                    else:
+                        quick = 0
+            if quick:
                 offset += REACH[op]
                 extended = 0
                 continue

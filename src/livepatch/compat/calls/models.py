@@ -53,6 +53,12 @@ class Models:
         self.program.escape(call)
         self.flow.add(call.dest, UNKNOWN)
 
+    def opaque(self, opaque: Obj, call: Call) -> None:
+        """Something is called of which nothing is known, but that it is none of the functions of the program."""
+        if call.hit(opaque):
+            self.program.escape(call)
+            self.flow.add(call.dest, UNKNOWN)
+
     def builtin_class(self, kind: Class, call: Call) -> bool:
         """A class that is not looked into is called.  Whether it is one."""
         if kind.in_graph:
@@ -125,8 +131,10 @@ class Models:
                 known(self, site, box)
             elif site.name not in _QUIET:
                 self.flow.add(site.dest, UNKNOWN)
+        elif (name := f"container.{site.name}") in MODELS:
+            self.flow.add(site.dest, self.program.bound(self.program.outside(name), box))
         else:
-            self.flow.add(site.dest, self.program.bound(self.program.outside(f"container.{site.name}"), box))
+            self.flow.add(site.dest, self.program.opaque)
 
     def container_operation(self, box: Container, site: Special) -> None:
         """An operation on a list, dict, set or tuple: their types are native."""
@@ -219,7 +227,10 @@ class Models:
         if site.name == "__class__":
             return
         if isinstance(site, MethodCall) and site.name == "__new__":
-            self.flow.add(site.dest, kind.instance())
+            if kind.live is object and site.args.positional:
+                MODELS["builtins:object.__new__"](self, site, None)
+            else:
+                self.flow.add(site.dest, kind.instance())
         elif site.name == "__subclasses__":
             for one in kind.subclasses:
                 self.flow.add(self.box(site, "list").rest() if isinstance(site, Call) else site.dest, one)

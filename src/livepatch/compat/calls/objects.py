@@ -10,6 +10,7 @@ from livepatch.compat.calls.containers import Container, Running
 from livepatch.compat.calls.opcodes import stored_locals
 from livepatch.compat.calls.spreading import Spread, SpreadNames
 from livepatch.compat.calls.world import MOST_CALLABLES, UNKNOWN, WEAK, Obj
+from livepatch.engine.namespaces import has_attribute
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.classes import Class
@@ -32,6 +33,7 @@ class Function(Obj):
         "_names",
         "_running",
         "_stored",
+        "_weak",
         "abstract",
         "base",
         "called",
@@ -83,6 +85,7 @@ class Function(Obj):
         self._names: dict[str, int] | None = None
         self._running: Running | None = None
         self._stored: frozenset[int] | None = None
+        self._weak = False
         if code.co_flags & _STARS:
             self._stars(program)
 
@@ -164,6 +167,10 @@ class Function(Obj):
 
     def weaken(self, marker: Obj = WEAK) -> None:
         """Note that it may get other arguments than those that are known."""
+        if marker is WEAK:
+            if self._weak:
+                return
+            self._weak = True
         flow = self.program.flow
         for node in range(self.base, self.base + self.code.co_argcount + self.code.co_kwonlyargcount):
             flow.add(node, marker)
@@ -240,17 +247,19 @@ class Function(Obj):
 class Outside(Obj):
     """A callable, module or class that is not looked into: native, or of a module that is not part of the graph."""
 
-    __slots__ = ("_parts", "hidden", "is_module", "name", "program")
+    __slots__ = ("_parts", "hidden", "is_module", "live", "name", "program")
     callable = True
     most = MOST_CALLABLES
 
-    def __init__(self, program: Program, name: str, *, is_module: bool = False, hidden: bool = False) -> None:
+    def __init__(self, program: Program, name: str, *, is_module: bool = False) -> None:
         self.program = program
         self.name = name
         """``module:qualified.name``, or the name of a module."""
         self.is_module = is_module
-        self.hidden = hidden
+        self.hidden = "<" in name or name.startswith(("container.", "livepatch:"))
         """Whether it is no node of the graph."""
+        self.live: list[object] = []
+        """The live functions of that name, as far as any has been met."""
         self._parts: dict[str, Outside] = {}
 
     def __repr__(self) -> str:
@@ -270,6 +279,8 @@ class Outside(Obj):
     def load(self, site: Lookup | MethodCall) -> None:
         if self.is_module:
             site.take_node(self.program.outside_global(self, site.name))
+        elif self.hidden or (self.live and not any(has_attribute(one, site.name) for one in self.live)):
+            site.take(self.program.opaque)
         elif self.name.partition(":")[2].count(".") < _MOST_PARTS:
             site.take(self.part(site.name))
         else:

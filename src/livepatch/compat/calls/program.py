@@ -21,6 +21,8 @@ from livepatch.engine.pace import breathe, paced
 __all__ = ["Program"]
 
 _ROUNDS = 6
+_SLICE = 128
+"""Sites that are let go of between two looks at the clock."""
 _HANDLERS = (branching, calling, loading, operating)  # imported for what they register
 _MODELS = (library, reflection)
 
@@ -80,7 +82,9 @@ class Program(Making):
         So nothing waits for the collector, which would hold all other threads for as long as it takes.
         """
         self.flow.forget()
-        for site in paced(chain(self.sites, self.fans.values())):
+        for i, site in enumerate(chain(self.sites, self.fans.values())):
+            if not i % _SLICE:
+                breathe()
             site.forget()
         objects = chain(self.functions.values(), self.classes, self.modules.values(), self.live.known(), [self.nowhere])
         for obj in paced(dict.fromkeys(objects)):

@@ -97,7 +97,7 @@ class _Numbers:
         for target, more in site.targets.items():
             if isinstance(target, Function):
                 number = self.functions.get(target, -1)
-            elif isinstance(target, Outside) and not _is_nobody(target):
+            elif isinstance(target, Outside) and not target.hidden:
                 number = self._outside(target.name)
             else:
                 continue
@@ -111,10 +111,6 @@ class _Numbers:
             number = self._outsides[name] = len(self.infos)
             self.infos.append(FunctionInfo(name, "outside"))
         return number
-
-
-def _is_nobody(target: Outside) -> bool:
-    return "<" in target.name or target.name.startswith(("container.", "livepatch:"))
 
 
 def _is_certain(site: Site) -> bool:
@@ -134,7 +130,8 @@ def _what(site: Site) -> str:
 
 def _shape(site: Call, known: dict[tuple[object, ...], Shape]) -> Shape:
     args = site.args
-    key = len(args.positional), tuple(name for name, _ in args.keywords), args.star >= 0, args.double >= 0
+    names = tuple([name for name, _ in args.keywords]) if args.keywords else ()
+    key = len(args.positional), names, args.star >= 0, args.double >= 0
     shape = known.get(key)
     if shape is None:
         shape = known[key] = Shape(*key)

@@ -384,6 +384,8 @@ class _Made(Use):
         if isinstance(obj, (Class, AnyOf)):
             kind = obj if isinstance(obj, Class) else obj.kind
             self.models.flow.add(self.dest, kind.instance())
+        elif obj.marks:
+            self.models.flow.add(self.dest, obj)
 
 
 @model("contextlib:ExitStack.enter_context", "contextlib:AsyncExitStack.enter_async_context")

@@ -8,7 +8,7 @@ from types import CodeType
 from typing import TYPE_CHECKING
 
 from livepatch.compat.calls.classes import Class, Fields
-from livepatch.compat.calls.containers import Const, Container
+from livepatch.compat.calls.containers import Const, Container, Opaque
 from livepatch.compat.calls.objects import FOLDED, Bound, Function, Module, Outside
 from livepatch.compat.calls.world import UNKNOWN, Flow, Obj
 
@@ -68,6 +68,7 @@ class State:
         """Names of attributes that are assigned somewhere."""
         self.spreads: dict[Container, list[int]] = {}
         self.nothing = Nothing()
+        self.opaque = Opaque(self.whole())
         self._bound: dict[tuple[Obj, Obj], Bound] = {}
         self._constants: dict[tuple[type, object], int] = {}
         self._numbers: dict[int, object] = {}

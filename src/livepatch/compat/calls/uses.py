@@ -299,6 +299,17 @@ class Call(Site):
         self.leads_nowhere()
 
 
+def _ask(site: Lookup | MethodCall, obj: Obj) -> None:
+    """Ask an object for the attribute."""
+    if obj is WEAK:
+        site.root.doubted()
+        site.program.flow.add(site.dest, WEAK)
+    elif obj.marks:
+        site.leads_nowhere()
+    else:
+        obj.load(site)
+
+
 class Lookup(Site):
     """An attribute is read.  A site, because a property may be behind it."""
 
@@ -309,8 +320,7 @@ class Lookup(Site):
         self.name = name
         self._seen: set[int] | None = None
 
-    def meet(self, obj: Obj) -> None:
-        _ask(self, obj)
+    meet = _ask
 
     def take_node(self, node: int) -> None:
         if self._seen is None:
@@ -334,18 +344,7 @@ class MethodCall(Call):
         super().__init__(program, unit, offset, dest, args, used)
         self.name = name
 
-    def meet(self, obj: Obj) -> None:
-        _ask(self, obj)
-
-
-def _ask(site: Lookup | MethodCall, obj: Obj) -> None:
-    if obj is WEAK:
-        site.root.doubted()
-        site.program.flow.add(site.dest, WEAK)
-    elif obj.marks:
-        site.leads_nowhere()
-    else:
-        obj.load(site)
+    meet = _ask
 
 
 class Callee(Use):

@@ -111,7 +111,7 @@ class Values:
         if issubclass(kind, ModuleType):
             return self._module(value)
         if kind in _NATIVE:
-            return self._program.outside(_native_name(value))
+            return self._outside(_native_name(value), value)
         if kind in _BOXES:
             box = Container(self._program, _BOXES[kind])
             box.filler = value
@@ -207,7 +207,7 @@ class Values:
         name = f"{function.__module__}:{function.__qualname__}"
         module = self._spaces.get(id(function.__globals__))
         if name in MODELS or is_own(function):
-            return program.outside(name)
+            return self._outside(name, function)
         if module is None:
             return self._not_in_graph(function, name)
         made = program.function(code_of(function), module)
@@ -227,7 +227,12 @@ class Values:
             return made
         if "__wrapped__" in attributes:
             return self.obj_of(attributes["__wrapped__"])
-        return self._program.outside(name)
+        return self._outside(name, function)
+
+    def _outside(self, name: str, function: object) -> Outside:
+        found = self._program.outside(name)
+        found.live.append(function)
+        return found
 
     def _seed(self, function: FunctionType, made: Function) -> None:
         """Put the function's own defaults, closure and attributes into the nodes of its code."""

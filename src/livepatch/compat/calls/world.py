@@ -155,8 +155,10 @@ class Flow:
         elif len(held) >= obj.most and not obj.marks:
             self._too_many(node, held, obj)
             return
+        elif type(held) is dict:
+            held[obj] = None
         else:
-            self._hold_more(node, held, obj)
+            self._values[node] = dict.fromkeys((*held, obj))
         if self._next[node] is not None or self._uses[node] is not None:
             self._queue.append((node, obj))
 
@@ -213,7 +215,11 @@ class Flow:
         if source == target:
             return
         if self._next[target] is None and self._uses[target] is None:
-            _put(self._from, target, source)
+            there = self._from[target]
+            if there is None:
+                self._from[target] = (source,)
+            else:
+                _put(self._from, target, source)
             return
         _put(self._next, source, target)
         if self._from[source] is not None:
@@ -227,8 +233,13 @@ class Flow:
         """Let a use meet all that the node holds, or ever will."""
         held = self._values[node]
         if held is not None:
-            self._meetings += [(use, obj) for obj in held]
-        _put(self._uses, node, use)
+            for obj in held:
+                self._meetings.append((use, obj))
+        there = self._uses[node]
+        if there is None:
+            self._uses[node] = (use,)
+        else:
+            _put(self._uses, node, use)
         if self._from[node] is not None:
             self._wake(node)
 
@@ -250,7 +261,7 @@ class Flow:
     def run(self) -> None:
         """Until nothing new arrives anywhere."""
         queue, add = self._queue, self.add
-        values, goes, uses = self._values, self._next, self._uses
+        values, goes, uses, declared = self._values, self._next, self._uses, self.declared
         passed = 0
         meetings = self._meetings
         while queue or meetings:
@@ -266,7 +277,11 @@ class Flow:
             if targets is not None:
                 for target in targets:
                     held = values[target]
-                    if held is None or obj not in held:
+                    if held is None and target not in declared:  # nearly all that is new, so `add` is spelled out
+                        values[target] = (obj,)
+                        if goes[target] is not None or uses[target] is not None:
+                            queue.append((target, obj))
+                    elif held is None or obj not in held:
                         add(target, obj)
             met = uses[node]
             if met is not None:
