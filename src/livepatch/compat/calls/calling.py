@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from livepatch.compat.calls.machine import NULL, Machine, Method, Slot, register
 from livepatch.compat.calls.model import Use
 from livepatch.compat.calls.opcodes import CODES, LOADS_NULL_FIRST, VERSION
-from livepatch.compat.calls.uses import Arguments, Call, MethodCall, Special
+from livepatch.compat.calls.uses import NONE, Arguments, Call, MethodCall, Special
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.objects import Function
@@ -37,9 +37,10 @@ _IS_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
 def _way(machine: Machine) -> int:
     """What becomes of the value that the instruction gives."""
-    code = machine.next_code()
+    raw, following = machine.raw, machine.following
+    code = raw[following] if following < len(raw) else 0
     if code == _COPY and _LOAD_SPECIAL >= 0:
-        raw, after = machine.raw, machine.following + 2
+        after = following + 2
         if after + 1 < len(raw) and raw[after] == _LOAD_SPECIAL:
             return WAYS.index("entered" if raw[after + 1] < 2 else "async-entered")
     return _WAY_OF.get(code, 0)
@@ -84,9 +85,14 @@ def _place_call(machine: Machine, lower: Slot, upper: Slot, slots: list[Slot], k
     if target == machine.program.silent:
         machine.stack.append(machine.program.silent)
         return
-    nodes = [machine.node(slot) for slot in slots]
-    count = len(nodes) - len(keywords)
-    args = Arguments(tuple(nodes[:count]), tuple(zip(keywords, nodes[count:], strict=True)))
+    if not slots:
+        args = NONE
+    elif keywords:
+        nodes = [machine.node(slot) for slot in slots]
+        count = len(nodes) - len(keywords)
+        args = Arguments(tuple(nodes[:count]), tuple(zip(keywords, nodes[count:], strict=True)))
+    else:
+        args = Arguments(tuple([machine.node(slot) for slot in slots]))
     place_call(machine, target, args, "decorator" if decorates else "call")
 
 

@@ -112,7 +112,7 @@ class Machine:
 
     def node(self, slot: Slot) -> int:
         """The node of what lies on the stack."""
-        if isinstance(slot, Method):
+        if type(slot) is not int:
             return self.method_node(slot)
         if slot >= 0:
             return slot
@@ -135,7 +135,10 @@ class Machine:
 
     def pop(self) -> int:
         """Take the topmost value off."""
-        return self.node(self.stack.pop()) if self.stack else self.program.silent
+        if not self.stack:
+            return self.program.silent
+        slot = self.stack.pop()
+        return slot if type(slot) is int and slot >= 0 else self.node(slot)
 
     def pop_slot(self) -> Slot:
         """Take the topmost slot off as it is."""
@@ -293,7 +296,3 @@ class Machine:
         if self._loops is None:
             self._loops = loops(self.code)
         return any(begin <= self.offset <= end for begin, end in self._loops)
-
-    def next_code(self) -> int:
-        """The code of the next instruction."""
-        return self.raw[self.following] if self.following < len(self.raw) else 0

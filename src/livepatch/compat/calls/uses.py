@@ -265,7 +265,7 @@ class Call(Site):
     def __init__(
         self, program: Program, unit: Function, offset: int, dest: int, args: Arguments, used: int = 0
     ) -> None:
-        super().__init__(program, unit, offset, dest)
+        Site.__init__(self, program, unit, offset, dest)
         self.args = args
         self._seen: set[int] | None = None
         self.used = used
@@ -316,7 +316,7 @@ class Lookup(Site):
     __slots__ = ("_seen", "name")
 
     def __init__(self, program: Program, unit: Function, offset: int, dest: int, name: str) -> None:
-        super().__init__(program, unit, offset, dest, "property")
+        Site.__init__(self, program, unit, offset, dest, "property")
         self.name = name
         self._seen: set[int] | None = None
 
@@ -341,7 +341,7 @@ class MethodCall(Call):
     def __init__(
         self, program: Program, unit: Function, offset: int, dest: int, args: Arguments, name: str, used: int = 0
     ) -> None:
-        super().__init__(program, unit, offset, dest, args, used)
+        Call.__init__(self, program, unit, offset, dest, args, used)
         self.name = name
 
     meet = _ask
@@ -374,7 +374,8 @@ class Special(MethodCall):
         name: str,
         how: str = "operator",
     ) -> None:
-        super().__init__(program, unit, offset, dest, args, name)
+        Call.__init__(self, program, unit, offset, dest, args)
+        self.name = name
         self.how = how
 
     def meet(self, obj: Obj) -> None:
