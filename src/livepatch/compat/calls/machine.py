@@ -112,7 +112,7 @@ class Machine:
 
     def node(self, slot: Slot) -> int:
         """The node of what lies on the stack."""
-        if type(slot) is not int:
+        if isinstance(slot, Method):
             return self.method_node(slot)
         if slot >= 0:
             return slot
