@@ -33,6 +33,7 @@ _MILDER: dict[str, Severity] = {
     "defaults-of-the-maker": "warning",
     "field-attached": "warning",
     "heap-not-walked": "info",
+    "modules-loaded": "info",
     "not-in-process": "info",
     "objects-keep-old": "warning",
     "return-annotation": "warning",

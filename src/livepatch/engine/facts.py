@@ -10,6 +10,7 @@ from livepatch.engine.callees import Passed
 from livepatch.engine.code import CodeKind, Parameter
 from livepatch.engine.commit import slot_of, value_of
 from livepatch.engine.heap import Walks
+from livepatch.engine.loaded import Loaded
 from livepatch.engine.outliving import Outliving
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.relatives import Relative
@@ -64,6 +65,8 @@ class Survey:
     shadows: Shadows = field(default_factory=Shadows)
     """The attributes that it attaches to objects."""
     calls: list[tuple[Target, CallSite]] = field(default_factory=list)
+    loaded: Loaded = field(default_factory=Loaded)
+    """The modules that its statements have loaded."""
     walks: Walks = field(default_factory=Walks)
     """The walks through the heap that it took."""
 

@@ -24,6 +24,7 @@ from typing import Any
 from livepatch.contents.edits import ModuleEdit, Side, Statement, Text
 from livepatch.contents.parsing import tree_of
 from livepatch.engine.compiling import MOST_BLANK, preamble
+from livepatch.engine.loaded import Loaded
 from livepatch.engine.namespaces import is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe
 from livepatch.engine.refusal import Refusal
@@ -54,8 +55,16 @@ def statement_filename(patch_id: str, module: str) -> str:
 class Scratch:
     """One side of all modules of a patch."""
 
-    def __init__(self, patch_id: str, edits: Iterable[ModuleEdit], modules: Mapping[str, ModuleType]) -> None:
+    def __init__(
+        self,
+        patch_id: str,
+        edits: Iterable[ModuleEdit],
+        modules: Mapping[str, ModuleType],
+        loaded: Loaded | None = None,
+    ) -> None:
+        """`loaded` is told what modules statements load."""
         self._patch_id = patch_id
+        self._loaded = loaded or Loaded()
         self._live = modules
         self.modules: dict[str, ModuleType] = {}
         self._classes: dict[tuple[str, str], BodyNames] = {}
@@ -281,14 +290,16 @@ class Scratch:
             if not scope:
                 code = _compiled(body, filename, side)
                 breathe()
-                exec(code, self.namespace(module))
+                with self._loaded.watching():
+                    exec(code, self.namespace(module))
             else:
                 cls = self.class_names(module, scope, target)
                 code = _class_body(scope, body, filename, side)
                 breathe()
                 cls.names.pop("__classcell__", None)
                 known = dict(cls.names)
-                exec(code, self.namespace(module), cls.names)
+                with self._loaded.watching():
+                    exec(code, self.namespace(module), cls.names)
                 for name, value in cls.names.items():
                     if value is not known.get(name) and type(value) is functools.cached_property:
                         value.__set_name__(cls.live, name)  # as the class statement would

@@ -20,6 +20,7 @@ from livepatch.engine.declared import declared_otherwise, other_bases
 from livepatch.engine.default_values import value_of
 from livepatch.engine.effects import Registries
 from livepatch.engine.functions import Held
+from livepatch.engine.loaded import Loaded
 from livepatch.engine.locate import Found, definitions_of, find, is_definition
 from livepatch.engine.matching import Context, defaults_match, matches
 from livepatch.engine.namespaces import is_class
@@ -42,13 +43,17 @@ def survey_edits(
     beneath: Callable[[FunctionType], Held],
     *,
     statements: bool = True,
+    loaded: Loaded | None = None,
 ) -> Sourced:
     """Prove the before side of all edits, compute the after side, and say what is to be written.
 
     `beneath` gives the code and defaults over which the patch is to lie: those of a function without the patches that
-    this one replaces.  Without `statements` the after side is not computed.
+    this one replaces.  Without `statements` the after side is not computed; `loaded` is told what
+    modules statements load.
     """
-    return _Edits(patch_id, tuple(edits), tuple(obstacles), modules, beneath).run(statements=statements)
+    return _Edits(patch_id, tuple(edits), tuple(obstacles), modules, beneath, loaded or Loaded()).run(
+        statements=statements
+    )
 
 
 OWN_CODE = Refusal(
@@ -57,7 +62,9 @@ OWN_CODE = Refusal(
     "the code of another package",
     "update livepatch; it cannot switch the code that switches",
 )
-NO_HARM = frozenset({"not-in-process", "default-differs", "decorators-differ", "bases-differ", "return-annotation"})
+NO_HARM = frozenset(
+    {"not-in-process", "default-differs", "decorators-differ", "bases-differ", "return-annotation", "modules-loaded"}
+)
 """Codes of notes that do not keep a patch from going in."""
 
 
@@ -69,8 +76,10 @@ class _Edits:
         obstacles: tuple[Obstacle, ...],
         modules: dict[str, ModuleType],
         beneath: Callable[[FunctionType], Held],
+        loaded: Loaded,
     ) -> None:
         self.patch_id, self.modules, self.obstacles, self.beneath = patch_id, modules, obstacles, beneath
+        self.loaded = loaded
         self.out = Sourced()
         self.edits = self._that_matter([edit for edit in edits if self._is_here(edit)])
         self.found: dict[str, list[tuple[FunctionEdit, Found]]] = {}
@@ -95,6 +104,8 @@ class _Edits:
             self._compute()
         except ScratchError as error:
             self.out.note(error.target, error.refusal)
+        if self.loaded.names:
+            self.out.note("", _loads(sorted(self.loaded.names)))
         return self.out
 
     def _made_here(self, edit: ModuleEdit) -> ModuleEdit:
@@ -266,8 +277,8 @@ class _Edits:
         tops = {edit.module.partition(".")[0] for edit in edits}
         runs = [e for e in edits if e.whole or e.before.program or e.after.program or _needs_scratch(e)]
         registries = Registries(self.modules, tops) if runs else None
-        before = Scratch(self.patch_id, runs, self.modules)
-        after = Scratch(self.patch_id, runs, self.modules)
+        before = Scratch(self.patch_id, runs, self.modules, self.loaded)
+        after = Scratch(self.patch_id, runs, self.modules, self.loaded)
         brought = {edit.module: new_module(edit, self.modules) for edit in runs if edit.whole is not None}
         for name, module in brought.items():
             after.add_module(name, new_module_like(module))
@@ -304,6 +315,8 @@ class _Edits:
                 made.take(edit, self.found.get(edit.module, ()))
             made.finish()
         finally:
+            for side in (before, after):
+                self.loaded.run_in([*side.modules.values(), *side.classes])
             spaces = [vars(module) for side in (before, after) for module in side.modules.values()]
             left = registries.clean(spaces, [*before.classes, *after.classes]) if registries else []
         if left:
@@ -316,6 +329,16 @@ class _Edits:
                     "build with only= and without them, or restart with the fixed package",
                 ),
             )
+
+
+def _loads(names: list[str]) -> Refusal:
+    more = f", and {len(names) - 5} more" if len(names) > 5 else ""
+    return Refusal(
+        "modules-loaded",
+        f"statements of the patch load {', '.join(names[:5])}{more}",
+        "modules that do nothing but define names when they are imported",
+        "nothing; without the patch they are taken out again, but for those that something else holds by then",
+    )
 
 
 def _alike(count: int) -> Refusal:

@@ -18,6 +18,7 @@ from livepatch.engine.expand import ValueFor
 from livepatch.engine.facts import Survey
 from livepatch.engine.functions import Held, held_by
 from livepatch.engine.heap import PauseTooLongError, bounded
+from livepatch.engine.loaded import Loaded
 from livepatch.engine.namespaces import is_class, is_function
 from livepatch.engine.places import item_of, slot_of
 from livepatch.engine.refusal import Refusal
@@ -42,12 +43,14 @@ def survey(
     replaced: frozenset[str] = frozenset(),
     callers: bool = False,
     max_pause: float | None = None,
+    loaded: Loaded | None = None,
 ) -> Survey:
     """Find every target of `changes` and `edits` under the layers of `stack`, and make the new sides.
 
     The patch will lie on those layers but the `replaced` ones.  Where only a walk through the whole heap can tell, and
     it would stop other threads for longer than `max_pause` seconds, it is not made; that is an observation then.
-    Without `statements` none of the edits' statements is run, and only their before side is looked at.
+    Without `statements` none of the edits' statements is run, and only their before side is looked at; `loaded` is told
+    which modules they load.
     """
     with bounded(max_pause) as walks:
         surveyor = (
@@ -55,6 +58,7 @@ def survey(
             if edits or obstacles
             else Surveyor(patch_id, changes, stack, stack.without(replaced), modules, max_pause)
         )
+        surveyor.out.loaded = loaded or Loaded()
         if isinstance(surveyor, Built):
             surveyor.edits, surveyor.obstacles, surveyor.statements = edits, obstacles, statements
         out = surveyor.run(callers)
@@ -121,6 +125,7 @@ class Built(Surveyor):
                 self.modules,
                 self._beneath(),
                 statements=self.statements,
+                loaded=self.out.loaded,
             )
         except PauseTooLongError:
             raise

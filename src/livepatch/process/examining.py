@@ -15,6 +15,7 @@ from livepatch.compat.report import by_weight
 from livepatch.contents.changes import Addition, Attachment
 from livepatch.engine.environment import observe
 from livepatch.engine.facts import Survey
+from livepatch.engine.loaded import Loaded
 from livepatch.engine.modes import Mode
 from livepatch.engine.pace import breathe
 from livepatch.engine.survey import survey
@@ -65,18 +66,24 @@ def examine(
     breathe()
     # Statements of a patch are run only in the release that they were taken from.
     fits = all(finding.severity != "error" for finding in standing_findings(facts, installed))
-    found = survey(
-        patch.id,
-        patch.changes,
-        stack,
-        live.modules,
-        edits=() if facts.already_applied else patch.edits,
-        statements=fits,
-        obstacles=patch.obstacles,
-        replaced=gone,
-        callers=callers,
-        max_pause=max_pause,
-    )
+    loaded = Loaded()
+    try:
+        found = survey(
+            patch.id,
+            patch.changes,
+            stack,
+            live.modules,
+            edits=() if facts.already_applied else patch.edits,
+            statements=fits,
+            obstacles=patch.obstacles,
+            replaced=gone,
+            callers=callers,
+            max_pause=max_pause,
+            loaded=loaded,
+        )
+    finally:
+        if loaded.names:
+            live.loads.append((patch.id, loaded))
     breathe()
     report = judge(facts, installed, observe(), found)
     breathe()

@@ -8,7 +8,9 @@ process is as it was before it.
 from __future__ import annotations
 
 import collections
+import sys
 import threading
+import traceback
 import weakref
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -18,6 +20,7 @@ from livepatch.engine import shadow_variables, source, units
 from livepatch.engine.choosing import Chooser
 from livepatch.engine.commit import restore
 from livepatch.engine.gauge import Gauge
+from livepatch.engine.loaded import Loaded
 from livepatch.engine.modes import is_off
 from livepatch.engine.pace import courteous
 from livepatch.engine.plan import Choices, State
@@ -84,6 +87,8 @@ class Transactions:
         """Who is told of a patch before anything of it goes in: tests, which look what was there before."""
         self.known: dict[str, Known] = {}
         """The patches with probes that were ever applied here, each as it was applied last, by id."""
+        self.loads: list[tuple[str, Loaded]] = []
+        """What statements of patches have loaded, by the patch's id."""
         self.listeners: list[Callable[[bool], object]] = []
         """Called as each transaction ends, in its thread, with whether it has switched anything.
 
@@ -112,34 +117,56 @@ class Transactions:
                     expected="one switch at a time",
                     action="try again, or with a longer timeout",
                 )
-            try:
-                self._begin(about)
-                layers, records = self.state.stack.layers, self.records
-                with courteous():
-                    done = body()
-                if self.state.open is not None:
-                    self.draining.go_on()
-                self._tell(self.state.stack.layers is not layers or self.records is not records)
-                return done
-            except BaseException as error:
-                try:
-                    self._recover()
-                finally:
-                    try:
-                        self.announcing.failed(error)
-                    finally:
-                        self._tell(switched=False)
-                raise
-            finally:
-                # All of it is done, or all put back: stores alone, so that no interrupt strikes and tells otherwise.
-                self.announcing.action = None
-                self._before = None
-                self._shown = {}
-                self.state.undo = ()
-                self.busy_with = ""
+            return self._alone(body, about)
         finally:
             if taken and taken[0]:
-                lock.release()
+                try:
+                    if self.loads and about not in self.records:  # an apply that is done ends at once
+                        self._unload()
+                finally:
+                    lock.release()
+
+    def _alone(self, body: Callable[[], T], about: str) -> T:
+        """Run `body`, and what belongs to a transaction around it, with the lock held."""
+        try:
+            self._begin(about)
+            layers, records = self.state.stack.layers, self.records
+            with courteous():
+                done = body()
+            if self.state.open is not None:
+                self.draining.go_on()
+            self._tell(self.state.stack.layers is not layers or self.records is not records)
+            return done
+        except BaseException as error:
+            try:
+                self._recover()
+            finally:
+                try:
+                    self.announcing.failed(error)
+                finally:
+                    self._tell(switched=False)
+            raise
+        finally:
+            # All of it is done, or all put back: stores alone, so that no interrupt strikes and tells otherwise.
+            self.announcing.action = None
+            self._before = None
+            self._shown = {}
+            self.state.undo = ()
+            self.busy_with = ""
+
+    def _unload(self) -> None:
+        """Take out the modules that statements of patches have loaded, and that no patch needs now."""
+        needed = self.records.keys() | self._pending.keys()
+        over = [loaded for patch_id, loaded in self.loads if patch_id not in needed]
+        if not over or self.state.open is not None:
+            return
+        error = sys.exception()
+        while error is not None:  # what was found is still held by the frames of what failed
+            traceback.clear_frames(error.__traceback__)
+            error = error.__cause__ or error.__context__
+        for loaded in over:
+            loaded.take_out()
+        self.loads = [each for each in self.loads if each[1].names]
 
     def _tell(self, switched: bool) -> None:
         for tell in tuple(self.listeners):
