@@ -41,6 +41,21 @@ class Lazy:
         return self._made
 """
 
+BY_CALL = """
+def with_metaclass(meta, *bases):
+    class metaclass(type):
+        def __new__(cls, name, this_bases, d):
+            return meta(name, bases, d)
+    return type.__new__(metaclass, "temporary_class", (), {})
+class Meta(type):
+    def __new__(m, name, bases, ns):
+        return super().__new__(m, name, bases, {**ns, "tag": TAG})
+TAG = 1
+class Base(with_metaclass(Meta, object)): pass
+class D(Base): pass
+d = D()
+"""
+
 CASES = [
     Case("body", mod("def f(): return 1"), mod("def f(): return 2"), lambda m: m["m"].f(), 1, 2),
     Case(
@@ -58,6 +73,42 @@ CASES = [
         lambda m: m["m"].f(9),
         9,
         4,
+    ),
+    Case(
+        "default beside a name that its class binds below",
+        mod(
+            "class Row:\n    def __init__(self, row=list(), tags=()): self.row = row\n    @property\n    def list(self): return 1"
+        ),
+        mod(
+            "class Row:\n    def __init__(self, row=list('a'), tags=()): self.row = row\n    @property\n    def list(self): return 1"
+        ),
+        lambda m: m["m"].Row().row,
+        [],
+        ["a"],
+    ),
+    Case(
+        "metaclass that a base of a call brings",
+        mod(BY_CALL),
+        mod(BY_CALL.replace("= 1", "= 2")),
+        lambda m: (m["m"].Base.tag, m["m"].D.tag, m["m"].d.tag),
+        (1, 1, 1),
+        (2, 2, 2),
+    ),
+    Case(
+        "names that a loop sets attributes of",
+        mod("def f(): return 1\n_here = locals()\nfor _n in ['f']:\n    setattr(_here[_n], '__module__', 'PKG')"),
+        mod("def f(): return 2\n_here = locals()\nfor _n in ['f']:\n    setattr(_here[_n], '__module__', 'PKG')"),
+        lambda m: m["m"].f(),
+        1,
+        2,
+    ),
+    Case(
+        "constant that a coroutine gave",
+        mod("import asyncio\nasync def g(): return 1\nasync def f(): return [await g()]\nA = asyncio.run(f())"),
+        mod("import asyncio\nasync def g(): return 2\nasync def f(): return [await g()]\nA = asyncio.run(f())"),
+        lambda m: list(m["m"].A),
+        [1],
+        [2],
     ),
     Case("constant", mod("A = 1\ndef f(): return A"), mod("A = 2\ndef f(): return A"), lambda m: m["m"].f(), 1, 2),
     Case(
@@ -950,3 +1001,46 @@ def test_a_process_with_other_dependencies_than_the_releases_ask_for_is_told(rel
             "surely-absent of any version, which the fixed release asks for",
         ),
     ]
+
+
+KEPT = {
+    "a table": ("T = {}\ndef f(x): return (x,)\ndef g(x):\n    if x not in T: T[x] = f(x)\n    return T[x]", "T"),
+    "its own table": ("T = {}\ndef g(x):\n    if x not in T: T[x] = (x,)\n    return T[x]", "T"),
+    "by way of another": (
+        "T = {}\ndef f(x): return (x,)\ndef h(x): return f(x)\ndef g(x): return T.setdefault(x, h(x))",
+        "T",
+    ),
+    "a list": ("T = []\ndef f(x): return (x,)\ndef g(x):\n    if not T: T.append(f(x))\n    return T[0]", "T"),
+    "a name": (
+        "T = None\ndef f(x): return (x,)\ndef g(x):\n    global T\n    if T is None: T = f(x)\n    return T",
+        "T",
+    ),
+    "a class": (
+        (
+            "class C:\n    t = {}\n    @classmethod\n    def get(cls, x):\n        try: return cls.t[x]\n"
+            "        except KeyError:\n            cls.t[x] = r = cls.make(x)\n            return r\n"
+            "    @classmethod\n    def make(cls, x): return (x,)\ndef g(x): return C.get(x)"
+        ),
+        "C.t",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "name"), KEPT.values(), ids=KEPT.keys())
+def test_tables_that_hold_answers_of_a_changed_function_are_named(text, name, releases):
+    running = releases(mod(text), mod(text.replace("(x,)", "(x, 2)")))
+    fix = running.build()
+    assert "answers-kept" not in {finding.code for finding in livepatch.check(fix).findings}
+    running["m"].g(1)
+    (said,) = [finding for finding in livepatch.check(fix).findings if finding.code == "answers-kept"]
+    assert (said.severity, said.target) == ("warning", f"{running.name}.m:{name}")
+    applied = livepatch.apply(fix)
+    assert running["m"].g(1) == (1,)
+    applied.revert()
+
+
+def test_tables_of_what_a_changed_function_was_given_are_not_named(releases):
+    text = "T = {}\ndef register(x):\n    T[x] = x\n    return 1\nregister('a')"
+    running = releases(mod(text), mod(text.replace("return 1", "return 2")))
+    running["m"].register("b")
+    assert "answers-kept" not in {finding.code for finding in livepatch.check(running.build()).findings}

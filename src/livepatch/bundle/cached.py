@@ -1,4 +1,4 @@
-"""Caches whose answers a changed function has a part in, though what they stand around does not change itself."""
+"""What keeps answers in which a changed function has a part: caches around others, and tables that code fills."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from livepatch.bundle.items import Item, chain_of
 from livepatch.bundle.memos import CACHES, Search, cache_names
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
+from livepatch.contents.edits import Memo
 
-__all__ = ["caches_of_callers"]
+__all__ = ["caches_of_callers", "tables_filled"]
 
 
 def caches_of_callers(
@@ -36,6 +37,25 @@ def caches_of_callers(
                 for bound in item.binds:
                     search.out.caches.setdefault(module.name, []).append(bound)
     return search.out.caches
+
+
+def tables_filled(
+    world: World, calling: Iterable[Entity], changed: set[Entity], names: frozenset[Entity]
+) -> dict[str, list[Memo]]:
+    """The tables of modules and classes in which functions keep what changed ones gave: by module, as in `Kept`.
+
+    The arguments are those of :func:`caches_of_callers`.  A changed function that keeps its own answers looks them up
+    in the table as well; one that only puts something there keeps a list of what it was given.
+    """
+    search = Search(world, frozenset(), set(), names)
+    items = [i for e in sorted(calling) for i in world.items(e) if i.kind == "function"]
+    staying = changed - names
+    search.giving.update((e, e) for e in staying)
+    search.find_giving(items)
+    for item in items:
+        entity = (item.module.name, item.binds[0])
+        search.memos(item, own=entity if entity in staying else None)
+    return search.out.memos
 
 
 def _wraps(world: World, item: Item, callers: set[Entity]) -> bool:

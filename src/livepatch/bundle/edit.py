@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 
-from livepatch.bundle.cached import caches_of_callers
+from livepatch.bundle.cached import caches_of_callers, tables_filled
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item, Module, decoded
 from livepatch.bundle.memos import kept_from
@@ -63,8 +63,12 @@ class _Edits:
             attributes.setdefault(name, []).extend(more)
         unfit = unfit_for_the_old(self.old, self.new, self.taken)
         kept = kept_from(self.old, names, self.flows[0].defaults, names)
-        for name, caches in self._caches().items():
+        calling = self._calling()
+        for name, caches in caches_of_callers(self.old, *calling, names).items():
             kept.caches[name] = list(dict.fromkeys([*kept.caches.get(name, ()), *caches]))
+        for name, memos in tables_filled(self.old, *calling, names).items():
+            known = {memo.target for memo in kept.memos.get(name, ())}
+            kept.memos.setdefault(name, []).extend(memo for memo in memos if memo.target not in known)
         tables = tables_of(self.old, names, self.plan.before.modules, self.plan.before.sources)
         captured = captured_by_objects(self.old, self.new, kept.captured, self.taken, attributes)
         modules = {m for m, _ in names} | set(tables) | set(kept.memos) | set(captured) | set(kept.caches)
@@ -95,10 +99,10 @@ class _Edits:
             edits[name] = ModuleEdit(module=name, path=path, whole=decoded(self.plan.after.sources[path]))
         return tuple(edits[name] for name in self._ordered(edits))
 
-    def _caches(self) -> dict[str, list[str]]:
-        calls = self.flows[0].calls
+    def _calling(self) -> tuple[list[Entity], set[Entity]]:
+        """The functions that do something else when they are called, and those of them that differ themselves."""
         changed = {(d.module, d.qualname) for d in self.taken if d.form == "function"}
-        return caches_of_callers(self.old, [e for e, level in calls.items() if level == 0], changed, self.names)
+        return [e for e, level in self.flows[0].calls.items() if level == 0], changed
 
     def _place(self, entity: Entity) -> tuple[int, int, str]:
         for world in (self.new, self.old):

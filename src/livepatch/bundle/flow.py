@@ -289,7 +289,7 @@ class Flow:
         self._inside = False
         if level < NEVER:
             self.calls[entity] = level
-        taken = set() if isinstance(item.node, ast.AsyncFunctionDef) else self._containers_called(item)
+        taken = self._containers_called(item)
         taken |= {holder for ref in refs.body if ref.call for holder in self._held_by(ref, item)}
         if taken:
             self._takers.setdefault(entity, set()).update(taken)

@@ -85,7 +85,7 @@ class Search:
         self.find_giving(readers)
         for item in readers:
             self.cache(item)
-            self._memos(item)
+            self.memos(item)
         for module in self.world.parsed():
             for name in module.class_names:
                 self._captured((module.name, name))
@@ -205,12 +205,16 @@ class Search:
 
     # Tables
 
-    def _memos(self, item: Item) -> None:
+    def memos(self, item: Item, own: Entity | None = None) -> None:
+        """Take in the tables in which a function keeps what is made from a value.
+
+        `own` is the function itself if its own answers count: where it looks up what it has put there.
+        """
         node = item.node
         assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         flow = self._within(item, node)
         for target, value in flow.stored:
-            first = flow.of(value)
+            first = flow.of(value) or (own if own is not None and flow.looks_up(target) else None)
             # Of attributes that have one name, each class keeps what is made of its own.
             for of in self._namesakes(item, first) if first is not None else ():
                 entity = self._stored(flow, target, of)
@@ -344,28 +348,12 @@ class _Within:
         self.bound = {n.id for n in names} - self.outer
         self.bound |= {x.arg for x in [*arguments, *a.kwonlyargs, *(y for y in (a.vararg, a.kwarg) if y)]} - {self.own}
         self.classes = "classmethod" in decorators or node.name in ("__new__", "__init_subclass__", "__class_getitem__")
-        self.classes = self.classes or self._is_metaclass()
+        entity = (item.module.name, item.scope)
+        self.classes = self.classes or (bool(item.scope) and search.world.makes_classes(entity))
         self.held: dict[str, Entity] = {}
         self._said: dict[int, list[tuple[tuple[str, ...], bool, str]]] = {}
         """What each expression names, by the id of its node."""
         self._defaults()
-
-    def _is_metaclass(self) -> bool:
-        world = self.search.world
-        pending = [(self.item.module.name, self.item.scope)] if self.item.scope else []
-        seen: set[Entity] = set()
-        while pending:
-            one = pending.pop()
-            for item in world.items(one) if one not in seen else ():
-                for base in getattr(item.node, "bases", ()):
-                    chain = chain_of(base)
-                    if chain[-1:] in (("type",), ("ABCMeta",), ("EnumMeta",)):
-                        return True
-                    trace = world.follow(Ref(chain), item) if chain else None
-                    if trace is not None and trace.kind == "class":
-                        pending.append(trace.end)
-            seen.add(one)
-        return False
 
     def is_class(self, node: ast.expr) -> bool:
         """Whether an expression is the class that the method is called on, or of."""
@@ -387,6 +375,12 @@ class _Within:
             of = self._of(value, lambda chain: Ref(chain, base="scope" if self.item.scope else ""))
             if of is not None:
                 self.held[argument.arg] = of
+
+    def looks_up(self, target: ast.expr) -> bool:
+        """Whether the function reads where it also puts something."""
+        chain = chain_of(_base(target))
+        read = [n for n in walk(self.node) if isinstance(n, (ast.Name, ast.Attribute)) and chain_of(n) == chain]
+        return bool(chain) and len(read) > sum(chain_of(_base(each)) == chain for each, _ in self.stored)
 
     def spread(self) -> None:
         """Follow what the values are put into, variable by variable."""
@@ -430,6 +424,13 @@ class _Within:
     def given(self) -> Entity | None:
         """The value from which what the function gives is made."""
         return next((of for value in self.returned if (of := self.of(value)) is not None), None)
+
+
+def _base(target: ast.expr) -> ast.expr:
+    """What is changed where something is put into it."""
+    while isinstance(target, ast.Subscript):
+        target = target.value
+    return target
 
 
 def _said_in(value: ast.expr) -> list[tuple[tuple[str, ...], bool, str]]:

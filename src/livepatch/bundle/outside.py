@@ -123,9 +123,11 @@ def _accounted_call(world: World, item: Item, value: ast.expr) -> bool:
         owner, named = value.args[:1], value.args[1:2]
         if not owner or not _in_tree(world, item, owner[0]):
             return False
-        known = bool(named) and isinstance(named[0], ast.Constant)
-        trace = world.follow(Ref(chain_of(owner[0]), base="scope" if item.scope else ""), item)
-        return known or trace.kind not in ("class", "function", "module")
+        if named and isinstance(named[0], ast.Constant):
+            return True
+        whose = chain_of(owner[0])
+        trace = world.follow(Ref(whose, base="scope" if item.scope else ""), item) if whose else None
+        return trace is not None and trace.kind not in ("class", "function", "module")
     if not chain:
         return isinstance(value.func, ast.Attribute) and _in_tree(world, item, value.func.value)
     trace = world.follow(Ref(chain, base="scope" if item.scope else ""), item)

@@ -24,7 +24,6 @@ from livepatch.bundle.outward import outward_obstacles
 from livepatch.bundle.passing import is_passing
 from livepatch.bundle.program import items_to_run
 from livepatch.bundle.readers import Readers
-from livepatch.bundle.refs import NEVER
 from livepatch.bundle.registries import registered
 from livepatch.bundle.selection import Selection
 from livepatch.bundle.shapes import is_named_tuple
@@ -408,8 +407,6 @@ _INNER = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 
 def _level(old: Item, new: Item) -> int:
     """How many calls of what the function gives it takes to run what differs."""
-    if isinstance(new.node, ast.AsyncFunctionDef) and isinstance(old.node, ast.AsyncFunctionDef):
-        return NEVER
     if not any(isinstance(n, _INNER) and n is not i.node for i in (old, new) for n in walk(i.node)):
         return 0
     for level in (0, 1):

@@ -71,10 +71,7 @@ def refs_of(item: Item) -> Refs:
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         reader.decorators(node, top, refs.decorators)
         reader.defaults(node, top, refs.header)
-        if isinstance(node, ast.AsyncFunctionDef):
-            reader.level = NEVER  # a call of it runs nothing
         reader.function(node, top, refs.body, method=bool(item.scope))
-        reader.level = 0
         reader.annotations(node, top, refs.annotations)
     elif isinstance(node, ast.ClassDef):
         reader.decorators(node, top, refs.decorators)

@@ -21,6 +21,7 @@ Entity = tuple[str, str]
 """A module, and a qualified name in it; with an empty name, the module itself."""
 
 _DEPTH = 40
+_METACLASSES = frozenset({"ABCMeta", "EnumMeta", "EnumType", "type"})
 
 
 @dataclass(slots=True)
@@ -359,13 +360,31 @@ class World:
         for one in self.mro(entity):
             for item in self.items(one):
                 node = item.node
-                for keyword in node.keywords if isinstance(node, ast.ClassDef) else ():
-                    chain = chain_of(keyword.value)
-                    if keyword.arg == "metaclass" and chain:
-                        trace = self.follow(Ref(chain), item)
-                        if trace.kind == "class":
-                            found.append(trace.end)
+                if not isinstance(node, ast.ClassDef):
+                    continue
+                named = [chain_of(keyword.value) for keyword in node.keywords if keyword.arg == "metaclass"]
+                # with_metaclass(Meta, Base), and what else makes a base of one
+                given = [chain_of(each) for base in node.bases if isinstance(base, ast.Call) for each in base.args]
+                for chain in filter(None, [*named, *given]):
+                    trace = self.follow(Ref(chain), item)
+                    if trace.kind == "class" and (chain in named or self.makes_classes(trace.end)):
+                        found.append(trace.end)
         return found
+
+    def makes_classes(self, entity: Entity) -> bool:
+        """Whether a class is a metaclass, as far as names tell."""
+        pending, seen = [entity], set[Entity]()
+        while pending:
+            one = pending.pop()
+            for item in self.items(one) if one not in seen else ():
+                for chain in map(chain_of, getattr(item.node, "bases", ())):
+                    if chain and chain[-1] in _METACLASSES:
+                        return True
+                    trace = self.follow(Ref(chain), item) if chain else None
+                    if trace is not None and trace.kind == "class":
+                        pending.append(trace.end)
+            seen.add(one)
+        return False
 
     def is_made_by_hand(self, entity: Entity) -> bool:
         """Whether a metaclass or base of the tree looks at the class when it is made."""

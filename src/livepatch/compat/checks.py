@@ -25,6 +25,7 @@ __all__ = ["PatchFacts", "interpreter_findings", "judge", "standing_findings"]
 # What the engine observes and that does not by itself refuse a patch; all else that it observes does.
 _MILDER: dict[str, Severity] = {
     "alias-unproved": "warning",
+    "answers-kept": "warning",
     "aliases-unreached": "warning",
     "bases-differ": "warning",
     "closures-left-behind": "warning",

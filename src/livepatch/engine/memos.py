@@ -29,7 +29,7 @@ def instances(classes: Iterable[type]) -> dict[type, int]:
 
 
 def kept_of_the_old(memo: Memo, owner: ModuleType | type, name: str, expected: object, sides: Sides) -> Refusal | None:
-    """The refusal of a process that has already computed something from the old value.
+    """The observation that a process has already computed something from the old value, or by the old function.
 
     `expected` is what the source alone gives, or ``ABSENT``.  Of a class, those derived from it count as well.
     """
@@ -39,12 +39,16 @@ def kept_of_the_old(memo: Memo, owner: ModuleType | type, name: str, expected: o
             continue
         if expected is not ABSENT and Comparison(sides, live=True, more=False).holds(value, expected):
             continue
+        of_a_function = memo.of in sides.elsewhere
         where = f"{space.__module__}:{space.__qualname__}.{name}" if is_class(space) else f"{space.__name__}:{name}"
         return Refusal(
-            "computed-from-old",
-            f"{where} holds {_shown(value)}, which this process has computed from {memo.of}",
+            "answers-kept" if of_a_function else "computed-from-old",
+            f"{where} holds {_shown(value)}, which this process "
+            f"{'may have from the old' if of_a_function else 'has computed from'} {memo.of}",
             "nothing there yet, or what the source itself puts there",
-            f"empty or delete {where} at a moment when nothing uses it, or restart",
+            f"empty {where} once the patch is in, and again after a revert, where an old answer does harm"
+            if of_a_function
+            else f"empty or delete {where} at a moment when nothing uses it, or restart",
         )
     return None
 

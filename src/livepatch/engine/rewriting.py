@@ -21,6 +21,13 @@ class BodyNames:
     live: type
     names: dict[str, Any]
 
+    def bound_below(self, name: str) -> dict[str, Any]:
+        """What the live class got only after `name`: a default of that definition could not see it."""
+        held = namespace_of(self.live)
+        order = list(held)
+        later = order[order.index(name) + 1 :] if name in held else []
+        return {each: held[each] for each in later if self.names.get(each) is held[each]}
+
 
 class Stars(ast.NodeTransformer):
     """Lets ``from module import *`` bind just the names that are to be computed; the others are there already."""

@@ -231,13 +231,18 @@ class Scratch:
 
     def define(self, module: str, scope: str, side: Side, body: list[ast.stmt], name: str, target: str) -> object:
         """What a definition gives, without binding its name for others.  Raises :class:`ScratchError`."""
-        namespace = self.class_names(module, scope, target).names if scope else self.namespace(module)
+        around = self.class_names(module, scope, target) if scope else None
+        namespace = self.namespace(module) if around is None else around.names
         attribute = mangled_in(name, scope)
         before = namespace.get(attribute, ABSENT)
+        below = {} if around is None else around.bound_below(attribute)
         try:
+            for each in below:
+                del namespace[each]
             self._run(module, scope, body, side, target)
             return namespace[attribute]
         finally:
+            namespace.update(below)
             if before is ABSENT:
                 namespace.pop(attribute, None)
             else:

@@ -63,7 +63,15 @@ OWN_CODE = Refusal(
     "update livepatch; it cannot switch the code that switches",
 )
 NO_HARM = frozenset(
-    {"not-in-process", "default-differs", "decorators-differ", "bases-differ", "return-annotation", "modules-loaded"}
+    {
+        "not-in-process",
+        "default-differs",
+        "decorators-differ",
+        "bases-differ",
+        "return-annotation",
+        "modules-loaded",
+        "answers-kept",
+    }
 )
 """Codes of notes that do not keep a patch from going in."""
 
