@@ -103,6 +103,35 @@ CASES = [
         2,
     ),
     Case(
+        "a new package of modules that import each other",
+        mod("def f(): return 1"),
+        {
+            "m.py": "from PKG.sub import one\ndef f(): return one.g()",
+            "sub/__init__.py": "",
+            "sub/one.py": "from . import two\nfrom PKG.sub.two import Field, KINDS\ndef g(): return two.h(), Field.size, list(KINDS)",
+            "sub/two.py": (
+                "class of_class(property):\n    def __get__(self, obj, cls): return self.fget(cls)\nKINDS = {}\n"
+                "class Field:\n    size = of_class(lambda cls: h())\nKINDS['a'] = Field\ndef h(): return 2"
+            ),
+        },
+        lambda m: m["m"].f(),
+        1,
+        (2, 2, ["a"]),
+    ),
+    Case(
+        "an import from a new package, and what other modules have of the function that changes",
+        {"m.py": "class C: pass\ndef f(): return 1", "n.py": "from PKG.m import C, f"},
+        {
+            "m.py": "from PKG.sub import one\ndef deco(c):\n    c.x = one.X\n    return c\n@deco\nclass C: pass\ndef f(): return C.x",
+            "n.py": "from PKG.m import C, f",
+            "sub/__init__.py": "",
+            "sub/one.py": "X = 3",
+        },
+        lambda m: (m["m"].f(), getattr(m["n"].C, "x", None)),
+        (1, None),
+        (3, 3),
+    ),
+    Case(
         "constant that a coroutine gave",
         mod("import asyncio\nasync def g(): return 1\nasync def f(): return [await g()]\nA = asyncio.run(f())"),
         mod("import asyncio\nasync def g(): return 2\nasync def f(): return [await g()]\nA = asyncio.run(f())"),

@@ -299,6 +299,8 @@ class Relinker:
                 new = self._relinked(held, path)
                 if new is not held:
                     value.cell_contents = new
+        elif is_a(value, property, staticmethod, classmethod):  # of a kind derived from these
+            self._descriptor(value, path)
         elif is_a(value, dict):
             self._dict(value, path)
         elif is_a(value, list) or is_a(value, deque):
@@ -308,6 +310,13 @@ class Relinker:
             if any(new is not item for item, new in pairs):
                 set.clear(value)
                 set.update(value, [new for _, new in pairs])
+
+    def _descriptor(self, value: Any, path: str) -> None:
+        kind = native_base(type(value))
+        held = [value.fget, value.fset, value.fdel] if kind is property else [value.__func__]
+        made = [self._relinked(each, path) for each in held]
+        if any(new is not each for new, each in zip(made, held, strict=True)):
+            namespace_of(kind)["__init__"](value, *made, *([value.__doc__] if kind is property else []))
 
     def _sequence(self, value: Any, kind: Any, path: str) -> None:
         for i, item in enumerate(list(kind.__iter__(value))):

@@ -114,7 +114,7 @@ class Scratch:
         breathe()
 
     def _lead_to_copies(self) -> None:
-        copies = {id(self._live[name]): copy for name, copy in self.modules.items()}
+        copies = {id(self._live[name]): copy for name, copy in self.modules.items() if name in self._live}
         for copy in self.modules.values():
             namespace = vars(copy)
             for name, value in list(namespace.items()):

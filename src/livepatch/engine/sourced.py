@@ -283,7 +283,7 @@ class _Edits:
     def _compute(self) -> None:
         edits = self.edits
         tops = {edit.module.partition(".")[0] for edit in edits}
-        runs = [e for e in edits if e.whole or e.before.program or e.after.program or _needs_scratch(e)]
+        runs = [e for e in edits if e.whole is not None or e.before.program or e.after.program or _needs_scratch(e)]
         registries = Registries(self.modules, tops) if runs else None
         before = Scratch(self.patch_id, runs, self.modules, self.loaded)
         after = Scratch(self.patch_id, runs, self.modules, self.loaded)
@@ -316,6 +316,8 @@ class _Edits:
             coming = {f"{e.module}:{f.qualname}" for e in edits for f in e.functions if f.before is None}
             coming |= {f"{e.module}:{name.qualname}" for e in edits for name in e.names if name.kind == "added"}
             made = Computed(self.patch_id, self.modules, (before, after), sides, self.beneath, self.out, coming)
+            for name, module in brought.items():
+                made.reconciler.bring(after.modules[name], module)
             for edit in edits:
                 if edit.whole is not None:
                     made.module(edit.module, brought[edit.module])
