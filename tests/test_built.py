@@ -56,6 +56,17 @@ class D(Base): pass
 d = D()
 """
 
+REGISTERING = """
+class Registry:
+    def register(self, key):
+        from PKG.m import Set
+        setattr(Set, key, 'v')
+        setattr(Set, 'get_' + key, lambda self, x=None: key)
+    def fill(self):
+        for key in ['json']: self.register(key)
+registry = Registry()
+"""
+
 CASES = [
     Case("body", mod("def f(): return 1"), mod("def f(): return 2"), lambda m: m["m"].f(), 1, 2),
     Case(
@@ -130,6 +141,20 @@ CASES = [
         lambda m: (m["m"].f(), getattr(m["n"].C, "x", None)),
         (1, None),
         (3, 3),
+    ),
+    Case(
+        "attributes that a function sets on classes of another module, under computed names",
+        {"reg.py": REGISTERING, "m.py": "from PKG.reg import registry\nclass Set: pass\nregistry.fill()"},
+        {
+            "reg.py": REGISTERING.replace("['json']", "['json', 'html']").replace("'v'", "'w'"),
+            "m.py": (
+                "from PKG.reg import registry\nclass Set:\n    def more(self): return self.most\n    most = 4\n"
+                "registry.fill()"
+            ),
+        },
+        lambda m: (m["m"].Set.json, getattr(m["m"].Set, "html", None), getattr(m["m"].Set(), "get_html", len)("ab")),
+        ("v", None, 2),
+        ("w", "w", "html"),
     ),
     Case(
         "constant that a coroutine gave",

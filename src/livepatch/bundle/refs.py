@@ -293,6 +293,10 @@ class _Reader:
             self._called(argument, scope, out, 1)
         if isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
             self._changed(node.func.value, scope, out)
+        match node:
+            case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[owner, name, *_]):
+                if not isinstance(name, ast.Constant):
+                    self._changed(owner, scope, out)
 
     def _called(self, node: ast.AST, scope: _Scope, out: list[Ref], calls: int) -> None:
         node = self._plain(node, scope, out, calls)

@@ -452,6 +452,8 @@ class World:
             elif ref.store == "item":
                 if trace.holder and ref.base in ("", "scope", "abs"):
                     found.add(trace.holder)
+                elif trace.kind == "class" and ref.base in ("", "scope", "abs"):
+                    found.add(trace.end)  # an attribute under a name that only the code knows
                 elif not trace.kind and not ref.base and len(ref.chain) == 1 and trace.passed:
                     found.add(trace.passed[-1])  # a name that only functions bind
             elif ref.call and depth < 12:

@@ -123,6 +123,8 @@ class Computed:
         """Take in what depends on all edits together."""
         self.out.writes += self.generated.writes()
         self.out.given = self.reconciler.given
+        written = {slot for slot, _ in self.out.writes}  # a class that was made anew has its new members already
+        self.out.attributes = [a for a in self.out.attributes if slot_of(a.owner, a.name) not in written]
         counts = instances(cls for cls, _ in self.generated.classes)
         for cls, name in self.generated.classes:
             if counts.get(cls):

@@ -75,11 +75,14 @@ class Scratch:
         """The names under which modules hold each callable, by its id."""
         self.classes: list[type] = []
         """The classes that statements of this side have made."""
+        self.told: dict[tuple[str, str], dict[str, None]] = {}
+        """The names that functions of this side have set on live classes, by module and qualified name of the class."""
         self._builtins = {
             **vars(builtins),
             "__import__": self._import,
             "__build_class__": self._build_class,
             "open": _open,
+            "setattr": self._setattr,
         }
         edits = list(edits)
         self._tops = {edit.module.partition(".")[0] for edit in edits}
@@ -326,6 +329,15 @@ class Scratch:
         if is_class(made):
             self.classes.append(made)
         return made
+
+    def _setattr(self, owner: Any, name: str, value: Any) -> None:
+        """What ``setattr`` stands for: an attribute of a live class is one of this side of it."""
+        known = self._names_of(owner) if is_class(owner) else None
+        if known is None or not isinstance(name, str):
+            setattr(owner, name, value)
+            return
+        known.names[name] = value
+        self.told.setdefault((str(owner.__module__), owner.__qualname__), {})[name] = None
 
     def _import_module(self, name: str, package: str | None = None) -> object:
         """What ``importlib.import_module`` stands for."""

@@ -13,7 +13,7 @@ from importlib.machinery import ModuleSpec
 from types import CodeType, FunctionType, ModuleType
 
 from livepatch.contents.changes import Target
-from livepatch.contents.edits import FunctionEdit, ModuleEdit, Obstacle, Side, Statement, Text
+from livepatch.contents.edits import FunctionEdit, ModuleEdit, NameEdit, Obstacle, Side, Statement, Text
 from livepatch.engine.computed import Computed, Sourced
 from livepatch.engine.conditional import never_defined, nothing_defines, unmade_classes, without_classes
 from livepatch.engine.declared import declared_otherwise, other_bases
@@ -301,6 +301,7 @@ class _Edits:
                     )
                 else:
                     after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
+            edits = [_with_told(edit, (before, after)) for edit in edits]
             live = {**self.modules, **brought}
             was = {**{name: self.modules[name] for name in after.modules if name in self.modules}, **before.modules}
             sides = Sides(
@@ -418,6 +419,20 @@ def _with_new_functions(edit: ModuleEdit) -> Side:
     ]
     program = [*edit.after.program, *(each for each in new if (each.scope, each.text) not in known)]
     return replace(edit.after, program=tuple(sorted(program, key=lambda each: each.text.line)))
+
+
+def _with_told(edit: ModuleEdit, sides: Iterable[Scratch]) -> ModuleEdit:
+    """With the attributes that functions set on its classes, under names that only they know."""
+    told = {
+        f"{scope}.{name}": None
+        for side in sides
+        for (module, scope), names in side.told.items()
+        for name in names
+        if module == edit.module
+    }
+    known = {name.qualname for name in edit.names} | {change.qualname for change in edit.functions}
+    more = [NameEdit(qualname=qualname, kind="derived") for qualname in told if qualname not in known]
+    return replace(edit, names=(*edit.names, *more)) if more else edit
 
 
 def _needs_scratch(edit: ModuleEdit) -> bool:
