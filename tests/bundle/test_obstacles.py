@@ -169,6 +169,16 @@ FILES = {
 }
 
 
+def test_a_file_that_holds_the_version_alone_describes_the_package(tmp_path):
+    sides = [
+        {"app/__init__.py": "", "app/m.py": f"def f(): return {n}", "app/VERSION": f"1.{n}\n", "app/api": f"{n}.0"}
+        for n in (0, 1)
+    ]
+    patch = built(tmp_path, *sides)
+    assert [obstacle.found for obstacle in patch.obstacles] == ["app/api is another, and app.m lies beside it"]
+    assert verdicts(patch)["app/VERSION"] == "left-out"
+
+
 @pytest.mark.parametrize(
     ("changed", "found"),
     [

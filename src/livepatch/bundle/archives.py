@@ -17,6 +17,7 @@ __all__ = [
     "MAX_TOTAL_BYTES",
     "NATIVE",
     "NATIVE_SOURCE",
+    "digest_of",
     "read_archive",
     "read_directory",
 ]
@@ -24,9 +25,15 @@ __all__ = [
 MAX_FILES = 50_000
 MAX_FILE_BYTES = 32 * 2**20
 MAX_TOTAL_BYTES = 1024 * 2**20
+_DIGEST = 20  # bytes
 
 NATIVE = (".so", ".pyd", ".dylib")
 NATIVE_SOURCE = (".pyx", ".pxd", ".c", ".cc", ".cpp", ".h", ".rs")
+
+
+def digest_of(data: bytes) -> bytes:
+    """What is kept of a file that is not source and has just these bytes."""
+    return hashlib.blake2b(data, digest_size=_DIGEST).digest()
 
 
 def _wanted(path: PurePosixPath) -> bool:
@@ -85,7 +92,7 @@ class _Files:
         """Keep the digest of a file that is not source."""
         if len(self.found) + len(self.data) >= MAX_FILES:
             self.add(path, b"")
-        digest = hashlib.blake2b(digest_size=20)
+        digest = hashlib.blake2b(digest_size=_DIGEST)
         while part := stream.read(2**20):
             self.total += len(part)
             if self.total > MAX_TOTAL_BYTES:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
+from livepatch.bundle.archives import digest_of
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
 from livepatch.bundle.leftout import reason_to_leave_file
@@ -31,6 +32,8 @@ def data_files(
     strings = {text for one in taken for item in one.after for text in _strings(item)}
     for name in changed:
         why = reason_to_leave_file(name)
+        if not why and all(_states_the_version(tree, name) for tree in (before, after)):
+            why = "the version of the package, which stays that of the installed release"
         if not why:
             how = (
                 "is another"
@@ -58,6 +61,12 @@ def data_files(
             why = "a file that is not code, which a patch does not carry"
         entries.append(PlanEntry(target=name, what="data file", verdict="left-out", why=why))
     return obstacles, entries
+
+
+def _states_the_version(tree: Tree, name: str) -> bool:
+    """Whether a file has nothing in it but the version of its release."""
+    texts = [f"{tree.version}{end}".encode() for end in ("", "\n", "\r\n")] if tree.version else []
+    return tree.data.get(name) in [digest_of(text) for text in texts]
 
 
 def _folder(before: Tree, after: Tree, module: str) -> str:
