@@ -39,16 +39,21 @@ def kept_of_the_old(memo: Memo, owner: ModuleType | type, name: str, expected: o
             continue
         if expected is not ABSENT and Comparison(sides, live=True, more=False).holds(value, expected):
             continue
-        of_a_function = memo.of in sides.elsewhere
         where = f"{space.__module__}:{space.__qualname__}.{name}" if is_class(space) else f"{space.__name__}:{name}"
+        told = f"{where} holds {_shown(value)}, which this process"
+        expectation = "nothing there yet, or what the source itself puts there"
+        if memo.of in sides.elsewhere:  # a function, which follows
+            return Refusal(
+                "answers-kept",
+                f"{told} may have from the old {memo.of}",
+                expectation,
+                f"empty {where} once the patch is in, and again after a revert, where an old answer does harm",
+            )
         return Refusal(
-            "answers-kept" if of_a_function else "computed-from-old",
-            f"{where} holds {_shown(value)}, which this process "
-            f"{'may have from the old' if of_a_function else 'has computed from'} {memo.of}",
-            "nothing there yet, or what the source itself puts there",
-            f"empty {where} once the patch is in, and again after a revert, where an old answer does harm"
-            if of_a_function
-            else f"empty or delete {where} at a moment when nothing uses it, or restart",
+            "computed-from-old",
+            f"{told} has computed from {memo.of}",
+            expectation,
+            f"empty or delete {where} at a moment when nothing uses it, or restart",
         )
     return None
 
