@@ -157,6 +157,22 @@ CASES = [
         ("w", "w", "html"),
     ),
     Case(
+        "a default of one definition that comes from another of that name",
+        mod("def f(): return 1\nD = [f()]\ndef f(x=0, *, y=D): return x, list(y)"),
+        mod("def f(): return 2\nD = [f()]\ndef f(x=0, *, y=D): return x, list(y)"),
+        lambda m: m["m"].f(),
+        (0, [1]),
+        (0, [2]),
+    ),
+    Case(
+        "a plain default of one definition that comes from another of that name",
+        mod("def f(): return 1\nD = str(f())\ndef f(x=0, *, y=D): return x, y"),
+        mod("def f(): return 2\nD = str(f())\ndef f(x=0, *, y=D): return x, y"),
+        lambda m: m["m"].f(),
+        (0, "1"),
+        (0, "2"),
+    ),
+    Case(
         "constant that a coroutine gave",
         mod("import asyncio\nasync def g(): return 1\nasync def f(): return [await g()]\nA = asyncio.run(f())"),
         mod("import asyncio\nasync def g(): return 2\nasync def f(): return [await g()]\nA = asyncio.run(f())"),

@@ -120,25 +120,26 @@ class _Edits:
 
     def _functions(self) -> dict[str, list[FunctionEdit]]:
         found: dict[str, list[tuple[int, FunctionEdit]]] = {}
-        shown = set()
+        shown: dict[Entity, set[int]] = {}
         for one in self.taken:
             if one.form != "function":
                 continue
             entity = (one.module, one.qualname)
             if entity in self.names:
                 continue
-            shown.add(entity)
+            shown[entity] = {index for _, _, index, _ in one.pairs}
             for old, new, index, count in one.pairs:
                 found.setdefault(one.module, []).append(self._function(one.qualname, old, new, index, count, entity))
         left = self.plan.left
         for entity in sorted({e for flow in self.flows for e in flow.defaults}):
-            if entity in shown or entity in self.names or entity in left or self.plan.inside_new(entity):
+            if entity in self.names or entity in left or self.plan.inside_new(entity):
                 continue
             olds, news = self.old.items(entity), self.new.items(entity)
             if len(olds) != len(news) or not all(i.kind == "function" for i in [*olds, *news]):
                 continue
             for index, (old, new) in enumerate(zip(olds, news, strict=True)):
-                if _defaults(old) or _defaults(new):
+                # Of several definitions of a name, one may differ, and another get other defaults.
+                if index not in shown.get(entity, ()) and (_defaults(old) or _defaults(new)):
                     found.setdefault(entity[0], []).append(
                         self._function(entity[1], old, new, index, len(olds), entity)
                     )
