@@ -163,7 +163,7 @@ def test_a_file_carries_names_and_they_are_followed(disk, new_patch, write_fix, 
         ((json.loads, [b"{}"], ""), {}, livepatch.PatchError, "store"),
         ((json.loads, "examples"), {}, livepatch.PatchError, "examples"),
         ((json.loads, [Path("/nowhere/a.json")]), {}, livepatch.PatchError, "No such file"),
-        ((json.loads, [Path("/")]), {}, livepatch.PatchError, "directory"),
+        ((json.loads, [Path("/")]), {}, livepatch.PatchError, "no regular file"),
         ((json.loads, [Path("/a\0b")]), {}, livepatch.PatchError, "null"),
     ],
 )
