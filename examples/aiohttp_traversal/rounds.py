@@ -3,7 +3,8 @@
     make demo-rounds
 
 The patch goes in and out again and again, under the load of the demo. Requests that were in flight while `apply` ran
-are set beside those of the seconds just before it, in which the server runs as it did before there was any patch.
+are set beside those of the seconds just before it, in which the server runs as it did before there was any patch. The
+same is told of a thread that only sleeps for as long: what that seems to cost, the machine does by itself.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from snapshots import lay_out
 from story import Story
 
 QUIET = 4.0  # seconds between two switches
-LONGEST = 20.0  # seconds for a round, beyond which something hangs
+IDLE = 6.0  # seconds in which nothing is done, for comparison
+LONGEST = 40.0  # seconds for a round, beyond which something hangs
 
 
 class Silent(Story):
@@ -35,7 +37,8 @@ class Silent(Story):
 
 
 async def play(directory: Path, rounds: int, story: Story) -> tuple[list[Step], list[Request]]:
-    """Patch and take back so many times; return the switches and what the clients met."""
+    """Patch and take back so many times; return what was done and what the clients met."""
+    pauses: list[Step] = []
     lay_out(directory)
     limit = LONGEST * (rounds + 1)
     async with asyncio.timeout(limit), AsyncExitStack() as stack:
@@ -45,13 +48,29 @@ async def play(directory: Path, rounds: int, story: Story) -> tuple[list[Step], 
         await asyncio.sleep(1.0)  # the clients connect
         for number in range(1, rounds + 1):
             await asyncio.sleep(QUIET)
+            slept = await server.ask("pause", seconds=IDLE)
+            pauses.append(Step("sleep", slept["began"], slept["ended"], slept["settled"]))
+            await asyncio.sleep(QUIET)
             await server.switch("apply", "apply")
             await asyncio.sleep(1.0)
             await server.switch("revert", "revert")
             print(f"\r{number} of {rounds}", end="", file=sys.stderr, flush=True)
         print(file=sys.stderr)
         requests, _ = await load.stop()  # in so long a time clients do let go of a connection they do not need
-    return server.switches, requests
+    return [*pauses, *server.switches], requests
+
+
+def beside(steps: list[Step], requests: list[Request]) -> list[list[str]]:
+    """The requests before steps of one name and those in flight during them, as two rows."""
+    name = steps[0].name
+    before = [
+        request
+        for step in steps
+        for request in requests
+        if step.began - QUIET <= request.began and request.ended < step.began
+    ]
+    during = [request for step in steps for request in in_flight(step, requests)]
+    return [phase_row(f"before {name}", before), phase_row(f"in flight during {name}", during)]
 
 
 def main() -> int:
@@ -61,16 +80,14 @@ def main() -> int:
     rounds = parser.parse_args().rounds
     story = Silent()
     with tempfile.TemporaryDirectory() as directory:
-        switches, requests = asyncio.run(play(Path(directory), rounds, story))
-    applies = [step for step in switches if step.name == "apply"]
-    before = [
-        request for step in applies for request in requests if step.began - QUIET <= request.began
-        and request.ended < step.began
-    ]  # fmt: skip
-    during = [request for step in applies for request in in_flight(step, requests)]
-    rows = [phase_row("before apply", before), phase_row("in flight during apply", during)]
+        steps, requests = asyncio.run(play(Path(directory), rounds, story))
+    rows = [
+        row for name in ("sleep", "apply") for row in beside([each for each in steps if each.name == name], requests)
+    ]
     print(table([["", "served", "failed", "p50 ms", "p99 ms"], *rows]))
-    print(f"\n  p99 while the patch goes in, beside before: {float(rows[1][4]) / float(rows[0][4]):.2f}")
+    print()
+    for first, second in (rows[:2], rows[2:]):
+        print(f"  p99 {second[0]}, to {first[0]}: {float(second[4]) / float(first[4]):.2f}")
     for held, what in story.claims:
         if not held:
             print(f"  FAILED  {what}")

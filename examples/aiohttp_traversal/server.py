@@ -81,6 +81,11 @@ class Operator:
         report = livepatch.check(traversal)
         return {"ok": report.ok, "report": str(report)}
 
+    def pause(self, seconds: float) -> dict[str, Any]:
+        """Do nothing, for comparison."""
+        time.sleep(seconds)
+        return {}
+
     def apply(self) -> dict[str, Any]:
         """Switch the process over to the fix."""
         self._applied = livepatch.apply(traversal)
