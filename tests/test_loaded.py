@@ -189,3 +189,48 @@ def test_an_extension_module_stays(running):
     livepatch.check(release.build())
     assert "cProfile" not in sys.modules
     assert "_lsprof" in sys.modules
+
+
+ODD = {
+    "a module without a spec": "del __spec__\n",
+    "a class that does not tell its module": (
+        "class Meta(type):\n"
+        "    @property\n"
+        "    def __module__(cls): raise RuntimeError('not told')\n"
+        "class Odd(metaclass=Meta): pass\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_a_module_of_an_odd_kind_keeps_no_switch_from_being_done(odd, library, running, tmp_path):
+    (tmp_path / "beside" / library / "inner.py").write_text(f"MOST = 30\n{odd}")
+    release = running(USES["a name of its submodule"].replace("LIB", library))
+    fix = release.build()
+    assert livepatch.check(fix).ok
+    applied = livepatch.apply(fix)
+    assert release["m"].f(99) == 30
+    applied.revert()
+    assert release["m"].f(99) == 99
+    assert livepatch.status() == ()
+
+
+def test_an_error_that_the_caller_is_about_keeps_what_its_frames_hold(library, running):
+    release = running(USES["an import"].replace("LIB", library))
+
+    def fail():
+        why = "kept"
+        raise ValueError(why)
+
+    applied = livepatch.apply(release.build())
+    frames = []
+    try:
+        fail()
+    except ValueError as error:
+        applied.revert()  # as an operator's handler may
+        with pytest.raises(livepatch.LivepatchError):
+            livepatch.revert("nothing")
+        livepatch.check(release.build())
+        frames.append(error.__traceback__.tb_next.tb_frame)
+    assert frames[0].f_locals == {"why": "kept"}
+    assert f"{library}.limits" not in sys.modules

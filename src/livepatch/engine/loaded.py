@@ -235,7 +235,7 @@ class _Own:
 
 
 def _is_native(module: ModuleType) -> bool:
-    loader = getattr(module.__spec__, "loader", None)
+    loader = getattr(namespace_of(module).get("__spec__"), "loader", None)
     return loader is BuiltinImporter or isinstance(loader, ExtensionFileLoader)
 
 

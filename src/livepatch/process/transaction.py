@@ -28,6 +28,7 @@ from livepatch.engine.shadow_variables import Shadows
 from livepatch.engine.stack import Stack
 from livepatch.engine.transition import Transition
 from livepatch.errors import TransitionError
+from livepatch.events import emit
 from livepatch.patch import Patch
 from livepatch.process.announcing import Announcing
 from livepatch.process.draining import Draining
@@ -107,6 +108,7 @@ class Transactions:
             )
         # An interrupt may strike as soon as the lock is taken.  Whether it was is noted by the same call into C.
         taken = collections.deque[bool](maxlen=1)
+        around = sys.exception()
         try:
             taken.extend(map(lock.acquire, (True,), (timeout,)))
             if not taken[0]:
@@ -122,7 +124,7 @@ class Transactions:
             if taken and taken[0]:
                 try:
                     if self.loads and about not in self.records:  # an apply that is done ends at once
-                        self._unload()
+                        self._unload(around)
                 finally:
                     lock.release()
 
@@ -154,18 +156,25 @@ class Transactions:
             self.state.undo = ()
             self.busy_with = ""
 
-    def _unload(self) -> None:
-        """Take out the modules that statements of patches have loaded, and that no patch needs now."""
+    def _unload(self, around: BaseException | None) -> None:
+        """Take out the modules that statements of patches have loaded, and that no patch needs now.
+
+        `around` is the exception that the caller was about before.  What fails here changes nothing of what was done.
+        """
         needed = self.records.keys() | self._pending.keys()
         over = [loaded for patch_id, loaded in self.loads if patch_id not in needed]
         if not over or self.state.open is not None:
             return
         error = sys.exception()
-        while error is not None:  # what was found is still held by the frames of what failed
+        while error is not None and error is not around:  # what was found is still held by the frames of what failed
             traceback.clear_frames(error.__traceback__)
             error = error.__cause__ or error.__context__
         for loaded in over:
-            loaded.take_out()
+            try:
+                loaded.take_out()
+            except Exception as error:  # noqa: BLE001  # modules may be of any kind, and run code when they are asked
+                emit("modules_stay", level="warning", modules=sorted(loaded.names), error=type(error).__qualname__)
+                loaded.names.clear()
         self.loads = [each for each in self.loads if each[1].names]
 
     def _tell(self, switched: bool) -> None:
