@@ -128,3 +128,10 @@ def test_a_process_that_is_attached_to_gets_that_agent(given, tmp_path):
     assert (told["node"], told["store"]) == ("n1", str(tmp_path / "store"))
     told = attached(tmp_path, given("--probes", "attachops:others", command="attach"))
     assert (told["kind"], "no others in" in told["found"]) == ("PatchError", True)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_label_of_two_lines_is_not_two_labels(given, command, capsys):
+    with pytest.raises(SystemExit):
+        given("--fleet", "fleet.db", "--label", "a\nb", command=command)
+    assert "not in one line" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from livepatch.bundle.disk import is_there
 from livepatch.cli.nodes import seconds
+from livepatch.cli.stores import add_access
 from livepatch.cli.trusting import add_trust, trust_of
 from livepatch.errors import PatchError, TrustError
 
@@ -60,17 +61,22 @@ def add_agent(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--fleet", metavar="STORE", help="take part in the rollouts of the fleet whose store that is")
     parser.add_argument("--region", metavar="NAME", default="", help="of --fleet: where the node is")
-    parser.add_argument("--label", metavar="NAME", action="append", default=[], help="of --fleet: what it is chosen by")
-    parser.add_argument("--credentials", metavar="FILE", help="of --fleet: the NATS credentials of a server")
-    parser.add_argument("--ca", metavar="FILE", help="of --fleet: certificates that the server's must be signed by")
-    parser.add_argument("--certificate", metavar="FILE", help="of --fleet: the node's own certificate")
-    parser.add_argument("--store-key", metavar="FILE", help="of --fleet: and its private key")
+    parser.add_argument(
+        "--label", metavar="NAME", type=_label, action="append", default=[], help="of --fleet: what it is chosen by"
+    )
+    add_access(parser, of="--fleet, where it is a server")
 
 
 def _number(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 2**32):
         raise argparse.ArgumentTypeError(f"{text!r} is no id of a user")
     return int(text)
+
+
+def _label(text: str) -> str:
+    if not text.isprintable():
+        raise argparse.ArgumentTypeError(f"{text!r} is no label: it is not in one line")
+    return text
 
 
 def given_of(given: argparse.Namespace, store: Path, *, pid: int = 0) -> Given:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from livepatch.fleet.opening import Where
     from livepatch.fleet.state import Store
 
-__all__ = ["add_store", "add_who", "opened", "where_of"]
+__all__ = ["add_access", "add_store", "add_who", "opened", "where_of"]
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,12 @@ def add_store(parser: argparse.ArgumentParser) -> None:
         help="the fleet's store: the path of a file, or nats://HOST:PORT[/BUCKET] or tls://HOST:PORT[/BUCKET], several "
         "servers with commas (default: $LIVEPATCH_FLEET)",
     )
-    parser.add_argument("--credentials", metavar="FILE", default="", help="of a server: the NATS credentials")
+    add_access(parser)
+
+
+def add_access(parser: argparse.ArgumentParser, of: str = "a server") -> None:
+    """Add how one gets into a store that is a server."""
+    parser.add_argument("--credentials", metavar="FILE", default="", help=f"of {of}: the NATS credentials")
     parser.add_argument("--ca", metavar="FILE", default="", help="certificates that the server's must be signed by")
     parser.add_argument("--certificate", metavar="FILE", default="", help="one's own certificate, if the server asks")
     parser.add_argument("--store-key", metavar="FILE", default="", help="and its private key")

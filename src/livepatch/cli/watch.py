@@ -17,8 +17,8 @@ SUMMARY = "show how the patches of running nodes stand, live"
 DESCRIPTION = """\
 Show what `livepatch status` prints on one screen, anew every second, until Ctrl-C.  Nodes
 that start or end meanwhile come and go.  With --page it serves a page to this machine's
-browsers instead, on 127.0.0.1 only, that can be looked at and nothing else: patches, what
-the probes have shown, what the rules say, and the newest entries of the record."""
+browsers instead, on a loopback address, that can be looked at and nothing else: patches,
+what the probes have shown, what the rules say, and the newest entries of the record."""
 EXAMPLE = """\
 livepatch watch --node /var/lib/client/livepatch
 livepatch watch --node /var/lib/client/livepatch --page 8080"""
