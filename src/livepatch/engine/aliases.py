@@ -7,6 +7,8 @@ patterns); then the importing module's own source must say ``from m import NAME`
 from __future__ import annotations
 
 import ast
+import functools
+import os
 import re
 import sys
 import tokenize
@@ -88,10 +90,10 @@ def _given(text: str, owner: ModuleType | type, name: str) -> ast.expr | None:
 
 def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bool:
     """Whether the source of `importer` says ``from module import name as alias``.  No source proves nothing."""
-    text = _text(importer)
     # Most modules that hold an equal value have never heard of the one that it may have come from.
-    if all(_absolute(len(dots), origin, importer) != module for dots, origin in _FROM.findall(text)):
+    if all(_absolute(level, origin, importer) != module for level, origin in _origins_in(importer)):
         return False
+    text = _text(importer)
     for node in _imports(text):
         if isinstance(node, ast.ImportFrom) and _absolute(node.level, node.module or "", importer) == module:
             given = [(item.name, item.asname or item.name) for item in node.names]
@@ -105,9 +107,36 @@ def imports_name(importer: ModuleType, module: str, name: str, alias: str) -> bo
 _FROM = re.compile(r"^[ \t]*from[ \t]+(\.*)[ \t]*([\w.]*)[ \t]+import\b", re.MULTILINE)
 
 
+def _origins_in(importer: ModuleType) -> frozenset[tuple[int, str]]:
+    """The level and the name of each module that a line of the source may import from.
+
+    A module may hold as many equal values as it has names, and each of them asks.
+    """
+    filename = _filename(importer)
+    try:
+        now = os.stat(filename)
+    except (OSError, ValueError):
+        return frozenset()
+    return _origins(filename, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns))
+
+
+@functools.lru_cache(maxsize=4096)
+def _origins(filename: str, _: tuple[int, ...]) -> frozenset[tuple[int, str]]:
+    return frozenset((len(dots), origin) for dots, origin in _FROM.findall(_read(filename)))
+
+
 def _text(module: ModuleType) -> str:
+    return _read(_filename(module))
+
+
+def _filename(module: ModuleType) -> str:
+    """The file of a module's source; empty if it has none."""
     filename = namespace_of(module).get("__file__")
-    if not isinstance(filename, str) or not filename.endswith(".py"):
+    return filename if isinstance(filename, str) and filename.endswith(".py") else ""
+
+
+def _read(filename: str) -> str:
+    if not filename:
         return ""
     try:
         with tokenize.open(filename) as file:

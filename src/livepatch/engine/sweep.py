@@ -126,9 +126,12 @@ def _look_through(
     """Go through the namespaces.  `known` gets the ids of the functions whose globals are among its keys."""
     names = frozenset(callees)
     seen: set[int] = set()
+    named: set[int] = set()
     for piece in pieces(modules):
         if not wanted.isdisjoint(map(id, piece.values)):
-            _aliases(piece, wanted, found)
+            _aliases(piece, wanted, named, found)
+        if not (by_name or names):
+            continue
         for function in _candidates(piece, by_name, names, known):
             if id(function) in seen:
                 continue
@@ -167,13 +170,14 @@ def _candidates(
                 yield function
 
 
-def _aliases(piece: Piece, wanted: set[int], found: Swept) -> None:
+def _aliases(piece: Piece, wanted: set[int], named: set[int], found: Swept) -> None:
     for owner in piece.owners:
+        if id(owner) in named:
+            continue  # a large namespace is in several pieces
+        named.add(id(owner))
         for name, value in list(namespace_of(owner).items()):
             if id(value) in wanted:
-                held = found.aliases.setdefault(id(value), [])
-                if not any(known is owner and as_name == name for known, as_name in held):
-                    held.append((owner, name))
+                found.aliases.setdefault(id(value), []).append((owner, name))
 
 
 def _compare(function: FunctionType, primaries: list[FunctionType], found: Swept) -> None:
