@@ -36,6 +36,13 @@ class Release:
         (info / "RECORD").write_text("".join(f"{path},,\n" for path in listed))
 
 
+class _Classes(dict[type, bool]):
+    """Whether a type is that of classes."""
+
+    def __missing__(self, kind: type) -> bool:
+        return self.setdefault(kind, issubclass(kind, type))
+
+
 class Running:
     """The older release imported, and a patch built from the difference to the newer."""
 
@@ -66,18 +73,19 @@ class Running:
 
     def picture(self) -> dict:
         """What the package's functions, modules and classes hold, by identity."""
-        gc.collect()
         seen = {}
-        for thing in gc.get_objects():
-            if isinstance(thing, FunctionType) and str(thing.__module__).split(".")[0] == self.name:
+        owned = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == self.name]
+        for thing in gc.get_referrers(*map(vars, owned)):
+            if isinstance(thing, FunctionType):
                 seen["function", id(thing)] = (
                     thing, thing.__code__, thing.__defaults__, dict(thing.__kwdefaults__ or {}), thing.__doc__,
                 )  # fmt: skip
-            elif isinstance(thing, type) and str(thing.__module__).split(".")[0] == self.name:
+        tracked = gc.get_objects()
+        for thing in itertools.compress(tracked, map(_Classes().__getitem__, map(type, tracked))):
+            if str(thing.__module__).split(".")[0] == self.name:
                 seen["class", id(thing)] = (thing, dict(vars(thing)), thing.__bases__)
-        for name, module in list(sys.modules.items()):
-            if name.split(".")[0] == self.name:
-                seen["module", id(module)] = (module, dict(vars(module)))
+        for module in owned:
+            seen["module", id(module)] = (module, dict(vars(module)))
         return seen
 
     def differences(self, before: dict, after: dict) -> list[str]:

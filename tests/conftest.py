@@ -13,6 +13,7 @@ from types import ModuleType
 
 import pytest
 import structlog
+from tests.few_modules import ModulesOfATest
 from tests.untracking import untrack_bookkeeping, untrack_libraries
 
 import livepatch
@@ -66,6 +67,13 @@ def a_busy_machine_changes_no_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
     """
     monkeypatch.setattr(switching, "_SHORT", 60.0)
     monkeypatch.setattr(switching, "_UNNOTICED", 60.0)
+
+
+@pytest.fixture(autouse=True)
+def few_modules(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switch looks through the modules that the test imports.  A test marked with `all_modules` has them all."""
+    if request.node.get_closest_marker("all_modules") is None:
+        monkeypatch.setattr("livepatch.process.live.sys", ModulesOfATest(request.module.__name__))
 
 
 @pytest.fixture

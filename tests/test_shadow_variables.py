@@ -322,6 +322,7 @@ def test_a_default_is_a_plain_value_or_a_factory_with_or_without_the_object(writ
     assert (old.limit, m.Peer().limit) == (6, 5)
 
 
+@pytest.mark.all_modules
 @pytest.mark.parametrize(
     ("owner", "code"),
     [

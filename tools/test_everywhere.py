@@ -7,6 +7,8 @@ One interpreter after another, each in two sessions, with one worker more than t
 tests wait: what switches live code looks through all that a process has loaded, and need not look through the tests and
 libraries of the rest. Arguments that name tests are run in one session.
 
+What tests write is kept in memory, where the system has room for that: many write through to the disk, and wait for it.
+
 Each session's output is kept in `.reports/` and printed whole, the lowest version last, so that what ends the run is
 pytest's own summary. The status is 0 if all passed.
 """
@@ -16,8 +18,10 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +34,9 @@ WORKERS = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal", "--durat
 
 SWITCHING = [*("engine", "attacks", "stress", "property", "process", "state"), "test_*.py"]
 
+
+_MEMORY = "/dev/shm"  # noqa: S108  # a folder of our own is made in it
+_ROOM = 2**31  # bytes; a session writes an eighth of that
 
 NOTHING_CHOSEN = 5  # pytest's status where no test was chosen
 
@@ -73,11 +80,25 @@ def prepare(interpreter: Interpreter, asked: list[list[str]]) -> Path | SetupErr
     return directory
 
 
+@contextmanager
+def in_memory() -> Iterator[dict[str, str]]:
+    """The variables by which temporary files are made in memory, until the end; none where the system cannot."""
+    try:
+        system = os.statvfs(_MEMORY)
+    except OSError:
+        system = None
+    if system is None or system.f_bavail * system.f_frsize < _ROOM or system.f_flag & (os.ST_NOEXEC | os.ST_RDONLY):
+        yield {}
+        return
+    with tempfile.TemporaryDirectory(dir=_MEMORY, prefix="livepatch-", ignore_cleanup_errors=True) as folder:
+        yield {"TMPDIR": folder}
+
+
 def run_tests(
     interpreter: Interpreter, prepared: Path | SetupError, session: str, arguments: list[str], report: Path | None
 ) -> Outcome:
     """Run pytest under one interpreter, the output kept in `report` or shown as it comes."""
-    with report.open("w") if report is not None else nullcontext() as output:
+    with report.open("w") if report is not None else nullcontext() as output, in_memory() as variables:
         if isinstance(prepared, SetupError):
             print(f"set-up failed: {prepared}", file=output or sys.stderr)
             return Outcome(interpreter, session, 2, report)
@@ -85,7 +106,7 @@ def run_tests(
         status = subprocess.run(
             [prepared / "bin" / "python", "-m", "pytest", "-o", cache, *WORKERS, *arguments],
             cwd=ROOT,
-            env=activated(prepared),
+            env={**activated(prepared), **variables},
             check=False,
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,

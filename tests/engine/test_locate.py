@@ -779,6 +779,7 @@ def test_what_has_no_function_of_its_own_is_refused(
     assert says in finding.found + finding.action
 
 
+@pytest.mark.all_modules
 @pytest.mark.parametrize(
     ("target", "code", "says"),
     [

@@ -79,6 +79,7 @@ def test_a_dormant_wrapper_is_not_there(write_module: WriteModule, new_patch: Ne
     assert m.lcm is lcm
 
 
+@pytest.mark.all_modules
 def test_where_it_was_made_its_aliases_are_wrapped_too(write_module: WriteModule, new_patch: NewPatch):
     m = write_module("from math import nextafter\nfrom math import nextafter as other\nclass C:\n  f = nextafter")
     fix = new_patch()
@@ -98,6 +99,7 @@ def test_the_importer_of_a_native_callable_is_not_its_home(write_module: WriteMo
     cycle(fix, calls, [1.0] * 3, [("new", 1.0), 1.0, 1.0], m, math, stranger)
 
 
+@pytest.mark.all_modules
 def test_holders_that_cannot_be_reached_are_listed(write_module: WriteModule, new_patch: NewPatch):
     m = write_module("""
         import functools
@@ -221,6 +223,7 @@ def test_methods_of_such_classes_are_replaced_all_the_same(write_module: WriteMo
     assert m.Meta.stores == []
 
 
+@pytest.mark.all_modules
 @pytest.mark.parametrize(
     ("target", "code"),
     [

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ast
 import functools
-import os
 import re
 import sys
 import tokenize
+from pathlib import Path
 from types import BuiltinFunctionType, ModuleType
 
 from livepatch.contents.parsing import tree_of
@@ -113,8 +113,10 @@ def _origins_in(importer: ModuleType) -> frozenset[tuple[int, str]]:
     A module may hold as many equal values as it has names, and each of them asks.
     """
     filename = _filename(importer)
+    if not filename:
+        return frozenset()
     try:
-        now = os.stat(filename)
+        now = Path(filename).stat()
     except (OSError, ValueError):
         return frozenset()
     return _origins(filename, (now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns))
