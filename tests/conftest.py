@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 import structlog
 from tests.few_modules import ModulesOfATest
+from tests.sharing import share_out
 from tests.untracking import untrack_bookkeeping, untrack_libraries
 
 import livepatch
@@ -31,6 +32,11 @@ def pytest_configure() -> None:
     """What is started in the background ignores Ctrl-C, and so do its children; tests send it to theirs."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    share_out(items)
 
 
 @pytest.hookimpl(trylast=True)

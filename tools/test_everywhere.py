@@ -7,7 +7,8 @@ One interpreter after another, each in two sessions, with one worker more than t
 tests wait: what switches live code looks through all that a process has loaded, and need not look through the tests and
 libraries of the rest. Arguments that name tests are run in one session.
 
-What tests write is kept in memory, where the system has room for that: many write through to the disk, and wait for it.
+Tests that hardly depend on the interpreter are shared: in the short form each of them runs under one.  What tests write
+is kept in memory, where the system has room for that: many write through to the disk, and wait for it.
 
 Each session's output is kept in `.reports/` and printed whole, the lowest version last, so that what ends the run is
 pytest's own summary. The status is 0 if all passed.
@@ -34,6 +35,8 @@ WORKERS = ["-n", str((os.cpu_count() or 1) + 1), "--dist", "worksteal", "--durat
 
 SWITCHING = [*("engine", "attacks", "stress", "property", "process", "state"), "test_*.py"]
 
+
+SHARE = "LIVEPATCH_TESTS_SHARE"  # tests/sharing.py reads it
 
 _MEMORY = "/dev/shm"  # noqa: S108  # a folder of our own is made in it
 _ROOM = 2**31  # bytes; a session writes an eighth of that
@@ -95,7 +98,12 @@ def in_memory() -> Iterator[dict[str, str]]:
 
 
 def run_tests(
-    interpreter: Interpreter, prepared: Path | SetupError, session: str, arguments: list[str], report: Path | None
+    interpreter: Interpreter,
+    prepared: Path | SetupError,
+    session: str,
+    arguments: list[str],
+    report: Path | None,
+    share: str,
 ) -> Outcome:
     """Run pytest under one interpreter, the output kept in `report` or shown as it comes."""
     with report.open("w") if report is not None else nullcontext() as output, in_memory() as variables:
@@ -106,7 +114,7 @@ def run_tests(
         status = subprocess.run(
             [prepared / "bin" / "python", "-m", "pytest", "-o", cache, *WORKERS, *arguments],
             cwd=ROOT,
-            env={**activated(prepared), **variables},
+            env={**activated(prepared), **variables, SHARE: share},
             check=False,
             stdout=output,
             stderr=subprocess.STDOUT if output is not None else None,
@@ -127,10 +135,11 @@ def main(arguments: list[str]) -> int:
     with ThreadPoolExecutor() as side_by_side:
         prepared = list(side_by_side.map(lambda each: prepare(each, list(sessions.values())), interpreters))
     outcomes = []
-    for interpreter, environment in reversed(list(zip(interpreters, prepared, strict=True))):
+    for turn, (interpreter, environment) in reversed(list(enumerate(zip(interpreters, prepared, strict=True)))):
+        share = f"{turn}/{len(interpreters)}"
         for session, asked in sessions.items():
             report = REPORTS / f"{interpreter.series}-{session}.txt" if len(interpreters) > 1 else None
-            outcomes.append(run_tests(interpreter, environment, session, asked, report))
+            outcomes.append(run_tests(interpreter, environment, session, asked, report, share))
     for outcome in outcomes:
         if outcome.report is not None:
             verdict = "passed" if outcome.status == 0 else f"ended with status {outcome.status}"

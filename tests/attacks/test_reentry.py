@@ -401,7 +401,7 @@ def test_a_timer_may_strike_anywhere(scene: Scene, monkeypatch: pytest.MonkeyPat
     random = Random(1)
     on_signal(strike)
     signal.setitimer(signal.ITIMER_REAL, 1e-4)
-    for _ in range(4):
+    for _ in range(2):
         for operation, operate in OPERATIONS.items():
             operate(fix)
             assert _holds(scene, operation)

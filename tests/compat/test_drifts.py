@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from tests.drifting import KINDS, Drift, Kind, new_caller
 from tests.drifts import PACKAGES, Specimen
+from tests.sharing import in_turn
 
 import livepatch
 from livepatch.compat.report import Finding, Report
@@ -24,11 +25,11 @@ _SEVERITIES = ("error", "warning", "info")
 _TRIES = 40
 _LEAST = 28
 """How many drifts of each package there must be, where all kinds are drawn."""
-_SHARE = 8
-"""In the short form each kind is drawn for every eighth package, on each interpreter for others."""
+_SHARE = 4
+"""In the short form each kind is drawn for every fourth package."""
 
 
-@pytest.fixture(scope="module", params=list(PACKAGES))
+@pytest.fixture(scope="module", params=in_turn(PACKAGES))
 def specimen(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Specimen:
     return Specimen(request.param, tmp_path_factory.mktemp(request.param), seed=1)
 
@@ -95,7 +96,7 @@ def test_the_untouched_process_is_the_one_that_the_patch_is_for(specimen: Specim
 
 
 def test_drifts(specimen: Specimen):
-    place = list(PACKAGES).index(specimen.distribution) + sys.version_info.minor
+    place = list(PACKAGES).index(specimen.distribution)
     assert hold(specimen, [kind for i, kind in enumerate(KINDS) if (i + place) % _SHARE == 0], "1") >= _LEAST // _SHARE
 
 

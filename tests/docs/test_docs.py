@@ -40,6 +40,7 @@ from tests.docs.documents import (
     blocks,
     name_of,
 )
+from tests.sharing import in_turn
 
 import livepatch
 
@@ -94,7 +95,9 @@ def folder(tmp_path):
     return target
 
 
-@pytest.mark.parametrize("document", [each for each in RUNNABLE if each not in [*IN_A_SHELL, *GUIDES]], ids=name_of)
+@pytest.mark.parametrize(
+    "document", in_turn(each for each in RUNNABLE if each not in [*IN_A_SHELL, *GUIDES]), ids=name_of
+)
 def test_what_a_document_shows_runs_and_prints_what_it_says(document, folder):
     for what, group in itertools.groupby(blocks(document), lambda block: block.what):
         if what == "run":
