@@ -89,7 +89,7 @@ def edit_and_sign_with_another_key(chance: random.Random, lines: Lines) -> Tampe
     tree = Frontier()
     tree.extend([leaf_hash(line) for line in made])
     note = sign(Checkpoint(ORIGIN, tree.size, tree.root()).text, verifier_of(ORIGIN, key), key)
-    made.append(checkpoint_line(leaf_hash(made[-1]).hex().encode(), note))
+    made.append(checkpoint_line(leaf_hash(made[-1]).hex().encode(), str(note)))
     return Tampered(
         [*chained([*made, *lines[number + 2 : number + 7]], number + 2), *lines[number + 7 :]], number, number + 1
     )

@@ -41,7 +41,7 @@ def signed_anew(key, bodies):
         line = json.dumps(held, sort_keys=True, separators=(",", ":")).encode()
         tree.add(leaf_hash(line))
         note = sign(Checkpoint(ORIGIN, tree.size, tree.root()).text, verifier_of(ORIGIN, key), key)
-        signed = checkpoint_line(leaf_hash(line).hex().encode(), note)
+        signed = checkpoint_line(leaf_hash(line).hex().encode(), str(note))
         tree.add(leaf_hash(signed))
         after = leaf_hash(signed).hex().encode()
         made += [line, signed]

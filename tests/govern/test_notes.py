@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from livepatch.errors import AuditError
 from livepatch.govern.entries import Checkpoint
-from livepatch.govern.notes import COSIGNATURE, Note, Signature, Verifier, cosign, sign, verifier_of
+from livepatch.govern.notes import COSIGNATURE, Note, Signature, Signer, Verifier, cosign, sign, verifier_of
 
 # The example of golang.org/x/mod/sumdb/note, where the format comes from.
 VKEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
@@ -122,3 +122,10 @@ def test_the_checkpoint_of_the_specification_is_read():
     text = "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n"
     assert Checkpoint.parse(text).size == 20_852_163
     assert Checkpoint.parse(text).text == text
+
+
+def test_a_key_that_signs_many_notes_writes_them_as_any_note_is_written():
+    key = Ed25519PrivateKey.generate()
+    verifier = verifier_of("node7.example.com/livepatch", key)
+    for text in ("a\n", "node7.example.com/livepatch\n3\nAAAA\n", "é\n"):
+        assert Signer(verifier, key).sign(text) == str(sign(text, verifier, key))

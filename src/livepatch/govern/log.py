@@ -23,16 +23,16 @@ from livepatch.govern import files, merkle, surroundings
 from livepatch.govern.entries import (
     AFTER,
     FIRST,
-    Checkpoint,
     Opening,
     checkpoint_line,
-    encode,
+    checkpoint_text,
+    entry_line,
     is_checkpoint,
     note_of,
     parse,
 )
 from livepatch.govern.merkle import Frontier
-from livepatch.govern.notes import Note, sign, verifier_of
+from livepatch.govern.notes import Note, Signer, verifier_of
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -48,10 +48,10 @@ _TORN = 4096  # bytes of what was half written that are kept as they are
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """Where an entry went, and the checkpoint that covers it."""
+    """Where an entry went, and the checkpoint that covers it, a signed note as it is written."""
 
     index: int
-    checkpoint: Note
+    checkpoint: str
 
 
 class _Tail:
@@ -93,7 +93,7 @@ class Log:
             raise files.unwritable(Path(folder), error) from error
         self.verifier = verifier_of(origin, key)
         self._lock_path = files.lock_path(self.folder)
-        self._key = key
+        self._signer = Signer(self.verifier, key)
         self._segment_bytes = min(segment_bytes, files.LARGEST // 2)
         self._patience = patience
         self._mutex = threading.RLock()
@@ -120,7 +120,7 @@ class Log:
 
     def checkpoint(self) -> Note:
         """Sign the record as it is now: all lines, of other processes too.  Raises :class:`AuditError`."""
-        return self._alone(lambda: self._sign(self._catch_up({"who": surroundings.user()}).tree))
+        return Note.parse(self._alone(lambda: self._sign(self._catch_up({"who": surroundings.user()}).tree)))
 
     def close(self) -> None:
         """Let go of the files."""
@@ -291,7 +291,7 @@ class Log:
         self._drop_tail()
         self._tail = tail = _Tail(path, tree, last, descriptor=descriptor, offset=0)
         os.ftruncate(descriptor, 0)  # the first line of a file may have been left half written
-        opening = Opening(self.verifier.name, str(self.verifier), tree.size, tree.roots, self._sign(tree))
+        opening = Opening(self.verifier.name, str(self.verifier), tree.size, tree.roots, Note.parse(self._sign(tree)))
         self._write(tail, {**_own(fields), "event": "opened", "details": opening.details()})
         files.sync_folder(self.folder)
         return tail
@@ -380,17 +380,8 @@ class Log:
 
     def _write(self, tail: _Tail, fields: Mapping[str, Any]) -> Written:
         tree, index = tail.tree, tail.tree.size
-        entry = encode(
-            tail.last,
-            {
-                "details": {},
-                "phase": "noted",
-                **surroundings.here(),
-                "versions": dict(surroundings.versions()),
-                **fields,
-                "index": index,
-            },
-        )
+        given = {"details": {}, "phase": "noted", "versions": surroundings.versions(), **fields}
+        entry = entry_line(tail.last, index, surroundings.here(), given)
         # Whatever fails from here on lets go of the tail, and the next one reads what is there.
         first = merkle.leaf_hash(entry)
         tree.add(first)
@@ -414,12 +405,11 @@ class Log:
         self._seen = (tree.size, tail.last)
         return Written(index, note)
 
-    def _sign(self, tree: Frontier) -> Note:
-        text = Checkpoint(self.verifier.name, tree.size, tree.root()).text
-        return sign(text, self.verifier, self._key)
+    def _sign(self, tree: Frontier) -> str:
+        return self._signer.sign(checkpoint_text(self.verifier.name, tree.size, tree.root()))
 
     def _check(self, note: Note, tree: Frontier) -> None:
-        expected = Checkpoint(self.verifier.name, tree.size, tree.root()).text
+        expected = checkpoint_text(self.verifier.name, tree.size, tree.root())
         if note.text != expected or not note.signed_by([self.verifier]):
             raise self._broken("a checkpoint that does not fit the lines before it", "the node's own")
 

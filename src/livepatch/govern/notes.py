@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from livepatch.errors import AuditError, spelled
 
-__all__ = ["Note", "Signature", "Verifier", "check_key_name", "cosign", "sign"]
+__all__ = ["Note", "Signature", "Signer", "Verifier", "check_key_name", "cosign", "sign"]
 
 Kind = Literal[1, 4]
 SIGNATURE: Kind = 1
@@ -52,6 +52,11 @@ def decoded(text: str) -> bytes:
     if base64.b64encode(data).decode() != text:
         raise ValueError("base64 with stray bits")
     return data
+
+
+def encoded(data: bytes) -> str:
+    """Standard base64 with its padding."""
+    return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +134,7 @@ class Signature:
     signature: bytes
 
     def __str__(self) -> str:
-        return f"\u2014 {self.name} {base64.b64encode(self.id + self.signature).decode()}\n"
+        return f"\u2014 {self.name} {encoded(self.id + self.signature)}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +200,19 @@ def _signature(line: str) -> Signature:
 def verifier_of(name: str, key: Ed25519PrivateKey, kind: Kind = SIGNATURE) -> Verifier:
     """The public side of a key."""
     return Verifier(check_key_name(name), key.public_key().public_bytes_raw(), kind)
+
+
+class Signer:
+    """A key that signs many notes under one name."""
+
+    def __init__(self, verifier: Verifier, key: Ed25519PrivateKey) -> None:
+        self._key = key
+        self._id = verifier.id
+        self._before = f"\u2014 {verifier.name} "
+
+    def sign(self, text: str) -> str:
+        """The note of that text with one signature, as it is written."""
+        return f"{text}\n{self._before}{encoded(self._id + self._key.sign(text.encode()))}\n"
 
 
 def sign(text: str, verifier: Verifier, key: Ed25519PrivateKey) -> Note:

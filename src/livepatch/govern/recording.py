@@ -56,7 +56,7 @@ class Recording:
         done = self._log.append({"who": _who.get() or self._who, **fields}, way_back=way_back)
         if self._on_checkpoint is not None:
             try:
-                self._on_checkpoint(str(done.checkpoint))
+                self._on_checkpoint(done.checkpoint)
             except Exception as error:  # noqa: BLE001  # the program's own code may fail in any way
                 emit("on_checkpoint_failed", level="error", error=type(error).__qualname__)
         return done.index

@@ -9,9 +9,9 @@ import os
 import platform
 import time
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
-__all__ = ["here", "origin", "started", "user", "version_of", "versions"]
+__all__ = ["Here", "here", "origin", "started", "user", "version_of", "versions"]
 
 
 def _read(path: str) -> str:
@@ -66,18 +66,30 @@ def process() -> dict[str, int]:
 def utc(nanoseconds: int) -> str:
     """A time since the epoch as the record writes it."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    return f"{_second(seconds)}.{rest // 1000:06d}Z"
+
+
+@functools.lru_cache(maxsize=2)
+def _second(seconds: int) -> str:
     year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
-    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}.{rest // 1000:06d}Z"
+    return f"{year:04d}-{month:02d}-{day:02d}T{hour:02d}:{minute:02d}:{second:02d}"
 
 
-def here() -> dict[str, Any]:
-    """When and where, as fields of an entry."""
-    return {
-        "at": utc(time.time_ns()),
-        "clock": {"boot": boot(), "monotonic_ns": time.monotonic_ns()},
-        "host": host(),
-        "process": dict(process()),
-    }
+class Here(NamedTuple):
+    """When and where an entry is written."""
+
+    at: str
+    boot: str
+    monotonic_ns: int
+    host: str
+    pid: int
+    started: int
+
+
+def here() -> Here:
+    """When and where this is."""
+    pid, started = process().values()
+    return Here(utc(time.time_ns()), boot(), time.monotonic_ns(), host(), pid, started)
 
 
 def origin() -> str:
