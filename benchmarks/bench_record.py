@@ -31,24 +31,35 @@ def _entry(number: int) -> dict[str, object]:
 
 
 def _append(folder: Path, rounds: int) -> Table:
-    """Both write the same bytes to the same disk, in turns."""
+    """All write the same bytes to the same disk, in turns."""
     key = Ed25519PrivateKey.generate()
     log = Log(folder / "record", key, _ORIGIN)
     log.append(_entry(0))
-    data = b"".join((folder / "record" / "record-000000000000.jsonl").read_bytes().splitlines(True)[-2:])
+    (segment,) = files.segments(log.folder)
+    data = b"".join(segment.read().splitlines(True)[-2:])
     bare = os.open(folder / "bare", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def plain(_: int) -> None:
         os.write(bare, data)
         os.fdatasync(bare)
 
-    ahead = os.open(folder / "ahead", os.O_WRONLY | os.O_CREAT, 0o600)
-    os.posix_fallocate(ahead, 0, rounds * len(data))
-    os.fsync(ahead)
+    ahead, asked, signed = (os.open(folder / name, os.O_WRONLY | os.O_CREAT, 0o600) for name in "abc")
+    room = dict.fromkeys((ahead, asked, signed), 0)
 
-    def into_room(number: int) -> None:
-        os.pwrite(ahead, data, number * len(data))
-        os.fdatasync(ahead)
+    def into_room(number: int, file: int = ahead) -> None:
+        offset = number * len(data)
+        if offset + len(data) > room[file]:
+            room[file] = files.set_aside(file, offset, files.ROOM)
+        os.pwrite(file, data, offset)
+        os.fdatasync(file)
+
+    def asked_into_room(number: int) -> None:
+        os.fstat(asked)
+        into_room(number, asked)
+
+    def signed_into_room(number: int) -> None:
+        key.sign(data[:120])
+        into_room(number, signed)
 
     def entry(number: int) -> None:
         log.append(_entry(number))
@@ -57,18 +68,21 @@ def _append(folder: Path, rounds: int) -> Table:
         "an entry with its checkpoint": entry,
         "a bare append": plain,
         "a bare write into room set aside": into_room,
+        "the same, asked for its times before": asked_into_room,
+        "a signature, and a write into room": signed_into_room,
     }
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     order = list(contenders)
+    time.sleep(0.1)  # names that were given just now are asked for one by one
     for number in range(rounds):
         order.append(order.pop(0))
         for name in order:
             begun = time.perf_counter()
             contenders[name](number)
             taken[name].append((time.perf_counter() - begun) * 1e6)
-    os.close(bare)
-    os.close(ahead)
-    with mock.patch.object(files, "write_through", os.write):
+    for file in (bare, ahead, asked, signed):
+        os.close(file)
+    with mock.patch.object(files, "write_through", os.pwrite):
         before_disk = _processor_us(entry)
     log.close()
     signing = _processor_us(lambda _: key.sign(bytes(120)))
@@ -97,8 +111,11 @@ def _append(folder: Path, rounds: int) -> Table:
         Column("to signature", "{:.2f}"),
     )
     title = f"An entry of the record, on the disk: {len(data)} bytes and fdatasync; the quickest tenth of {rounds}"
-    enough = before_disk / (_MOST_RATIO - 1)
-    return Table(title, columns, rows, f"The bar is held from a disk on whose fdatasync takes {enough:.0f} µs.")
+    bare_us, room_us = quick["a bare append"], quick["a bare write into room set aside"]
+    spared = _MOST_RATIO - room_us / bare_us
+    enough = (quick["an entry with its checkpoint"] - room_us) / spared if spared > 0 else float("inf")
+    note = f"The bar is held from a disk on which a bare append takes {enough:.0f} µs, if room spares as much there."
+    return Table(title, columns, rows, note)
 
 
 def _processor_us(call: Callable[[int], object], rounds: int = 2_000) -> float:
@@ -114,7 +131,7 @@ def _processor_us(call: Callable[[int], object], rounds: int = 2_000) -> float:
 def _verify(folder: Path, entries: int, rounds: int) -> Table:
     key = Ed25519PrivateKey.generate()
     log = Log(folder / "long", key, _ORIGIN)
-    with mock.patch.object(files, "write_through", os.write):  # the disk is not what this is about
+    with mock.patch.object(files, "write_through", os.pwrite):  # the disk is not what this is about
         for number in range(entries):
             log.append(_entry(number))
     log.close()

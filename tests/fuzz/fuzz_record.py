@@ -22,7 +22,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "src")]
 with atheris.instrument_imports(include=["livepatch"]):
     from livepatch.govern import audit
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: E402  # the path is set above
-from tests.govern.records import fill, new_log, not_through, only_file  # noqa: E402  # the path is set above
+from tests.govern.records import data_of, fill, new_log, not_through, only_file  # noqa: E402  # the path is set above
 
 from livepatch.errors import AuditError  # noqa: E402  # what it imports is not to be instrumented twice
 from livepatch.govern import files  # noqa: E402
@@ -38,7 +38,7 @@ class Reader:
         fill(log, 3)
         self.verifier = log.verifier
         self.path = only_file(folder)
-        self.whole = self.path.read_bytes()
+        self.whole = data_of(self.path)
 
     def __call__(self, data: bytes) -> None:
         for path in self.path.parent.glob("record-*"):

@@ -19,8 +19,8 @@ def entry(number: int, **fields: object) -> dict[str, object]:
     return {"event": "applied", "who": "alice", "phase": phase, "patch": PATCH, "details": {"number": number}, **fields}
 
 
-def not_through(descriptor: int, data: bytes) -> None:
-    os.write(descriptor, data)
+def not_through(descriptor: int, data: bytes, offset: int) -> None:
+    os.pwrite(descriptor, data, offset)
 
 
 def new_log(folder: Path, key: Ed25519PrivateKey | None = None, **options: int) -> Log:
@@ -37,9 +37,14 @@ def fill(log: Log, entries: int) -> None:
         files.write_through = through
 
 
+def data_of(path: Path) -> bytes:
+    """What a file holds, without the room behind it."""
+    return files.without_room(path.read_bytes())
+
+
 def lines_of(folder: Path) -> list[bytes]:
     """All lines of all files."""
-    return b"".join(path.read_bytes() for path in sorted(folder.glob("record-*.jsonl"))).splitlines()
+    return b"".join(map(data_of, sorted(folder.glob("record-*.jsonl")))).splitlines()
 
 
 def only_file(folder: Path) -> Path:

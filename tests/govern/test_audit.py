@@ -6,7 +6,7 @@ import time
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.govern.records import ORIGIN, entry, fill, lines_of, new_log, only_file
+from tests.govern.records import ORIGIN, data_of, entry, fill, lines_of, new_log, only_file
 
 from livepatch.bundle.keyfiles import make_key
 from livepatch.errors import AuditError
@@ -96,9 +96,9 @@ def test_small_steps_back_add_up(log, monkeypatch):
 
 
 def test_small_steps_back_add_up_over_starts_of_the_machine(log, monkeypatch):
-    utc = time.time_ns()
+    utc, here = time.time_ns(), surroundings.here()
     for number in range(4):
-        monkeypatch.setattr(surroundings, "boot", lambda n=number: f"{n:016x}")
+        monkeypatch.setattr(surroundings, "here", lambda n=number: here._replace(boot=f"{n:016x}"))
         monkeypatch.setattr(surroundings.time, "time_ns", lambda n=number: utc - n * 10**9)
         written = log.append(entry(number)).index
     assert [(flaw.what, flaw.first) for flaw in audit.verify(log.folder).flaws] == [("clock-set-back", written)]
@@ -154,7 +154,7 @@ def test_consistency_between_two_checkpoints_is_proved_without_the_record(log):
 def test_what_a_crash_left_is_a_warning(log):
     fill(log, 2)
     path = only_file(log.folder)
-    data = path.read_bytes()
+    data = data_of(path)
     path.write_bytes(data[:-10])
     assert told(log) == [("torn-end", "warning"), ("unsigned-end", "warning")]
     path.write_bytes(data[: data[:-1].rfind(b"\n") + 1])
@@ -200,7 +200,7 @@ def test_a_first_line_of_another_record_does_not_fit(log, tmp_path):
     fill(log, 2)
     fill(another := new_log(tmp_path / "another"), 2)
     own, foreign = only_file(log.folder), only_file(another.folder)
-    own.write_bytes(b"".join([*foreign.read_bytes().splitlines(True)[:2], *own.read_bytes().splitlines(True)[2:]]))
+    own.write_bytes(b"".join([*data_of(foreign).splitlines(True)[:2], *data_of(own).splitlines(True)[2:]]))
     (flaw, *_) = audit.verify(log.folder, key=log.verifier).flaws
     assert flaw.severity == "error"
     assert flaw.first <= 2

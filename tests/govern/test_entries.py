@@ -10,10 +10,11 @@ from livepatch.govern.entries import encode, entry_line, parse
 from livepatch.govern.surroundings import Here
 
 AFTER = b"0" * 64
-HERE = Here("2026-11-27T10:00:00.000123Z", "0123456789abcdef", 17, "fedcba9876543210", 5, 6)
+HERE = Here("fedcba9876543210", "0123456789abcdef", 5, 6)
+AT, TICKS = "2026-11-27T10:00:00.000123Z", 17
 WHERE = {
-    "at": HERE.at,
-    "clock": {"boot": HERE.boot, "monotonic_ns": HERE.monotonic_ns},
+    "at": AT,
+    "clock": {"boot": HERE.boot, "monotonic_ns": TICKS},
     "host": HERE.host,
     "process": {"pid": HERE.pid, "started": HERE.started},
 }
@@ -38,7 +39,7 @@ def either_encoder(request, monkeypatch):
 @pytest.mark.parametrize("fields", ODD)
 def test_an_entry_is_written_as_any_line_is(fields, either_encoder):
     given = {**GIVEN, **fields}
-    line = entry_line(AFTER, 4, HERE, given)
+    line = entry_line(AFTER, 4, HERE, AT, TICKS, given)
     assert line == encode(AFTER, {**WHERE, **given, "index": 4})
     assert parse(line) == {**WHERE, **given, "after": AFTER.decode(), "index": 4}
 
@@ -58,7 +59,7 @@ def holds_itself():
 @pytest.mark.parametrize(
     "fields",
     [
-        {"at": HERE.at},
+        {"at": AT},
         {"more": 1},
         {"who": 5},
         {"event": None},
@@ -70,4 +71,4 @@ def holds_itself():
 )
 def test_what_is_no_entry_is_refused(fields, either_encoder):
     with pytest.raises(AuditError, match="an entry of the record cannot be written"):
-        entry_line(AFTER, 4, HERE, {**GIVEN, **fields})
+        entry_line(AFTER, 4, HERE, AT, TICKS, {**GIVEN, **fields})

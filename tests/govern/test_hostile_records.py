@@ -7,7 +7,7 @@ import random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.govern.records import ORIGIN, fill, lines_of, new_log, only_file
+from tests.govern.records import ORIGIN, data_of, fill, lines_of, new_log, only_file
 
 from livepatch.cli.main import main
 from livepatch.errors import AuditError
@@ -138,7 +138,7 @@ def test_bytes_of_any_kind(tmp_path, key):
     log = new_log(tmp_path / "record", key)
     fill(log, 3)
     path = only_file(log.folder)
-    whole = path.read_bytes()
+    whole = data_of(path)
     chance = random.Random(19)
     pieces = [
         b"",
@@ -173,10 +173,10 @@ def test_a_file_that_is_there_twice(tmp_path, key):
     log = new_log(tmp_path / "record", key)
     fill(log, 3)
     path = only_file(log.folder)
-    path.with_name("record-000000000008.jsonl").write_bytes(path.read_bytes())
+    path.with_name("record-000000000008.jsonl").write_bytes(data_of(path))
     assert not read_in_every_way(log.folder, key, log.verifier).ok
     path.with_name("record-000000000008.jsonl").unlink()
-    path.with_name("record-000000000004.jsonl").write_bytes(path.read_bytes())
+    path.with_name("record-000000000004.jsonl").write_bytes(data_of(path))
     assert not read_in_every_way(log.folder, key, log.verifier).ok
     path.with_name("record-000000000004.jsonl").unlink()
     path.with_name("record-000000000007.jsonl").mkdir()

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import random
 import resource
+import shutil
 import signal
 import threading
 import time
@@ -14,12 +16,12 @@ from contextlib import contextmanager
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.govern.records import ORIGIN, entry, fill, lines_of, new_log, only_file
+from tests.govern.records import ORIGIN, data_of, entry, fill, lines_of, new_log, not_through, only_file
 from tests.signing import write_root
 
 from livepatch.bundle.trustroot import TrustRoot
 from livepatch.errors import AuditError, TrustError
-from livepatch.govern import audit, files
+from livepatch.govern import audit, files, telling
 from livepatch.govern.entries import encode, is_checkpoint, parse
 from livepatch.govern.log import Log
 from livepatch.govern.merkle import leaf_hash
@@ -91,9 +93,10 @@ def test_an_entry_says_who_when_and_where(folder, key):
 def test_an_entry_is_on_the_disk_with_its_checkpoint_when_append_returns(folder, key, monkeypatch):
     log = new_log(folder, key)
     told = []
-    monkeypatch.setattr(files.os, "write", lambda fd, data, write=os.write: told.append("write") or write(fd, data))
+    log.append(entry(0))  # with room for the next one
+    monkeypatch.setattr(files.os, "pwrite", lambda *given, write=os.pwrite: told.append("write") or write(*given))
     monkeypatch.setattr(files.os, "fdatasync", lambda fd, sync=os.fdatasync: told.append("sync") or sync(fd))
-    log.append(entry(0))
+    log.append(entry(1))
     assert told == ["write", "sync"]
 
 
@@ -157,6 +160,10 @@ def test_a_signal_handler_that_strikes_while_its_thread_writes_is_refused(folder
     with pytest.raises(AuditError, match="signal handler"):
         log._alone(lambda: log.append(entry(0)))
     log.append(entry(1))
+    size = only_file(folder).stat().st_size
+    log._alone(log.close)  # nor does it take away the room into which that writes
+    assert only_file(folder).stat().st_size == size
+    log.append(entry(2))
     assert_holds(folder, key)
 
 
@@ -190,7 +197,7 @@ def test_a_file_that_was_only_begun_is_begun_anew(folder, key, left):
 def test_what_was_left_half_written_is_kept_and_gone_on_from(folder, key):
     fill(new_log(folder, key), 3)
     path = only_file(folder)
-    whole = path.read_bytes()
+    whole = data_of(path)
     *_, last_entry, checkpoint, _ = whole.split(b"\n")
     start = len(whole) - len(last_entry) - len(checkpoint) - 2
     chance = random.Random(5)
@@ -210,18 +217,22 @@ def test_what_was_left_half_written_is_kept_and_gone_on_from(folder, key):
 
 def chained_on(path, held):
     """A line that goes on from the last one, as anybody can write it who can write to the folder."""
-    last = path.read_bytes().splitlines()[-1]
+    last = data_of(path).splitlines()[-1]
     return encode(leaf_hash(last).hex().encode(), {name: value for name, value in held.items() if name != "after"})
 
 
-def test_a_line_that_somebody_adds_is_never_signed_as_if_it_had_been_written(folder, key):
+@pytest.mark.parametrize("behind", ["the last line", "the room"])
+def test_a_line_that_somebody_adds_is_never_signed_as_if_it_had_been_written(folder, key, behind):
     log = new_log(folder, key)
     fill(log, 2)
     path = only_file(folder)
+    if behind == "the last line":
+        path.write_bytes(data_of(path))
     forged = chained_on(path, {**entries_of(folder)[-1], "index": 6, "who": "mallory"})
     with path.open("ab") as file:
         file.write(forged + b"\n")
-    assert [flaw.what for flaw in audit.verify(folder).flaws] == ["unsigned-end"]
+    found = {"the last line": "unsigned-end", "the room": "edited"}[behind]  # no crash leaves room before a line
+    assert [flaw.what for flaw in audit.verify(folder).flaws] == [found]
     log.append(entry(3))
     assert [each["who"] for each in entries_of(folder)].count("mallory") == 0
     recovered = entries_of(folder)[-2]
@@ -234,7 +245,7 @@ def test_lines_that_no_crash_leaves_are_not_gone_on_from(folder, key):
     fill(log := new_log(folder, key), 2)
     log.close()
     path = only_file(folder)
-    whole = path.read_bytes()
+    whole = data_of(path)
     last = entries_of(folder)[-1]
     for indexes in ((6, 7), (5,), (7,), (-1,)):
         path.write_bytes(whole)
@@ -242,17 +253,17 @@ def test_lines_that_no_crash_leaves_are_not_gone_on_from(folder, key):
             line = chained_on(path, {**last, "index": index})
             with path.open("ab") as file:
                 file.write(line + b"\n")
-        before = path.read_bytes()
+        before = data_of(path)
         assert not audit.verify(folder).ok
         with pytest.raises(AuditError, match=r"does not hold|no line of a record"):
             new_log(folder, key)
-        assert path.read_bytes() == before
+        assert data_of(path) == before
 
 
 def test_a_first_line_that_a_crash_left_without_its_checkpoint_is_gone_on_from(folder, key):
     new_log(folder, key).close()
     path = only_file(folder)
-    path.write_bytes(path.read_bytes().splitlines(keepends=True)[0])
+    path.write_bytes(data_of(path).splitlines(keepends=True)[0])
     new_log(folder, key).append(entry(0))
     assert events_of(folder) == ["opened", "recovered", "applied"]
     assert_holds(folder, key)
@@ -332,13 +343,15 @@ def test_an_interrupt_between_any_two_steps_of_an_append_leaves_the_lock_free_an
     log, other = new_log(folder, key), new_log(folder, key)
     other._patience = 0.05
     log.append(entry(0))
-    steps = ["try_lock", "lies_at", "size_at", "keep_reserve", "write_through", "unlock"]
+    steps = ["try_lock", "lies_at", "ends_as_known", "size_at", "keep_reserve", "set_aside", "write_through", "unlock"]
     for name in steps:
+        other.append(entry(2))
+        os.truncate(only_file(folder), len(data_of(only_file(folder))))  # so that room is set aside once more
         step = getattr(files, name)
         with monkeypatch.context() as patched:
 
-            def interrupted(*arguments, step=step):
-                step(*arguments)
+            def interrupted(*arguments, step=step, **named):
+                step(*arguments, **named)
                 raise KeyboardInterrupt
 
             patched.setattr(files, name, interrupted)
@@ -373,26 +386,36 @@ def test_a_file_whose_name_is_written_in_other_digits_is_no_file_of_the_record(f
     assert_holds(folder, key)
 
 
-def test_blocks_that_a_crash_of_the_machine_left_empty_are_recognised(folder, key):
+@pytest.mark.parametrize("empty", [b"\0", b"\t"])
+@pytest.mark.parametrize("place", [0, 100, 500])
+def test_blocks_that_a_crash_of_the_machine_left_empty_are_recognised(folder, key, empty, place):
     fill(new_log(folder, key), 3)
     path = only_file(folder)
-    whole = path.read_bytes()
+    whole = data_of(path)
     last = whole[:-1].rfind(b"\n", 0, whole[:-1].rfind(b"\n")) + 1
-    path.write_bytes(whole[: last + 100] + b"\0" * 500 + whole[last + 600 :])
-    new_log(folder, key).append(entry(7))
-    assert events_of(folder)[-2:] == ["recovered", "applied"]
-    assert_holds(folder, key)
+    for left in (
+        whole[: last + place] + empty * 300 + whole[last + place + 300 :],
+        whole[: last + place] + empty * 900,
+    ):
+        path.write_bytes(left + b"\t" * 500)
+        log = new_log(folder, key)
+        log.append(entry(7))
+        nothing_there = left.rstrip(b"\t") == whole[:last]
+        assert events_of(folder)[-2:] == ["applied" if nothing_there else "recovered", "applied"]
+        assert_holds(folder, key)
+        log.close()
 
 
-def test_zeros_anywhere_else_are_no_crash_and_nothing_is_thrown_away(folder, key):
+@pytest.mark.parametrize("empty", [b"\0", b"\t"])
+def test_zeros_or_room_anywhere_else_are_no_crash_and_nothing_is_thrown_away(folder, key, empty):
     fill(new_log(folder, key), 5)
     path = only_file(folder)
-    data = path.read_bytes()
+    data = data_of(path)
     for place in (30, data.index(b"\n") + 50, len(data) // 2):
-        path.write_bytes(data[:place] + b"\0" + data[place + 1 :])
+        path.write_bytes(data[:place] + empty + data[place + 1 :])
         with pytest.raises(AuditError, match=r"does not hold|no line of a record"):
             new_log(folder, key)
-        assert len(path.read_bytes()) == len(data)
+        assert len(data_of(path)) == len(data)
 
 
 def test_whoever_is_killed_while_writing_leaves_a_record_that_goes_on(folder, key):
@@ -419,6 +442,205 @@ def test_whoever_is_killed_while_writing_leaves_a_record_that_goes_on(folder, ke
     assert_holds(folder, key)
 
 
+# Room that is set aside
+
+
+def test_a_file_in_use_ends_in_room_that_readers_pass_over(folder, key):
+    log = new_log(folder, key)
+    for number in range(3):
+        log.append(entry(number))
+    path = only_file(folder)
+    data = data_of(path)
+    assert path.read_bytes() == data + b"\t" * (path.stat().st_size - len(data))
+    assert files.ROOM - 3_000 < path.stat().st_size - len(data) <= files.ROOM
+    assert assert_holds(folder, key).entries == 4
+    assert [json.loads(line) for line in path.read_text().split("\n")[:-1]] == list(map(parse, data.splitlines()))
+    (segment,) = files.segments(folder)
+    assert segment.read() == data
+    for most in (1_000, len(data), 1 << 20):
+        assert data.endswith(segment.read_end(most))
+        assert len(segment.read_end(most)) >= min(len(data), most) - 1_000
+    assert len(list(telling.entries(folder))) == 4
+
+
+def test_room_is_set_aside_once_for_many_entries(folder, key, monkeypatch):
+    log = new_log(folder, key)
+    told = []
+    monkeypatch.setattr(files, "set_aside", lambda *given, aside=files.set_aside: told.append(given) or aside(*given))
+    monkeypatch.setattr(files, "write_through", not_through)
+    sizes = set()
+    for number in range(100):
+        log.append(entry(number))
+        sizes.add(only_file(folder).stat().st_size)
+    written = len(data_of(only_file(folder)))
+    assert len(told) == len(sizes) == 1 + written // files.ROOM == 2
+    assert_holds(folder, key)
+
+
+def test_a_file_that_is_closed_or_finished_has_no_room_left(folder, key):
+    log = new_log(folder, key, segment_bytes=9_000)
+    while len(list(folder.glob("record-*"))) < 4:
+        fill(log, 1)
+    *finished, newest = sorted(folder.glob("record-*"))
+    assert [path.read_bytes() == data_of(path) for path in finished] == [True] * len(finished)
+    assert newest.read_bytes() != data_of(newest)
+    log.close()
+    assert newest.read_bytes() == data_of(newest)
+    log = new_log(folder, key)
+    log.append(entry(0))
+    assert newest.read_bytes() != data_of(newest)
+    new_log(folder, key, segment_bytes=1).append(entry(1))  # which has enough of that file
+    assert newest.read_bytes() == data_of(newest)
+    assert_holds(folder, key)
+
+
+def test_room_that_another_process_gives_back_is_set_aside_anew(folder, key):
+    log, other = new_log(folder, key), new_log(folder, key)
+    log.append(entry(0))
+    other.append(entry(1))
+    other.close()
+    path = only_file(folder)
+    assert path.read_bytes() == data_of(path)
+    log.append(entry(2))
+    log.append(entry(3))
+    other = new_log(folder, key)
+    other.append(entry(4))
+    log.append(entry(5))
+    assert "recovered" not in events_of(folder)
+    assert [each["details"].get("number") for each in entries_of(folder)[1:]] == list(range(6))
+    assert_holds(folder, key)
+
+
+def test_who_closes_while_another_writes_leaves_the_room_to_it(folder, key):
+    log, other = new_log(folder, key), new_log(folder, key)
+    log.append(entry(0))
+    size = only_file(folder).stat().st_size
+    other._alone(log.close)
+    assert only_file(folder).stat().st_size == size
+    assert ends_well(in_child(lambda: other.after_fork() or other._drop_tail()))
+    assert only_file(folder).stat().st_size == size
+    log = new_log(folder, key)
+    other.append(entry(1))
+    log.close()  # which has not seen that one
+    other.append(entry(2))
+    assert len(entries_of(folder)) == 4
+    assert_holds(folder, key)
+
+
+def test_whoever_is_killed_leaves_room_that_the_next_one_uses(folder, key):
+    def write():
+        log = new_log(folder, key)
+        log.append(entry(0))
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(in_child(write), 0)
+    size = only_file(folder).stat().st_size
+    log = new_log(folder, key)
+    log.append(entry(1))
+    assert only_file(folder).stat().st_size == size
+    assert events_of(folder) == ["opened", "applied", "applied"]
+    assert_holds(folder, key)
+
+
+def test_an_end_that_is_another_one_is_not_gone_on_from(folder, key):
+    log = new_log(folder, key)
+    fill(log, 3)
+    path = only_file(folder)
+    whole, data = path.read_bytes(), data_of(path)
+    for changed in (data[:-20] + b"x" + whole[len(data) - 19 :], data[:-500] + whole[len(data) :] + b"\t" * 500):
+        path.write_bytes(changed)
+        with pytest.raises(AuditError, match="does not hold"):
+            log.append(entry(3))
+        path.write_bytes(whole)
+        log.append(entry(4))
+        whole, data = path.read_bytes(), data_of(path)
+
+
+# Names that are not asked for one by one while none in the folder has changed
+
+
+def in_use_for_a_while(folder, key):
+    """A record whose writer relies on the folder being as it was."""
+    log = new_log(folder, key)
+    log.append(entry(0))
+    time.sleep(0.06)
+    log.append(entry(1))
+    assert log._names is not None
+    log.append(entry(2))
+    assert log._same_names
+    return log
+
+
+def test_the_names_are_not_asked_for_while_none_in_the_folder_changes(folder, key, monkeypatch):
+    log = in_use_for_a_while(folder, key)
+    asked = []
+    monkeypatch.setattr(files.os, "lstat", lambda path, lstat=os.lstat: asked.append(path) or lstat(path))
+    log.append(entry(3))
+    assert asked == []
+    (folder / "another").touch()
+    log.append(entry(4))
+    assert sorted(asked) == [str(folder / "lock"), str(only_file(folder))]
+
+
+def test_the_file_that_is_written_is_never_asked_for_its_times(folder, key, monkeypatch):
+    log = in_use_for_a_while(folder, key)
+    asked = []
+    monkeypatch.setattr(files.os, "fstat", lambda number, fstat=os.fstat: asked.append(number) or fstat(number))
+    log.append(entry(3))
+    assert asked == [log._lock[0]]
+
+
+def test_an_older_file_that_is_put_in_place_of_the_newest_is_found(folder, key):
+    fill(log := new_log(folder, key), 2)
+    log.close()
+    older = data_of(only_file(folder))
+    log = in_use_for_a_while(folder, key)
+    (folder / "older").write_bytes(older)
+    (folder / "older").rename(only_file(folder))
+    with pytest.raises(AuditError, match="does not hold"):
+        log.append(entry(3))
+    assert data_of(only_file(folder)) == older
+
+
+def test_a_folder_that_takes_the_place_of_the_record_is_found(folder, key):
+    fill(log := new_log(folder, key), 2)
+    log.close()
+    shutil.copytree(folder, folder.parent / "older")
+    log = in_use_for_a_while(folder, key)
+    folder.rename(folder.parent / "away")
+    (folder.parent / "older").rename(folder)
+    with pytest.raises(AuditError, match="does not hold"):
+        log.append(entry(3))
+
+
+@pytest.mark.parametrize("what", ["record-000000000000.jsonl", "lock"])
+def test_a_file_that_is_taken_away_after_a_while_is_missed_with_the_next_entry(folder, key, what):
+    log = in_use_for_a_while(folder, key)
+    (folder / what).rename(folder.parent / what)
+    if what == "lock":
+        held = os.open(folder.parent / what, os.O_RDWR)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        log._patience = 0.05
+        log.append(entry(3))
+        os.close(held)
+        assert (folder / "lock").exists()
+        assert_holds(folder, key)
+    else:
+        with pytest.raises(AuditError, match="does not hold"):
+            log.append(entry(3))
+
+
+def test_a_change_in_the_clocks_last_tick_is_waited_for(monkeypatch):
+    now = 1_790_000_000_123_456_789
+    monkeypatch.setattr(files.time, "time_ns", lambda: now)
+    assert files.will_differ((1, 2, now - 60_000_000))
+    assert not files.will_differ((1, 2, now - 10_000_000))
+    assert not files.will_differ((1, 2, now + 5_000_000_000))  # another machine's clock, or one that was set back
+    assert not files.will_differ((1, 2, now // 10**9 * 10**9 - 2 * 10**9))  # a filesystem that counts seconds
+    assert files.will_differ((1, 2, now // 10**9 * 10**9 - 4 * 10**9))
+    assert not files.will_differ(None)
+
+
 # A disk that is full or broken
 
 
@@ -435,69 +657,60 @@ def no_file_larger_than(size):
 def test_what_cannot_be_written_raises_and_leaves_the_record_as_it_was(folder, key):
     log = new_log(folder, key)
     fill(log, 2)
-    data = only_file(folder).read_bytes()
+    data = data_of(only_file(folder))
     with no_file_larger_than(len(data) + 300), pytest.raises(AuditError, match="cannot be written") as caught:
         log.append(entry(2))
     assert "record_to(None)" in caught.value.action
-    assert only_file(folder).read_bytes() == data
+    assert data_of(only_file(folder)) == data
     log.append(entry(2))
     assert "recovered" not in events_of(folder)
     assert_holds(folder, key)
 
 
-@pytest.mark.parametrize("failing", ["write", "fdatasync"])
+@pytest.mark.parametrize("failing", ["pwrite", "fdatasync"])
 def test_a_disk_that_fails_once_leaves_nothing_behind(folder, key, monkeypatch, failing):
     log = new_log(folder, key)
+    log.append(entry(1))  # with room for the next one
     real = getattr(os, failing)
     failures = [OSError(errno.EIO, "Input/output error")]
 
     def fails(*arguments):
         if failures:
-            if failing == "write":
-                real(arguments[0], bytes(arguments[1])[:50])
+            if failing == "pwrite":
+                real(arguments[0], arguments[1][:50], arguments[2])
             raise failures.pop()
         return real(*arguments)
 
     monkeypatch.setattr(files.os, failing, fails)
     with pytest.raises(AuditError, match="Input/output error"):
         log.append(entry(0))
-    log.append(entry(1))
-    assert [each["details"] for each in entries_of(folder)[1:]] == [{"number": 1}]
+    log.append(entry(2))
+    assert [each["details"] for each in entries_of(folder)[1:]] == [{"number": 1}, {"number": 2}]
     assert_holds(folder, key)
 
 
 class SmallDisk:
-    """What the record asks of a disk, with so much room."""
+    """What the record asks of a disk that has so much room for it."""
 
-    def __init__(self, room, monkeypatch):
-        self.room = room
-        self.through, self.give = files.write_through, files.give_reserve
-        monkeypatch.setattr(files, "write_through", self.write)
-        monkeypatch.setattr(files, "give_reserve", self.free)
+    def __init__(self, folder, room, monkeypatch):
+        self.folder, self.room = folder, room
+        self.pwrite = os.pwrite
+        monkeypatch.setattr(files.os, "pwrite", self.write)
         monkeypatch.setattr(files.os, "posix_fallocate", self.allocate)
 
-    def take(self, size):
-        if size > self.room:
-            raise OSError(errno.ENOSPC, "No space left on device")
-        self.room -= size
+    def left(self):
+        return self.room - sum(path.stat().st_size for path in self.folder.iterdir())
 
-    def write(self, descriptor, data):
-        try:
-            self.take(len(data))
-        except OSError:
-            os.write(descriptor, data[:10])
-            raise
-        self.through(descriptor, data)
+    def write(self, descriptor, data, offset):
+        fitting = os.fstat(descriptor).st_size + self.left() - offset
+        if data and fitting <= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self.pwrite(descriptor, data[: max(fitting, 0)], offset)
 
     def allocate(self, descriptor, offset, size):
-        self.take(size)
+        if offset + size - os.fstat(descriptor).st_size > self.left():
+            raise OSError(errno.ENOSPC, "No space left on device")
         os.truncate(descriptor, offset + size)
-
-    def free(self, folder):
-        there = (folder / "reserve").exists() and (folder / "reserve").stat().st_size
-        given = self.give(folder)
-        self.room += there or 0
-        return given
 
 
 def fill_up(log):
@@ -507,7 +720,7 @@ def fill_up(log):
 
 @pytest.mark.parametrize("segment_bytes", [1 << 30, 5_000])
 def test_the_way_back_has_room_in_reserve_on_a_full_disk(folder, key, monkeypatch, segment_bytes):
-    disk = SmallDisk(files.RESERVE + 20_000, monkeypatch)
+    disk = SmallDisk(folder, files.RESERVE + 20_000, monkeypatch)
     log = new_log(folder, key, segment_bytes=segment_bytes)
     assert (folder / "reserve").stat().st_size == files.RESERVE
     with pytest.raises(AuditError, match="No space left"):
@@ -518,7 +731,7 @@ def test_the_way_back_has_room_in_reserve_on_a_full_disk(folder, key, monkeypatc
         with pytest.raises(AuditError, match="No space left"):  # what is left is for the way back
             log.append(entry(number))
     assert len([each for each in entries_of(folder)[written:] if each["event"] == "applied"]) == 20
-    assert disk.room > files.RESERVE // 2
+    assert disk.left() > files.RESERVE // 2
     disk.room += files.RESERVE
     log.append(entry(1))
     assert (folder / "reserve").stat().st_size == files.RESERVE
@@ -550,7 +763,7 @@ def test_a_record_that_others_change_while_it_is_in_use_is_written_no_further(fo
     log = new_log(folder, key)
     fill(log, 3)
     path = only_file(folder)
-    data = path.read_bytes()
+    data = data_of(path)
     if what == "deleted":
         path.unlink()
     else:
@@ -573,12 +786,12 @@ def test_a_record_that_does_not_hold_is_not_gone_on_with(folder, key):
     fill(log, 6)
     log.close()
     path = only_file(folder)
-    whole = path.read_bytes()
+    whole = data_of(path)
     for changed in (whole.replace(b"alice", b"mallo", 1), whole.replace(b"alice", b"mallo"), whole[:200] + whole[201:]):
         path.write_bytes(changed)
         with pytest.raises(AuditError):
             new_log(folder, key)
-        assert path.read_bytes() == changed
+        assert data_of(path) == changed
 
 
 @pytest.mark.parametrize("details", [{"n": float("nan")}, {"n": object()}, {"n": "x" * 70_000}, {"n": {1, 2}}])

@@ -75,11 +75,11 @@ def disk(monkeypatch):
     state = {"full": False, "left": 10**6}
     through = files.write_through
 
-    def write(descriptor, data):
+    def write(descriptor, data, offset):
         state["left"] -= 1
         if state["full"] or state["left"] < 0:
             raise OSError(28, "No space left on device")
-        through(descriptor, data)
+        through(descriptor, data, offset)
 
     monkeypatch.setattr(files, "write_through", write)
     monkeypatch.setattr(files, "give_reserve", lambda folder: False)
@@ -144,8 +144,8 @@ def test_the_intent_is_on_the_disk_before_the_code_changes_and_the_result_before
     seen = []
     through = files.write_through
 
-    def write(descriptor, data):
-        through(descriptor, data)
+    def write(descriptor, data, offset):
+        through(descriptor, data, offset)
         seen.append((parse(data.splitlines()[0])["phase"], node.first()))
 
     monkeypatch.setattr(files, "write_through", write)

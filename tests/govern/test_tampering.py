@@ -6,7 +6,7 @@ import random
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.govern.records import entry, fill, lines_of, new_log, only_file
+from tests.govern.records import data_of, entry, fill, lines_of, new_log, only_file
 from tests.govern.tampering import every
 
 from livepatch.govern import audit
@@ -26,7 +26,7 @@ class Target:
         self.folder, self.verifier, self.kept = log.folder, log.verifier, str(log.checkpoint())
         self.lines = lines_of(log.folder)
         self.path = only_file(log.folder)
-        self.untouched = self.path.read_bytes()
+        self.untouched = data_of(self.path)
         self.tamperings = every(lines_of(another.folder))
         assert self.verified().flaws == ()
 
@@ -97,7 +97,7 @@ def of_every_kind(folder, key):
         log.append(entry(number, event=event))
     log.close()
     newest = max(folder.glob("record-*"))
-    newest.write_bytes(newest.read_bytes()[:-5])
+    newest.write_bytes(data_of(newest)[:-5])
     log = new_log(folder, key, segment_bytes=6_000)
     fill(log, 3)
     return log
@@ -111,7 +111,7 @@ def test_an_entry_of_any_kind_is_edited_deleted_moved_and_set_back_and_found(tmp
     files = sorted(log.folder.glob("record-*"))
     assert len(files) > 2
     for path in files:
-        untouched, start = path.read_bytes(), int(path.stem[7:])
+        untouched, start = data_of(path), int(path.stem[7:])
         lines = untouched.splitlines()
         for number, line in enumerate(lines):
             if is_checkpoint(line):

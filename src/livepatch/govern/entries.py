@@ -87,9 +87,10 @@ _GIVEN: Final = frozenset({"details", "event", "of", "patch", "phase", "versions
 """The fields of an entry that are about what is done; the others say when and where."""
 
 
-def entry_line(after: bytes, index: int, here: Here, fields: Mapping[str, Any]) -> bytes:
+def entry_line(after: bytes, index: int, here: Here, at: str, ticks: int, fields: Mapping[str, Any]) -> bytes:
     """What :func:`encode` makes of an entry with these fields and those of when and where, in a third of the time.
 
+    `at` is the time in UTC as the record writes it, and `ticks` that of the clock that nobody sets, in nanoseconds.
     Raises :class:`AuditError` for a field that entries do not have, for what is no plain value, or too long.
     """
     if not fields.keys() <= _GIVEN:
@@ -99,8 +100,8 @@ def entry_line(after: bytes, index: int, here: Here, fields: Mapping[str, Any]) 
         patch = f'"patch":{_plain(fields["patch"])},' if "patch" in fields else ""
         # In the order of their names.  What the system says of itself has nothing that JSON writes in another way.
         text = (
-            f'{{"after":"{after.decode()}","at":"{here.at}",'
-            f'"clock":{{"boot":"{here.boot}","monotonic_ns":{here.monotonic_ns}}},'
+            f'{{"after":"{after.decode()}","at":"{at}",'
+            f'"clock":{{"boot":"{here.boot}","monotonic_ns":{ticks}}},'
             f'"details":{_plain(fields["details"])},"event":{_text(fields["event"])},"host":"{here.host}",'
             f'"index":{index},{of}{patch}"phase":{_text(fields["phase"])},'
             f'"process":{{"pid":{here.pid},"started":{here.started}}},'

@@ -19,6 +19,10 @@ __all__ = ["Segment", "open_lock", "segments", "try_lock", "unlock", "unwritable
 
 _NAME = re.compile(r"record-([0-9]{12})\.jsonl")
 RESERVE = 256 * 1024  # bytes
+PAD = b"\t"
+"""What fills room that is set aside for lines to come: blank in JSON and text to every tool, and nowhere in a line."""
+ROOM = 64 * 1024
+"""Bytes of it: an entry that lies within what the file has already costs the disk no change of the file's size."""
 LARGEST = 256 * 1024 * 1024
 """Bytes of the largest file that is read: far more than one is ever written with."""
 _NEW = os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW  # no file elsewhere is written through a link
@@ -48,17 +52,21 @@ class Segment:
         self.start = start
 
     def read(self) -> bytes:
-        """All of it.  Raises :class:`AuditError`."""
+        """All of it, without the room at its end.  Raises :class:`AuditError`."""
         with self._opened() as (file, _):
-            return file.read(LARGEST)
+            return without_room(file.read(LARGEST))
 
     def read_end(self, most: int) -> bytes:
         """What of its last `most` bytes are whole lines, and what follows the last one.  Raises :class:`AuditError`."""
         with self._opened() as (file, size):
-            if size <= most:
-                return file.read(most)
-            file.seek(size - most)
-            return file.read(most).partition(b"\n")[2]
+            until = size
+            while True:
+                start = max(until - most, 0)
+                file.seek(start)
+                end = without_room(file.read(until - start))
+                if not start or len(end) > most // 2:
+                    return end if not start else end.partition(b"\n")[2]
+                until = start + len(end)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[BinaryIO, int]]:
@@ -80,6 +88,17 @@ class Segment:
                 expected=f"a file of a record, of {LARGEST} bytes or fewer",
                 action="see who may read it",
             ) from error
+
+
+_BLANK = PAD * 4096
+
+
+def without_room(data: bytes) -> bytes:
+    """The end of a file without what was set aside for lines to come."""
+    end = len(data)
+    while data.endswith(_BLANK, 0, end):
+        end -= len(_BLANK)
+    return data[:end].rstrip(PAD)
 
 
 def path_of(folder: Path, start: int) -> Path:
@@ -128,6 +147,43 @@ def size_at(path: str, descriptor: int, made: os.stat_result) -> int | None:
     except OSError:
         return None
     return facts.st_size if os.path.samestat(facts, made) and os.path.samestat(there, made) else None
+
+
+Names = tuple[int, int, int]
+"""Which folder it is, by device and inode, and when a name in it was last made, removed or given to another file."""
+
+
+def names_in(folder: str) -> Names | None:
+    """The state of the names in a folder: while it is the same one, they are names of the same files."""
+    try:
+        facts = os.stat(folder)  # noqa: PTH116  # asked before each entry
+    except OSError:
+        return None
+    return facts.st_dev, facts.st_ino, facts.st_ctime_ns
+
+
+def will_differ(names: Names | None) -> bool:
+    """Whether the next change of a name must give another state: the time of the last one is not the present one.
+
+    A change gets the time of the clock's last tick, 10 ms at most before; of whole seconds on an old filesystem.
+    """
+    if names is None:
+        return False
+    grain = 50_000_000 if names[2] % 1_000_000_000 else 3_000_000_000
+    return time.time_ns() - names[2] > grain
+
+
+def ends_as_known(descriptor: int, *, end: bytes, offset: int, room: int) -> bool:
+    """Whether that open file has `end` before `offset`, and behind it no more than room, up to `room`.
+
+    It is not asked for its times, as by `stat`: Linux (from 6.13 on) would give the next write a time of its own for
+    that, and write it to the disk as well, which takes a third longer.
+    """
+    try:
+        found = os.pread(descriptor, len(end) + 1, offset - len(end))
+        return os.lseek(descriptor, 0, os.SEEK_END) <= max(room, offset) and found in (end + PAD, end)
+    except OSError:
+        return False
 
 
 def is_still(descriptor: int, made: os.stat_result) -> bool:
@@ -185,12 +241,26 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_through(descriptor: int, data: bytes) -> None:
+def write_through(descriptor: int, data: bytes, offset: int) -> None:
     """Write all of it to the disk itself.  Raises :class:`OSError`; some of it may be there then."""
-    left = memoryview(data)
-    while left:
-        left = left[os.write(descriptor, left) :]
+    _write_all(descriptor, data, offset)
     os.fdatasync(descriptor)
+
+
+def _write_all(descriptor: int, data: bytes, offset: int) -> None:
+    done = os.pwrite(descriptor, data, offset)
+    while done < len(data):
+        done += os.pwrite(descriptor, data[done:], offset + done)
+
+
+def set_aside(descriptor: int, offset: int, size: int) -> int:
+    """Fill so many bytes from there on with room for lines to come, and give where that ends; none if none is left."""
+    try:
+        _write_all(descriptor, PAD * size, offset)
+    except OSError:
+        os.ftruncate(descriptor, offset)  # what is to be written needs less, and says what is wrong
+        return offset
+    return offset + size
 
 
 def keep_reserve(folder: Path) -> bool:

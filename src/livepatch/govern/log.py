@@ -57,6 +57,11 @@ class Written:
 class _Tail:
     """The end of the record as this process knows it, and the file that is written to."""
 
+    end = b""
+    """The bytes before `offset`: the last line at least."""
+    room = 0
+    """Where the room ends that was set aside in the file for lines to come."""
+
     def __init__(self, path: Path, tree: Frontier, last: bytes, *, descriptor: int, offset: int) -> None:
         self.path = str(path)
         self.tree = tree
@@ -69,6 +74,10 @@ class _Tail:
         """Whether no checkpoint signs the one line that there is yet: 1, or 0."""
         self.closed = False
         """The last entry says that the record goes on in another file."""
+
+    def ends_as_known(self) -> bool:
+        """Whether nobody has added to the file."""
+        return files.ends_as_known(self.descriptor, end=self.end, offset=self.offset, room=self.room)
 
 
 class Log:
@@ -92,6 +101,7 @@ class Log:
         except OSError as error:
             raise files.unwritable(Path(folder), error) from error
         self.verifier = verifier_of(origin, key)
+        self._folder_path = str(self.folder)
         self._lock_path = files.lock_path(self.folder)
         self._signer = Signer(self.verifier, key)
         self._segment_bytes = min(segment_bytes, files.LARGEST // 2)
@@ -99,6 +109,10 @@ class Log:
         self._mutex = threading.RLock()
         self._lock: tuple[int, os.stat_result] | None = None
         self._tail: _Tail | None = None
+        self._names: files.Names | None = None
+        """The state of the folder in which lock and tail were seen to be the files of their names."""
+        self._same_names = False
+        """Whether it is in that state still."""
         self._seen = (0, FIRST)
         """How many lines this process knows to be there, and the hash of the last of them: fewer there are never."""
         self._writing = False
@@ -125,15 +139,15 @@ class Log:
     def close(self) -> None:
         """Let go of the files."""
         with self._mutex:
-            self._drop_tail()
-            self._drop_lock()
+            self._give_room()
+            self._let_go()
 
     def after_fork(self) -> None:
         """In a child: open all anew with the next entry.  A lock that another thread held is not ours."""
         self._mutex = threading.RLock()
         self._writing = False
         with contextlib.suppress(OSError):
-            self.close()  # only closed and never unlocked, for the parent may be writing
+            self._let_go()  # only closed and never unlocked, for the parent may be writing
 
     # Beneath the locks
 
@@ -143,21 +157,19 @@ class Log:
             self._keeps_reserve = files.keep_reserve(self.folder)
 
     def _append(self, fields: Mapping[str, Any], *, way_back: bool) -> Written:
-        if not way_back and self._keeps_reserve:
-            self._keeps_reserve = files.keep_reserve(self.folder)
         try:
-            return self._add(fields)
+            return self._add(fields, ahead=not way_back)
         except (AuditError, OSError) as error:
             cause = error if isinstance(error, OSError) else error.__cause__
             full = isinstance(cause, OSError) and cause.errno in files.FULL
             if not (way_back and full and files.give_reserve(self.folder)):
                 raise
         self._drop_tail()
-        return self._add(fields)
+        return self._add(fields, ahead=False)
 
     def _alone(self, act: Callable[[], _T]) -> _T:
         """Do that while no other thread or process writes.  Raises :class:`AuditError` for an :class:`OSError`, too."""
-        if not self._mutex.acquire(timeout=self._patience):
+        if not self._mutex.acquire(blocking=False) and not self._mutex.acquire(timeout=self._patience):
             raise self._busy("another thread of this process writes, and does not end")
         try:
             if self._writing:
@@ -191,7 +203,11 @@ class Log:
                 made = self._made()
                 self._lock = made, os.fstat(made)
             taken = files.try_lock(self._lock[0])
-            if not files.lies_at(self._lock_path, self._lock[1]):
+            names = files.names_in(self._folder_path)
+            self._same_names = names is not None and names == self._names
+            if not self._same_names:
+                self._names = names if files.will_differ(names) else None
+            if not self._same_names and not files.lies_at(self._lock_path, self._lock[1]):
                 if taken:
                     files.unlock(self._lock[0])
                 self._drop_lock()
@@ -203,6 +219,7 @@ class Log:
 
     def _drop_lock(self) -> None:
         lock, self._lock = self._lock, None
+        self._names = None
         if lock is not None:
             files.let_go(*lock)
 
@@ -214,17 +231,49 @@ class Log:
             action="try again",
         )
 
+    def _let_go(self) -> None:
+        self._drop_tail()
+        self._drop_lock()
+
+    def _give_room(self) -> None:
+        """Leave a file that has lines only, unless somebody writes just now."""
+        tail, lock = self._tail, self._lock
+        if self._writing or tail is None or tail.room <= tail.offset or lock is None or not files.is_still(*lock):
+            return
+        with contextlib.suppress(OSError):
+            if files.try_lock(lock[0]):
+                try:
+                    there = files.lies_at(self._lock_path, lock[1]) and files.lies_at(tail.path, tail.made)
+                    if there and tail.ends_as_known():
+                        os.ftruncate(tail.descriptor, tail.offset)
+                finally:
+                    files.unlock(lock[0])
+
     def _made(self) -> int:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return files.open_lock(self._lock_path)
 
     def _drop_tail(self) -> None:
         tail, self._tail = self._tail, None
+        self._names = None
         if tail is not None:
             files.let_go(tail.descriptor, tail.made)
 
     def _catch_up(self, fields: Mapping[str, Any]) -> _Tail:
         """Read what others have added, and mend what somebody left half written."""
+        tail = self._tail
+        if tail is None or not (self._is_in_place(tail) and tail.ends_as_known()):
+            tail = self._read_on(fields)
+        while tail.closed:
+            tail = self._go_on(tail, fields)
+        self._must_have_all(tail.tree)
+        self._seen = (tail.tree.size, tail.last)
+        return tail
+
+    def _is_in_place(self, tail: _Tail) -> bool:
+        return self._same_names or files.lies_at(tail.path, tail.made)
+
+    def _read_on(self, fields: Mapping[str, Any]) -> _Tail:
         size = None if self._tail is None else files.size_at(self._tail.path, self._tail.descriptor, self._tail.made)
         if size is None:
             self._drop_tail()  # others have gone on in the next file, and this one is in an archive: or it was stolen
@@ -234,14 +283,16 @@ class Log:
         if not tail.offset <= size <= files.LARGEST:
             self._drop_tail()
             raise self._broken(f"{size} bytes, where there were {tail.offset}", "a file that only grows, line by line")
-        if size > tail.offset:
-            torn = self._take_in(tail, os.pread(tail.descriptor, size - tail.offset, tail.offset))
+        there = os.pread(tail.descriptor, size - tail.offset + len(tail.end), tail.offset - len(tail.end))
+        if not there.startswith(tail.end):
+            self._drop_tail()
+            raise self._broken(f"another line before byte {tail.offset}", "a file that only grows, line by line")
+        tail.room = size
+        added = files.without_room(there)[len(tail.end) :]
+        if added:
+            torn = self._take_in(tail, added)
             if torn or tail.uncovered:
                 self._mend(tail, fields, torn)
-        while tail.closed:
-            tail = self._go_on(tail, fields)
-        self._must_have_all(tail.tree)
-        self._seen = (tail.tree.size, tail.last)
         return tail
 
     def _open(self, fields: Mapping[str, Any]) -> _Tail:
@@ -279,7 +330,7 @@ class Log:
         self._check(opening.checkpoint, tree)
         if segment.start != tree.size:
             raise self._broken(f"the name {segment.path.name}", files.path_of(self.folder, tree.size).name)
-        descriptor = os.open(segment.path, os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(segment.path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         self._tail = _Tail(segment.path, tree, head[AFTER], descriptor=descriptor, offset=0)
         return self._tail
 
@@ -287,7 +338,7 @@ class Log:
         """Begin a new file, with the tree so far in its first line."""
         self._must_have_all(tree)
         path = files.path_of(self.folder, tree.size)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         self._drop_tail()
         self._tail = tail = _Tail(path, tree, last, descriptor=descriptor, offset=0)
         os.ftruncate(descriptor, 0)  # the first line of a file may have been left half written
@@ -296,14 +347,15 @@ class Log:
         files.sync_folder(self.folder)
         return tail
 
-    def _add(self, fields: Mapping[str, Any]) -> Written:
+    def _add(self, fields: Mapping[str, Any], *, ahead: bool) -> Written:
         tail = self._catch_up(fields)
         if tail.offset >= self._segment_bytes:
             tail = self._rotate(tail, fields)
-        return self._write(tail, fields)
+        return self._write(tail, fields, ahead=ahead)
 
     def _rotate(self, tail: _Tail, fields: Mapping[str, Any]) -> _Tail:
         self._write(tail, {**_own(fields), "event": "rotated", "details": {}})
+        os.ftruncate(tail.descriptor, tail.offset)
         return self._begin(tail.tree, tail.last, fields)
 
     def _go_on(self, tail: _Tail, fields: Mapping[str, Any]) -> _Tail:
@@ -321,8 +373,8 @@ class Log:
         """Check lines that follow, and give what is half written: no whole line, or one that no checkpoint signs."""
         lines = added.split(b"\n")
         torn = lines.pop()
-        # Where the machine itself stopped, blocks of what was written last may be missing: they read as zeros.
-        whole = next((i for i, line in enumerate(lines) if b"\0" in line), len(lines))
+        # Where the machine itself stopped, blocks of what was written last may be missing: they read as zeros or room.
+        whole = next((i for i, line in enumerate(lines) if _has_hole(line)), len(lines))
         if len(lines) - _AT_ONCE <= whole < len(lines):
             torn = b"\n".join([*lines[whole:], torn])
             del lines[whole:]
@@ -358,6 +410,8 @@ class Log:
             del lines[covered:]
         tail.last = before[covered]
         tail.offset += len(added) - len(torn)
+        if lines:
+            tail.end = lines[-1] + b"\n"
         last_entry = next((line for line in reversed(lines) if not is_checkpoint(line)), None)
         tail.closed = last_entry is not None and parse(last_entry)["event"] == "rotated"
         return torn
@@ -365,7 +419,9 @@ class Log:
     def _mend(self, tail: _Tail, fields: Mapping[str, Any], torn: bytes) -> None:
         """Take what was left half written into an entry."""
         self._must_have_all(tail.tree)
+        torn = torn.lstrip(files.PAD)
         os.ftruncate(tail.descriptor, tail.offset)
+        tail.room = tail.offset
         details = {
             "torn": torn[:_TORN].decode("ascii", "backslashreplace"),
             "torn_bytes": len(torn),
@@ -378,10 +434,12 @@ class Log:
             self._write(tail, {**_own(fields), "event": "rotated", "details": {}})
             tail.closed = True
 
-    def _write(self, tail: _Tail, fields: Mapping[str, Any]) -> Written:
+    def _write(self, tail: _Tail, fields: Mapping[str, Any], *, ahead: bool = False) -> Written:
+        """Write one entry with its checkpoint; if it is `ahead`, with room behind it for those to come."""
         tree, index = tail.tree, tail.tree.size
         given = {"details": {}, "phase": "noted", "versions": surroundings.versions(), **fields}
-        entry = entry_line(tail.last, index, surroundings.here(), given)
+        at, ticks = surroundings.utc(time.time_ns()), time.monotonic_ns()
+        entry = entry_line(tail.last, index, surroundings.here(), at, ticks, given)
         # Whatever fails from here on lets go of the tail, and the next one reads what is there.
         first = merkle.leaf_hash(entry)
         tree.add(first)
@@ -390,8 +448,12 @@ class Log:
         last = merkle.leaf_hash(signed)
         tree.add(last)
         data = b"%b\n%b\n" % (entry, signed)
+        tail.last, tail.uncovered = last.hex().encode(), 0
+        seen, written = (tree.size, tail.last), Written(index, note)  # as much as can be before the disk is waited for
+        if ahead and tail.offset + len(data) > tail.room:
+            self._set_aside(tail)
         try:
-            files.write_through(tail.descriptor, data)
+            files.write_through(tail.descriptor, data, tail.offset)
         except BaseException as error:
             # Whether an interrupt or a failure, some of it may be there; and the disk may have lost what it was given.
             with contextlib.suppress(OSError):
@@ -400,10 +462,16 @@ class Log:
             if isinstance(error, OSError):
                 raise files.unwritable(self.folder, error) from error
             raise
-        tail.last, tail.uncovered = last.hex().encode(), 0
         tail.offset += len(data)
-        self._seen = (tree.size, tail.last)
-        return Written(index, note)
+        tail.end, self._seen = data, seen
+        return written
+
+    def _set_aside(self, tail: _Tail) -> None:
+        """Set room aside for lines to come, once there is some in reserve.  Raises :class:`OSError` if there is not."""
+        if self._keeps_reserve:
+            self._keeps_reserve = files.keep_reserve(self.folder)
+        most = max(self._segment_bytes - tail.offset, 0)  # no more than until the next file is begun
+        tail.room = files.set_aside(tail.descriptor, tail.offset, min(files.ROOM, most))
 
     def _sign(self, tree: Frontier) -> str:
         return self._signer.sign(checkpoint_text(self.verifier.name, tree.size, tree.root()))
@@ -425,7 +493,12 @@ class Log:
 def _is_half_written(data: bytes) -> bool:
     """Whether a file has nothing but a beginning that somebody left half written."""
     newlines = data.count(b"\n")
-    return newlines == 0 or (newlines <= _AT_ONCE and b"\0" in data)
+    return newlines == 0 or (newlines <= _AT_ONCE and _has_hole(data))
+
+
+def _has_hole(data: bytes) -> bool:
+    """Whether a block is missing there, as a machine leaves it that stopped: no line has such bytes."""
+    return b"\0" in data or files.PAD in data
 
 
 def _own(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -76,20 +76,23 @@ def _second(seconds: int) -> str:
 
 
 class Here(NamedTuple):
-    """When and where an entry is written."""
+    """Where an entry is written: ids of the machine and of its run, and the process."""
 
-    at: str
-    boot: str
-    monotonic_ns: int
     host: str
+    boot: str
     pid: int
     started: int
 
 
+_here = Here("", "", 0, 0)
+
+
 def here() -> Here:
-    """When and where this is."""
-    pid, started = process().values()
-    return Here(utc(time.time_ns()), boot(), time.monotonic_ns(), host(), pid, started)
+    """Where this is."""
+    global _here  # noqa: PLW0603  # asked before each entry, and another one in a child of a fork only
+    if _here.pid != os.getpid():
+        _here = Here(host(), boot(), *process().values())
+    return _here
 
 
 def origin() -> str:
