@@ -115,9 +115,19 @@ def user() -> str:
 def version_of(distribution: str) -> str:
     """The version of a distribution that is installed, or ``""``."""
     try:
-        return str(importlib.metadata.version(distribution))
+        found = importlib.metadata.distribution(distribution)
     except importlib.metadata.PackageNotFoundError:
         return ""
+    text = found.read_text("METADATA")
+    known = _metadata.get(distribution)
+    if known is None or not text or known[0] != text:  # what is looked for each time is cheap, and reading it is not
+        known = text or "", str(found.version)
+        _metadata[distribution] = known
+    return known[1]
+
+
+_metadata: dict[str, tuple[str, str]] = {}
+"""By distribution, its metadata and the version in them: as many as packages that are patched here."""
 
 
 @functools.cache
