@@ -368,6 +368,7 @@ def test_a_package_that_is_not_installed(write_module: WriteModule):
     assert codes(livepatch.check(fix)) == ["not-installed"]
 
 
+@pytest.mark.all_modules
 @pytest.mark.parametrize("metadata", ["Metadata-Version: 2.1\nName: specimen\n", "", None])
 def test_metadata_that_says_no_version(metadata: str | None, distribution: Path, write_fix: WriteFix):
     fix = write_fix("textwrap:dedent", "def dedent(text): return text")
