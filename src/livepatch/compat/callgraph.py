@@ -83,12 +83,19 @@ def _worked_out(program: Program) -> CallGraph:
 
 @contextlib.contextmanager
 def _without_collector() -> Iterator[None]:
-    """The analysis makes objects by the hundred thousand, and drops them all by itself at its end."""
+    """The analysis makes objects by the hundred thousand, and drops them all by itself at its end.
+
+    What is left is the graph.  It counts as old from then on: the collector would look at all of it at once as soon as
+    it may, in the thread that makes the next object, and everything would stand still for that.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
+        if not gc.get_freeze_count():  # else those that somebody has set aside would be back as well
+            gc.freeze()
+            gc.unfreeze()
         if was:
             gc.enable()
 

@@ -100,14 +100,17 @@ def body_of(module: ModuleType) -> CodeType | None:
     if top is None:
         return None
     space = namespace_of(module)
-    for code in top.co_consts:
-        if isinstance(code, CodeType):
-            live = space.get(code.co_qualname)
-            if type(live) is FunctionType and live.__module__ == module.__name__:
-                mine = code_of(live)
-                there = [one for one in top.co_consts if isinstance(one, CodeType) and one == mine]
-                if mine.co_qualname == code.co_qualname and mine.co_filename == code.co_filename and not there:
-                    return None
+    codes = [code for code in top.co_consts if isinstance(code, CodeType)]
+    by_line: dict[int, list[CodeType]] = {}
+    for code in codes:
+        by_line.setdefault(code.co_firstlineno, []).append(code)
+    for code in codes:
+        live = space.get(code.co_qualname)
+        if type(live) is FunctionType and live.__module__ == module.__name__:
+            mine = code_of(live)
+            there = mine in by_line.get(mine.co_firstlineno, ())  # codes of other lines are never equal
+            if mine.co_qualname == code.co_qualname and mine.co_filename == code.co_filename and not there:
+                return None
     return top
 
 

@@ -7,7 +7,7 @@ object), ``vars`` loads a lazy module.  Here only the real type is asked, and th
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import compress
 from types import FunctionType, MethodType, ModuleType
@@ -182,8 +182,14 @@ def bindings(modules: Mapping[str, object]) -> Iterator[tuple[ModuleType | type,
                     owners.append(value)
 
 
-def functions_behind(value: object) -> Iterator[FunctionType]:
+def functions_behind(value: object) -> Iterable[FunctionType]:
     """A value as functions: itself, or those right behind a descriptor or ``__wrapped__``."""
+    if type(value) is FunctionType and not hasattr(value, "__wrapped__"):  # most are just functions
+        return (value,)
+    return _functions_behind(value)
+
+
+def _functions_behind(value: object) -> Iterator[FunctionType]:
     seen: set[int] = set()
     left = [value]
     while left:

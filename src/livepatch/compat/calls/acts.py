@@ -7,7 +7,7 @@ from livepatch.compat.calls.classes import AnyOf, Class, Instance
 from livepatch.compat.calls.containers import Container
 from livepatch.compat.calls.names import Names
 from livepatch.compat.calls.objects import RUNS, Function, Super
-from livepatch.compat.calls.uses import FALLBACKS, NONE, Arguments, Call, Lookup, Special, Use
+from livepatch.compat.calls.uses import NONE, Arguments, Call, Lookup, Special, Use
 from livepatch.compat.calls.world import UNKNOWN, Obj
 
 __all__ = ["Acts"]
@@ -73,7 +73,7 @@ class Acts(Names):
         if receiver == self.silent:
             return receiver
         dest = self.flow.node()
-        self.flow.attach(receiver, Lookup(self.whole(), unit, offset, dest, name))
+        self.flow.attach(receiver, Lookup(self.program, unit, offset, dest, NONE, name, "property"))
         self.asked.append(receiver)
         return dest
 
@@ -88,13 +88,13 @@ class Acts(Names):
         how: str = "operator",
     ) -> None:
         """An operation that stands for a method of the type."""
-        if how != "context" and name not in self.defined and not self.defined.intersection(FALLBACKS.get(name, ())):
-            if dest >= 0 and receiver not in self.plain:
-                self.flow.add(dest, UNKNOWN)
-            return
         if receiver in self.plain:
             return
-        site = Special(self.whole(), unit, offset, self.flow.node() if dest < 0 else dest, Arguments(args), name, how)
+        if name not in self.answered and how != "context":
+            if dest >= 0:
+                self.flow.add(dest, UNKNOWN)
+            return
+        site = Special(self.program, unit, offset, self.flow.node() if dest < 0 else dest, Arguments(args), name, how)
         self.flow.attach(receiver, site)
         self.asked.append(receiver)
 
@@ -103,7 +103,7 @@ class Acts(Names):
     ) -> None:
         """``left + right``."""
         own, method, reflected = names
-        flow, program = self.flow, self.whole()
+        flow, program = self.flow, self.program
         self._use(left, moves.Operation(program, unit, offset, dest, right, (own, method)))
         if method == "__or__":
             flow.copy(right, dest)
@@ -112,32 +112,32 @@ class Acts(Names):
 
     def item(self, unit: Function, offset: int, box: int, key: object, key_node: int, dest: int) -> None:
         """``box[key]``."""
-        self._use(box, moves.Item(self.whole(), unit, offset, dest, key, key_node))
+        self._use(box, moves.Item(self.program, unit, offset, dest, key, key_node))
 
     def store_item(self, unit: Function, offset: int, box: int, key: object, key_node: int, value: int) -> None:
         """``box[key] = value``."""
         if isinstance(unit.scope, Class) and box == self.name_node(unit, "__annotations__"):
             self.annotations.of_field(unit.scope, key, value, unit)
             return
-        self._use(box, moves.PutItem(self.whole(), unit, offset, key, key_node, value))
+        self._use(box, moves.PutItem(self.program, unit, offset, key, key_node, value))
 
     def extend(self, unit: Function, offset: int, target: int, value: int) -> None:  # noqa: ARG002  # like the others
         """All of some values go into a container."""
-        self.flow.attach(target, moves.Extending(self.whole(), value))
+        self.flow.attach(target, moves.Extending(self.program, value))
 
     def delete_attribute(self, unit: Function, offset: int, box: int, name: str) -> None:
         """``del box.name``."""
         self.special(unit, offset, box, "__delattr__", (self.constant(name),))
-        site = Lookup(self.whole(), unit, offset, self.flow.node(), name)
+        site = Lookup(self.program, unit, offset, self.flow.node(), NONE, name, "property")
         self.flow.attach(box, moves_deleting(site))
 
     def unpack(self, unit: Function, offset: int, source: int, nodes: list[int], rest: int) -> None:
         """``a, b = source``."""
-        self._use(source, moves.Unpacking(self.whole(), unit, offset, nodes, rest))
+        self._use(source, moves.Unpacking(self.program, unit, offset, nodes, rest))
 
     def caught(self, kinds: int, dest: int) -> None:
         """``except kinds as dest``."""
-        self.flow.attach(kinds, moves.Catching(self.whole(), dest))
+        self.flow.attach(kinds, moves.Catching(self.program, dest))
 
     def raised(self, unit: Function, offset: int, node: int) -> None:
         """``raise node``: of a class, an instance is made."""
@@ -171,19 +171,19 @@ class Acts(Names):
 
     def iterated(self, unit: Function, offset: int, source: int, dest: int, name: str) -> None:
         """``iter(source)``."""
-        self._use(source, moves.Iterating(self.whole(), unit, offset, dest, name))
+        self._use(source, moves.Iterating(self.program, unit, offset, dest, name))
 
     def next_of(self, unit: Function, offset: int, source: int, dest: int, name: str) -> None:
         """``next(source)``."""
-        self._use(source, moves.Next(self.whole(), unit, offset, dest, name))
+        self._use(source, moves.Next(self.program, unit, offset, dest, name))
 
     def awaited(self, unit: Function, offset: int, source: int, dest: int) -> None:
         """``await source``."""
-        self._use(source, moves.Awaiting(self.whole(), unit, offset, dest))
+        self._use(source, moves.Awaiting(self.program, unit, offset, dest))
 
     def delegated(self, unit: Function, offset: int, source: int, dest: int) -> None:
         """``yield from source``."""
-        self._use(source, moves.Delegating(self.whole(), unit, offset, dest))
+        self._use(source, moves.Delegating(self.program, unit, offset, dest))
 
     def sent(self, unit: Function) -> int:
         """The node of what is sent into a generator."""
@@ -202,11 +202,11 @@ class Acts(Names):
         rest = box.rest()
         if not spreads and not self.flow.objects(rest):
             return -1
-        others = Container(self.whole(), box.kind)
+        others = Container(self.program, box.kind)
         self.flow.copy(rest, others.rest())
         for value in spreads:
             if box.kind == "dict" and value >= 0:
-                self.flow.attach(self.flow.holding(others), moves.Extending(self.whole(), value))
+                self.flow.attach(self.flow.holding(others), moves.Extending(self.program, value))
         return self.flow.holding(others)
 
     def returns(self, unit: Function, node: int) -> None:
@@ -235,9 +235,9 @@ class Acts(Names):
             return
         found = kind.find("__class_getitem__")
         if found.nodes or any(isinstance(o, Function) for o in found.objects):
-            call = Call(self.whole(), step.unit, step.offset, self.flow.node(), Arguments((step.key_node,)))
+            call = Call(self.program, step.unit, step.offset, self.flow.node(), Arguments((step.key_node,)))
             call.how = "operator"
-            self.whole().give(call, found, kind, kind)
+            self.program.give(call, found, kind, kind)
         step.mark(self.annotations.alias(obj, step.key_node))
 
     def namespace_item(self, step: moves.Item, obj: Obj) -> bool:
@@ -273,5 +273,5 @@ class _Raising(Use):
 
     def meet(self, obj: Obj) -> None:
         if isinstance(obj, (Class, AnyOf)):
-            call = Call(self.acts.whole(), self.unit, self.offset, self.acts.flow.node(), NONE)
+            call = Call(self.acts.program, self.unit, self.offset, self.acts.flow.node(), NONE)
             obj.call(call)

@@ -43,14 +43,14 @@ class CallGraph:
         """Source files that do not compile, and so are not in the graph."""
         self._numbers = {info.name: number for number, info in enumerate(self._infos)}
         self._bodies = {number for name, number in self._numbers.items() if name.endswith(":<module>")}
-        self._from: dict[int, list[int]] = {}
-        self._to: dict[int, list[int]] = {}
+        self._from: list[list[int]] = [[] for _ in self._infos]
+        self._to: list[list[int]] = [[] for _ in self._infos]
         self._through: list[list[int]] = [[] for _ in self._fans]
         self._fans_to: dict[int, list[int]] = {}
         for i, place in enumerate(self._places):
-            self._from.setdefault(place.caller, []).append(i)
+            self._from[place.caller].append(i)
             for callee, _ in place.callees:
-                self._to.setdefault(callee, []).append(i)
+                self._to[callee].append(i)
             if place.fan >= 0:
                 self._through[place.fan].append(i)
         for fan, row in enumerate(self._fans):
@@ -77,7 +77,7 @@ class CallGraph:
         return _sorted(found)
 
     def _calls_of(self, number: int) -> Iterator[tuple[int, int]]:
-        for i in self._to.get(number, ()):
+        for i in self._to[number]:
             for callee, more in self._places[i].callees:
                 if callee == number:
                     yield i, more
@@ -88,7 +88,7 @@ class CallGraph:
         With `most`, possible calls may be missing of which a line has, by expressions of their kind, more than so many.
         In a large program those are nearly all that there are.
         """
-        places = [self._places[i] for i in self._from.get(self._numbers[name], ())]
+        places = [self._places[i] for i in self._from[self._numbers[name]]]
         found = [self._edge(place, callee, more) for place in places for callee, more in place.callees]
         enough = None if most is None else most + sum(edge.certain for edge in found)  # certain ones stand for possible
         crowded: set[tuple[str, int, str]] = set()
@@ -106,7 +106,7 @@ class CallGraph:
     def unknown(self, name: str) -> tuple[Unknown, ...]:
         """The calls in it that lead nobody knows where."""
         found = []
-        for i in self._from.get(self._numbers[name], ()):
+        for i in self._from[self._numbers[name]]:
             place = self._places[i]
             if place.open:
                 line = self._lines.of(place.code, place.offset)
@@ -172,7 +172,7 @@ class CallGraph:
 
     def _steps(self, number: int, fans: set[int], *, certain: bool) -> Iterator[tuple[Place, int, int, bool]]:
         """The calls from a function, the certain ones first; what a fan leads to only once."""
-        places = [self._places[i] for i in self._from.get(number, ())]
+        places = [self._places[i] for i in self._from[number]]
         for wanted in (True,) if certain else (True, False):
             for place in places:
                 if place.certain is wanted:

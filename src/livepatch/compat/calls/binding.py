@@ -88,7 +88,7 @@ class Binding(Acts):
             self.bind(site, obj, receiver, kind)
         for node in found.nodes:
             self.flow.attach(node, _Given(self, site, receiver, kind))
-        if found.outside and found:
+        if found.outside and found.anywhere:
             site.root.doubted()
 
     def bind(self, site: Site, obj: Obj, receiver: Obj, kind: Class) -> None:
@@ -109,7 +109,7 @@ class Binding(Acts):
                 site.take(obj)
         elif isinstance(obj, Descriptor):
             self._bind_descriptor(site, obj, receiver, kind)
-        elif isinstance(obj, Instance) and obj.kind.module != "builtins" and obj.kind.find("__get__"):
+        elif isinstance(obj, Instance) and obj.kind.module != "builtins" and obj.kind.find("__get__").anywhere:
             self._descriptor_of_the_program(site, obj, receiver)
         else:
             site.take(obj)
@@ -123,7 +123,7 @@ class Binding(Acts):
     def give_bound(self, site: Site, obj: Obj, receiver: Obj) -> None:
         """Give a site a callable with its first argument; call it at once where the site does."""
         if isinstance(obj, (Function, Outside)):
-            if isinstance(site, (MethodCall, Call)):
+            if isinstance(site, Call):
                 obj.call(site, receiver)
             else:
                 site.take(self.bound(obj, receiver))
@@ -177,7 +177,7 @@ class Binding(Acts):
             dest = self.flow.node()
             owner = receiver.kind if isinstance(receiver, Instance) else receiver
             args = Arguments((self.flow.holding(receiver), self.flow.holding(owner)))
-            made = Special(self.whole(), site.unit, site.offset, dest, args, "__get__", "property")
+            made = Special(self.program, site.unit, site.offset, dest, args, "__get__", "property")
             made.parent = site.root
             call = self._accessors[key] = made
             site.take_node(dest)
@@ -202,7 +202,7 @@ class Binding(Acts):
                 self._setters[key] = call
             self.flow.attach(obj.part("fset"), _FirstArgument(call, receiver))
             return True
-        if isinstance(obj, Instance) and obj.kind.module != "builtins" and obj.kind.find("__set__"):
+        if isinstance(obj, Instance) and obj.kind.module != "builtins" and obj.kind.find("__set__").anywhere:
             args = Arguments((self.flow.holding(receiver), store.node))
             store.call(self.flow.node(), args, "__set__", "property").meet(obj)
             return True
@@ -217,9 +217,9 @@ class Binding(Acts):
         node = self.fields.reader(kind, site.name, below=below)
         if node >= 0:
             site.take_node(node)
-        if found:
+        if found.anywhere:
             self.give(site, found, receiver, kind)
-        elif kind.metaclass is not None and kind.metaclass.find(site.name):
+        elif kind.metaclass is not None and kind.metaclass.find(site.name).anywhere:
             self.give(site, kind.metaclass.find(site.name), receiver, kind.metaclass)
         else:
             self.models.class_attribute(kind, site, receiver, node)
@@ -246,10 +246,10 @@ class Binding(Acts):
         self.flow.add(call.dest, made)
         receiver: Obj = kind.or_below() if below else kind
         meta = kind.metaclass.find("__call__") if kind.metaclass is not None else None
-        if meta and kind.metaclass is not None and _is_of_the_graph(meta):
+        if meta is not None and kind.metaclass is not None and meta.in_graph:
             self.give(call.beside(call.args), meta, receiver, kind.metaclass)
         new = kind.find("__new__", below=below)
-        if _is_of_the_graph(new):
+        if new.in_graph:
             first = (self.flow.holding(receiver), *call.args.positional)
             args = Arguments(first, call.args.keywords, call.args.star, call.args.double)
             beside = call.beside(args, call.dest)
@@ -259,13 +259,9 @@ class Binding(Acts):
             for node in new.nodes:
                 self.flow.attach(node, Callee(beside))
         init = kind.find("__init__", below=below)
-        if _is_of_the_graph(init) or init.nodes:
+        if init.in_graph:
             self.give(call, init, made, kind)
             if kind.outside and init.outside:
                 call.root.doubted()
             return
         self.models.construct(kind, call, made)
-
-
-def _is_of_the_graph(found: Found) -> bool:
-    return bool(found.nodes) or any(not isinstance(obj, Outside) for obj in found.objects)

@@ -19,18 +19,18 @@ __all__ = ["WAYS", "yield_from"]
 WAYS: tuple[Use, ...] = ("other", "awaited", "iterated", "async-iterated", "entered", "async-entered")
 """What becomes of a call's value, by the number that a site keeps."""
 
-_WAY_OF = {
-    CODES[name]: WAYS.index(way)
-    for name, way in {
-        "GET_AWAITABLE": "awaited",
-        "GET_ITER": "iterated",
-        "GET_YIELD_FROM_ITER": "iterated",
-        "GET_AITER": "async-iterated",
-        "BEFORE_WITH": "entered",
-        "BEFORE_ASYNC_WITH": "async-entered",
-    }.items()
-    if name in CODES
+_USES: dict[str, Use] = {
+    "GET_AWAITABLE": "awaited",
+    "GET_ITER": "iterated",
+    "GET_YIELD_FROM_ITER": "iterated",
+    "GET_AITER": "async-iterated",
+    "BEFORE_WITH": "entered",
+    "BEFORE_ASYNC_WITH": "async-entered",
 }
+_WAY_OF = [0] * 256
+for _name, _use in _USES.items():
+    if _name in CODES:
+        _WAY_OF[CODES[_name]] = WAYS.index(_use)
 _COPY, _LOAD_SPECIAL = CODES["COPY"], CODES.get("LOAD_SPECIAL", -1)
 _IS_GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 
@@ -43,7 +43,7 @@ def _way(machine: Machine) -> int:
         after = following + 2
         if after + 1 < len(raw) and raw[after] == _LOAD_SPECIAL:
             return WAYS.index("entered" if raw[after + 1] < 2 else "async-entered")
-    return _WAY_OF.get(code, 0)
+    return _WAY_OF[code]
 
 
 # Calls
@@ -51,8 +51,7 @@ def _way(machine: Machine) -> int:
 
 def _call(machine: Machine, argument: int) -> None:
     keywords, machine.keywords = machine.keywords, ()
-    slots = machine.pop_slots(argument)
-    upper, lower = machine.pop_slot(), machine.pop_slot()
+    lower, upper, *slots = machine.pop_slots(argument + 2)
     _place_call(machine, lower, upper, slots, keywords)
 
 
@@ -70,8 +69,9 @@ def _keyword_names(machine: Machine, argument: int) -> None:
 def _place_call(machine: Machine, lower: Slot, upper: Slot, slots: list[Slot], keywords: tuple[str, ...]) -> None:
     decorates = False
     if isinstance(lower, Method):
-        target: Slot = lower
-    elif lower == NULL:
+        place_call(machine, lower, _arguments(machine, slots, keywords))
+        return
+    if lower == NULL:
         target = upper
     elif upper == NULL:
         target = lower
@@ -85,15 +85,18 @@ def _place_call(machine: Machine, lower: Slot, upper: Slot, slots: list[Slot], k
     if target == machine.program.silent:
         machine.stack.append(machine.program.silent)
         return
+    place_call(machine, target, _arguments(machine, slots, keywords), "decorator" if decorates else "call")
+
+
+def _arguments(machine: Machine, slots: list[Slot], keywords: tuple[str, ...]) -> Arguments:
+    """What a call passes, the last ones under these names."""
     if not slots:
-        args = NONE
-    elif keywords:
-        nodes = [machine.node(slot) for slot in slots]
-        count = len(nodes) - len(keywords)
-        args = Arguments(tuple(nodes[:count]), tuple(zip(keywords, nodes[count:], strict=True)))
-    else:
-        args = Arguments(tuple([machine.node(slot) for slot in slots]))
-    place_call(machine, target, args, "decorator" if decorates else "call")
+        return NONE
+    nodes = machine.nodes(slots)
+    if not keywords:
+        return Arguments(tuple(nodes))
+    count = len(nodes) - len(keywords)
+    return Arguments(tuple(nodes[:count]), tuple(zip(keywords, nodes[count:], strict=True)))
 
 
 def place_call(machine: Machine, target: Slot, args: Arguments, how: str = "call") -> None:
@@ -107,13 +110,12 @@ def place_call(machine: Machine, target: Slot, args: Arguments, how: str = "call
         if target.special:
             site: Call = Special(program, unit, machine.offset, dest, args, target.name, "context")
         else:
-            site = MethodCall(program, unit, machine.offset, dest, args, target.name, _way(machine))
+            site = MethodCall(program, unit, machine.offset, dest, args, target.name, "call", _way(machine))
         machine.flow.attach(receiver, site)
         program.asked.append(receiver)
         return
     node = machine.node(target)
-    site = Call(program, unit, machine.offset, dest, args, _way(machine))
-    site.how = how
+    site = Call(program, unit, machine.offset, dest, args, "", how, _way(machine))
     machine.flow.attach(node, site)
     program.asked.append(node)
 

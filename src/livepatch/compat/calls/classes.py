@@ -7,7 +7,7 @@ any instance of ``C``, of its subclasses, and of nobody else.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.uses import FALLBACKS
@@ -20,16 +20,19 @@ if TYPE_CHECKING:
 __all__ = ["AnyOf", "Class", "Fields", "Found", "Instance"]
 
 
-class Found(NamedTuple):
+class Found:
     """Where an attribute may come from: objects in namespaces of classes, or nodes of such."""
 
-    objects: tuple[Obj, ...]
-    nodes: tuple[int, ...]
-    outside: bool
-    """Whether classes that are not looked into may have it."""
+    __slots__ = ("anywhere", "in_graph", "nodes", "objects", "outside")
 
-    def __bool__(self) -> bool:
-        return bool(self.objects or self.nodes)
+    def __init__(self, objects: tuple[Obj, ...], nodes: tuple[int, ...], *, outside: bool) -> None:
+        self.objects = objects
+        self.nodes = nodes
+        self.outside = outside
+        """Whether classes that are not looked into may have it."""
+        self.anywhere = bool(objects or nodes)
+        self.in_graph = bool(nodes) or any(not isinstance(obj, Outside) for obj in objects)
+        """Whether some of it may be looked into."""
 
 
 class Class(Obj):
@@ -206,7 +209,7 @@ class Class(Obj):
             kind, below = self, True
         found = kind.find_after(site.name, self, below=below)
         program.give(site, found, receiver, kind)
-        if not found and not found.outside:
+        if not found.anywhere and not found.outside:
             program.models.object_method(site, receiver)
 
     # Being used
@@ -285,7 +288,7 @@ class Instance(Obj):
             self.kind.program.later(lambda: self.call(call))
             return
         found = self.kind.find("__call__", below=self.below)
-        if found:
+        if found.anywhere:
             if call.expands(self):
                 self.kind.program.give(call.behalf(call.args), found, self, self.kind)
         elif self.kind.module != "builtins":  # a number cannot be called
@@ -301,11 +304,11 @@ class Instance(Obj):
         node = program.fields.reader(kind, name, below=self.below)
         if node >= 0:
             site.take_node(node)
-        if found:
+        if found.anywhere:
             program.give(site, found, self, kind)
         if kind.protocol:
             site.leads_nowhere()
-        if not found:
+        if not found.anywhere:
             program.models.instance_attribute(self, site, node)
 
     def operate(self, site: Special) -> None:
@@ -317,7 +320,7 @@ class Instance(Obj):
             return
         for name in (site.name, *FALLBACKS.get(site.name, ())):
             found = kind.find(name, below=self.below)
-            if found.nodes or any(not isinstance(obj, Outside) for obj in found.objects):
+            if found.in_graph:
                 kind.program.give(site, found, self, kind)
                 break
         if kind.protocol:
@@ -336,7 +339,7 @@ class Instance(Obj):
         if hook is not None and any(not isinstance(obj, Outside) for obj in hook.objects):
             site = store.call(program.flow.node(), program.arguments(-1, store.node), "__setattr__", "operator")
             program.give(site, hook, self, kind)
-        if not found or (not found.nodes and not all(held)):
+        if not found.anywhere or (not found.nodes and not all(held)):
             program.fields.store(kind, store.name, store.node)
 
 
@@ -401,9 +404,15 @@ class Fields:
         return reader in self._filled
 
 
+_NOWHERE = Found((), (), outside=False)
+_OUTSIDE = Found((), (), outside=True)
+
+
 def _found(places: dict[Obj | int, None], *, outside: bool) -> Found:
-    objects = tuple(place for place in places if not isinstance(place, int))
+    if not places:
+        return _OUTSIDE if outside else _NOWHERE
+    objects = tuple([place for place in places if not isinstance(place, int)])
     if len(objects) > 1:  # an abstract method is not what is called where there are others
         real = tuple(obj for obj in objects if not (isinstance(obj, Function) and obj.abstract))
         objects = real or objects
-    return Found(objects, tuple(place for place in places if isinstance(place, int)), outside)
+    return Found(objects, tuple([place for place in places if isinstance(place, int)]), outside=outside)

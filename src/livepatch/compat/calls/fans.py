@@ -32,6 +32,10 @@ class Fan(MethodCall):
     keywords: dict[str, int]
     linked: set[Site]
 
+    def forget(self) -> None:
+        super().forget()
+        self.linked = set()
+
 
 class _Candidate(Use):
     """What is stored under the name."""
@@ -148,8 +152,8 @@ class Fans(Binding):
                 function.weaken(UNKNOWN)
         flow = self.flow
         asked, self.asked = self.asked, []
-        for node in dict.fromkeys(asked):
-            if not flow.objects(node) and node != self.silent:
+        for node in flow.empty(asked):
+            if node != self.silent:
                 flow.add(node, UNKNOWN)
         flow.run()
 
@@ -168,7 +172,7 @@ class Fans(Binding):
         fan = self.fans.get(("", "dropped"))
         if fan is None:
             fan = Fan(
-                self.whole(), self.whole().nowhere, -1, self.flow.node(), Arguments((self.unknown,) * _POSITIONS), ""
+                self.program, self.program.nowhere, -1, self.flow.node(), Arguments((self.unknown,) * _POSITIONS), ""
             )
             self.sites.pop()
             fan.how, fan.doubt, fan.open = "call", True, True
@@ -185,12 +189,11 @@ class Fans(Binding):
                 obj.call(fan)
 
     def _fan_for(self, site: MethodCall | Lookup) -> Fan:
-        how = "property" if isinstance(site, Lookup) else "operator" if isinstance(site, Special) else "call"
+        how = site.fanned
         key = site.name, how
         fan = self.fans.get(key)
         if fan is None:
-            nodes = tuple(self.flow.node() for _ in range(_POSITIONS))
-            fan = Fan(self.whole(), site.unit, -1, self.flow.node(), Arguments(nodes), site.name)
+            fan = Fan(self.program, site.unit, -1, self.flow.node(), NONE, site.name)
             self.sites.pop()
             fan.how, fan.doubt, fan.open = how, True, True
             fan.keywords, fan.linked = {}, set()
@@ -205,8 +208,9 @@ class Fans(Binding):
         definers = [(kind, name) for name in names for kind in self.definers.get(name, ())]
         fan.candidates = len(definers) + len(fields) + len(globals_)
         fan.followed = fan.candidates <= _MOST_FOLLOWED
-        if not fan.followed:
-            fan.args = Arguments((self.unknown,) * _POSITIONS)
+        fan.args = Arguments(
+            tuple([self.flow.node() if fan.followed else self.unknown for _ in range(_POSITIONS)]),
+        )
         for kind, name in definers:
             place = kind.names.get(name)
             if isinstance(place, int):

@@ -83,7 +83,7 @@ class Machine:
         self.code = unit.code
         self.names = self.code.co_names
         self.constants = self.code.co_consts
-        self.raw = self.code.co_code  # each look at the attribute makes new bytes
+        self.raw = list(self.code.co_code)  # each look at the attribute makes new bytes; a list is quicker to index
         self.base = unit.base
         self.stack: list[Slot] = []
         self.offset = 0
@@ -102,7 +102,9 @@ class Machine:
         """The nodes of attributes that were read here, by the nodes that have them."""
         self._entry: dict[int, list[Slot]] = {}
         self._read = bytearray(len(self.raw))
-        """What has been read, or is being read: not zero where that is so."""
+        """What has been read: not zero where that is so."""
+        self._begun = len(self.raw)
+        """What lies from there to `offset` is being read."""
         self._left: list[int] = []
         self._protected: dict[int, list[tuple[int, int, bool]]] = {}
         self._marks: set[int] = set()
@@ -144,9 +146,13 @@ class Machine:
         """Take the topmost slot off as it is."""
         return self.stack.pop() if self.stack else self.program.silent
 
+    def nodes(self, slots: list[Slot]) -> list[int]:
+        """The nodes of what lies on the stack."""
+        return [slot if type(slot) is int and slot >= 0 else self.node(slot) for slot in slots]
+
     def pop_many(self, count: int) -> list[int]:
         """Take so many values off; the topmost last."""
-        return [self.node(slot) for slot in self.pop_slots(count)]
+        return self.nodes(self.pop_slots(count))
 
     def pop_slots(self, count: int) -> list[Slot]:
         """Take so many slots off as they are; the topmost last."""
@@ -154,7 +160,8 @@ class Machine:
             return []
         taken = self.stack[-count:]
         del self.stack[-count:]
-        return [*([self.program.silent] * (count - len(taken))), *taken]
+        missing = count - len(taken)
+        return [*([self.program.silent] * missing), *taken] if missing else taken
 
     def push_new(self) -> int:
         """Put a new node on."""
@@ -173,7 +180,7 @@ class Machine:
     def jump(self, target: int, stack: list[Slot] | None = None) -> None:
         """Note that the code may go on there, with that stack."""
         stack = self.stack if stack is None else stack
-        if self._read[target]:
+        if self._read[target] or self._begun <= target <= self.offset:
             return
         there = self._entry.get(target)
         if there is None:
@@ -209,22 +216,24 @@ class Machine:
             start = self._left.pop()
             if not self._read[start]:
                 self.stack = self._entry.pop(start)
-                self._straight_on(start)
+                end = self._straight_on(start)
+                self._read[start:end] = b"\1" * (end - start)
 
-    def _straight_on(self, offset: int) -> None:  # noqa: C901, PLR0912  # all instructions pass here: calls would tell
-        """Read on until the code ends, or has been read."""
-        raw, marks, read, extended = self.raw, self._marks, self._read, 0
+    def _straight_on(self, offset: int) -> int:  # noqa: C901, PLR0912  # all instructions pass here: calls would tell
+        """Read on until the code ends, or has been read.  The offset to which that is."""
+        raw, marks, extended = self.raw, self._marks, 0
         size = len(raw)
         base, names, copy = self.base, self.names, self.flow.copy
         known = self.program.globals.get(self.unit.module, _NONE)
         stack = self.stack
         self.ended = False
+        self._begun = offset
         while offset < size:
             if offset in marks:
+                self.offset = offset
                 if not self._arrive(offset):
                     break
                 stack = self.stack
-            read[offset] = 1
             op = raw[offset]
             argument = extended | raw[offset + 1]
             quick = _QUICK[op]  # four fifths of all instructions
@@ -269,8 +278,9 @@ class Machine:
                 self.offset, self.following = offset, following
                 handler(self, argument)
                 if self.ended:
-                    break
+                    return following
             offset = following
+        return offset
 
     def _arrive(self, offset: int) -> bool:
         """Come to where branches meet or a protected part begins.  Whether to read on."""
@@ -295,4 +305,4 @@ class Machine:
         """Whether the code may come to the instruction more than once."""
         if self._loops is None:
             self._loops = loops(self.code)
-        return any(begin <= self.offset <= end for begin, end in self._loops)
+        return bool(self._loops) and any(begin <= self.offset <= end for begin, end in self._loops)

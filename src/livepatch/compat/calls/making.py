@@ -72,7 +72,7 @@ class Making(Fans):
         if cell >= 0:
             self.flow.add(cell, kind)
         self.flow.add(node, kind)
-        site = Call(self.whole(), unit, offset, self.flow.node(), NONE)
+        site = Call(self.program, unit, offset, self.flow.node(), NONE)
         site.how = "class"
         site.hit(body)
         count = len(nodes) - len(keywords)
@@ -84,7 +84,7 @@ class Making(Fans):
         kind = self._by_body.get(body)
         if kind is None:
             kind = self._by_body[body] = self.known_class(body) or Class(
-                self.whole(), body.module, body.code.co_qualname
+                self.program, body.module, body.code.co_qualname
             )
             kind.body = body
             if kind not in self.class_set:
@@ -194,14 +194,14 @@ class Making(Fans):
         for kind, unit, offset, _, keywords in self._statements:
             above = kind.find_after("__init_subclass__", kind, below=False)
             given = tuple((name, node) for name, node in keywords if name != "metaclass")
-            if above.nodes or any(not isinstance(obj, Outside) for obj in above.objects):
+            if above.in_graph:
                 call = self._implied(unit, offset, Arguments((), given))
                 self.give(call, above, kind, kind)
             if kind.metaclass is not None and kind.metaclass.in_graph:
                 node = self.flow.holding(kind)
                 for name in ("__new__", "__init__", "__prepare__"):
                     found = kind.metaclass.find(name)
-                    if found.nodes or any(not isinstance(obj, Outside) for obj in found.objects):
+                    if found.in_graph:
                         first = (node,) if name == "__new__" else ()
                         args = Arguments((*first, self.text, self.silent, self.silent), given)
                         self.give(self._implied(unit, offset, args), found, kind.metaclass.instance(), kind.metaclass)
@@ -213,14 +213,14 @@ class Making(Fans):
                         self.special(unit, offset, self.flow.holding(place), "__set_name__", (self.silent, self.text))
 
     def _implied(self, unit: Function, offset: int, args: Arguments) -> Call:
-        call = Call(self.whole(), unit, offset, self.flow.node(), args)
+        call = Call(self.program, unit, offset, self.flow.node(), args)
         call.how = "class"
         return call
 
     def note_import(self, unit: Function, offset: int, body: Function) -> None:
-        call = Call(self.whole(), unit, offset, self.flow.node(), NONE)
+        call = Call(self.program, unit, offset, self.flow.node(), NONE)
         call.how, call.doubt = "import", True
-        call.targets = {body: 0}
+        call.targets = (body,)
 
 
 def _merge(orders: list[list[Class]]) -> list[Class]:

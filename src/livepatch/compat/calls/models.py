@@ -86,7 +86,7 @@ class Models:
             self.program.stored_names.add(name)
             fields.store(kind, name, node)
         after = kind.find("__post_init__")
-        if after and declared:
+        if after.anywhere and declared:
             self.program.give(call.beside(NONE), after, made, kind)
         if not declared or kind.outside:
             self.program.escape(call)
@@ -208,7 +208,7 @@ class Models:
             if hook not in self.program.defined:
                 continue
             found = kind.find(hook)
-            if found.objects or found.nodes:
+            if found.anywhere:
                 made = site.beside(Arguments((self.program.constant(name),)), how="property", doubt=stored)
                 self.program.give(made, found, instance, kind)
                 site.take_node(made.dest)

@@ -92,7 +92,7 @@ class Iterating(Step):
         program = self.program
         if not program.settled:
             program.later(lambda: self._by_position(obj))
-        elif "__getitem__" in program.defined and not obj.kind.find("__iter__", below=obj.below):
+        elif "__getitem__" in program.defined and not obj.kind.find("__iter__", below=obj.below).anywhere:
             box = Container(program, "list")
             program.flow.add(self.dest, box)
             asked = Arguments((program.number,))

@@ -18,6 +18,7 @@ class Names(State):
         self.globals: dict[str, dict[str, int]] = {}
         self.bodies: dict[str, dict[str, int]] = {}
         """What bodies of modules bind while they run, where the namespace itself tells what is left at the end."""
+        self._class_bodies: dict[Function, dict[str, int]] = {}
         self.bound_globals: set[int] = set()
         """Nodes of globals that somebody binds."""
         self.imports: list[tuple[Function, int, str]] = []
@@ -85,7 +86,7 @@ class Names(State):
 
     def class_spaces(self, unit: Function) -> dict[str, int]:
         """What the body of a class binds while it runs."""
-        return self.bodies.setdefault(f"{unit.module}:{id(unit)}", {})
+        return self._class_bodies.setdefault(unit, {})
 
     def body_node(self, module: str, name: str) -> int:
         """The node of a global as the body of its module reads it."""

@@ -102,14 +102,16 @@ def stored_locals(code: CodeType) -> frozenset[int]:
     return frozenset(found)
 
 
-_GOES_BACK = {code for name, code in CODES.items() if "JUMP_BACKWARD" in name}
+_GOES_BACK = frozenset(code for name, code in CODES.items() if "JUMP_BACKWARD" in name)
 _EXTENDED = CODES["EXTENDED_ARG"]
 
 
 def loops(code: CodeType) -> list[tuple[int, int]]:
     """Where each loop of the code begins, and from where it goes back there."""
     raw = code.co_code
-    found = []
+    found: list[tuple[int, int]] = []
+    if _GOES_BACK.isdisjoint(raw[::2]):  # most bodies of modules and classes have none
+        return found
     offset = extended = 0
     while offset < len(raw):
         op, argument = raw[offset], extended | raw[offset + 1]

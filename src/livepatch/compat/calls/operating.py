@@ -107,8 +107,7 @@ def _unary(name: str) -> object:
 
 def truth(machine: Machine, value: int) -> None:
     """Note that a value is asked whether it is true."""
-    if value not in machine.program.plain:
-        machine.program.special(machine.unit, machine.offset, value, "__bool__", ())
+    machine.program.special(machine.unit, machine.offset, value, "__bool__", ())
 
 
 def _to_bool(machine: Machine, argument: int) -> None:

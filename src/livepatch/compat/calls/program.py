@@ -16,13 +16,13 @@ from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.uses import Call
 from livepatch.compat.calls.values import Values
 from livepatch.compat.calls.world import Obj, drop
-from livepatch.engine.pace import breathe, paced
+from livepatch.engine.pace import breathe
 
 __all__ = ["Program"]
 
 _ROUNDS = 6
 _SLICE = 128
-"""Sites that are let go of between two looks at the clock."""
+"""Sites or objects that are let go of between two looks at the clock."""
 _HANDLERS = (branching, calling, loading, operating)  # imported for what they register
 _MODELS = (library, reflection)
 
@@ -82,12 +82,16 @@ class Program(Making):
         So nothing waits for the collector, which would hold all other threads for as long as it takes.
         """
         self.flow.forget()
-        for i, site in enumerate(chain(self.sites, self.fans.values())):
+        for start in range(0, len(self.sites), _SLICE):
+            breathe()
+            for site in self.sites[start : start + _SLICE]:
+                site.forget()
+        for fan in self.fans.values():
+            fan.forget()
+        objects = chain(self.functions.values(), self.classes, self.modules.values(), self.live.known(), [self.nowhere])
+        for i, obj in enumerate(dict.fromkeys(objects)):
             if not i % _SLICE:
                 breathe()
-            site.forget()
-        objects = chain(self.functions.values(), self.classes, self.modules.values(), self.live.known(), [self.nowhere])
-        for obj in paced(dict.fromkeys(objects)):
             obj.forget()
         held = [value for value in vars(self).values() if isinstance(value, (dict, list, set))]
         vars(self).clear()

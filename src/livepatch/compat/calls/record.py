@@ -94,7 +94,7 @@ class _Numbers:
     def callees(self, site: Site) -> tuple[tuple[int, int], ...]:
         """Whom a site calls, and with how many arguments more than it shows."""
         found = []
-        for target, more in site.targets.items():
+        for target in site.targets:
             if isinstance(target, Function):
                 number = self.functions.get(target, -1)
             elif isinstance(target, Outside) and not target.hidden:
@@ -102,7 +102,7 @@ class _Numbers:
             else:
                 continue
             if number >= 0:
-                found.append((number, more))
+                found.append((number, site.more.get(target, 0) if site.more else 0))
         return tuple(found)
 
     def _outside(self, name: str) -> int:
@@ -121,9 +121,8 @@ def _is_certain(site: Site) -> bool:
 def _what(site: Site) -> str:
     if isinstance(site, (Lookup, Special)) or not isinstance(site, Call) or site.how == "argument":
         return ""
-    name = getattr(site, "name", "")
-    if name:
-        return f".{name}()"
+    if site.name:
+        return f".{site.name}()"
     known = next((t.name for t in site.targets if isinstance(t, Outside) and t.name in MODELS), "")
     return f"{known.partition(':')[2]}()" if known else "a value that is called"
 

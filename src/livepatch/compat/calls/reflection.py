@@ -7,7 +7,7 @@ from livepatch.compat.calls.containers import Const
 from livepatch.compat.calls.library import _name_of
 from livepatch.compat.calls.models import Models, model
 from livepatch.compat.calls.objects import Descriptor, Function, Module, Partial
-from livepatch.compat.calls.uses import Arguments, Call, Lookup, Store, Use
+from livepatch.compat.calls.uses import NONE, Arguments, Call, Lookup, Store, Use
 from livepatch.compat.calls.world import UNKNOWN, WEAK, Obj
 
 __all__: list[str] = []
@@ -60,7 +60,7 @@ class _Prefixed(Use):
         self.call = call
         self.prefix = prefix
         self.seen: set[Obj] = set()
-        self.site = Lookup(models.program, call.unit, call.offset, call.dest, prefix)
+        self.site = Lookup(models.program, call.unit, call.offset, call.dest, NONE, prefix, "property")
         self.site.doubt = True
 
     def meet(self, obj: Obj) -> None:

@@ -25,9 +25,8 @@ class SourceProgram(Program):
             self.modules[name] = Module(self, name, is_package=name in packages)
         for name, code in codes.items():
             breathe()
-            for inner in nested_codes(code):
-                self.defined.add(inner.co_name)
-            self.defined.update(_names_in_classes(code))
+            self.may_be_defined(inner.co_name for inner in nested_codes(code))
+            self.may_be_defined(_names_in_classes(code))
             body = self.modules[name].body = self.function(code, name)
             body.scope = self.modules[name]
         for name in codes:

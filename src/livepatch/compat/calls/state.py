@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from livepatch.compat.calls.classes import Class, Fields
 from livepatch.compat.calls.containers import Const, Container, Opaque
 from livepatch.compat.calls.objects import FOLDED, Bound, Function, Module, Outside
+from livepatch.compat.calls.uses import FALLING_BACK
 from livepatch.compat.calls.world import UNKNOWN, Flow, Obj
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ class State:
     live: Values
 
     def __init__(self) -> None:
+        self.program = self.whole()
+        """Itself, with all that is built upon it."""
         self.flow = Flow()
         self.sites: list[Site] = []
         self.asked: list[int] = []
@@ -63,12 +66,14 @@ class State:
         """Names of methods, and the classes of the graph that define them."""
         self.defined: set[str] = set()
         """Names of methods that may be defined at all."""
-        self.fields = Fields(self.whole())
+        self.answered: set[str] = set()
+        """Those, and the names of operations that fall back to one of them."""
+        self.fields = Fields(self.program)
         self.stored_names: set[str] = set()
         """Names of attributes that are assigned somewhere."""
         self.spreads: dict[Container, list[int]] = {}
         self.nothing = Nothing()
-        self.opaque = Opaque(self.whole())
+        self.opaque = Opaque(self.program)
         self._bound: dict[tuple[Obj, Obj], Bound] = {}
         self._constants: dict[tuple[type, object], int] = {}
         self._numbers: dict[int, object] = {}
@@ -170,7 +175,7 @@ class State:
         """What is not looked into, by its name."""
         found = self._outsides.get(name)
         if found is None:
-            found = self._outsides[name] = Outside(self.whole(), name, is_module=is_module)
+            found = self._outsides[name] = Outside(self.program, name, is_module=is_module)
         return found
 
     def function(self, code: CodeType, module: str, home: Function | None = None) -> Function:
@@ -178,14 +183,14 @@ class State:
         found = self.functions.get(id(code))
         if found is None:
             around = home.home if home is not None and code.co_name in FOLDED else None
-            found = self.functions[id(code)] = Function(self.whole(), code, module, around)
+            found = self.functions[id(code)] = Function(self.program, code, module, around)
             self.unread.append(found)
         return found
 
     def keys_of(self, box: Container) -> Container:
         """The keys of a dict as a container."""
         box.contents()
-        keys = Container(self.whole(), "list")
+        keys = Container(self.program, "list")
         self.flow.copy(box.keys_node(), keys.rest())
         return keys
 
@@ -197,4 +202,10 @@ class State:
         """Note which methods a class defines."""
         for name in names:
             self.definers.setdefault(name, []).append(kind)
-        self.defined.update(names)
+
+    def may_be_defined(self, names: Iterable[str]) -> None:
+        """Note that there may be methods of these names."""
+        for name in names:
+            if name not in self.defined:
+                self.defined.add(name)
+                self.answered.update((name, *FALLING_BACK.get(name, ())))

@@ -6,7 +6,8 @@ asks, from the offset of the instruction.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "FALLBACKS",
+    "FALLING_BACK",
     "NONE",
     "Arguments",
     "Call",
@@ -60,9 +62,18 @@ FALLBACKS = {
 }
 """The methods that an operation falls back to where the type lacks the first."""
 
+FALLING_BACK = {
+    name: [operation for operation, others in FALLBACKS.items() if name in others]
+    for name in chain.from_iterable(FALLBACKS.values())
+}
+"""The operations that fall back to a method."""
 
-_NO_TARGETS: Mapping[Obj, int] = MappingProxyType({})
-"""Those of a site that has called nothing; most never do."""
+
+_AS_SHOWN: Mapping[Obj, int] = MappingProxyType({})
+"""For a site all of whose targets get as many arguments as it shows; that is nearly every one."""
+
+_FEW = 8
+"""Nodes up to which a tuple is searched as quickly as a set, in a quarter of the room."""
 
 _DEEPEST = 6
 """Calls that follow from calls, such as callbacks of callbacks, after which they count as one."""
@@ -127,12 +138,16 @@ class Site(Use):
     """
 
     __slots__ = (
+        "_seen",
+        "args",
         "depth",
         "dest",
         "doubt",
         "expanded",
         "fan",
         "how",
+        "more",
+        "name",
         "offset",
         "open",
         "overfull",
@@ -141,17 +156,36 @@ class Site(Use):
         "root",
         "targets",
         "unit",
+        "used",
     )
 
-    def __init__(self, program: Program, unit: Function, offset: int, dest: int, how: str = "call") -> None:
+    def __init__(
+        self,
+        program: Program,
+        unit: Function,
+        offset: int,
+        dest: int,
+        args: Arguments = NONE,
+        name: str = "",
+        how: str = "call",
+        used: int = 0,
+    ) -> None:
+        # The one constructor of all sites, of which a program has several for each of its functions.
         self.program = program
         self.unit = unit
         self.offset = offset
         self.dest = dest
+        self.args = args
+        self.name = name
+        """The attribute that is read, or nothing."""
         self.how = how
+        self.used = used
+        """What becomes of the value of a call, as a position among the ways of use."""
         self.root: Site = self
-        self.targets: Mapping[Obj, int] = _NO_TARGETS
-        """What is called; by how many arguments more than the site shows."""
+        self.targets: Collection[Obj] = ()
+        """What is called.  Most sites call one: that is a tuple, and more a dict."""
+        self.more: Mapping[Obj, int] = _AS_SHOWN
+        """Those that get more arguments than the site shows, and how many."""
         self.doubt = False
         """Whether something else might be called as well."""
         self.open = False
@@ -166,22 +200,22 @@ class Site(Use):
         """Whether it may be any of those that were too many."""
         self.fan: Site | None = None
         """All that have the name, where nothing but the name is known."""
+        self._seen: Collection[int] = ()
+        """The nodes that it has found to hold what is called or read: a tuple while they are few."""
         program.sites.append(self)
 
     def forget(self) -> None:
-        """Let go of itself and of other sites."""
+        """Let go of itself."""
         del self.root
-        self.fan = self.parent = self.expanded = None
-        self.targets = _NO_TARGETS
 
     def behalf(self, args: Arguments, dest: int | None = None) -> Call:
         """A call with other arguments that counts as one from here."""
         call = Call.__new__(Call)
         call.program, call.unit, call.offset, call.how = self.program, self.unit, self.offset, self.how
         call.dest = self.dest if dest is None else dest
-        call.root, call.targets, call.doubt, call.open = self.root, _NO_TARGETS, False, False
+        call.root, call.targets, call.more, call.doubt, call.open = self.root, (), _AS_SHOWN, False, False
         call.fan, call.parent, call.overfull, call.depth, call.expanded = None, None, False, self.depth, None
-        call.args, call.used, call._seen = args, 0, None  # noqa: SLF001  # its own class
+        call.args, call.name, call.used, call._seen = args, "", 0, ()  # noqa: SLF001  # its own class
         return call
 
     def beside(self, args: Arguments, dest: int | None = None, how: str = "", *, doubt: bool = False) -> Call:
@@ -198,10 +232,14 @@ class Site(Use):
         targets = self.targets
         if target in targets:
             return False
-        if isinstance(targets, dict):
-            targets[target] = more
+        if not targets:
+            self.targets = (target,)
+        elif isinstance(targets, dict):
+            targets[target] = None
         else:
-            self.targets = {target: more}
+            self.targets = dict.fromkeys((*targets, target))
+        if more:
+            self.more = {**self.more, target: more}
         root = self.root
         if root is not self:
             root.hit(target, more + root.fewer_than(self))
@@ -219,6 +257,17 @@ class Site(Use):
         if obj in root.expanded:
             return False
         root.expanded.add(obj)
+        return True
+
+    def _sees(self, node: int) -> bool:
+        """Note that the node holds what is called or read.  Whether that is new."""
+        seen = self._seen
+        if node in seen:
+            return False
+        if isinstance(seen, set):
+            seen.add(node)
+        else:
+            self._seen = (*seen, node) if len(seen) < _FEW else {*seen, node}
         return True
 
     def fewer_than(self, other: Site) -> int:
@@ -260,16 +309,7 @@ class Site(Use):
 class Call(Site):
     """A call of what a node holds."""
 
-    __slots__ = ("_seen", "args", "used")
-
-    def __init__(
-        self, program: Program, unit: Function, offset: int, dest: int, args: Arguments, used: int = 0
-    ) -> None:
-        Site.__init__(self, program, unit, offset, dest)
-        self.args = args
-        self._seen: set[int] | None = None
-        self.used = used
-        """What becomes of the value, as a position among the ways of use."""
+    __slots__ = ()
 
     def meet(self, obj: Obj) -> None:
         if obj is WEAK:
@@ -289,10 +329,7 @@ class Call(Site):
         Call.meet(self, obj)
 
     def take_node(self, node: int) -> None:
-        if self._seen is None:
-            self._seen = set()
-        if node not in self._seen:
-            self._seen.add(node)
+        if self._sees(node):
             self.program.flow.attach(node, Callee(self))
 
     def missing(self) -> None:
@@ -313,20 +350,14 @@ def _ask(site: Lookup | MethodCall, obj: Obj) -> None:
 class Lookup(Site):
     """An attribute is read.  A site, because a property may be behind it."""
 
-    __slots__ = ("_seen", "name")
-
-    def __init__(self, program: Program, unit: Function, offset: int, dest: int, name: str) -> None:
-        Site.__init__(self, program, unit, offset, dest, "property")
-        self.name = name
-        self._seen: set[int] | None = None
+    __slots__ = ()
+    fanned = "property"
+    """By what kind of expression a site calls all that has the name, where nothing but that is known."""
 
     meet = _ask
 
     def take_node(self, node: int) -> None:
-        if self._seen is None:
-            self._seen = set()
-        if node not in self._seen:
-            self._seen.add(node)
+        if self._sees(node):
             self.program.flow.copy(node, self.dest)
 
     def missing(self) -> None:
@@ -336,13 +367,8 @@ class Lookup(Site):
 class MethodCall(Call):
     """An attribute is read and called at once."""
 
-    __slots__ = ("name",)
-
-    def __init__(
-        self, program: Program, unit: Function, offset: int, dest: int, args: Arguments, name: str, used: int = 0
-    ) -> None:
-        Call.__init__(self, program, unit, offset, dest, args, used)
-        self.name = name
+    __slots__ = ()
+    fanned = "call"
 
     meet = _ask
 
@@ -363,20 +389,7 @@ class Special(MethodCall):
     """An operation that stands for a method of the type: only the class is asked, and most classes have none."""
 
     __slots__ = ()
-
-    def __init__(
-        self,
-        program: Program,
-        unit: Function,
-        offset: int,
-        dest: int,
-        args: Arguments,
-        name: str,
-        how: str = "operator",
-    ) -> None:
-        Call.__init__(self, program, unit, offset, dest, args)
-        self.name = name
-        self.how = how
+    fanned = "operator"
 
     def meet(self, obj: Obj) -> None:
         if obj is WEAK:

@@ -294,6 +294,7 @@ class Values:
                 own.append(name)
                 self._own(made, obj)
         self._program.define_method(made, own)
+        self._program.may_be_defined(own)
 
     def _own(self, made: Class, obj: Obj) -> None:
         if isinstance(obj, Function):

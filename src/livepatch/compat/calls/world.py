@@ -9,7 +9,7 @@ dropped anywhere.  What a set with a marker leads to is never certain.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepatch.engine.pace import breathe
@@ -26,6 +26,9 @@ T = TypeVar("T")
 MOST_OBJECTS = 10
 MOST_CALLABLES = 24
 _SLICE = 128
+"""Steps between two looks at the clock."""
+_HANDFUL = 512
+"""Objects that are dropped between two looks at the clock."""
 _ROOM = 4_096
 
 
@@ -162,6 +165,16 @@ class Flow:
         if self._next[node] is not None or self._uses[node] is not None:
             self._queue.append((node, obj))
 
+    def _add_all(self, node: int, objects: Collection[Obj]) -> None:
+        """Let a node hold what another holds."""
+        if self._values[node] is None and type(objects) is tuple and node not in self.declared:  # nearly always
+            self._values[node] = objects
+            if self._next[node] is not None or self._uses[node] is not None:
+                self._queue.append((node, objects[0]))
+            return
+        for obj in objects:
+            self.add(node, obj)
+
     def _hold_more(self, node: int, held: Collection[Obj], obj: Obj) -> None:
         if type(held) is dict:
             held[obj] = None
@@ -173,6 +186,13 @@ class Flow:
         if self._from[node] is not None:
             self._wake(node)
         return self._values[node] or ()
+
+    def empty(self, nodes: Iterable[int]) -> list[int]:
+        """Those of some nodes, each once, that hold nothing."""
+        values, come = self._values, self._from
+        return [
+            node for node in dict.fromkeys(nodes) if not values[node] and (come[node] is None or not self.objects(node))
+        ]
 
     def used(self, node: int) -> Collection[Use]:
         """What is done with what the node holds."""
@@ -221,13 +241,16 @@ class Flow:
             else:
                 _put(self._from, target, source)
             return
-        _put(self._next, source, target)
+        goes = self._next
+        if goes[source] is None:
+            goes[source] = (target,)
+        else:
+            _put(goes, source, target)
         if self._from[source] is not None:
             self._wake(source)
         held = self._values[source]
         if held is not None:
-            for obj in tuple(held):
-                self.add(target, obj)
+            self._add_all(target, held)
 
     def attach(self, node: int, use: Use) -> None:
         """Let a use meet all that the node holds, or ever will."""
@@ -235,58 +258,62 @@ class Flow:
         if held is not None:
             for obj in held:
                 self._meetings.append((use, obj))
-        there = self._uses[node]
-        if there is None:
-            self._uses[node] = (use,)
+        uses = self._uses
+        if uses[node] is None:
+            uses[node] = (use,)
         else:
-            _put(self._uses, node, use)
+            _put(uses, node, use)
         if self._from[node] is not None:
             self._wake(node)
 
     def _wake(self, node: int) -> None:
         """Let the values of a node come from where they are, and from now on as they arrive there."""
+        come, goes, values = self._from, self._next, self._values
         left = [node]
         while left:
             target = left.pop()
-            sources, self._from[target] = self._from[target], None
+            sources, come[target] = come[target], None
             for source in sources or ():
-                _put(self._next, source, target)
-                if self._from[source] is not None:
+                if goes[source] is None:
+                    goes[source] = (target,)
+                else:
+                    _put(goes, source, target)
+                if come[source] is not None:
                     left.append(source)
-                held = self._values[source]
+                held = values[source]
                 if held is not None:
-                    for obj in tuple(held):
-                        self.add(target, obj)
+                    self._add_all(target, held)
 
     def run(self) -> None:
         """Until nothing new arrives anywhere."""
         queue, add = self._queue, self.add
         values, goes, uses, declared = self._values, self._next, self._uses, self.declared
-        passed = 0
         meetings = self._meetings
         while queue or meetings:
-            passed += 1
-            if not passed % _SLICE:
-                breathe()
-            if meetings:
-                use, obj = meetings.pop()
-                use.meet(obj)
-                continue
-            node, obj = queue.popleft()
-            targets = goes[node]
-            if targets is not None:
-                for target in targets:
-                    held = values[target]
-                    if held is None and target not in declared:  # nearly all that is new, so `add` is spelled out
-                        values[target] = (obj,)
-                        if goes[target] is not None or uses[target] is not None:
-                            queue.append((target, obj))
-                    elif held is None or obj not in held:
-                        add(target, obj)
-            met = uses[node]
-            if met is not None:
-                for use in tuple(met):
+            breathe()
+            for _ in range(_SLICE):
+                if meetings:
+                    use, obj = meetings.pop()
                     use.meet(obj)
+                    continue
+                if not queue:
+                    break
+                node, obj = queue.popleft()
+                targets = goes[node]
+                if targets is not None:
+                    alone = (obj,)
+                    for target in targets:
+                        held = values[target]
+                        if held is None and target not in declared:  # nearly all that is new: `add`, spelled out
+                            values[target] = alone
+                            if goes[target] is not None or uses[target] is not None:
+                                queue.append((target, obj))
+                        elif held is None or obj not in held:
+                            add(target, obj)
+                met = uses[node]
+                if met is not None:
+                    for use in tuple(met):
+                        use.meet(obj)
 
     def forget(self) -> None:
         """Let go of everything."""
@@ -299,10 +326,10 @@ def drop(held: dict[Any, Any] | list[Any] | set[Any]) -> None:
     while held:
         breathe()
         if isinstance(held, list):
-            del held[-_SLICE:]
+            del held[-_HANDFUL:]
         else:
             take: Callable[[], object] = held.popitem if isinstance(held, dict) else held.pop
-            for _ in range(min(_SLICE, len(held))):
+            for _ in range(min(_HANDFUL, len(held))):
                 take()
 
 
