@@ -4,13 +4,16 @@ import gc
 import sys
 from collections import Counter
 
+import pytest
+
 from livepatch.compat import callgraph
 from livepatch.compat.callgraph import live_graph, source_graph, within
 from livepatch.compat.calls.containers import Opaque
 from livepatch.compat.calls.objects import Outside
+from livepatch.compat.calls.record import Place
 from livepatch.compat.calls.sources import SourceProgram
 from livepatch.compat.calls.uses import Use
-from livepatch.compat.calls.world import UNKNOWN, Flow, Obj
+from livepatch.compat.calls.world import MOST_OBJECTS, UNKNOWN, WEAK, Flow, Obj
 
 
 class Seen(Use):
@@ -121,3 +124,68 @@ def test_nothing_of_an_analysis_waits_for_the_collector():
         gc.enable()
     assert len(graph.functions) > 100
     assert left.total() < len(graph.functions) / 10, left
+
+
+@pytest.mark.skipif(gc.get_freeze_count() > 0, reason="what is set aside cannot be told apart, as CPython 3.12 does")
+def test_a_graph_is_not_looked_at_by_the_collector_as_soon_as_it_is_there():
+    callgraph._last.clear()
+    gc.collect()
+    gc.disable()
+    try:
+        graph = live_graph(within(sys.modules, ["json"]))
+        young = [one for one in gc.get_objects(generation=0) if isinstance(one, Place)]
+    finally:
+        gc.enable()
+    assert list(graph.edges())
+    assert not young
+    assert not gc.get_freeze_count()
+
+
+def test_what_somebody_has_set_aside_from_the_collector_stays_there():
+    callgraph._last.clear()
+    gc.freeze()
+    try:
+        live_graph(within(sys.modules, ["json"]))
+        assert gc.get_freeze_count()
+    finally:
+        gc.unfreeze()
+
+
+def test_an_attribute_is_read_whichever_of_the_classes_around_stores_it(write_module):
+    module = write_module(
+        "class Base:\n"
+        "    def run(self): return self.low() or self.high() or self.late()\n"
+        "class Middle(Base):\n"
+        "    def run_too(self): return self.low() or self.high() or self.late()\n"
+        "class Low(Middle):\n"
+        "    def __init__(self): self.low = f\n"
+        "class High(Base):\n"
+        "    def __init__(self): self.high = g\n"
+        "def f(): pass\n"
+        "def g(): pass\n"
+        "def h(): pass\n"
+        "def store(one: Base): one.late = h\n"
+    )
+    name = module.__name__
+    graph = live_graph({name: module})
+    for method, certain in {"Base.run": "fgh", "Middle.run_too": "fh"}.items():
+        edges = graph.callees(f"{name}:{method}")
+        assert [edge.callee for edge in edges if edge.certain] == [f"{name}:{one}" for one in certain]
+
+
+def test_what_a_node_holds_is_copied_as_if_it_had_arrived_one_by_one():
+    flow = Flow()
+    source, copied, arrived = flow.node(), flow.node(), flow.node()
+    uses = Seen(), Seen()
+    flow.attach(copied, uses[0])
+    flow.attach(arrived, uses[1])
+    flow.copy(source, arrived)
+    for one in [*(Obj() for _ in range(MOST_OBJECTS + 3)), UNKNOWN]:
+        flow.add(source, one)
+    flow.run()
+    flow.copy(source, copied)
+    flow.run()
+    assert list(flow.objects(copied)) == list(flow.objects(arrived)) == list(flow.objects(source))
+    assert uses[0].objects == uses[1].objects == list(flow.objects(source))
+    flow.add(copied, WEAK)
+    assert WEAK not in flow.objects(source)

@@ -93,7 +93,7 @@ def _without_collector() -> Iterator[None]:
     try:
         yield
     finally:
-        if not gc.get_freeze_count():  # else those that somebody has set aside would be back as well
+        if not gc.get_freeze_count():  # else what somebody has set aside would be back, as CPython 3.12 does at start
             gc.freeze()
             gc.unfreeze()
         if was:

@@ -349,7 +349,8 @@ class Fields:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._stored: dict[str, dict[Class, int]] = {}
-        self._readers: dict[tuple[Class, str, bool], int] = {}
+        self._readers: dict[str, dict[tuple[Class, bool], int]] = {}
+        """By the name, the class, and whether those below it count as well."""
         self._filled: set[int] = set()
         self.by_name: dict[str, list[int]] = {}
 
@@ -365,13 +366,22 @@ class Fields:
             flow = self._program.flow
             node = holders[kind] = flow.node()
             self.by_name.setdefault(name, []).append(node)
-            for one in kind.order:
-                self._link(node, self._readers.get((one, name, True), -1))
-            self._link(node, self._readers.get((kind, name, False), -1))
-            for one in kind.below():
-                self._link(node, self._readers.get((one, name, False), -1))
-                self._link(node, self._readers.get((one, name, True), -1))
+            readers = self._readers.get(name)
+            if readers is not None:
+                self._tell(readers, kind, node)
         return node
+
+    def _tell(self, readers: dict[tuple[Class, bool], int], kind: Class, node: int) -> None:
+        """Let those that read the attribute have what instances of the class hold."""
+        read = {one for one, _ in readers}
+        for one in kind.order:
+            if one in read:
+                self._link(node, readers.get((one, True), -1))
+        self._link(node, readers.get((kind, False), -1))
+        for one in kind.below():  # of `object` that is every class
+            if one in read:
+                self._link(node, readers.get((one, False), -1))
+                self._link(node, readers.get((one, True), -1))
 
     def _link(self, node: int, reader: int) -> None:
         if reader >= 0 and node >= 0:
@@ -380,12 +390,12 @@ class Fields:
 
     def reader(self, kind: Class, name: str, *, below: bool) -> int:
         """The node of all that the attribute may have been given; the classes' own attributes are not in it."""
-        key = kind, name, below
-        node = self._readers.get(key, -1)
+        readers = self._readers.get(name)
+        node = -1 if readers is None else readers.get((kind, below), -1)
         if node < 0:
             if name not in self._program.stored_names:
                 return -1
-            node = self._readers[key] = self._program.flow.node()
+            node = self._readers.setdefault(name, {})[kind, below] = self._program.flow.node()
             holders = self._stored.get(name, {})
             for one in kind.order:
                 self._link(holders.get(one, -1), node)

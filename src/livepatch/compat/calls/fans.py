@@ -74,14 +74,13 @@ class _Escape(Use):
         self.deep = deep
 
     def meet(self, obj: Obj) -> None:
-        if isinstance(obj, Outside) or obj.marks:
-            return
         if obj.callable:
-            obj.call(self.call)
-            return
-        box = obj.contents()
-        if box is not None and self.deep:
-            box.program.flow.attach(box.every(), _Escape(self.call, deep=False))
+            if not isinstance(obj, Outside):
+                obj.call(self.call)
+        elif self.deep:
+            box = obj.contents()
+            if box is not None:
+                box.program.flow.attach(box.every(), _Escape(self.call, deep=False))
 
 
 class Fans(Binding):

@@ -167,13 +167,15 @@ class Flow:
 
     def _add_all(self, node: int, objects: Collection[Obj]) -> None:
         """Let a node hold what another holds."""
-        if self._values[node] is None and type(objects) is tuple and node not in self.declared:  # nearly always
-            self._values[node] = objects
+        held = self._values[node]
+        if held is None and node not in self.declared:  # what did not become too much there does not here
+            self._values[node] = objects.copy() if isinstance(objects, dict) else objects
             if self._next[node] is not None or self._uses[node] is not None:
-                self._queue.append((node, objects[0]))
+                self._queue += [(node, obj) for obj in objects]
             return
         for obj in objects:
-            self.add(node, obj)
+            if held is None or obj not in held:
+                self.add(node, obj)
 
     def _hold_more(self, node: int, held: Collection[Obj], obj: Obj) -> None:
         if type(held) is dict:
