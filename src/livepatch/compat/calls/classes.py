@@ -349,8 +349,8 @@ class Fields:
     def __init__(self, program: Program) -> None:
         self._program = program
         self._stored: dict[str, dict[Class, int]] = {}
-        self._readers: dict[str, dict[tuple[Class, bool], int]] = {}
-        """By the name, the class, and whether those below it count as well."""
+        self._readers: dict[bool, dict[str, dict[Class, int]]] = {False: {}, True: {}}
+        """By whether the classes below count as well, the name, and the class."""
         self._filled: set[int] = set()
         self.by_name: dict[str, list[int]] = {}
 
@@ -366,22 +366,18 @@ class Fields:
             flow = self._program.flow
             node = holders[kind] = flow.node()
             self.by_name.setdefault(name, []).append(node)
-            readers = self._readers.get(name)
-            if readers is not None:
-                self._tell(readers, kind, node)
+            exact, with_below = (self._readers[below].get(name, {}) for below in (False, True))
+            for one in kind.order:
+                if one in with_below:
+                    self._link(node, with_below[one])
+            if kind in exact:
+                self._link(node, exact[kind])
+            for one in kind.below():  # of `object` that is every class
+                if one in exact:
+                    self._link(node, exact[one])
+                if one in with_below:
+                    self._link(node, with_below[one])
         return node
-
-    def _tell(self, readers: dict[tuple[Class, bool], int], kind: Class, node: int) -> None:
-        """Let those that read the attribute have what instances of the class hold."""
-        read = {one for one, _ in readers}
-        for one in kind.order:
-            if one in read:
-                self._link(node, readers.get((one, True), -1))
-        self._link(node, readers.get((kind, False), -1))
-        for one in kind.below():  # of `object` that is every class
-            if one in read:
-                self._link(node, readers.get((one, False), -1))
-                self._link(node, readers.get((one, True), -1))
 
     def _link(self, node: int, reader: int) -> None:
         if reader >= 0 and node >= 0:
@@ -390,12 +386,12 @@ class Fields:
 
     def reader(self, kind: Class, name: str, *, below: bool) -> int:
         """The node of all that the attribute may have been given; the classes' own attributes are not in it."""
-        readers = self._readers.get(name)
-        node = -1 if readers is None else readers.get((kind, below), -1)
+        readers = self._readers[below].get(name)
+        node = -1 if readers is None else readers.get(kind, -1)
         if node < 0:
             if name not in self._program.stored_names:
                 return -1
-            node = self._readers.setdefault(name, {})[kind, below] = self._program.flow.node()
+            node = self._readers[below].setdefault(name, {})[kind] = self._program.flow.node()
             holders = self._stored.get(name, {})
             for one in kind.order:
                 self._link(holders.get(one, -1), node)

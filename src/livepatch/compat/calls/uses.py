@@ -6,9 +6,8 @@ asks, from the offset of the instruction.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from itertools import chain
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from livepatch.compat.calls.world import OVERFULL, UNKNOWN, WEAK, Obj
@@ -68,9 +67,6 @@ FALLING_BACK = {
 }
 """The operations that fall back to a method."""
 
-
-_AS_SHOWN: Mapping[Obj, int] = MappingProxyType({})
-"""For a site all of whose targets get as many arguments as it shows; that is nearly every one."""
 
 _FEW = 8
 """Nodes up to which a tuple is searched as quickly as a set, in a quarter of the room."""
@@ -184,8 +180,8 @@ class Site(Use):
         self.root: Site = self
         self.targets: Collection[Obj] = ()
         """What is called.  Most sites call one: that is a tuple, and more a dict."""
-        self.more: Mapping[Obj, int] = _AS_SHOWN
-        """Those that get more arguments than the site shows, and how many."""
+        self.more: dict[Obj, int] | None = None
+        """Those that get more arguments than the site shows, and how many; at most sites there are none."""
         self.doubt = False
         """Whether something else might be called as well."""
         self.open = False
@@ -213,7 +209,7 @@ class Site(Use):
         call = Call.__new__(Call)
         call.program, call.unit, call.offset, call.how = self.program, self.unit, self.offset, self.how
         call.dest = self.dest if dest is None else dest
-        call.root, call.targets, call.more, call.doubt, call.open = self.root, (), _AS_SHOWN, False, False
+        call.root, call.targets, call.more, call.doubt, call.open = self.root, (), None, False, False
         call.fan, call.parent, call.overfull, call.depth, call.expanded = None, None, False, self.depth, None
         call.args, call.name, call.used, call._seen = args, "", 0, ()  # noqa: SLF001  # its own class
         return call
@@ -239,7 +235,9 @@ class Site(Use):
         else:
             self.targets = dict.fromkeys((*targets, target))
         if more:
-            self.more = {**self.more, target: more}
+            if self.more is None:
+                self.more = {}
+            self.more[target] = more
         root = self.root
         if root is not self:
             root.hit(target, more + root.fewer_than(self))
