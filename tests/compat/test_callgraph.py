@@ -329,6 +329,27 @@ def test_live_registries_and_instances_tell_what_is_called(write_module):
     assert edges
 
 
+def test_an_operator_that_only_a_class_made_in_a_call_defines(write_module):
+    m = write_module("""
+        def product(): return 1
+
+        def make():
+            class Matrix:
+                def __matmul__(self, other): return product()
+                __rmatmul__ = __matmul__
+            return Matrix()
+
+        def left(): return make() @ 2
+
+        def right(): return 2 @ make()
+    """)
+    name = m.__name__
+    graph = live_graph({name: m})
+    for user in ("left", "right"):
+        callees = {edge.callee: edge.how for edge in graph.callees(f"{name}:{user}")}
+        assert callees[f"{name}:make.<locals>.Matrix.__matmul__"] == "operator", user
+
+
 def test_nothing_of_the_process_is_asked_or_run(write_module):
     module = write_module(
         """

@@ -25,6 +25,7 @@ __all__ = [
     "Parameter",
     "compile_in_context",
     "fingerprint",
+    "is_class_body",
     "kind_of",
     "names_loaded",
     "names_stored",
@@ -91,6 +92,11 @@ def nested_codes(code: CodeType) -> Iterator[CodeType]:
         if isinstance(constant, CodeType):
             yield constant
             yield from nested_codes(constant)
+
+
+def is_class_body(code: CodeType) -> bool:
+    """Whether it is what a class statement runs."""
+    return "__module__" in code.co_names and "__qualname__" in code.co_names
 
 
 _NAMED = (("LOAD_GLOBAL", 1), ("LOAD_NAME", 0), ("LOAD_FROM_DICT_OR_GLOBALS", 0))

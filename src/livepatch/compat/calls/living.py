@@ -9,6 +9,7 @@ from livepatch.compat.calls.classes import Class
 from livepatch.compat.calls.objects import Function, Module
 from livepatch.compat.calls.program import Program
 from livepatch.compat.calls.world import Obj
+from livepatch.engine.code import is_class_body
 from livepatch.engine.functions import code_of
 from livepatch.engine.namespaces import functions_behind, is_class, is_module, namespace_of
 from livepatch.engine.pace import breathe
@@ -69,6 +70,8 @@ class LiveProgram(Program):
             there.append(code)
         for inner in code.co_consts:
             if isinstance(inner, CodeType):
+                if is_class_body(inner):  # a class that nobody holds before the function is called
+                    self.may_be_defined(inner.co_names)
                 self._note(inner, module)
 
     def _take_bodies(self, bodies: Mapping[str, CodeType]) -> None:

@@ -8,7 +8,7 @@ from types import CodeType
 from livepatch.compat.calls.objects import Module
 from livepatch.compat.calls.program import Program
 from livepatch.compat.calls.world import UNKNOWN
-from livepatch.engine.code import nested_codes
+from livepatch.engine.code import is_class_body, nested_codes
 from livepatch.engine.pace import breathe
 
 __all__ = ["SourceProgram"]
@@ -68,5 +68,5 @@ class SourceProgram(Program):
 def _names_in_classes(code: CodeType) -> Iterable[str]:
     """Names that class bodies may bind to something that they do not define, such as ``__radd__ = __add__``."""
     for inner in nested_codes(code):
-        if "__module__" in inner.co_names and "__qualname__" in inner.co_names:
+        if is_class_body(inner):
             yield from (name for name in inner.co_names if name.startswith("__"))
