@@ -63,7 +63,7 @@ def sessions_of(arguments: list[str]) -> dict[str, list[str]]:
     return {"around": [*arguments, *others], "switching": [*arguments, *switching]}
 
 
-def prepare(interpreter: Interpreter, asked: list[list[str]]) -> Path | SetupError:
+def prepare(interpreter: Interpreter, asked: list[str]) -> Path | SetupError:
     """Make the environment, and write what is compiled from the package and its tests; return where, or what failed.
 
     What is compiled is only read then, by the workers and by the hundreds of processes that tests start. Where
@@ -77,7 +77,7 @@ def prepare(interpreter: Interpreter, asked: list[list[str]]) -> Path | SetupErr
     variables = activated(directory)
     variables.pop("PYTHONDONTWRITEBYTECODE", None)
     collecting = [python, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "--quiet"]
-    for command in ([python, "-m", "compileall", "-q", "src"], *([*collecting, *chosen] for chosen in asked)):
+    for command in ([python, "-m", "compileall", "-q", "src"], [*collecting, *asked]):
         # what is wrong with a test is told where it is run
         subprocess.run(command, cwd=ROOT, env=variables, check=False, capture_output=True)
     return directory
@@ -133,7 +133,7 @@ def main(arguments: list[str]) -> int:
     REPORTS.mkdir(exist_ok=True)
     sessions = sessions_of(arguments)
     with ThreadPoolExecutor() as side_by_side:
-        prepared = list(side_by_side.map(lambda each: prepare(each, list(sessions.values())), interpreters))
+        prepared = list(side_by_side.map(lambda each: prepare(each, arguments), interpreters))
     outcomes = []
     for turn, (interpreter, environment) in reversed(list(enumerate(zip(interpreters, prepared, strict=True)))):
         share = f"{turn}/{len(interpreters)}"
