@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Run the benchmarks and print their tables.
 
-    run.py [calls] [shadows] [switch] [transition] [pauses] [build] [callgraph] [record] [trust] [import]
-           [migration] [agent] [health] [fleet] [--quick] [--strict] [--json FILE]
+    run.py [calls] [shadows] [switch] [transition] [pauses] [serving] [build] [callgraph] [record] [trust]
+           [import] [migration] [agent] [health] [fleet] [--quick] [--strict] [--json FILE]
 
 Every figure to compare stands beside its peer of the same run.  Bars are shown, not enforced: the exit status is 0
 unless a benchmark fails to run (1), or with --strict a bar is missed (2).
@@ -32,6 +32,7 @@ _BENCHMARKS = (
     "switch",
     "transition",
     "pauses",
+    "serving",
     "build",
     "callgraph",
     "record",

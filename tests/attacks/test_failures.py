@@ -169,7 +169,7 @@ class Injector:
         self.seen[code] += 1
         if code is self.code and self.seen[code] == self.at and not self.fired:
             self.fired = True
-            self.in_transaction = any(f.f_code.co_name == "transact" for f in _callers(frame))
+            self.in_transaction = any(f.f_code.co_name == "_alone" for f in _callers(frame))
             assert self.error is not None
             raise self.error
 

@@ -1,0 +1,75 @@
+"""What the clients of an asyncio server notice while a patch goes in: their latencies."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from application import installed, write_functions
+from measure import Column, Table
+from serving import Gate, Windows, compared, measured, served
+
+import livepatch
+from livepatch.engine import pace
+
+__all__ = ["tables"]
+
+_FUNCTIONS = 100
+_ROUNDS = 8
+_TIMES_P99 = 1.1
+
+
+def _gated(gate: Gate) -> None:
+    """Hold a switch up in its rests while the gate is shut."""
+    rest = pace._rest  # in this process, which measures and ends
+
+    def gated(passed: float) -> None:
+        rest(passed)
+        while (shut := gate.shut_for) > 0:
+            pace.time.sleep(shut)
+
+    pace._rest = gated
+
+
+async def _server(functions: int, rounds: int) -> None:
+    """The process under test: answers, while a patch of so many functions goes in so many times."""
+    windows: Windows = []
+    gate = Gate()
+    _gated(gate)
+    with installed(**write_functions(functions)) as (_, patch):
+        async with served() as asked:
+            for _ in range(rounds):
+                windows += await gate.during(livepatch.apply, patch.fix)
+                livepatch.revert(patch.fix.id)  # some milliseconds of work: too short for a p99
+    print(json.dumps({"windows": {"apply": windows}, "asked": asked}))
+
+
+def tables(*, quick: bool = False) -> list[Table]:
+    """Latencies of a server while a patch is applied by a thread beside its loop."""
+    functions = _FUNCTIONS // 10 if quick else _FUNCTIONS
+    found = measured(__file__, functions, 1 if quick else _ROUNDS)
+    columns = [
+        Column("requests", "{:.0f}"),
+        Column("s", "{:.1f}"),
+        Column("p50 ms", "{:.2f}"),
+        Column("p99 ms", "{:.2f}"),
+        Column("p99.9 ms", "{:.2f}"),
+        Column("p99 ratio", "{:.2f}"),
+    ]
+    return [
+        Table(
+            f"An asyncio server while a patch of {functions} functions goes in",
+            columns,
+            compared("in a thread", found["windows"], found["asked"], _TIMES_P99),
+            "p99 ratio: beside the tenths of a second between, in which the switch is held up; of these, the worse "
+            "half of them beside the better, taken in turn.",
+        )
+    ]
+
+
+if __name__ == "__main__":
+    import structlog
+
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(50))
+    asyncio.run(_server(int(sys.argv[2]), int(sys.argv[3])))
