@@ -63,7 +63,7 @@ NODE = """
     made = make("k")
 """
 SIDES = {"old", "new"}
-CYCLES = [pytest.param(2, id="short"), pytest.param(100, id="long", marks=pytest.mark.slow)]
+CYCLES = [pytest.param(2, id="short"), pytest.param(30, id="long", marks=pytest.mark.slow)]
 
 
 class Scene:
