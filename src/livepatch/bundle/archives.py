@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tarfile
 import zipfile
@@ -119,22 +120,27 @@ def read_directory(root: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
     files = _Files(str(root))
     try:
         base = root.resolve()
-        pending = [root]
+        pending = [("", root)]
         while pending:
-            directory = pending.pop()
-            for entry in sorted(directory.iterdir()):
-                relative = PurePosixPath(entry.relative_to(root).as_posix())
-                if entry.is_symlink() and not entry.resolve().is_relative_to(base):
+            prefix, directory = pending.pop()
+            with os.scandir(directory) as found:
+                entries = sorted(found, key=lambda entry: entry.name)
+            for entry in entries:
+                name, path = prefix + entry.name, Path(entry.path)
+                is_link = entry.is_symlink()
+                if is_link and not path.resolve().is_relative_to(base):
                     continue  # what lies outside is no part of the tree
-                if entry.is_dir():
-                    if not entry.is_symlink() and entry.name not in ("__pycache__", ".git", ".tox", "node_modules"):
-                        pending.append(entry)
-                elif entry.is_file() and _wanted(relative):
-                    files.check(str(relative), entry.stat().st_size)
-                    files.add(str(relative), entry.read_bytes())
-                elif entry.is_file() and _is_data(relative):
-                    with entry.open("rb") as stream:
-                        files.add_data(str(relative), stream)
+                if path.is_dir() if is_link else entry.is_dir():
+                    if not is_link and entry.name not in ("__pycache__", ".git", ".tox", "node_modules"):
+                        pending.append((f"{name}/", path))
+                    continue
+                relative, is_file = PurePosixPath(name), path.is_file() if is_link else entry.is_file()
+                if is_file and _wanted(relative):
+                    files.check(name, entry.stat().st_size)
+                    files.add(name, path.read_bytes())
+                elif is_file and _is_data(relative):
+                    with path.open("rb") as stream:
+                        files.add_data(name, stream)
     except OSError as error:
         raise BundleError(
             "the source tree cannot be read", found=str(error), expected="readable files", action="check permissions"

@@ -46,15 +46,20 @@ def _around(source: bytes, mark: bytes) -> Iterator[tuple[bytes, bytes]]:
 _LOOKERS = frozenset({"getattr", "vars", "dir", "getmembers", "get"})
 
 
+_SPACES = frozenset({ast.Call, ast.Attribute})
+"""What ``vars(owner)`` and ``owner.__dict__`` are."""
+
+
 def may_look(node: ast.AST) -> bool:
     """Whether :func:`written_out` or :func:`looked_at_whole` may find anything in an expression."""
-    if isinstance(node, ast.Attribute):
-        return node.attr == "__dict__"
-    if isinstance(node, ast.Call):
-        func = node.func
-        name = func.id if isinstance(func, ast.Name) else func.attr if isinstance(func, ast.Attribute) else ""
-        return name in _LOOKERS
-    return isinstance(node, ast.Subscript)
+    kind = type(node)
+    if kind is ast.Attribute:
+        return bool(node.attr == "__dict__")  # type: ignore[attr-defined]
+    if kind is ast.Call:
+        func = node.func  # type: ignore[attr-defined]
+        kind = type(func)
+        return (func.id if kind is ast.Name else func.attr if kind is ast.Attribute else "") in _LOOKERS
+    return kind is ast.Subscript and type(node.value) in _SPACES  # type: ignore[attr-defined]
 
 
 def written_out(node: ast.AST) -> ast.Attribute | None:

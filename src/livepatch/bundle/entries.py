@@ -12,6 +12,8 @@ __all__ = ["entries_called"]
 
 Chain = tuple[str, ...]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_LATER = frozenset({*_FUNCTIONS, ast.Lambda})
+"""What runs when somebody calls it."""
 
 
 def entries_called(node: ast.stmt) -> Iterator[Chain]:
@@ -58,6 +60,6 @@ def _run(node: ast.stmt) -> Iterator[ast.AST]:
     left: list[ast.AST] = list(node.body) if isinstance(node, _FUNCTIONS) else [node]
     while left:
         one = left.pop()
-        if not isinstance(one, (*_FUNCTIONS, ast.Lambda)):
+        if type(one) not in _LATER:
             yield one
             left += children(one)

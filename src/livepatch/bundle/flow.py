@@ -138,7 +138,7 @@ class Flow:
             self._import(item)
         elif item.kind == "function":
             for bound in item.binds:
-                self._function((own, bound), item)
+                self._function((own, bound), item, refs)
         elif item.kind == "class":
             if self._any_reached(refs.decorators, item):
                 self._decorated(item)
@@ -149,7 +149,7 @@ class Flow:
                 self.defaults.update((own, b) for b in item.binds)
             for bound in item.binds:
                 self._made_class((own, bound))
-        on_condition = self._any_reached(refs.tests, item)
+        on_condition = bool(refs.tests) and self._any_reached(refs.tests, item)
         if item.kind in ("import", "function", "class"):
             if on_condition:
                 self.values.update((own, b) for b in item.binds)
@@ -181,19 +181,10 @@ class Flow:
             for one in (trace, *trace.before_it_was_bound_anew())
         )
 
-    def _held_by(self, ref: Ref, item: Item) -> set[Entity]:
-        """The names that a call leads to and that hold a function which does something else."""
-        if not self._holding or ref.level:
-            return set()
-        trace = self.world.follow(ref, item)
-        ways = (trace, *trace.before_it_was_bound_anew())
-        found = {one.end for one in ways if one.kind == "value" and one.holder == one.end and not one.beyond}
-        return found & self._holding
-
     def _containers_called(self, item: Item) -> set[Entity]:
         """The containers of which a statement, or a call of a function, calls what they hold."""
         base: Literal["", "scope"] = "scope" if item.scope and item.kind != "function" else ""
-        chains = () if item.words.isdisjoint(self._held) else self.world.entries_called(item)
+        chains = () if item.words.isdisjoint(self._held) else self.world.syntax.entries_called(item)
         holders = {self.world.follow(Ref(chain, base=base), item).holder for chain in chains}
         return {holder for holder in holders if holder in self._holding}
 
@@ -270,16 +261,15 @@ class Flow:
             return made.kind == "instance" and not self._owners.isdisjoint(self.world.mro(made.end))
         return isinstance(value, ast.Lambda) and any(self.reached(ref, item) for ref in refs.body)
 
-    def _function(self, entity: Entity, item: Item) -> None:
-        refs = self.world.refs(item)
-        if self._any_reached(refs.decorators, item):
+    def _function(self, entity: Entity, item: Item, refs: Refs) -> None:
+        if refs.decorators and self._any_reached(refs.decorators, item):
             self._decorated(item)
-        if entity not in self.defaults and self._any_reached(refs.header, item):
+        if refs.header and entity not in self.defaults and self._any_reached(refs.header, item):
             self.defaults.add(entity)
             self.calls[entity] = 0
         level, wanted = self.calls.get(entity, NEVER), self._wanted
         self._inside = True
-        for ref in refs.body:
+        for ref in refs.led:
             if wanted.isdisjoint(ref.chain):
                 continue
             if ref.level < level and self.reached(ref, item):
@@ -290,7 +280,8 @@ class Flow:
         if level < NEVER:
             self.calls[entity] = level
         taken = self._containers_called(item)
-        taken |= {holder for ref in refs.body if ref.call for holder in self._held_by(ref, item)}
+        if self._holding:
+            taken |= self.world.values_called(item) & self._holding
         if taken:
             self._takers.setdefault(entity, set()).update(taken)
             level = self.calls[entity] = 0
@@ -300,7 +291,7 @@ class Flow:
     def _given_level(self, ref: Ref, item: Item, level: int) -> int:
         """At which call of what a function gives something differs, where it gives what the call of a name gives."""
         trace = self.world.follow(ref, item)
-        if trace.kind == "function" and ref.chain[-1] in self.world.left_behind(item):
+        if trace.kind == "function" and ref.chain[-1] in self.world.syntax.left_behind(item):
             takes = self.calls.get(trace.end, NEVER)
             if ref.call <= takes < NEVER:
                 return min(level, ref.level + takes - ref.call + 1)

@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Literal
 
 from livepatch.bundle.items import Item
-from livepatch.bundle.receivers import Handed, calls_in, handed_over, parameter_of
+from livepatch.bundle.receivers import Handed, parameter_of
 from livepatch.bundle.refs import Ref
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def called_by_others(world: World, item: Item) -> list[Ref]:
     base: Literal["", "scope"] = "scope" if item.scope else ""
     return [
         Ref((*handed.given, *rest), call=1, base=base)
-        for handed in handed_over(item.node, everywhere=True)
+        for handed in world.syntax.handed_over(item)
         for rest in _calls_given(world, world.follow(Ref(handed.called, base=base), item), handed, 0)
     ]
 
@@ -35,8 +35,8 @@ def _calls_given(world: World, called: Trace, handed: Handed, depth: int) -> lis
         parameter = parameter_of(function.node, place_of(function, handed))
         if not parameter:
             continue
-        found += [chain[1:] for chain in calls_in(function.node) if chain[0] == parameter]
-        for inner in handed_over(function.node, everywhere=True):
+        found += [chain[1:] for chain in world.syntax.calls_in(function) if chain[0] == parameter]
+        for inner in world.syntax.handed_over(function):
             if inner.given[0] == parameter:
                 trace = world.follow(Ref(inner.called), function)
                 found += [(*inner.given[1:], *rest) for rest in _calls_given(world, trace, inner, depth + 1)]

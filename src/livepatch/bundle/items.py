@@ -133,7 +133,8 @@ class Item:
     @cached_property
     def words(self) -> frozenset[str]:
         """Every identifier on its lines, and in the conditions on which it runs."""
-        return words_of(self.raw).union(*(words_of(ast.unparse(test).encode()) for test in self.tests))
+        words = words_of(self.raw)
+        return words.union(*(words_of(ast.unparse(test).encode()) for test in self.tests)) if self.tests else words
 
     @property
     def accessor(self) -> Literal["", "fget", "fset", "fdel"]:
@@ -220,30 +221,17 @@ class Module:
         stated = [one for one in walk(self.tree) if isinstance(one, ast.Global)] if "global" in self.words else []
         return frozenset(name for one in stated for name in one.names)
 
-    @cached_property
-    def _mentions(self) -> dict[str, list[int]]:
-        """The places in `items` of those that have a word."""
-        found: dict[str, list[int]] = {}
-        for place, item in enumerate(self.items):
-            for word in item.words:
-                found.setdefault(word, []).append(place)
-        return found
-
     def mentioning(self, words: AbstractSet[str], looking: AbstractSet[str]) -> list[Item]:
         """The items that have one of some words, in source order.
 
         What looks at a module as a whole need not name what it finds there: of what is no function, those also that
         have one of the words of `looking`.
         """
-        own = self.words
-        if own.isdisjoint(words) and own.isdisjoint(looking):
+        named, whole = self.words & words, self.words & looking
+        if not named and not whole:
             return []
-        mentions = self._mentions
-        found = {place for word in own & words for place in mentions.get(word, ())}
-        found |= {
-            place for word in own & looking for place in mentions.get(word, ()) if self.items[place].kind != "function"
-        }
-        return [self.items[place] for place in sorted(found)]
+        any_of = named | whole
+        return [item for item in self.items if not item.words.isdisjoint(named if item.kind == "function" else any_of)]
 
     @cached_property
     def by_scope(self) -> dict[str, list[Item]]:

@@ -9,7 +9,7 @@ from livepatch.bundle.dynamic import LOOKING, spaces_in
 from livepatch.bundle.items import Module, decoded
 from livepatch.bundle.leftout import reason_to_leave_file
 from livepatch.bundle.parse import parse
-from livepatch.bundle.refs import Refs
+from livepatch.bundle.syntax import Syntax
 from livepatch.bundle.trees import Tree
 from livepatch.bundle.words import words_of
 from livepatch.bundle.world import Entity, World
@@ -27,8 +27,8 @@ class Library:
         self._parsed: dict[tuple[str, str, bytes], Module | SyntaxError | ValueError] = {}
         self._words: dict[bytes, frozenset[str]] = {}
         self._spaces: dict[bytes, frozenset[str]] = {}
-        self._refs: dict[int, Refs] = {}
-        """What items use, by id: it is the same in both trees for a file that is the same, and the items stay here."""
+        self._syntax = Syntax()
+        """It is the same in both trees for a file that is the same, and the items stay here."""
 
     def _load(self, name: str, path: str, source: bytes) -> Module | SyntaxError | ValueError:
         key = (name, path, source)
@@ -36,6 +36,7 @@ class Library:
         if found is None:
             try:
                 found = parse(name, path, source)
+                found.words = self.words(source)  # read already, or to be read for all modules
             except (SyntaxError, ValueError) as error:
                 found = error
             except (RecursionError, MemoryError):
@@ -84,29 +85,35 @@ class Library:
             found = self.parsed(tree, name)
             return found if isinstance(found, Module) else None
 
-        return World(frozenset(tree.modules), load, self._refs)
+        return World(frozenset(tree.modules), load, self._syntax)
 
     def mentioning(self, tree: Tree) -> Callable[[set[Entity]], list[str]]:
         """What finds the modules of a tree that may use one of some names of other modules."""
-        words: dict[str, set[str]] = {}
-        spaces: dict[str, set[str]] = {}
+        files: list[tuple[str, frozenset[str], frozenset[str]]] = []
         starred, dotted, nothing = set[str](), set[str](), frozenset[str]()
         for module, path in tree.modules.items():
             if reason_to_leave_file(path):
                 continue
             source = tree.sources[path]
-            for index, found in ((words, self.words(source)), (spaces, self.spaces(source))):
-                for word in found:
-                    index.setdefault(word, set()).add(module)
+            files.append((module, self.words(source), self.spaces(source)))
             if b"import" in source and _STAR.search(source):
                 starred.add(module)
             if b"from" in source and _DOTS.search(source):
                 dotted.add(module)
 
         def find(entities: set[Entity]) -> list[str]:
+            lasts = {module: module.rpartition(".")[2] for module, _ in entities}
+            asked = {name for _, name in entities}.union(lasts.values())
+            words: dict[str, set[str]] = {}
+            spaces: dict[str, set[str]] = {}
+            for file, said, looked_at in files if entities else ():
+                for word in said & asked:
+                    words.setdefault(word, set()).add(file)
+                for word in looked_at & asked:
+                    spaces.setdefault(word, set()).add(file)
             found = starred & dotted if entities else set[str]()
             for module, name in entities:
-                last = module.rpartition(".")[2]
+                last = lasts[module]
                 naming, having = words.get(last, nothing), words.get(name, nothing)
                 # Who imports from a module names it, apart from `from . import name`.
                 found |= (having & naming) | (having & dotted) | (naming & starred) | spaces.get(last, nothing)

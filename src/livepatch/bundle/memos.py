@@ -13,7 +13,7 @@ from weakref import proxy
 
 from livepatch.bundle.attributes import made_by
 from livepatch.bundle.items import MUTATORS, Item, chain_of
-from livepatch.bundle.nodes import walk
+from livepatch.bundle.nodes import of_kinds, walk
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, Trace, World
@@ -67,6 +67,9 @@ class Search:
         """The functions that use a value when they are called, with that value."""
         self.giving: dict[Entity, Entity] = {}
         """Those of which what they give is made from a value, with that value."""
+        self._traced: dict[int, list[tuple[Trace, str]]] = {}
+        """Where that leads which a function reads, and of ``self.x`` the attribute, by the id of its item."""
+        self._named_in_text: dict[int, Entity | None] = {}
         self._families: dict[Entity, set[Entity]] = {}
         self._flows: dict[int, _Within] = {}
         self.out = Kept()
@@ -128,13 +131,24 @@ class Search:
                         self.giving[name] = of
 
     def _reads(self, item: Item) -> Entity | None:
-        for ref in self.world.refs(item).body:
-            if ref.base != "object" and not ref.store:
-                of = self.of_trace(self.world.follow(ref, item))
-                if of is None and ref.base == "self":
-                    of = self.attribute_of(item, ref.chain[0])
-                if of is not None:
-                    return of
+        traced = self._traced.get(id(item))
+        if traced is None:
+            read = [ref for ref in self.world.refs(item).led if not ref.store]
+            traced = self._traced[id(item)] = [
+                (self.world.follow(ref, item), ref.chain[0] if ref.base == "self" else "") for ref in read
+            ]
+        for trace, attribute in traced:
+            of = self.of_trace(trace)
+            if of is None and attribute:
+                of = self.attribute_of(item, attribute)
+            if of is not None:
+                return of
+        if id(item) not in self._named_in_text:
+            self._named_in_text[id(item)] = self._reads_by_text(item)
+        return self._named_in_text[id(item)]
+
+    def _reads_by_text(self, item: Item) -> Entity | None:
+        """The attribute that a function names by a text."""
         names = self.attributes.keys() & item.words if item.scope else ()
         if any(f"{quote}{name}{quote}".encode() in item.raw for name in names for quote in ("'", '"')):
             for node in walk(item.node):
@@ -448,9 +462,13 @@ def _said_in(value: ast.expr) -> list[tuple[tuple[str, ...], bool, str]]:
     return found
 
 
+_STORING = frozenset({ast.Assign, ast.AnnAssign, ast.AugAssign, ast.NamedExpr, ast.For, ast.AsyncFor})
+_STORING |= {ast.comprehension, ast.withitem, ast.Call}
+
+
 def _stores(nodes: list[ast.AST]) -> Iterator[tuple[ast.expr, ast.expr]]:
     """Each place that is written to, with what goes into it."""
-    for one in nodes:
+    for one in of_kinds(nodes, _STORING):
         match one:
             case ast.Assign(targets=targets, value=value):
                 for target in targets:

@@ -106,7 +106,9 @@ def header_of(node: ast.ClassDef) -> str:
 
 
 def _write(node: Any, out: list[str]) -> None:
-    if isinstance(node, list):
+    if node is None or isinstance(node, str):
+        out.append(repr(node))
+    elif isinstance(node, list):
         if node and isinstance(node[0], ast.stmt):
             _write_block(node, out)
             return

@@ -52,7 +52,10 @@ def obstacles_of(one: Difference, old: World, new: World) -> list[Obstacle]:
 
 def _alike_obstacles(one: Difference) -> list[Obstacle]:
     """Several definitions of one name and one code, of which a process cannot tell which one it runs."""
-    codes = [_code_of(item) for item in one.before if item.kind == "function" and not item.accessor]
+    alone = [item for item in one.before if item.kind == "function" and not item.accessor]
+    if len(alone) < 2:
+        return []
+    codes = [_code_of(item) for item in alone]
     changed = [_code_of(old) for old, _, _, _ in one.pairs if old is not None and not old.accessor]
     if all(codes.count(code) < 2 for code in changed):
         return []

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 
 from livepatch.bundle.items import MUTATORS
-from livepatch.bundle.nodes import walk
+from livepatch.bundle.nodes import of_kinds, walk
 
 __all__ = ["left_behind"]
+
+_LEAVING = frozenset({ast.Return, ast.Yield, ast.YieldFrom, ast.Lambda, ast.Call, ast.Assign, ast.AnnAssign})
+_LEAVING |= {ast.AugAssign, ast.NamedExpr, ast.For, ast.withitem}
 
 
 def left_behind(node: ast.stmt) -> frozenset[str]:
@@ -21,7 +24,7 @@ def left_behind(node: ast.stmt) -> frozenset[str]:
     outer = {name for one in nodes if isinstance(one, (ast.Global, ast.Nonlocal)) for name in one.names}
     left: list[ast.AST] = []
     local: dict[str, list[ast.AST]] = {}
-    for one in nodes:
+    for one in of_kinds(nodes, _LEAVING):
         match one:
             case ast.Return(value=ast.expr() as value) | ast.Yield(value=ast.expr() as value):
                 left.append(value)

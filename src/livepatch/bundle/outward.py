@@ -118,12 +118,16 @@ def _acts(item: Item, node: ast.AST) -> str | None:
     return None
 
 
+_LATER = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda})
+
+
 def _run(node: ast.AST) -> Iterator[ast.AST]:
     """What runs with a piece of code: not what is in functions and lambdas that it makes."""
-    yield node
-    for child in children(node):
-        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
-            yield from _run(child)
+    left = [node]
+    while left:
+        one = left.pop()
+        yield one
+        left += [child for child in reversed(children(one)) if type(child) not in _LATER]
 
 
 def _to_write(call: ast.Call, place: int) -> bool:

@@ -294,7 +294,8 @@ def _expressions(statement: ast.stmt) -> list[ast.expr]:
 
 
 def _walk_eager(node: ast.AST) -> Iterator[ast.AST]:
-    yield node
-    for child in children(node):
-        if not isinstance(child, ast.Lambda):
-            yield from _walk_eager(child)
+    left = [node]
+    while left:
+        one = left.pop()
+        yield one
+        left += [child for child in reversed(children(one)) if type(child) is not ast.Lambda]

@@ -126,7 +126,7 @@ class _Programs:
             refs = self.world.refs(item)
             for ref in refs.body:
                 if ref.level < calls:
-                    given = bool(ref.chain) and ref.chain[-1] in self.world.left_behind(item)
+                    given = bool(ref.chain) and ref.chain[-1] in self.world.syntax.left_behind(item)
                     self._ref(ref, item, calls - 1 - ref.level if given else 0)
             if item.kind == "class":
                 self._support_class(entity)

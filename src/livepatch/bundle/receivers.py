@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from livepatch.bundle.items import MUTATORS, chain_of
 from livepatch.bundle.nodes import children, walk
@@ -13,6 +13,8 @@ __all__ = ["changes_parameter", "handed_over", "receivers"]
 
 Chain = tuple[str, ...]
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_LATER = frozenset({*_FUNCTIONS, ast.Lambda})
+"""What runs when somebody calls it."""
 
 _DOES = ("add_", "append_", "connect", "include", "insert_", "put_", "push_", "register", "set_", "subscribe")
 """How the names of methods begin that do something to their object, also where they give something back."""
@@ -46,8 +48,7 @@ def receivers(node: ast.stmt) -> Iterator[tuple[Chain, Chain]]:
                 yield from _of_call(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Handed:
+class Handed(NamedTuple):
     """What a call is given: its names, the position or keyword, and what.  `dropped` says that its result is."""
 
     called: Chain
@@ -102,9 +103,10 @@ def _calls(node: ast.stmt) -> Iterator[ast.Call]:
     left: list[ast.AST] = list(node.body) if isinstance(node, _FUNCTIONS) else [node]
     while left:
         one = left.pop()
-        if not isinstance(one, (*_FUNCTIONS, ast.Lambda)):
-            if isinstance(one, ast.Call):
-                yield one
+        kind = type(one)
+        if kind not in _LATER:
+            if kind is ast.Call:
+                yield one  # type: ignore[misc]
             left += children(one)
 
 

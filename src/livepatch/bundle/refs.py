@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from livepatch.bundle.dynamic import looked_at_whole, may_look, module_named, written_out
@@ -13,13 +13,14 @@ from livepatch.bundle.items import MUTATORS, Item, absolute_name, chain_of
 from livepatch.bundle.nodes import children, walk, walk_all
 from livepatch.bundle.normal import FunctionNode, block, is_type_checking
 
-__all__ = ["EVERYTHING", "NEVER", "Ref", "Refs", "is_partial", "refs_of"]
+__all__ = ["EVERYTHING", "NEVER", "Ref", "Refs", "annotations_of", "is_partial", "refs_of"]
 
 EVERYTHING = "*"
 """The chain of what reads all names of the scope that it stands in: ``locals()``, ``eval(text)``."""
 
 _CALL_FIRST = frozenset({"map", "filter", "reduce", "starmap", "takewhile", "dropwhile", "accumulate", "filterfalse"})
 _CALL_KEY = frozenset({"sorted", "min", "max", "sort", "groupby", "nlargest", "defaultdict"})
+_CALLING = _CALL_FIRST | _CALL_KEY | {"sub", "subn"}
 
 
 NEVER = 99
@@ -48,23 +49,19 @@ class Refs:
     """What an item uses: in its decorators, in the defaults or bases of the definition, and when it is called.
 
     For a statement `header` is what it uses when it runs, and `body` what the lambdas in it use later.  `tests` is what
-    the conditions use on which it runs.  Each has what it uses once.
+    the conditions use on which it runs.  Each has what it uses once.  `led` is what of the body begins somewhere known.
     """
 
     decorators: list[Ref] = field(default_factory=list)
     header: list[Ref] = field(default_factory=list)
     body: list[Ref] = field(default_factory=list)
-    annotations: list[Ref] = field(default_factory=list)
     tests: list[Ref] = field(default_factory=list)
+    led: list[Ref] = field(default_factory=list)
 
 
 def refs_of(item: Item) -> Refs:
     """Read what an item uses."""
-    module = item.module
-    reader = _Reader(module.name, module.is_package)
-    reader.names = module.by_name
-    if item.scope:
-        reader.base = "scope"
+    reader = _reader_of(item)
     refs = Refs()
     node = item.node
     top = _Scope({}, frozenset())
@@ -72,7 +69,6 @@ def refs_of(item: Item) -> Refs:
         reader.decorators(node, top, refs.decorators)
         reader.defaults(node, top, refs.header)
         reader.function(node, top, refs.body, method=bool(item.scope))
-        reader.annotations(node, top, refs.annotations)
     elif isinstance(node, ast.ClassDef):
         reader.decorators(node, top, refs.decorators)
         for base in [*node.bases, *(k.value for k in node.keywords)]:
@@ -84,11 +80,33 @@ def refs_of(item: Item) -> Refs:
         refs.body = [r for r in found if r.level]
     for test in item.tests:
         reader.expression(test, top, refs.tests)
-    return Refs(*(list(dict.fromkeys(getattr(refs, each.name))) for each in fields(refs)))
+    body = _once(refs.body)
+    led = [ref for ref in body if ref.base != "object"]
+    return Refs(_once(refs.decorators), _once(refs.header), body, _once(refs.tests), led)
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
+def annotations_of(item: Item) -> list[Ref]:
+    """What the annotations of a function's parameters and result use."""
+    found: list[Ref] = []
+    if isinstance(item.node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+        _reader_of(item).annotations(item.node, _Scope({}, frozenset()), found)
+    return _once(found)
+
+
+def _reader_of(item: Item) -> _Reader:
+    module = item.module
+    reader = _Reader(module.name, module.is_package)
+    reader.names = module.by_name
+    if item.scope:
+        reader.base = "scope"
+    return reader
+
+
+def _once(refs: list[Ref]) -> list[Ref]:
+    return list(dict.fromkeys(refs)) if len(refs) > 1 else refs
+
+
+class _Scope(NamedTuple):
     """The local names: `known` maps those that stand for something outside, `bound` are the others."""
 
     known: dict[str, Ref]
@@ -142,8 +160,10 @@ class _Reader:
             first = [*a.posonlyargs, *a.args][:1]
             if first and first[0].arg not in inner:
                 known[first[0].arg] = Ref((), base="self")
-        local = _Scope(known, frozenset((scope.bound | names) - outer - known.keys()), frozenset(outer))
-        self._local_imports(own.imports, local)
+        bound = (scope.bound | names).difference(outer, known)
+        local = _Scope(known, bound, frozenset(outer))
+        if own.imports:
+            self._local_imports(own.imports, local)
         outside, self.outside = self.outside, False
         around, self.own = self.own, _called_names(body) if own.nested else frozenset()
         base, self.base = self.base, ""
@@ -174,7 +194,11 @@ class _Reader:
 
     def statements(self, body: Sequence[ast.stmt], scope: _Scope, out: list[Ref]) -> None:
         for node in block(body):
-            self._statement(node, scope, out)
+            if type(node) in _SIMPLE_STATEMENTS:
+                for child in children(node):
+                    self.expression(child, scope, out)
+            else:
+                self._statement(node, scope, out)
 
     def _statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # one branch for each kind of syntax
         if isinstance(node, ast.expr):
@@ -199,12 +223,15 @@ class _Reader:
             origin = absolute_name(node, self.module, self.is_package)
             out.extend(Ref((origin, alias.name), base="abs", level=self.level) for alias in node.names)
         else:
-            if isinstance(node, ast.AugAssign):
-                self._chain_or_less(node.target, scope, out)
-            annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
-            for child in children(node):
-                if child is not annotation:
-                    self._statement(child, scope, out)
+            self._other_statement(node, scope, out)
+
+    def _other_statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
+        if isinstance(node, ast.AugAssign):
+            self._chain_or_less(node.target, scope, out)
+        annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
+        for child in children(node):
+            if child is not annotation:
+                self._statement(child, scope, out)
 
     def expression(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:  # one branch for each kind of syntax
         kind = type(node)
@@ -212,9 +239,10 @@ class _Reader:
             if kind is ast.Name:
                 self._chain(node, scope, out)  # type: ignore[arg-type]
             return
-        if self.outside and isinstance(node, (ast.Call, ast.BinOp, ast.Subscript, ast.Compare)):
-            self._whole_namespace(node, scope, out)
-        node = self._plain(node, scope, out)
+        if self.outside and kind in _MAY_READ_WHOLE:
+            self._whole_namespace(node, scope, out)  # type: ignore[arg-type]
+        if may_look(node):
+            node = self._plain(node, scope, out)
         if isinstance(node, (ast.Name, ast.Attribute)):
             self._chain(node, scope, out)
         elif isinstance(node, ast.Call):
@@ -239,8 +267,6 @@ class _Reader:
 
     def _plain(self, node: ast.AST, scope: _Scope, out: list[Ref], call: int = 0) -> ast.AST:
         """What reads an attribute by its name as a text, as what names it; and note what may read any attribute."""
-        if not may_look(node):
-            return node
         whole = looked_at_whole(node)
         if whole is not None and (chain := chain_of(whole)) and self._is_outside(chain[0], scope):
             base = scope.known[chain[0]] if chain[0] in scope.known else Ref((chain[0],), base=self.base)
@@ -285,21 +311,24 @@ class _Reader:
         return name not in scope.bound and name not in scope.known and name not in self.names
 
     def _arguments(self, node: ast.Call, scope: _Scope, out: list[Ref]) -> None:
-        for argument in [*node.args, *(k.value for k in node.keywords)]:
+        for argument in node.args:
             self.expression(argument, scope, out)
+        for keyword in node.keywords:
+            self.expression(keyword.value, scope, out)
 
     def _higher_order(self, node: ast.Call, scope: _Scope, out: list[Ref]) -> None:
         for argument in _called_arguments(node):
             self._called(argument, scope, out, 1)
         if isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
             self._changed(node.func.value, scope, out)
-        match node:
-            case ast.Call(func=ast.Name(id="setattr" | "delattr"), args=[owner, name, *_]):
-                if not isinstance(name, ast.Constant):
-                    self._changed(owner, scope, out)
+        elif isinstance(node.func, ast.Name) and node.func.id in ("setattr", "delattr") and len(node.args) > 1:
+            owner, name = node.args[:2]
+            if not isinstance(name, ast.Constant):
+                self._changed(owner, scope, out)
 
     def _called(self, node: ast.AST, scope: _Scope, out: list[Ref], calls: int) -> None:
-        node = self._plain(node, scope, out, calls)
+        if may_look(node):
+            node = self._plain(node, scope, out, calls)
         if isinstance(node, ast.Call):
             self._arguments(node, scope, out)
             self._called(node.func, scope, out, calls + 1)
@@ -340,7 +369,7 @@ class _Reader:
         one: ast.AST = node
         while isinstance(one, ast.Attribute):
             names.append(one.attr)
-            one = self._plain(one.value, scope, out)
+            one = self._plain(one.value, scope, out) if may_look(one.value) else one.value
         names.reverse()
         if isinstance(node.ctx, (ast.Store, ast.Del)) and not store:
             store = "attr" if names else "item"
@@ -430,6 +459,8 @@ def _called_arguments(node: ast.Call) -> list[ast.expr]:
         else ""
     )
     found: list[ast.expr] = []
+    if name not in _CALLING:
+        return found
     if name in _CALL_FIRST:
         found += node.args[:1]
     if name in ("sub", "subn"):
@@ -492,13 +523,17 @@ def _own(body: Iterable[ast.AST]) -> _Own:  # one branch for each kind of syntax
                 bound.update([node.rest] if node.rest else [])
             elif node.name:  # type: ignore[attr-defined]
                 bound.add(node.name)  # type: ignore[attr-defined]
-        pending += children(node)
+        if kind is not ast.Constant:
+            pending += children(node)
     return own
 
 
 _WORDS = re.compile(r"[^\W\d]\w*")
 _NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
-_NAMELESS = (ast.Lambda, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)
-_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, *_NAMELESS)
-_NAMING = (ast.Import, ast.ImportFrom, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping)
-_SIMPLE = (ast.Name, ast.Constant, ast.Pass, ast.alias)
+_NAMELESS = frozenset({ast.Lambda, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp})
+_SCOPES = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, *_NAMELESS})
+_NAMING = frozenset({ast.Import, ast.ImportFrom, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping})
+_SIMPLE = frozenset({ast.Name, ast.Constant, ast.Pass, ast.alias})
+_SIMPLE_STATEMENTS = frozenset({ast.Expr, ast.Assign, ast.Return, ast.Raise, ast.Assert, ast.Delete, ast.keyword})
+"""Those below which there are expressions alone."""
+_MAY_READ_WHOLE = frozenset({ast.Call, ast.BinOp, ast.Subscript, ast.Compare})

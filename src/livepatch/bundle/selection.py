@@ -10,7 +10,7 @@ from typing import Literal
 from livepatch.bundle.changes import Difference
 from livepatch.bundle.items import Item
 from livepatch.bundle.leftout import ONLY_FOR_STARS, ONLY_FOR_TYPES, reason_to_leave
-from livepatch.bundle.refs import Ref
+from livepatch.bundle.refs import Ref, annotations_of
 from livepatch.bundle.words import words_of
 from livepatch.bundle.world import Entity, World
 
@@ -143,7 +143,7 @@ class Selection:
                 items = [item]
         for one in items:
             refs = self.new.refs(one)
-            for ref in [*refs.decorators, *refs.header, *refs.body, *refs.annotations, *refs.tests]:
+            for ref in [*refs.decorators, *refs.header, *refs.body, *annotations_of(one), *refs.tests]:
                 found += self._reach(ref, one, why)
         return found
 

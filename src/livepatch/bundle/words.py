@@ -19,6 +19,8 @@ def words_of(source: bytes) -> frozenset[str]:
     """
     if not source.isascii():
         return frozenset(_WORDS.findall(source.decode()))
-    words = {word.lstrip(_DIGITS) for word in source.translate(_BLANKS).decode("ascii").split()}
-    words.discard("")
-    return frozenset(words)
+    words = frozenset(source.translate(_BLANKS).decode("ascii").split())
+    numbers = [word for word in words if word < ":"]  # what begins with a digit, as nothing else here sorts so low
+    if not numbers:
+        return words
+    return words.difference(numbers).union(filter(None, (word.lstrip(_DIGITS) for word in numbers)))

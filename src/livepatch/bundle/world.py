@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from livepatch.bundle.entries import entries_called
 from livepatch.bundle.handing import called_by_others, place_of
 from livepatch.bundle.items import Import, Item, Module, chain_of
 from livepatch.bundle.nodes import walk
-from livepatch.bundle.outcome import left_behind
 from livepatch.bundle.receivers import Handed, changes_parameter, handed_over, receivers
-from livepatch.bundle.refs import Ref, Refs, refs_of
+from livepatch.bundle.refs import Ref, Refs
+from livepatch.bundle.syntax import Syntax
 
 __all__ = ["Entity", "Trace", "World"]
 
@@ -51,10 +50,10 @@ class Trace:
 
 
 class World:
-    """The modules of a tree.  `load` gives one by name, parsed, or ``None``; `refs` may be those of another tree."""
+    """The modules of a tree.  `load` gives one by name, parsed, or ``None``; `syntax` may be that of another tree."""
 
     def __init__(
-        self, names: frozenset[str], load: Callable[[str], Module | None], refs: dict[int, Refs] | None = None
+        self, names: frozenset[str], load: Callable[[str], Module | None], syntax: Syntax | None = None
     ) -> None:
         self.names = names
         self._load = load
@@ -62,16 +61,17 @@ class World:
         self._parsed: list[Module] = []
         self._count = 0
         self._own_refs: dict[int, Refs] = {}
-        self._left_behind: dict[int, frozenset[str]] = {}
-        self._called_entries: dict[int, tuple[tuple[str, ...], ...]] = {}
-        self._refs: dict[int, Refs] = {} if refs is None else refs
+        self.syntax = Syntax() if syntax is None else syntax
         self._effects: dict[int, frozenset[Entity]] = {}
         self._call_effects: dict[tuple[Entity, int], frozenset[Entity]] = {}
         self._self_changes: dict[tuple[Entity, int], bool] = {}
+        self._values_called: dict[int, frozenset[Entity]] = {}
         self._mros: dict[Entity, list[Entity]] = {}
         self.hooks: dict[Entity, list[Entity]] = {}
         """What :mod:`livepatch.bundle.hooks` has found."""
         self._ancestors: dict[Entity, frozenset[Entity]] = {}
+        self._above_any: dict[str, frozenset[Entity]] = {}
+        """The bases of all classes of a module."""
         self._traces: dict[tuple[str, str, str, tuple[str, ...], int], Trace] = {}
 
     def module(self, name: str) -> Module | None:
@@ -91,34 +91,18 @@ class World:
         """What an item uses."""
         found = self._own_refs.get(id(item))
         if found is None:
-            found = self._refs.get(id(item))
-            if found is None:
-                found = self._refs[id(item)] = refs_of(item)
-            self._own_refs[id(item)] = found
+            found = self._own_refs[id(item)] = self.syntax.refs(item)
             if item.kind in ("assign", "effect", "loop"):
                 called = called_by_others(self, item)
                 if called:
                     found = self._own_refs[id(item)] = replace(found, header=[*found.header, *called])
         return found
 
-    def entries_called(self, item: Item) -> tuple[tuple[str, ...], ...]:
-        """The names of containers of which a statement, or a call of a function, calls what they hold."""
-        found = self._called_entries.get(id(item))
-        if found is None:
-            found = self._called_entries[id(item)] = tuple(entries_called(item.node))
-        return found
-
     def items(self, entity: Entity) -> list[Item]:
         """The definitions of a name."""
-        module = self.module(entity[0])
-        return module.by_name.get(entity[1], []) if module else []
-
-    def left_behind(self, item: Item) -> frozenset[str]:
-        """The identifiers of what a function gives back or stores where others may find it."""
-        found = self._left_behind.get(id(item))
-        if found is None:
-            found = self._left_behind[id(item)] = left_behind(item.node)
-        return found
+        name, qualname = entity
+        module = self._modules[name] if name in self._modules else self.module(name)
+        return module.by_name.get(qualname, []) if module is not None else []
 
     # Names
 
@@ -394,9 +378,22 @@ class World:
 
     # Effects
 
+    def values_called(self, item: Item) -> frozenset[Entity]:
+        """The names of values that a function calls itself: what they hold, nobody can tell from their names."""
+        known = self._values_called.get(id(item))
+        if known is None:
+            traces = [self.follow(ref, item) for ref in self.refs(item).led if ref.call and not ref.level]
+            ways = [way for trace in traces for way in (trace, *trace.before_it_was_bound_anew())]
+            known = self._values_called[id(item)] = frozenset(
+                way.end for way in ways if way.kind == "value" and way.holder == way.end and not way.beyond
+            )
+        return known
+
     def effects(self, item: Item) -> frozenset[Entity]:
         """The names whose values a definition or statement changes in place when it runs, also by what it calls."""
         known = self._effects.get(id(item))
+        if known is None and _does_nothing(item):
+            known = self._effects[id(item)] = frozenset()
         if known is None:
             self._effects[id(item)] = frozenset()
             refs = self.refs(item)
@@ -430,7 +427,7 @@ class World:
         """The names of objects of which a statement, or a function, calls methods that the tree does not define."""
         found = set()
         local = {ref.chain for ref in self.refs(item).body if ref.base == ""} if item.kind == "function" else None
-        for method, receiver in receivers(item.node):
+        for method, receiver in self.syntax.receivers(item):
             if local is not None and method not in local:
                 continue  # a variable of the function
             if method and self.follow(Ref(method, base=base), item).kind in ("function", "class"):
@@ -529,7 +526,11 @@ class World:
                 if module.name in read or not module.class_names or module.words.isdisjoint(words):
                     continue
                 read.add(module.name)
-                for name in module.class_names:
+                above = self._above_any.get(module.name)
+                if above is None:
+                    classes = [(module.name, name) for name in module.class_names]
+                    above = self._above_any[module.name] = frozenset().union(*map(self._above, classes))
+                for name in module.class_names if not owners.isdisjoint(above) else ():
                     if not owners.isdisjoint(self._above((module.name, name))):
                         found.add((module.name, name))
                         new.add(name.rpartition(".")[2])
@@ -542,6 +543,20 @@ class World:
         if known is None:
             known = self._ancestors[entity] = frozenset(self.mro(entity)[1:])
         return known
+
+
+def _does_nothing(item: Item) -> bool:
+    """Whether a definition only binds its name, as far as its head tells: it has no decorators, and calls nothing."""
+    if item.stores:
+        return False
+    match item.node:
+        case ast.FunctionDef(decorator_list=[]) | ast.AsyncFunctionDef(decorator_list=[]):
+            return True
+        case ast.ClassDef(decorator_list=[], bases=bases, keywords=keywords):
+            return all(chain_of(base) for base in (*bases, *(keyword.value for keyword in keywords)))
+        case ast.Import() | ast.ImportFrom():
+            return True
+    return False
 
 
 def _sets_on_a_parameter(item: Item) -> bool:
