@@ -55,7 +55,23 @@ def tables_filled(
     for item in items:
         entity = (item.module.name, item.binds[0])
         search.memos(item, own=entity if entity in staying else None)
+        search.of_decorated(item, entity)
+    _find_factories(world, search, set(calling))
     return search.out.memos
+
+
+def _find_factories(world: World, search: Search, callers: set[Entity]) -> None:
+    """Take in the tables that get what they lack from one of the functions: ``defaultdict(f)``."""
+    for module in world.parsed():
+        for item in module.items if "defaultdict" in module.words else ():
+            value = getattr(item.node, "value", None) if item.kind == "assign" else None
+            if not isinstance(value, ast.Call) or chain_of(value.func)[-1:] != ("defaultdict",):
+                continue
+            given = chain_of(value.args[0]) if value.args else ()
+            end = world.follow(Ref(given, base="scope" if item.scope else ""), item).end if given else ("", "")
+            if end in callers:
+                for bound in item.binds:
+                    search.keep((module.name, bound), end, ast.unparse(value))
 
 
 def _wraps(world: World, item: Item, callers: set[Entity]) -> bool:

@@ -22,6 +22,7 @@ from livepatch.bundle.naming import (
     check_identifier,
     check_identifier_or_nothing,
     check_not_empty,
+    check_place,
     check_requirement,
     check_scope,
     check_target_or_nothing,
@@ -323,7 +324,7 @@ def _memo(reader: Reader) -> Memo:
     return Memo(
         initial=reader.field("initial", reader.source, least=0),
         of=reader.field("of", reader.name, check_not_empty),
-        target=reader.field("target", reader.name, check_dotted),
+        target=reader.field("target", reader.name, check_place),
     )
 
 

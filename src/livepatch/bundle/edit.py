@@ -12,6 +12,7 @@ from livepatch.bundle.memos import kept_from
 from livepatch.bundle.normal import defaults_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.program import statements_of
+from livepatch.bundle.refs import NEVER
 from livepatch.bundle.retaken import captured_by_objects
 from livepatch.bundle.tables import tables_of
 from livepatch.bundle.unfit import attributes_of_objects, unfit_for_the_old
@@ -66,7 +67,8 @@ class _Edits:
         calling = self._calling()
         for name, caches in caches_of_callers(self.old, *calling, names).items():
             kept.caches[name] = list(dict.fromkeys([*kept.caches.get(name, ()), *caches]))
-        for name, memos in tables_filled(self.old, *calling, names).items():
+        later = [e for e, level in self.flows[0].calls.items() if 0 < level < NEVER]
+        for name, memos in tables_filled(self.old, [*calling[0], *later], calling[1], names).items():
             known = {memo.target for memo in kept.memos.get(name, ())}
             kept.memos.setdefault(name, []).extend(memo for memo in memos if memo.target not in known)
         tables = tables_of(self.old, names, self.plan.before.modules, self.plan.before.sources)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from livepatch.bundle.drawing import items_got
 from livepatch.bundle.items import chain_of
 from livepatch.bundle.nodes import children, walk
 
@@ -42,7 +43,8 @@ def _roots(node: ast.expr, drawn: dict[str, list[Chain]]) -> Iterator[Chain]:
     """What an entry is taken from, entry of entry."""
     while isinstance(node, (ast.Subscript, ast.Call)):
         inner = node.value if isinstance(node, ast.Subscript) else node.func
-        chain = _container(inner)
+        got = items_got(node)
+        chain = _container(inner if got is None else got)
         if chain:
             yield chain
             yield from drawn.get(chain[0], ())

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from weakref import proxy
 
 from livepatch.bundle.attributes import made_by
+from livepatch.bundle.hidden import hidden_place
 from livepatch.bundle.items import MUTATORS, Item, chain_of
 from livepatch.bundle.nodes import of_kinds, walk
 from livepatch.bundle.normal import FunctionNode
@@ -233,7 +234,30 @@ class Search:
             for of in self._namesakes(item, first) if first is not None else ():
                 entity = self._stored(flow, target, of)
                 if entity is not None and entity not in self.values:
-                    self._keep(entity, of)
+                    self.keep(entity, of, self._initial(entity))
+            if first is not None and (hidden := hidden_place(self.world, item, flow.bound, target)) is not None:
+                self.keep((hidden[0], hidden[1]), first, hidden[2])
+
+    def of_decorated(self, item: Item, entity: Entity) -> None:
+        """Take in what the decorators of a function that changes keep of its answers."""
+        for decorator in getattr(item.node, "decorator_list", ()):
+            called = decorator.func if isinstance(decorator, ast.Call) else decorator
+            chain = chain_of(called)
+            trace = self.world.follow(Ref(chain, base="scope" if item.scope else ""), item) if chain else Trace()
+            for one in self.world.items(trace.end) if trace.kind == "function" else ():
+                if isinstance(one.node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+                    flow = _Within(proxy(self), one, one.node)
+                    made = (
+                        [one.node]
+                        if called is decorator
+                        else [n for n in one.node.body if isinstance(n, ast.FunctionDef)]
+                    )
+                    flow.held.update((n.args.args[0].arg, entity) for n in made if n.args.args)
+                    flow.spread()
+                    for target, value in flow.stored:
+                        hidden = hidden_place(self.world, one, flow.bound, target) if flow.of(value) else None
+                        if hidden is not None:
+                            self.keep((hidden[0], hidden[1]), entity, hidden[2])
 
     def _namesakes(self, item: Item, of: Entity) -> list[Entity]:
         """The values that a method may read where it reads one of them: attributes of that name, of other classes."""
@@ -242,9 +266,10 @@ class Search:
             return [of]
         return [each for each in others if (item.module.name, item.scope) in self._family(_owner(each))] or [of]
 
-    def _keep(self, entity: Entity, of: Entity) -> None:
+    def keep(self, entity: Entity, of: Entity, initial: str) -> None:
+        """Take in a place that keeps what comes of a value or a function; `initial` is what the source puts there."""
         module, qualname = entity
-        memo = Memo(target=qualname, of=f"{of[0]}:{of[1]}", initial=self._initial(entity))
+        memo = Memo(target=qualname, of=f"{of[0]}:{of[1]}", initial=initial)
         known = self.out.memos.setdefault(module, [])
         if all(each.target != qualname for each in known):
             known.append(memo)

@@ -16,6 +16,7 @@ __all__ = [
     "check_identifier",
     "check_identifier_or_nothing",
     "check_not_empty",
+    "check_place",
     "check_requirement",
     "check_scope",
     "check_target_or_nothing",
@@ -53,6 +54,11 @@ def check_target_or_nothing(value: str) -> None:
 def check_dotted(value: str) -> None:
     """Names of Python with dots between them."""
     _refuse_unless(all(map(_is_identifier, value.split("."))), value, "Python identifiers with dots between them")
+
+
+def check_place(value: str) -> None:
+    """Such names; those before the last may end in that of a function whose variable the last one is."""
+    check_dotted(value.replace(".<locals>.", ".", 1))
 
 
 def check_scope(value: str) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+from livepatch.bundle.drawing import calls_of_drawn, said_of_getters
 from livepatch.bundle.dynamic import looked_at_whole, may_look, module_named, written_out
 from livepatch.bundle.items import MUTATORS, Item, absolute_name, chain_of
 from livepatch.bundle.nodes import children, walk, walk_all
@@ -22,6 +23,8 @@ _CALL_FIRST = frozenset({"map", "filter", "reduce", "starmap", "takewhile", "dro
 _CALL_KEY = frozenset({"sorted", "min", "max", "sort", "groupby", "nlargest", "defaultdict"})
 _CALLING = _CALL_FIRST | _CALL_KEY | {"sub", "subn"}
 
+
+_Comprehension = ast.ListComp | ast.SetComp | ast.GeneratorExp | ast.DictComp
 
 NEVER = 99
 """The level of what no call runs."""
@@ -228,6 +231,9 @@ class _Reader:
     def _other_statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
         if isinstance(node, ast.AugAssign):
             self._chain_or_less(node.target, scope, out)
+        if isinstance(node, (ast.For, ast.AsyncFor)):
+            for called in calls_of_drawn(node.target, node.iter, node.body):
+                self._called(called, scope, out, 1)
         annotation = node.annotation if isinstance(node, ast.AnnAssign) else None
         for child in children(node):
             if child is not annotation:
@@ -246,9 +252,7 @@ class _Reader:
         if isinstance(node, (ast.Name, ast.Attribute)):
             self._chain(node, scope, out)
         elif isinstance(node, ast.Call):
-            self._called(node.func, scope, out, 1)
-            self._higher_order(node, scope, out)
-            self._arguments(node, scope, out)
+            self._call(node, scope, out)
         elif isinstance(node, ast.Lambda):
             self.defaults(node, scope, out)
             self.later(node, scope, out)
@@ -256,14 +260,27 @@ class _Reader:
             self._changed(node.value, scope, out)
             self.expression(node.slice, scope, out)
         elif isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
-            names = {n.id for g in node.generators for n in walk(g.target) if isinstance(n, ast.Name)}
-            known = {k: v for k, v in scope.known.items() if k not in names}
-            inner = _Scope(known, scope.bound | names, scope.outer)
-            for child in children(node):
-                self.expression(child, inner, out)
+            self._comprehension(node, scope, out)
         else:
             for child in children(node):
                 self.expression(child, scope, out)
+
+    def _call(self, node: ast.Call, scope: _Scope, out: list[Ref]) -> None:
+        self._called(node.func, scope, out, 1)
+        self._higher_order(node, scope, out)
+        self._arguments(node, scope, out)
+        for said in said_of_getters(node, self.names) if self.outside else ():
+            self.expression(said, scope, out)
+
+    def _comprehension(self, node: _Comprehension, scope: _Scope, out: list[Ref]) -> None:
+        names = {n.id for g in node.generators for n in walk(g.target) if isinstance(n, ast.Name)}
+        known = {k: v for k, v in scope.known.items() if k not in names}
+        inner = _Scope(known, scope.bound | names, scope.outer)
+        for child in children(node):
+            self.expression(child, inner, out)
+        for one in node.generators:
+            for called in calls_of_drawn(one.target, one.iter, children(node)):
+                self._called(called, scope, out, 1)
 
     def _plain(self, node: ast.AST, scope: _Scope, out: list[Ref], call: int = 0) -> ast.AST:
         """What reads an attribute by its name as a text, as what names it; and note what may read any attribute."""
@@ -338,6 +355,10 @@ class _Reader:
             self._chain(node, scope, out, call=calls)
         elif isinstance(node, ast.Lambda):
             self.function(node, scope, out)
+        elif isinstance(node, (ast.IfExp, ast.BoolOp, ast.NamedExpr)):
+            self.expression(node, scope, out)
+            for one in _either(node):
+                self._called(one, scope, out, calls)
         else:
             self.expression(node, scope, out)
 
@@ -407,6 +428,13 @@ class _Reader:
                 member = ast.Attribute(member, name, ast.Load())
             assert isinstance(member, ast.Attribute)
             self._chain(member, scope, out, call=call)
+
+
+def _either(node: ast.IfExp | ast.BoolOp | ast.NamedExpr) -> list[ast.expr]:
+    """What an expression gives: one of those."""
+    if isinstance(node, ast.IfExp):
+        return [node.body, node.orelse]
+    return node.values if isinstance(node, ast.BoolOp) else [node.value]
 
 
 def is_partial(node: ast.Call) -> bool:

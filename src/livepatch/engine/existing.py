@@ -14,9 +14,10 @@ from livepatch.contents.edits import AttributeDefault, Captured, Memo, ModuleEdi
 from livepatch.engine.caches import Cache
 from livepatch.engine.expand import NewAttribute, NewShadow
 from livepatch.engine.graph import Comparison
+from livepatch.engine.hidden import hidden_values
 from livepatch.engine.keepers import from_keeper, kept_objects, objects_by_class
 from livepatch.engine.locate import mangled, resolve
-from livepatch.engine.memos import cache_of, kept_of_the_old, objects_keep
+from livepatch.engine.memos import cache_of, hidden_of_the_old, kept_of_the_old, objects_keep
 from livepatch.engine.namespaces import is_class, is_module
 from livepatch.engine.outliving import Unlike, unlike_objects
 from livepatch.engine.places import slot_of
@@ -41,6 +42,9 @@ def note_kept(computed: Computed, edit: ModuleEdit, memo: Memo) -> None:
     scope, _, name = memo.target.rpartition(".")
     place = resolve(Target(edit.module, scope), computed.modules) if scope else None
     owner = place.value if isinstance(place, Place) else None if scope else computed.modules[edit.module]
+    if scope.endswith(".<locals>") or (isinstance(place, Place) and not is_class(owner)):
+        _note_hidden(computed, edit, memo)
+        return
     if not (is_class(owner) or is_module(owner)):
         return  # what is not there has computed nothing
     expected: object = ABSENT
@@ -54,6 +58,22 @@ def note_kept(computed: Computed, edit: ModuleEdit, memo: Memo) -> None:
     refusal = kept_of_the_old(memo, owner, name, expected, computed.sides)
     if refusal is not None:
         computed.out.note(target, refusal)
+
+
+def _note_hidden(computed: Computed, edit: ModuleEdit, memo: Memo) -> None:
+    """Note what functions keep out of sight that was computed from what changes."""
+    target = Target(edit.module, memo.target)
+    expected: object = ABSENT
+    if memo.initial:
+        try:
+            expected = computed.before.evaluate(edit.module, edit.before, memo.initial, str(target))
+        except ScratchError:
+            expected = None
+    for where, value in hidden_values(computed.modules[edit.module], memo, computed.modules):
+        refusal = hidden_of_the_old(memo, where, value, expected, computed.sides)
+        if refusal is not None:
+            computed.out.note(target, refusal)
+            return
 
 
 def drop_kept(computed: Computed, edit: ModuleEdit) -> None:

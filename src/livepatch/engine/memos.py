@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable
 from types import ModuleType
 
@@ -17,7 +17,7 @@ from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import counted
 
-__all__ = ["cache_of", "instances", "kept_of_the_old", "objects_keep"]
+__all__ = ["cache_of", "hidden_of_the_old", "instances", "kept_of_the_old", "objects_keep"]
 
 
 def instances(classes: Iterable[type]) -> dict[type, int]:
@@ -37,7 +37,7 @@ def kept_of_the_old(memo: Memo, owner: ModuleType | type, name: str, expected: o
         value = namespace_of(space).get(mangled(name, owner.__name__) if is_class(owner) else name, ABSENT)
         if value is ABSENT or _is_empty(value) or value is expected:
             continue
-        if expected is not ABSENT and Comparison(sides, live=True, more=False).holds(value, expected):
+        if _is_as_made(value, expected) and Comparison(sides, live=True, more=False).holds(value, expected):
             continue
         where = f"{space.__module__}:{space.__qualname__}.{name}" if is_class(space) else f"{space.__name__}:{name}"
         told = f"{where} holds {_shown(value)}, which this process"
@@ -56,6 +56,29 @@ def kept_of_the_old(memo: Memo, owner: ModuleType | type, name: str, expected: o
             f"empty or delete {where} at a moment when nothing uses it, or restart",
         )
     return None
+
+
+def _is_as_made(value: object, expected: object) -> bool:
+    """Whether there may be no more in a place than what the source puts there, which is `expected`."""
+    if type(value) is defaultdict and type(expected) is defaultdict:
+        return len(value) <= len(expected)  # what it lacks it gets from its function, and tells nobody
+    return expected is not ABSENT
+
+
+def hidden_of_the_old(memo: Memo, where: str, value: object, expected: object, sides: Sides) -> Refusal | None:
+    """The observation that a function keeps, out of sight, what may have come of the old side.
+
+    It keeps no patch out: nothing tells for sure that it is an answer.
+    """
+    if _is_empty(value) or (expected is not ABSENT and Comparison(sides, live=True, more=False).holds(value, expected)):
+        return None
+    return Refusal(
+        "answers-kept",
+        f"{where} holds {_shown(value)}, which this process may have from the old {memo.of}",
+        "nothing there yet, or what the source itself puts there",
+        f"empty {where}, or have the function made anew, once the patch is in, and again after a revert, "
+        "where an old answer does harm",
+    )
 
 
 def _is_empty(value: object) -> bool:

@@ -1,0 +1,115 @@
+"""What a process has computed by code that changes: it is computed anew, or the report names where it is kept."""
+
+from __future__ import annotations
+
+import functools
+
+import pytest
+from tests.built import Running
+
+import livepatch
+
+
+@pytest.fixture
+def releases(tmp_path, monkeypatch):
+    return functools.partial(Running, tmp_path, monkeypatch)
+
+
+def running_with(releases, text):
+    return releases({"m.py": text}, {"m.py": text.replace("(1,)", "(1, 2)")})
+
+
+GET = (
+    "import operator\nclass C:\n    @property\n    def p(self): return (1,)\n    def get(self): return (1,)\nc = C()\n"
+)
+F = "def f(): return (1,)\ndef g(): return 2\n"
+AT_IMPORT = {
+    "methodcaller": f"{GET}X = operator.methodcaller('get')(c)",
+    "methodcaller with a name": f"{GET}get = operator.methodcaller('get')\nX = get(c)",
+    "methodcaller over a list": f"{GET}X = list(map(operator.methodcaller('get'), [c]))",
+    "attrgetter": f"{GET}X = operator.attrgetter('p')(c)",
+    "itemgetter": f"import operator\n{F}T = {{'a': f}}\nX = operator.itemgetter('a')(T)()",
+    "comprehension": f"{F}X = [each() for each in (f, g)]",
+    "pairs": f"{F}X = {{k: each() for k, each in {{'a': f}}.items()}}",
+    "several at once": f"{F}X = [each() for _, each in zip('ab', [g, f])]",
+    "method": f"{GET}X = [each.get() for each in (c,)]",
+    "loop": f"{F}X = []\nfor each in (g, f):\n    X.append(each())",
+    "condition": f"{F}X = (f if True else g)()",
+    "either": f"{F}X = (None or f)()",
+    "named": f"{F}X = (h := f)()",
+}
+
+
+@pytest.mark.parametrize("text", AT_IMPORT.values(), ids=AT_IMPORT.keys())
+def test_what_came_of_a_call_under_another_name_is_computed_anew(text, releases):
+    running = running_with(releases, text)
+    was = repr(running["m"].X)
+    applied = livepatch.apply(running.build())
+    assert repr(running["m"].X) == was.replace("(1,)", "(1, 2)") != was
+    applied.revert()
+    assert repr(running["m"].X) == was
+
+
+MEMO = "        if 'a' not in memo: memo['a'] = {}()\n        return memo['a']\n    return inner\n"
+NONLOCAL = """\
+def make():
+    memo = None
+    def inner():
+        nonlocal memo
+        if memo is None: memo = f()
+        return memo
+    return inner
+"""
+HIDDEN = {
+    "attribute": (f"{F}def X():\n    if not hasattr(X, 'v'): X.v = f()\n    return X.v", "X.v"),
+    "entry of an attribute": (f"{F}def X():\n    return X.v.setdefault('a', f())\nX.v = {{}}", "X.v"),
+    "default": (f"{F}def X(memo={{}}):\n    if 'a' not in memo: memo['a'] = f()\n    return memo['a']", "X.memo"),
+    "keyword": (f"{F}def X(*, memo={{}}):\n    if not memo: memo['a'] = f()\n    return memo['a']", "X.memo"),
+    "closure": (
+        f"{F}def make():\n    memo = {{}}\n    def inner():\n{MEMO.format('f')}X = make()",
+        "make.<locals>.memo",
+    ),
+    "nonlocal": (f"{F}{NONLOCAL}X = make()", "make.<locals>.memo"),
+    "decorator": (
+        f"def kept(h):\n    memo = {{}}\n    def inner():\n{MEMO.format('h')}@kept\ndef X(): return (1,)",
+        "kept.<locals>.memo",
+    ),
+    "decorator of a caller": (
+        f"{F}def kept(h):\n    memo = {{}}\n    def inner():\n{MEMO.format('h')}@kept\ndef X(): return f()",
+        "kept.<locals>.memo",
+    ),
+    "factory": (f"from collections import defaultdict\n{F}D = defaultdict(f)\ndef X(): return D['a']", "D"),
+}
+
+
+@pytest.mark.parametrize(("text", "place"), HIDDEN.values(), ids=HIDDEN.keys())
+def test_answers_that_functions_keep_out_of_sight_are_named(text, place, releases):
+    running = running_with(releases, text)
+    fix = running.build()
+    assert "answers-kept" not in {finding.code for finding in livepatch.check(fix).findings}
+    was = running["m"].X()
+    (said,) = [finding for finding in livepatch.check(fix).findings if finding.code == "answers-kept"]
+    assert (said.severity, said.target) == ("warning", f"{running.name}.m:{place}")
+    applied = livepatch.apply(fix)
+    assert running["m"].X() == was == (1,)
+    applied.revert()
+
+
+def test_a_closure_is_found_in_its_module_where_a_walk_through_the_heap_is_not_granted(releases, monkeypatch):
+    monkeypatch.setattr("livepatch.engine.hidden.is_unnoticed", lambda: False)
+    running = running_with(releases, HIDDEN["decorator"][0])
+    running["m"].X()
+    assert "answers-kept" in {finding.code for finding in livepatch.check(running.build()).findings}
+
+
+def test_what_a_function_keeps_of_other_things_is_not_named(releases):
+    text = f"{F}def X(memo={{}}):\n    memo['a'] = g()\n    y = [f()]\n    y.append(f())\n    return memo, y\nX.v = 1"
+    running = running_with(releases, text)
+    running["m"].X()
+    assert "answers-kept" not in {finding.code for finding in livepatch.check(running.build()).findings}
+
+
+def test_a_patch_that_names_the_variable_of_a_closure_is_read_again(releases, tmp_path):
+    fix = running_with(releases, HIDDEN["closure"][0]).build()
+    fix.save(tmp_path / "a.lpatch")
+    assert livepatch.load(tmp_path / "a.lpatch", trust=livepatch.UNSIGNED).edits == fix.edits
