@@ -113,3 +113,21 @@ def test_a_patch_that_names_the_variable_of_a_closure_is_read_again(releases, tm
     fix = running_with(releases, HIDDEN["closure"][0]).build()
     fix.save(tmp_path / "a.lpatch")
     assert livepatch.load(tmp_path / "a.lpatch", trust=livepatch.UNSIGNED).edits == fix.edits
+
+
+def test_a_parameter_of_an_inner_function_is_not_taken_for_a_name_of_the_module(releases):
+    text = (
+        f"{F}class T: kept = None\nt = T\n"
+        "def make():\n    def inner(t):\n        t.kept = f()\n        return t\n    return inner\nX = make()"
+    )
+    running = running_with(releases, text)
+    running["m"].T.kept = 3
+    assert "answers-kept" not in {finding.code for finding in livepatch.check(running.build()).findings}
+
+
+def test_objects_that_make_any_attribute_are_not_asked_for_one(releases, monkeypatch):
+    monkeypatch.setattr("livepatch.engine.hidden.is_unnoticed", lambda: False)
+    text = f"class Any:\n    def __getattr__(self, name): return Any()\nany_of = Any()\n{HIDDEN['decorator'][0]}"
+    running = running_with(releases, text)
+    running["m"].X()
+    assert "answers-kept" in {finding.code for finding in livepatch.check(running.build()).findings}

@@ -40,12 +40,17 @@ def caches_of_callers(
 
 
 def tables_filled(
-    world: World, calling: Iterable[Entity], changed: set[Entity], names: frozenset[Entity]
+    world: World,
+    calling: Iterable[Entity],
+    changed: set[Entity],
+    names: frozenset[Entity],
+    later: Iterable[Entity] = (),
 ) -> dict[str, list[Memo]]:
     """The tables of modules and classes in which functions keep what changed ones gave: by module, as in `Kept`.
 
-    The arguments are those of :func:`caches_of_callers`.  A changed function that keeps its own answers looks them up
-    in the table as well; one that only puts something there keeps a list of what it was given.
+    The arguments are those of :func:`caches_of_callers`; of `later` only what they give does something else.  A changed
+    function that keeps its own answers looks them up in the table as well; one that only puts something there keeps a
+    list of what it was given.
     """
     search = Search(world, frozenset(), set(), names)
     items = [i for e in sorted(calling) for i in world.items(e) if i.kind == "function"]
@@ -56,6 +61,8 @@ def tables_filled(
         entity = (item.module.name, item.binds[0])
         search.memos(item, own=entity if entity in staying else None)
         search.of_decorated(item, entity)
+    for item in [i for e in sorted(later) for i in world.items(e) if i.kind == "function"]:
+        search.memos(item, hidden_only=True)
     _find_factories(world, search, set(calling))
     return search.out.memos
 

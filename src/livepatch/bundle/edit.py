@@ -68,7 +68,7 @@ class _Edits:
         for name, caches in caches_of_callers(self.old, *calling, names).items():
             kept.caches[name] = list(dict.fromkeys([*kept.caches.get(name, ()), *caches]))
         later = [e for e, level in self.flows[0].calls.items() if 0 < level < NEVER]
-        for name, memos in tables_filled(self.old, [*calling[0], *later], calling[1], names).items():
+        for name, memos in tables_filled(self.old, *calling, names, later).items():
             known = {memo.target for memo in kept.memos.get(name, ())}
             kept.memos.setdefault(name, []).extend(memo for memo in memos if memo.target not in known)
         tables = tables_of(self.old, names, self.plan.before.modules, self.plan.before.sources)

@@ -37,8 +37,8 @@ def hidden_place(world: World, item: Item, bound: Collection[str], target: ast.e
             return module, f"{own}.<locals>.{place.id}", _first(node, place.id)
         return None
     chain = chain_of(place) if isinstance(place, ast.Attribute) else ()
-    if not chain or chain[0] in bound:
-        return None
+    if not chain or chain[0] in bound or any(isinstance(n, ast.arg) and n.arg == chain[0] for n in walk(node)):
+        return None  # a parameter of an inner function may hide a name of the module
     owner = world.follow(Ref(chain[:-1]), item)
     return (owner.end[0], f"{owner.end[1]}.{chain[-1]}", "") if owner.kind == "function" else None
 

@@ -220,10 +220,11 @@ class Search:
 
     # Tables
 
-    def memos(self, item: Item, own: Entity | None = None) -> None:
+    def memos(self, item: Item, own: Entity | None = None, *, hidden_only: bool = False) -> None:
         """Take in the tables in which a function keeps what is made from a value.
 
-        `own` is the function itself if its own answers count: where it looks up what it has put there.
+        `own` is the function itself if its own answers count: where it looks up what it has put there.  With
+        `hidden_only`, it is about the variables that functions inside it share.
         """
         node = item.node
         assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
@@ -231,7 +232,7 @@ class Search:
         for target, value in flow.stored:
             first = flow.of(value) or (own if own is not None and flow.looks_up(target) else None)
             # Of attributes that have one name, each class keeps what is made of its own.
-            for of in self._namesakes(item, first) if first is not None else ():
+            for of in self._namesakes(item, first) if first is not None and not hidden_only else ():
                 entity = self._stored(flow, target, of)
                 if entity is not None and entity not in self.values:
                     self.keep(entity, of, self._initial(entity))
