@@ -12,7 +12,7 @@ from livepatch.engine.graph import Comparison
 
 SETUP = """
 import collections, contextlib, datetime, decimal, enum, functools
-import logging, pathlib, re, struct, threading, weakref
+import logging, pathlib, re, struct, threading, typing, weakref
 from dataclasses import dataclass, field
 class C:
     def m(self): return 1
@@ -25,6 +25,10 @@ class E(enum.Enum):
     A = 1
     B = 2
 class L(list): pass
+T = typing.TypeVar('T')
+class G(typing.Generic[T], typing.MutableSet[T]):
+    def __init__(self, x): self.x = x
+    __contains__ = __iter__ = __len__ = add = discard = lambda self, *x: 0
 def f(x): return x
 def maker(x): return lambda: x
 def slotted(a):
@@ -59,7 +63,7 @@ ALIKE = (
 re.compile('a', re.I) | decimal.Decimal('1.50') | datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone.utc)
 struct.Struct('!I') | pathlib.PurePosixPath('/a/b') | slice(1, 2) | logging.getLogger('x')
 C | c | C() | c.m | C.m | [c, c] | slotted(1) | slotted([c]) | D(1) | {D(1): 2, D(2): 3} | E.A | {E.A: 1, E.B: 2}
-L([1, 2]) | f | maker(1) | maker([c]) | maker(f) | cyclic(1) | functools.partial(f, 1, a=2)
+L([1, 2]) | G(1) | G[int]([c]) | f | maker(1) | maker([c]) | maker(f) | cyclic(1) | functools.partial(f, 1, a=2)
 functools.lru_cache(3)(f)
 property(f) | staticmethod(f) | classmethod(f) | functools.cached_property(f) | contextlib.contextmanager(f)
 collections.OrderedDict(a=1) | collections.defaultdict(list, a=1) | collections.deque([1], 5) | [].append | {}.get
@@ -76,7 +80,7 @@ DIFFERENT = (
 1 ; True | 0.0 ; -0.0 | 1 ; 1.0 | 'a' ; b'a' | (1,) ; [1]
 [1, 2] ; [2, 1] | {1: 2, 3: 4} ; {3: 4, 1: 2} | {1} ; {2}
 re.compile('a') ; re.compile('a', re.I) | decimal.Decimal('1.5') ; decimal.Decimal('1.50')
-slotted(1) ; slotted(2) | S() ; slotted(1) | D(1) ; D(2) | {D(1): 2} ; {D(2): 2} | E.A ; E.B | L([1]) ; [1]
+slotted(1) ; slotted(2) | S() ; slotted(1) | D(1) ; D(2) | {D(1): 2} ; {D(2): 2} | E.A ; E.B | L([1]) ; [1] | G(1) ; G(2)
 maker(1) ; maker(2) | f ; maker | (lambda: 1) ; (lambda: 2) | cyclic(1) ; cyclic(2)
 functools.partial(f, 1) ; functools.partial(f, 2) | functools.lru_cache(3)(f) ; functools.lru_cache(4)(f)
 staticmethod(f) ; classmethod(f) | property(f) ; property(None, f)

@@ -64,6 +64,8 @@ def equal_plain(one: object, other: object) -> bool:
     return one == other
 
 
+_SUBCLASSABLE = 1 << 10  # Py_TPFLAGS_BASETYPE: no object stands for itself, as None does
+
 _natives: dict[int, tuple[weakref.ref[type], bool]] = {}
 
 
@@ -90,8 +92,16 @@ def _has_native_parts(kind: type) -> bool:
 
 
 def native_base(kind: type) -> type:
-    """The native type whose value the objects of a class have."""
-    return next(each for each in kind.__mro__ if is_native(each))
+    """The native type whose value the objects of a class have: ``object`` if they have none.
+
+    A native type that adds nothing to an object is none, such as ``typing.Generic`` since CPython 3.12.
+    """
+    return next(each for each in kind.__mro__ if is_native(each) and not _adds_nothing(each))
+
+
+def _adds_nothing(kind: type) -> bool:
+    same_size = (kind.__basicsize__, kind.__itemsize__) == (object.__basicsize__, object.__itemsize__)
+    return same_size and kind is not object and bool(kind.__flags__ & _SUBCLASSABLE)
 
 
 def is_value(kind: type) -> bool:

@@ -17,6 +17,7 @@ from livepatch.engine.anatomy import (
     attributes_of,
     cell_content,
     equal_plain,
+    is_native,
     is_value,
     members_of,
     native_base,
@@ -148,7 +149,7 @@ class Comparison:
     def _classes(self, one: type, other: type, path: str) -> bool:
         if one.__qualname__ != other.__qualname__ or one.__module__ != other.__module__:
             return self._differ(path, shown(one), shown(other))
-        if native_base(one) is one or native_base(other) is other:
+        if is_native(one) or is_native(other):
             return self._differ(path, shown(one), shown(other))
         return (
             self._same_class(type(one), type(other), path)
