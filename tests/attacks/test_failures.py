@@ -150,6 +150,9 @@ def _is_ours(code: CodeType) -> bool:
     return code.co_filename.startswith(_OURS)
 
 
+_SHORT = 120
+
+
 @dataclass
 class Injector:
     """A profile function that raises `error` at the `at`-th `event` of `code`; without them it only counts."""
@@ -393,13 +396,17 @@ def test_a_failure_at_any_step_changes_nothing(
     assert len(counted.seen) > 20
     problems: list[str] = []
     missed = 0
-    # In the short form a fortieth of the core: which one, differs by the operation and the kind of step.
-    turn = 3 * [*OPERATIONS].index(name) + len(event)
+    # In the short form a small part of the core: which one, differs by operation, kind of step and interpreter.
+    turn = 3 * [*OPERATIONS].index(name) + len(event) + _SHORT // 3 * sys.version_info.minor
     every = _steps(counted.seen)
     steps = [
         step
         for i, step in enumerate(every)
-        if (i % one_of == sys.version_info.minor % 10 if not _is_core(step[0]) else one_of == 10 or i % 40 == turn % 40)
+        if (
+            i % one_of == sys.version_info.minor % 10
+            if not _is_core(step[0])
+            else one_of == 10 or i % _SHORT == turn % _SHORT
+        )
     ]
     for number, (code, at) in enumerate(steps):
         error = KeyboardInterrupt() if number % 2 else InjectedError(f"{event} {at} of {code.co_qualname}")

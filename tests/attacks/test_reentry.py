@@ -237,6 +237,25 @@ def test_looking_through_the_heap_breaks_no_tuple_that_another_thread_is_making(
 # From a signal handler, and from a __del__
 
 
+class Files:
+    """Whether a code object is of one of livepatch's files of these names; asked at each event of a profile function."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = names
+        self.known: dict[int, tuple[bool, CodeType]] = {}
+
+    def __contains__(self, code: CodeType) -> bool:
+        known = self.known.get(id(code))
+        if known is None:
+            name = code.co_filename
+            known = name.startswith(_OURS) and Path(name).stem in self.names, code
+            self.known[id(code)] = known
+        return known[0]
+
+
+_STRUCK, _STOPPED = Files(*_CORE, *_LOOKERS), Files(*_CORE)
+
+
 class Striker:
     """Strikes its own thread in the core, at each point when it first comes there, or at one point only."""
 
@@ -248,7 +267,7 @@ class Striker:
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
-        if not code.co_filename.startswith(_OURS) or Path(code.co_filename).stem not in (*_CORE, *_LOOKERS):
+        if code not in _STRUCK:
             return
         point = (code.co_qualname, event, getattr(argument, "__qualname__", "") if event.startswith("c_") else "")
         if point not in self.seen:
@@ -532,7 +551,7 @@ class Stopper:
 
     def __call__(self, frame: FrameType, event: str, argument: object) -> None:
         code = frame.f_code
-        if event != "return" or not code.co_filename.startswith(_OURS) or Path(code.co_filename).stem not in _CORE:
+        if event != "return" or code not in _STOPPED:
             return
         self.seen[code] = None
         if code is self.code and not self.where:

@@ -247,4 +247,4 @@ class Patches(RuleBasedStateMachine):
 
 
 TestPatches = Patches.TestCase
-TestPatches.settings = settings(max_examples=5, stateful_step_count=12, deadline=None, phases=[Phase.generate])
+TestPatches.settings = settings(max_examples=3, stateful_step_count=12, deadline=None, phases=[Phase.generate])

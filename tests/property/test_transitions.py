@@ -481,5 +481,5 @@ TestTransitions.settings = settings(
 )
 TestLongTransitions = pytest.mark.slow(type("TestLongTransitions", (Transitions.TestCase,), {}))
 TestLongTransitions.settings = settings(
-    max_examples=250, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=120, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )

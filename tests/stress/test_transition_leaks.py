@@ -159,7 +159,7 @@ CYCLES = [drained, turned_round, cancelled, decided_by_call, given_up]
     ("cycle", "times"),
     [
         (decided_by_call, 4),
-        *(pytest.param(cycle, 60, marks=pytest.mark.slow) for cycle in CYCLES),
+        *(pytest.param(cycle, 20, marks=pytest.mark.slow) for cycle in CYCLES),
     ],
 )
 def test_nothing_grows_with_the_number_of_transitions(scene: Scene, cycle: Any, times: int) -> None:
