@@ -238,7 +238,7 @@ def test_looking_through_the_heap_breaks_no_tuple_that_another_thread_is_making(
 
 
 class Files:
-    """Whether a code object is of one of livepatch's files of these names; asked at each event of a profile function."""
+    """Whether a code object is of one of our files of these names; asked at each event of a profile function."""
 
     def __init__(self, *names: str) -> None:
         self.names = names

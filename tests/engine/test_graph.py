@@ -80,7 +80,8 @@ DIFFERENT = (
 1 ; True | 0.0 ; -0.0 | 1 ; 1.0 | 'a' ; b'a' | (1,) ; [1]
 [1, 2] ; [2, 1] | {1: 2, 3: 4} ; {3: 4, 1: 2} | {1} ; {2}
 re.compile('a') ; re.compile('a', re.I) | decimal.Decimal('1.5') ; decimal.Decimal('1.50')
-slotted(1) ; slotted(2) | S() ; slotted(1) | D(1) ; D(2) | {D(1): 2} ; {D(2): 2} | E.A ; E.B | L([1]) ; [1] | G(1) ; G(2)
+slotted(1) ; slotted(2) | S() ; slotted(1) | D(1) ; D(2) | {D(1): 2} ; {D(2): 2} | E.A ; E.B | L([1]) ; [1]
+G(1) ; G(2)
 maker(1) ; maker(2) | f ; maker | (lambda: 1) ; (lambda: 2) | cyclic(1) ; cyclic(2)
 functools.partial(f, 1) ; functools.partial(f, 2) | functools.lru_cache(3)(f) ; functools.lru_cache(4)(f)
 staticmethod(f) ; classmethod(f) | property(f) ; property(None, f)
