@@ -20,7 +20,7 @@ import livepatch
 from livepatch.engine import pace
 
 FEW, MANY = 30, 100
-ROUNDS = 3
+ROUNDS = 10
 MS = 1_000_000  # ns
 
 HEAD = "import json\nimport logging\nlog = logging.getLogger('specimen')\n"
