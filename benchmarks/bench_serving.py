@@ -16,7 +16,7 @@ from livepatch.engine import pace
 __all__ = ["tables"]
 
 _FUNCTIONS = 100
-_ROUNDS = 8
+_ROUNDS = 4
 _TIMES_P99 = 1.1
 
 

@@ -23,7 +23,7 @@ T = TypeVar("T")
 STEP = 0.0004
 """Seconds of work between two breaths.  One step more may begin before the next look at the clock."""
 
-REST = 20.0
+REST = 50.0
 """Seconds of rest for each second of work, while other threads have a little work to do; more if they have more."""
 
 # A server that is busy for a share b of the time answers in a time in proportion to 1 / (1 - b).  Whatever is taken
@@ -32,10 +32,10 @@ _BUSIEST = 0.75
 _NEWEST = 0.2  # how much the last breath counts in that share, which goes up and down with each request
 
 # What is rested in one piece of work altogether stays below so many seconds: the more it was, the shorter the rest.
-_MOST = 8.0
+_MOST = 20.0
 _LONGEST = 0.05  # the longest single rest, in seconds: after a step that could not be split
 _SHORTER = 0.5  # of a step, while others have work to do: the time for which one of their system calls is delayed
-_SHARE = 0.5  # of REST: after a slice of long work, for whose rests there is no bound
+_SHARE = 0.4  # of REST: after a slice of long work, for whose rests there is no bound
 
 # Others have work to do if they use so great a share of one processor in the time of a breath.
 _BUSY = 0.05
