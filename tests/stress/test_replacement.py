@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.conftest import NewPatch, WriteModule
 
 CALLERS = 3
-CYCLES = [pytest.param(2, id="short"), pytest.param(100, id="long", marks=pytest.mark.slow)]
+CYCLES = [pytest.param(2, id="short"), pytest.param(40, id="long", marks=pytest.mark.slow)]
 
 NODE = """
 def leaf():
