@@ -14,7 +14,7 @@ import pytest
 
 import livepatch
 from livepatch.contents import parsing
-from livepatch.contents.parsing import tree_of, undisturbed
+from livepatch.contents.parsing import copy_of, tree_of, undisturbed
 
 SOURCE = Path(livepatch.__file__).parent
 
@@ -25,6 +25,22 @@ def test_it_gives_what_ast_gives():
     with pytest.raises(SyntaxError) as caught:
         tree_of("x = (", "there.py")
     assert caught.value.filename == "there.py"
+
+
+def test_a_copy_says_the_same_and_shares_no_node_that_can_be_changed():
+    tree = tree_of(
+        (SOURCE / "engine" / "code.py").read_text() + "def f(*, a, b=1): global x; return f'{a!r:>{b}}', None\n"
+    )
+    copied = copy_of(tree)
+    assert ast.dump(copied, include_attributes=True) == ast.dump(tree, include_attributes=True)
+    nodes = {id(node) for node in ast.walk(tree) if node._fields}
+    assert not nodes & {id(node) for node in ast.walk(copied)}
+    before = ast.dump(tree)
+    for node in ast.walk(copied):
+        for value in vars(node).values():
+            if isinstance(value, list):
+                value.clear()
+    assert ast.dump(tree) == before
 
 
 def test_what_other_threads_disturb_is_done_again():

@@ -20,7 +20,7 @@ import livepatch
 from livepatch.engine import pace
 
 FEW, MANY = 30, 100
-ROUNDS = 10
+ROUNDS = 5
 MS = 1_000_000  # ns
 
 HEAD = "import json\nimport logging\nlog = logging.getLogger('specimen')\n"
@@ -136,7 +136,7 @@ def test_what_is_done_between_two_breaths_is_short(
 ):
     """Compiling these files as a whole takes 10 ms and more.  The best round counts: a collection may fall into one.
 
-    The bars are a p99 of 1 ms and a worst of 5 ms, which the benchmark holds; here a busy machine may double both.
+    The bars are a p99 of 1 ms and a worst of 5 ms; processor time, too, is longer on a processor that others share.
     """
     livepatch.apply(new_fix(4)).revert()
     rounds = []
@@ -147,8 +147,8 @@ def test_what_is_done_between_two_breaths_is_short(
         assert len(steps) > count
         if rounds[-1][0] < 1 * MS and rounds[-1][1] < 2 * MS:
             break
-    assert min(longest for longest, _ in rounds) < 4 * MS, rounds
-    assert min(worst for _, worst in rounds) < 8 * MS, rounds
+    assert min(longest for longest, _ in rounds) < 2 * MS, rounds
+    assert min(worst for _, worst in rounds) < 5 * MS, rounds
 
 
 def test_a_spinning_thread_is_held_up_for_no_longer_than_a_step(new_fix: Callable[[int], livepatch.Patch]):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from opcode import EXTENDED_ARG, opmap
 from types import CodeType, FunctionType
 
+from livepatch.contents.parsing import copy_of
 from livepatch.engine.pace import breathe, paced
 
 __all__ = [
@@ -259,7 +260,7 @@ def compile_in_context(
     closures keep the target's shape.  Raises :class:`SyntaxError`.
     """
     segments = qualname.split(".")
-    inner = _bare(node if not keep_free and node.lineno == first_line else copy.deepcopy(node))
+    inner = _bare(node if not keep_free and node.lineno == first_line else copy_of(node))
     inner.name = segments[-1]
     breathe()
     if keep_free:
