@@ -8,6 +8,8 @@ import pytest
 from tests.built import Running
 
 import livepatch
+from livepatch.contents.edits import Memo
+from livepatch.engine.hidden import hidden_values
 
 
 @pytest.fixture
@@ -131,3 +133,10 @@ def test_objects_that_make_any_attribute_are_not_asked_for_one(releases, monkeyp
     running = running_with(releases, text)
     running["m"].X()
     assert "answers-kept" in {finding.code for finding in livepatch.check(running.build()).findings}
+
+
+def test_more_defaults_than_parameters_are_read_from_the_end(write_module):
+    m = write_module("def f(a, memo={}): return memo")
+    m.f.__defaults__ = (0, 1, {"a": 2})
+    memo = Memo(target="f.memo", of=f"{m.__name__}:f", initial="{}")
+    assert [*hidden_values(m, memo, {m.__name__: m})] == [(f"the default memo of {m.__name__}:f", {"a": 2})]

@@ -152,9 +152,10 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Memo:
-    """A name of the module or of a class that code fills when it first needs it, from a value that changes.
+    """A name that code fills when it first needs it, from a value that changes.
 
-    `target` is a table (``"_CACHE"``) or an attribute that is set once (``"C._table"``), `of` the value
+    `target` is a table (``"_CACHE"``), an attribute that is set once (``"C._table"``, ``"f.kept"``), the default of a
+    parameter (``"f.memo"``) or a variable that closures share (``"make.<locals>.memo"``); `of` is the value
     (``"module:qualname"``).  `initial` is the expression that the source gives it; empty if it does not bind it.
     Nothing computes it anew: a process in which it holds more than that keeps what came of the old value.
     """

@@ -8,11 +8,13 @@ from types import CellType, FunctionType, MethodType, ModuleType
 
 from livepatch.contents.changes import Target
 from livepatch.contents.edits import Memo
+from livepatch.engine.anatomy import cell_content
 from livepatch.engine.heap import functions_of, is_granted, is_unnoticed
 from livepatch.engine.locate import resolve
 from livepatch.engine.namespaces import is_a, is_class, is_function, namespace_of
-from livepatch.engine.pace import paced
+from livepatch.engine.pace import breathe, paced
 from livepatch.engine.refusal import Place
+from livepatch.engine.stack import ABSENT
 
 __all__ = ["hidden_values"]
 
@@ -28,15 +30,13 @@ def hidden_values(module: ModuleType, memo: Memo, modules: dict[str, ModuleType]
     scope, _, name = memo.target.rpartition(".")
     label = f"{module.__name__}:{scope.removesuffix(_LOCALS)}"
     if scope.endswith(_LOCALS):
-        cells = {}
+        cells: dict[int, CellType] = {}
         for function in _functions_of(module):
-            code = function.__code__
-            if code.co_qualname.startswith(f"{scope}.") and name in code.co_freevars:
-                cell = (function.__closure__ or ())[code.co_freevars.index(name)]
-                cells[id(cell)] = cell
-        for cell in cells.values():
-            if _holds(cell):
-                yield f"the variable {name} of {label}", cell.cell_contents
+            if function.__code__.co_qualname.startswith(f"{scope}."):
+                cells.update((id(cell), cell) for free, cell in _cells(function) if free == name)
+        for value in map(cell_content, cells.values()):
+            if value is not ABSENT:
+                yield f"the variable {name} of {label}", value
         return
     place = resolve(Target(module.__name__, scope), modules)
     if not isinstance(place, Place):
@@ -44,20 +44,17 @@ def hidden_values(module: ModuleType, memo: Memo, modules: dict[str, ModuleType]
     for function in _beneath(place.value):
         if name in function.__dict__:
             yield f"the attribute {name} of {label}", function.__dict__[name]
-        code, defaults = function.__code__, function.__defaults__ or ()
-        names = code.co_varnames[: code.co_argcount][code.co_argcount - len(defaults) :]
-        values = dict(zip(names, defaults, strict=True)) | (function.__kwdefaults__ or {})
+        code = function.__code__
+        names = code.co_varnames[: code.co_argcount]
+        # From the end: a program may have set more defaults than there are parameters.
+        by_position = zip(reversed(names), reversed(function.__defaults__ or ()), strict=False)
+        values = dict(by_position) | (function.__kwdefaults__ or {})
         if name in values:
             yield f"the default {name} of {label}", values[name]
 
 
-def _holds(cell: CellType) -> bool:
-    """Whether there is anything in the variable yet."""
-    try:
-        _ = cell.cell_contents
-    except ValueError:
-        return False
-    return True
+def _cells(function: FunctionType) -> Iterator[tuple[str, CellType]]:
+    return zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
 
 
 def _functions_of(module: ModuleType) -> Iterator[FunctionType]:
@@ -65,15 +62,16 @@ def _functions_of(module: ModuleType) -> Iterator[FunctionType]:
     if is_unnoticed() or is_granted():
         yield from paced(functions_of(module))
         return
-    namespace = vars(module)
+    namespace = namespace_of(module)
     found: list[object] = list(namespace.values())
     found += [value for cls in filter(is_class, list(found)) for value in namespace_of(cls).values()]
     seen: set[int] = set()
     while found:
+        breathe()
         for function in _beneath(found.pop()):
             if id(function) not in seen:
                 seen.add(id(function))
-                found += [cell.cell_contents for cell in function.__closure__ or () if _holds(cell)]
+                found += [cell_content(cell) for _, cell in _cells(function)]
                 if function.__globals__ is namespace:
                     yield function
 
