@@ -82,6 +82,8 @@ ATTEMPTS: dict[str, Callable[[], object]] = {
     "apply(consistency)": lambda: livepatch.apply(patch(), consistency="x"),  # type: ignore[arg-type]
     "apply(timeout)": lambda: livepatch.apply(patch(), timeout=-1),
     "apply(max_pause)": lambda: livepatch.apply(patch(), max_pause=-1),
+    "apply(max_rest)": lambda: livepatch.apply(patch(), max_rest=-1),
+    "revert(max_rest)": lambda: livepatch.revert("CVE-2026-1", max_rest=-1),
     "apply(replaces)": lambda: livepatch.apply(patch(), replaces=["nowhere"]),
     "apply(file)": lambda: livepatch.apply("nowhere.lpatch"),
     "apply": lambda: livepatch.apply(patch()),

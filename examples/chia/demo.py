@@ -1,6 +1,6 @@
 """Two real nodes take the fixes of a release while they run, refuse what they must, and give all of it back.
 
-demo.py [--cycles N] [--folder DIR]
+demo.py [--cycles N] [--max-rest SECONDS] [--folder DIR]
 """
 
 from __future__ import annotations
@@ -139,12 +139,12 @@ async def killed(load: Load, a: Node, b: Node, patch: Patch) -> None:
     print(f"B has followed to {top}", flush=True)
 
 
-async def main(folder: Path, count: int) -> None:
+async def main(folder: Path, count: int, max_rest: float | None) -> None:
     """All of it."""
     await keys(folder)
     print("\n-- a patch of two fixes of 2.7.0", flush=True)
     patch = await made(folder, "chia-2.7.0-peers", [SUBSCRIBES, TAKES_IN, CONNECTS])
-    a, b = Node(folder / "a"), Node(folder / "b")
+    a, b = (Node(folder / name, max_rest) for name in "ab")
     where = f"--node {a.store} --node {b.store}"
     try:
         await a.start()
@@ -209,9 +209,12 @@ if __name__ == "__main__":
     parser.add_argument(
         "--cycles", type=int, default=0, metavar="N", help="apply and revert so often, and nothing else"
     )
+    parser.add_argument(
+        "--max-rest", type=float, metavar="SECONDS", help="how long each change may rest for the node; 0: not at all"
+    )
     parser.add_argument("--folder", type=Path, help="where to keep everything; by default nothing is kept")
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         place = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         place.mkdir(parents=True, exist_ok=True)
-        asyncio.run(main(place.resolve(), given.cycles))
+        asyncio.run(main(place.resolve(), given.cycles, given.max_rest))

@@ -1,4 +1,4 @@
-"""One Chia full node in a process of its own, with an agent in it: python node.py FOLDER [PORT]
+"""One Chia full node in a process of its own, with an agent in it: node.py FOLDER [--follows PORT] [--max-rest SECONDS]
 
 It is the real `chia-blockchain` 2.6.1, started by its own simulator, on loopback and offline.  Without PORT it makes
 blocks when its RPC is asked to; with PORT it follows the node that listens there.  What it keeps, the chain and the
@@ -10,6 +10,7 @@ SIGUSR1 has it write down which functions of chia are not as they were before th
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import contextlib
 import gc
@@ -98,7 +99,7 @@ def behind(node: Any) -> int | None:
     return None if best is None else max(0, best.height - (node.blockchain.get_peak_height() or 0))
 
 
-async def main(folder: Path, follows: int | None) -> None:
+async def main(folder: Path, follows: int | None, max_rest: float | None) -> None:
     """Come up with the patches that are wished for, then open the doors; run until told to end, or left alone."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, ended.set)
@@ -116,6 +117,7 @@ async def main(folder: Path, follows: int | None) -> None:
         ],
         interval=INTERVAL,
         guard=3.0,  # short, since this is a demonstration
+        max_rest=max_rest,
         name=folder.name,
     )
     async with agent:
@@ -133,6 +135,11 @@ async def main(folder: Path, follows: int | None) -> None:
 if __name__ == "__main__":
     logging.basicConfig(level=logging.ERROR)
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
-    given = Path(sys.argv[1]).resolve()
-    (given / "chia").mkdir(parents=True, exist_ok=True)
-    asyncio.run(main(given, int(sys.argv[2]) if len(sys.argv) > 2 else None))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--follows", type=int)
+    parser.add_argument("--max-rest", type=float)
+    given = parser.parse_args()
+    folder = given.folder.resolve()
+    (folder / "chia").mkdir(parents=True, exist_ok=True)
+    asyncio.run(main(folder, given.follows, given.max_rest))

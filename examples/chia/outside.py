@@ -52,8 +52,8 @@ async def until(holds: Any, otherwise: str, seconds: float = 180.0) -> None:
 class Node:
     """A node as it is seen from outside: its process, its RPC, its control socket."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.name = folder, folder.name
+    def __init__(self, folder: Path, max_rest: float | None = None) -> None:
+        self.folder, self.name, self.max_rest = folder, folder.name, max_rest
         self.process: asyncio.subprocess.Process | None = None
         self.ready: dict[str, Any] = {}
         self.rpc: Any = None
@@ -69,7 +69,8 @@ class Node:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / home.READY).unlink(missing_ok=True)
         with (self.folder / "log").open("ab") as log:
-            command = [sys.executable, HERE / "node.py", self.folder, *([str(follows)] if follows else [])]
+            command = [sys.executable, HERE / "node.py", self.folder, *(["--follows", str(follows)] if follows else [])]
+            command += ["--max-rest", str(self.max_rest)] if self.max_rest is not None else []
             self.process = await asyncio.create_subprocess_exec(*command, stdout=log, stderr=log, cwd=self.folder)
         await until(self._is_ready, f"{self.name} does not come up; see {self.folder / 'log'}", PATIENCE)
         self.ready = json.loads((self.folder / home.READY).read_text(encoding="utf-8"))

@@ -49,7 +49,8 @@ def test_both_give_what_an_agent_takes(given, tmp_path, command):
         "rules.toml",
     ]
     options += ["--interval", "0.5", "--height", "time:time", "--socket", "own.sock", "--uid", "5", "--uid", "6"]
-    options += ["--max-pause", "0.25", "--fleet", "fleet.db", "--region", "eu", "--label", "a b", "--label", "c"]
+    options += ["--max-pause", "0.25", "--max-rest", "0", "--fleet", "fleet.db", "--region", "eu"]
+    options += ["--label", "a b", "--label", "c"]
     handed = Given.parse(given(*options, command=command).to_text())
     agent = handed.agent()
     held = agent._given
@@ -57,7 +58,7 @@ def test_both_give_what_an_agent_takes(given, tmp_path, command):
     assert held.watching.watchdog.probes == ("process/cpu", "process/rss", "process/fds", "process/threads", "gc/pause")
     assert (held.watching.rules, held.watching.watchdog.interval) == ((livepatch.Rule("process/fds", above=900),), 0.5)
     assert held.height is time.time
-    assert (held.socket, held.uids, held.max_pause) == (tmp_path / "own.sock", {5, 6}, 0.25)
+    assert (held.socket, held.uids, held.max_pause, held.max_rest) == (tmp_path / "own.sock", {5, 6}, 0.25, 0.0)
     assert held.fleet == livepatch.Fleet(str(tmp_path / "fleet.db"), region="eu", labels=["a b", "c"])
     with agent:
         assert agent.health()["state"] in ("unknown", "ok")
@@ -65,7 +66,7 @@ def test_both_give_what_an_agent_takes(given, tmp_path, command):
 
 def test_without_options_it_is_the_agent_of_before(given, tmp_path):
     held = given().agent()._given
-    assert (held.watching, held.height, held.fleet, held.policy, held.max_pause) == (None, None, None, None, None)
+    assert (held.watching, held.height, held.fleet, held.policy, held.max_pause, held.max_rest) == (None,) * 6
     assert (held.socket, held.uids) == (tmp_path / "store" / "control.sock", frozenset())
 
 

@@ -157,7 +157,7 @@ def test_what_is_rested_altogether_is_bounded(monkeypatch: pytest.MonkeyPatch):
         for _ in range(10_000):
             machine.work(0.002)
             pace.breathe()
-    assert sum(machine.naps) < pace._MOST + 0.1
+    assert sum(machine.naps) < pace.MOST_REST + 0.1
     assert max(machine.naps) <= pace._LONGEST
 
 
@@ -222,11 +222,22 @@ def test_a_thread_that_computes_shows_in_the_processor_times():
         other.join()
 
 
-def test_a_thread_in_a_hurry_does_not_rest():
-    with pace.hurried(), pace.courteous():
-        assert not pace._mine.resting
+def test_who_cannot_wait_does_not_rest(monkeypatch: pytest.MonkeyPatch):
+    machine = Machine(monkeypatch, others=1.0)
+    with pace.resting(0), pace.courteous():
+        for _ in range(20):
+            machine.work(pace.STEP)
+            pace.breathe()
+    assert max(machine.naps) < pace.STEP
+
+
+@pytest.mark.parametrize("most", [0.5, 3.0])
+def test_rests_are_bounded_by_what_was_asked(monkeypatch: pytest.MonkeyPatch, most: float):
+    machine = Machine(monkeypatch, others=1.0)
+    with pace.resting(most), pace.resting(None), pace.courteous():
+        for _ in range(3_000):
+            machine.work(0.002)
+            pace.breathe()
+    assert most * 0.8 < sum(machine.naps) < most + 0.1
     with pace.courteous():
-        assert pace._mine.resting
-        with pace.hurried():
-            assert pace._mine.hurried
-    assert not pace._mine.hurried
+        assert pace._mine.most == pace.MOST_REST

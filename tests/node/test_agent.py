@@ -621,6 +621,8 @@ def test_a_child_has_none(agent, client):
         (TypeError, {"guard": "10"}),
         (PatchError, {"guard": -1}),
         (PatchError, {"max_pause": -1}),
+        (PatchError, {"max_rest": -1}),
+        (TypeError, {"max_rest": "0"}),
         (TypeError, {"name": 5}),
         (TypeError, {"probes": 5}),
         (TypeError, {"rules": 5}),

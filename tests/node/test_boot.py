@@ -204,7 +204,8 @@ from livepatch.node.agent import _current as agent
 while agent.health()["state"] != "breach":
     time.sleep(0.02)
 print(sorted(each["name"] for each in agent.health()["probes"]), agent._given.height())
-print(agent._given.watching.watchdog.interval, agent._given.uids, agent._given.max_pause, agent.socket.name)
+given = agent._given
+print(given.watching.watchdog.interval, given.uids, given.max_pause, given.max_rest, agent.socket.name)
 print(sys.path.count(os.getcwd()))
 """
 
@@ -215,10 +216,10 @@ def test_the_agent_is_given_what_can_be_named(node: Node):
     (node.folder / "rules.toml").write_text('[[rule]]\nprobe = "ops/lag"\nabove = 3\n')
     options = ("--unsigned", "--probes", "ops:lag", "--probes", "ops:several", "--rules", "rules.toml")
     options += ("--interval", "0.05", "--height", "ops:height", "--socket", "store/own.sock", "--uid", "12")
-    done = node.run(last=TOLD, options=(*options, "--max-pause", "0.5"))
+    done = node.run(last=TOLD, options=(*options, "--max-pause", "0.5", "--max-rest", "2"))
     assert done.stdout.splitlines()[1:] == [
         "['ops/lag', 'process/fds'] 3",
-        f"0.05 {frozenset({12})} 0.5 own.sock",
+        f"0.05 {frozenset({12})} 0.5 2.0 own.sock",
         "1",  # the program's own folder, as without livepatch
     ]
 
@@ -286,7 +287,7 @@ def test_options_by_which_python_takes_nothing(words: str, flag: str):
 def test_what_is_handed_on():
     given = Given(
         store="/a/ü", trust="/t", state="", node="n7", policy="/p", guard_ms=5, pid=12, probes="a:b\nc:d.e", rules="/r",
-        interval_ms=20, height="m:h", folder="/f", socket="/s", uids="5 6", max_pause="0.5", fleet="tls://h",
+        interval_ms=20, height="m:h", folder="/f", socket="/s", uids="5 6", max_pause="0.5", max_rest="2", fleet="tls://h",
         region="eu", labels="x y\nz", credentials="/1", ca="/2", certificate="/3", key="/4",
     )  # fmt: skip
     assert all(getattr(given, name) for name in Given.__slots__ if name != "state")

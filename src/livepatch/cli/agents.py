@@ -59,6 +59,12 @@ def add_agent(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-pause", type=seconds, metavar="SECONDS", help="how long a search may hold up other threads"
     )
+    parser.add_argument(
+        "--max-rest",
+        type=seconds,
+        metavar="SECONDS",
+        help="how long a change may rest for the program's threads altogether; 0 makes it at once (default: 20)",
+    )
     parser.add_argument("--fleet", metavar="STORE", help="take part in the rollouts of the fleet whose store that is")
     parser.add_argument("--region", metavar="NAME", default="", help="of --fleet: where the node is")
     parser.add_argument(
@@ -114,6 +120,7 @@ def given_of(given: argparse.Namespace, store: Path, *, pid: int = 0) -> Given:
         socket=_absolute(given.socket),
         uids=" ".join(map(str, given.uid)),
         max_pause="" if given.max_pause is None else repr(given.max_pause),
+        max_rest="" if given.max_rest is None else repr(given.max_rest),
         fleet=_place(given.fleet),
         region=given.region,
         labels="\n".join(given.label),

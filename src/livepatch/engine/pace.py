@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-__all__ = ["Slices", "breathe", "courteous", "hurried", "is_alone", "others_work", "paced", "urgent"]
+__all__ = ["Slices", "breathe", "courteous", "is_alone", "others_work", "paced", "resting", "urgent"]
 
 T = TypeVar("T")
 
@@ -31,8 +31,8 @@ REST = 50.0
 _BUSIEST = 0.75
 _NEWEST = 0.2  # how much the last breath counts in that share, which goes up and down with each request
 
-# What is rested in one piece of work altogether stays below so many seconds: the more it was, the shorter the rest.
-_MOST = 20.0
+MOST_REST = 20.0
+"""Seconds that are rested in one piece of work altogether, at most: the more it was, the shorter the next rest."""
 _LONGEST = 0.05  # the longest single rest, in seconds: after a step that could not be split
 _SHORTER = 0.5  # of a step, while others have work to do: the time for which one of their system calls is delayed
 _SHARE = 0.4  # of REST: after a slice of long work, for whose rests there is no bound
@@ -51,7 +51,8 @@ class _Courtesy(threading.local):
     """Whether this thread rests while others work, and what it knows of them."""
 
     resting = False
-    hurried = False
+    most = MOST_REST
+    """How many seconds it rests altogether at most; if none, it does not rest."""
     rested = 0.0
     worked = 0.0
     """The thread's own processor time at the end of its last breath."""
@@ -68,11 +69,11 @@ _mine = _Courtesy()
 
 @contextmanager
 def courteous() -> Iterator[None]:
-    """Let this thread rest at its breaths inside, for as long as others have work to do; some seconds at most.
+    """Let this thread rest at its breaths inside, for as long as others have work to do; within :func:`resting`.
 
     Not where it runs an event loop: what waits for that would wait for the rests as well.
     """
-    if _mine.resting or _mine.hurried or _mine.urgent or not REST or _runs_a_loop():
+    if _mine.resting or not _mine.most or _mine.urgent or not REST or _runs_a_loop():
         yield
         return
     _mine.resting, _mine.rested, _mine.worked, _mine.beside = True, 0.0, time.thread_time(), False
@@ -84,13 +85,17 @@ def courteous() -> Iterator[None]:
 
 
 @contextmanager
-def hurried() -> Iterator[None]:
-    """Let this thread not rest inside: who switches again and again under load, as a test does, means to disturb."""
-    before, _mine.hurried = _mine.hurried, True
+def resting(most: float | None) -> Iterator[None]:
+    """Let each courteous piece of work of this thread inside rest for `most` seconds altogether; ``None``: as outside.
+
+    0 is for who cannot wait, or means to disturb, as a test does that switches again and again under load.
+    """
+    before = _mine.most
+    _mine.most = before if most is None else most
     try:
         yield
     finally:
-        _mine.hurried = before
+        _mine.most = before
 
 
 @contextmanager
@@ -139,7 +144,7 @@ def _rest(passed: float) -> None:
         # What this thread was interrupted for in its step was no work of its own; nor what it did before all this.
         step = min(worked - _mine.worked, passed)
         times = REST / (1 - min(_mine.share, _BUSIEST))
-        nap = max(nap, min(step * times * (1 - _mine.rested / _MOST), _LONGEST))
+        nap = max(nap, min(step * times * (1 - _mine.rested / _mine.most), _LONGEST))
     time.sleep(nap)
     took = time.perf_counter() - begun
     _mine.rested += nap if nap > _NAP else 0.0

@@ -26,7 +26,7 @@ from livepatch.node.places import SOCKET
 from livepatch.node.processes import processes
 from livepatch.node.running import Given, Running
 from livepatch.node.store import GUARD, Store
-from livepatch.process.arguments import check_hook, check_seconds, check_text, names_of
+from livepatch.process.arguments import check_bounds, check_hook, check_seconds, check_text, names_of
 
 if TYPE_CHECKING:
     from livepatch.compat.report import Finding
@@ -49,8 +49,8 @@ class Agent:
 
     `store` is the directory that outlives the process: what is applied through the agent is applied again at the next
     start, before the block of the ``with`` begins.  `trust` is the trust root by which files are verified, or
-    :data:`livepatch.UNSIGNED`; `policy`, `max_pause`: see :func:`livepatch.apply`.  `height` is a function of no
-    argument that gives the node's height, for the mode ``at(1200)``.
+    :data:`livepatch.UNSIGNED`; `policy`, `max_pause`, `max_rest`: see :func:`livepatch.apply`.  `height` is a function
+    of no argument that gives the node's height, for the mode ``at(1200)``.
 
     `socket` is the control socket, a name in the store or a path; ``None`` for no socket.  Only the process's own user
     and root may use it, and those whose ids are in `uids`.  It is served by threads of the agent's own.  `name` is what
@@ -84,6 +84,7 @@ class Agent:
         uids: Iterable[int] = (),
         guard: float = GUARD,
         max_pause: float | None = None,
+        max_rest: float | None = None,
         name: str = "",
         fleet: Fleet | str | None = None,
     ) -> None:
@@ -96,8 +97,7 @@ class Agent:
         check_policy(policy)
         check_hook("height", height)
         check_seconds("guard", guard)
-        if max_pause is not None:
-            check_seconds("max_pause", max_pause)
+        check_bounds(max_pause, max_rest)
         check_text("name", name)
         place = Path(os.fsdecode(store)).absolute()
         self._given = Given(
@@ -109,6 +109,7 @@ class Agent:
             uids=_uids(uids),
             guard=guard,
             max_pause=max_pause,
+            max_rest=max_rest,
             name=name or place.name,
             watching=_watching(probes, rules, interval),
             fleet=_fleet(fleet, trust),

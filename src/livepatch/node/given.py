@@ -35,8 +35,8 @@ class Given:
     `trust` is the file of the trust root, `state` that of its state and `node` this node's name; without a trust root
     every file is vouched for.  `pid` is the process that is to have the store.  `probes` are names, and `labels` of the
     `fleet` texts, one on a line; those of `probes` and `height` may lie in `folder` as well.  `uids` are numbers with
-    spaces between, and `max_pause` is one.  The rest is as :class:`livepatch.Agent` and :class:`livepatch.Fleet` take
-    it.
+    spaces between, and `max_pause` and `max_rest` are one.  The rest is as :class:`livepatch.Agent` and
+    :class:`livepatch.Fleet` take it.
     """
 
     store: str
@@ -54,6 +54,7 @@ class Given:
     socket: str = ""
     uids: str = ""
     max_pause: str = ""
+    max_rest: str = ""
     fleet: str = ""
     region: str = ""
     labels: str = ""
@@ -123,6 +124,7 @@ class Given:
             uids=[int(each) for each in self.uids.split()],
             guard=self.guard_ms / 1000,
             max_pause=float(self.max_pause) if self.max_pause else None,
+            max_rest=float(self.max_rest) if self.max_rest else None,
             name=self.node,
             fleet=self.joined(),
         )

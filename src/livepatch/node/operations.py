@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from livepatch.bundle.trustroot import TrustRoot
 from livepatch.compat.report import Report
 from livepatch.engine.modes import Mode
+from livepatch.engine.pace import resting
 from livepatch.errors import LivepatchError, PatchError, StateError, TransitionError, UnknownPatchError
 from livepatch.events import emit
 from livepatch.node.modetext import read_mode, written_mode
@@ -61,6 +62,7 @@ class Operations:
     policy: str | os.PathLike[str] | None = None
     height: Callable[[], int] | None = None
     max_pause: float | None = None
+    max_rest: float | None = None
     watching: Callable[[], Watching]
     wake: Callable[[], object] = lambda: None
     """Says that there is something to keep."""
@@ -376,7 +378,8 @@ class Operations:
         try:
             if not keep:
                 self._last = None
-            yield
+            with resting(self.max_rest):
+                yield
         finally:
             self._one.release()
 

@@ -37,6 +37,7 @@ class Given:
     uids: frozenset[int]
     guard: float
     max_pause: float | None
+    max_rest: float | None
     name: str
     watching: Watching | None
     fleet: Fleet | None = None
@@ -60,7 +61,7 @@ class Running:
             "max_pause": given.max_pause,
         }
         self.restoration = Restoration(self.store, **how)
-        self._how = how
+        self._how, self._max_rest = how, given.max_rest
         self._operations: Operations | None = None
         self.keeper: Keeper | None = None
         self._loading = threading.Lock()
@@ -112,7 +113,11 @@ class Running:
                 from livepatch.node.operations import Operations
 
                 self._operations = Operations(
-                    store=self.store, restoration=self.restoration, watching=lambda: self.watching, **self._how
+                    store=self.store,
+                    restoration=self.restoration,
+                    watching=lambda: self.watching,
+                    max_rest=self._max_rest,
+                    **self._how,
                 )
                 self.keeper = Keeper(self._operations.keep)
                 self._operations.wake = self.keeper.wake

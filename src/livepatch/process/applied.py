@@ -12,11 +12,12 @@ from collections.abc import Iterator, Mapping
 from livepatch.compat.report import Report
 from livepatch.engine.measuring import MeasuredCalls
 from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.engine.pace import resting
 from livepatch.errors import TransitionError
 from livepatch.govern.recording import note
 from livepatch.patch import Patch
 from livepatch.process import standing
-from livepatch.process.arguments import check_consistency, check_mode, check_seconds, check_text
+from livepatch.process.arguments import check_bounds, check_consistency, check_mode, check_seconds, check_text
 from livepatch.process.live import Request, live
 from livepatch.process.records import Record, unknown
 from livepatch.process.standing import Status, Verification
@@ -31,13 +32,20 @@ _SELDOM = 2.0
 _WAIT = 30.0  # seconds that a call without a timeout of its own waits for another thread's switch
 
 
-def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 30.0) -> Status:  # noqa: A002  # the patch's own word for it
+def revert(
+    id: str,  # noqa: A002  # the patch's own word for it
+    *,
+    consistency: Consistency | None = None,
+    timeout: float = 30.0,
+    max_rest: float | None = None,
+) -> Status:
     """Take out the patch with that id: the very objects that were there before come back.
 
     Patches may be taken out in any order; what remains decides.  Twice is harmless, and so is a revert while the apply
     is draining: it is turned round.  What others have changed in the meantime is left alone and named in the returned
     status, and objects that the new side made and the old one cannot use are counted in its `left`.  `consistency` is
     that of the apply unless it is given; with ``"quiescent"`` the revert waits until there is no such object.
+    `max_rest`: see :func:`livepatch.apply`.
 
     Raises :class:`UnknownPatchError` for an id that was never applied, and :class:`TransitionError` if another patch
     requires this one, or another switch does not end within `timeout` seconds, and :class:`AuditError` if it cannot be
@@ -46,6 +54,7 @@ def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 
     check_text("id", id)
     check_consistency(consistency)
     check_seconds("timeout", timeout)
+    check_bounds(None, max_rest)
 
     def body() -> Status:
         gone = live.reverted.get(id)
@@ -53,7 +62,8 @@ def revert(id: str, *, consistency: Consistency | None = None, timeout: float = 
             return gone
         return live.take_out(live.record(id), Request(consistency, timeout))
 
-    return live.transact(timeout, body, id)
+    with resting(max_rest):
+        return live.transact(timeout, body, id)
 
 
 def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
@@ -186,16 +196,24 @@ class Applied:
         """How the patch stands now."""
         return live.status(self._record) if self._is_applied() else self._gone()
 
-    def revert(self, *, consistency: Consistency | None = None, timeout: float = 30.0) -> Status:
+    def revert(
+        self,
+        *,
+        consistency: Consistency | None = None,
+        timeout: float = 30.0,
+        max_rest: float | None = None,
+    ) -> Status:
         """Take the patch out; see :func:`livepatch.revert`.  From any thread; twice is harmless."""
         check_consistency(consistency)
         check_seconds("timeout", timeout)
+        check_bounds(None, max_rest)
         request = Request(consistency, timeout)
-        return live.transact(
-            timeout,
-            lambda: live.take_out(self._record, request) if self._is_applied() else self._gone(),
-            self.id,
-        )
+        with resting(max_rest):
+            return live.transact(
+                timeout,
+                lambda: live.take_out(self._record, request) if self._is_applied() else self._gone(),
+                self.id,
+            )
 
     def cancel(self) -> None:
         """Take back the switch of this patch that is draining; see :func:`livepatch.cancel`."""

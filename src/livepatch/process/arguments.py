@@ -65,6 +65,13 @@ def check_seconds(argument: str, value: object) -> None:
         )
 
 
+def check_bounds(max_pause: object, max_rest: object) -> None:
+    """As :func:`check_seconds`, of how long a call may hold others up, and may rest for them; each may be ``None``."""
+    for name, value in (("max_pause", max_pause), ("max_rest", max_rest)):
+        if value is not None:
+            check_seconds(name, value)
+
+
 def names_of(argument: str, values: object) -> tuple[str, ...]:
     """The strings in `values`, each once.  Raises :class:`TypeError` if it holds anything else."""
     if isinstance(values, str) or not isinstance(values, Iterable):

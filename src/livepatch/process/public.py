@@ -22,6 +22,7 @@ from livepatch.engine import code
 from livepatch.engine.frames import Stuck
 from livepatch.engine.locate import find
 from livepatch.engine.modes import Mode, spelled_mode
+from livepatch.engine.pace import resting
 from livepatch.engine.refusal import Refusal
 from livepatch.errors import IncompatibleError, PatchError, ProtectedError, TrustError
 from livepatch.govern.approving import approving_of, check_approvals
@@ -30,6 +31,7 @@ from livepatch.govern.recording import note
 from livepatch.patch import Patch
 from livepatch.process.applied import Applied
 from livepatch.process.arguments import (
+    check_bounds,
     check_consistency,
     check_hook,
     check_mode,
@@ -55,6 +57,7 @@ def check(
     policy: str | os.PathLike[str] | None = None,
     mode: Mode = "on",
     max_pause: float | None = None,
+    max_rest: float | None = None,
     approvals: Iterable[str | os.PathLike[str]] = (),
 ) -> Report:
     """Say whether `patch` may go into this process, what it would touch and who calls that.  Never changes anything.
@@ -69,7 +72,7 @@ def check(
 
     `mode` is the one in which it would go in: what touches protected code may not in each (docs/compatibility.md).
 
-    `max_pause`, `policy`, `approvals`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch,
+    `max_pause`, `max_rest`, `policy`, `approvals`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch,
     :class:`BundleError` if the file is no patch file, :class:`TrustError` if it is not signed as the trust root asks
     that was passed, or for approvals that nobody can verify, :class:`PolicyError` if a policy cannot be read, and
     :class:`TransitionError` if another switch does not end, or drain, within `timeout` seconds.
@@ -77,8 +80,7 @@ def check(
     mode = check_mode(mode)
     check_policy(policy)
     check_seconds("timeout", timeout)
-    if max_pause is not None:
-        check_seconds("max_pause", max_pause)
+    check_bounds(max_pause, max_rest)
     handed = check_approvals(approvals)
     given = patch
     patch = opened(given, trust, "checked")
@@ -101,7 +103,8 @@ def check(
         more = [*([wrong] if wrong is not None else []), *(boundary_findings(patch) if governed.report.ok else ())]
         return _checked(patch, replace(governed.report, findings=by_weight([*governed.report.findings, *more])))
 
-    return live.transact(timeout, body)
+    with resting(max_rest):
+        return live.transact(timeout, body)
 
 
 def _checked(patch: Patch, report: Report) -> Report:
@@ -137,6 +140,7 @@ def apply(
     policy: str | os.PathLike[str] | None = None,
     replaces: Iterable[str] = (),
     max_pause: float | None = None,
+    max_rest: float | None = None,
     on_stuck: Callable[[Stuck], object] | None = None,
     approvals: Iterable[str | os.PathLike[str]] = (),
 ) -> Applied:
@@ -159,6 +163,8 @@ def apply(
     be held up at a time by searches of the whole heap, if some are needed; the patch is refused if an estimate is above
     it.  It is for this call, not for what drains, changes its mode or is reverted later, but for the search of objects
     that the side which comes then cannot use.
+    `max_rest`: how many seconds to rest altogether, so that the threads of the process that work hardly notice; 20 by
+    default, and with 0 it is done as soon as can be, and they wait for it.
     `policy` is the path of a TOML file with rules, in addition to those in force (docs/compatibility.md).
     `approvals` are the paths of approvals of this very patch, as ``livepatch approve`` writes them; rules say whose are
     needed, and `trust` whose count (docs/approvals.md).
@@ -174,7 +180,9 @@ def apply(
     :class:`PatchError` for a wrong argument.  Whatever is raised, every live object is identical to what it was before.
     """
     asked = _Asked(mode, consistency, timeout, trust, policy, replaces, max_pause, on_stuck, approvals)
-    return _apply(patch, asked)
+    check_bounds(max_pause, max_rest)
+    with resting(max_rest):
+        return _apply(patch, asked)
 
 
 class _Asked(NamedTuple):
@@ -226,8 +234,6 @@ def _apply(patch: Patch | str | os.PathLike[str], asked: _Asked, before: Before 
     mode = check_mode(mode)
     check_consistency(consistency)
     check_seconds("timeout", timeout)
-    if max_pause is not None:
-        check_seconds("max_pause", max_pause)
     check_hook("on_stuck", on_stuck)
     check_policy(policy)
     replaced = names_of("replaces", replaces)

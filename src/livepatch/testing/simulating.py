@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from livepatch.engine.comparing import Outcome
-from livepatch.engine.pace import hurried
+from livepatch.engine.pace import resting
 from livepatch.engine.units import unit_of_work
 from livepatch.errors import ExpectationError, LivepatchError, PatchError, counted, spelled
 from livepatch.patch import Patch
@@ -154,7 +154,7 @@ def simulate(
     load = _Load(patch, named, units=units)
     load.learn(options)
     begun = time.monotonic()
-    with hurried():
+    with resting(0):
         made, troubles = load.run(threads, tasks, switches, begun + timeout, options)
     return load.result(made, troubles, time.monotonic() - begun)
 
