@@ -7,8 +7,8 @@ import json
 import sys
 
 from application import installed, write_functions
-from measure import Column, Table
-from serving import Gate, Windows, compared, measured, served
+from measure import Table
+from serving import COLUMNS, TOLD, Gate, Windows, compared, measured, served
 
 import livepatch
 from livepatch.engine import pace
@@ -49,21 +49,12 @@ def tables(*, quick: bool = False) -> list[Table]:
     """Latencies of a server while a patch is applied by a thread beside its loop."""
     functions = _FUNCTIONS // 10 if quick else _FUNCTIONS
     found = measured(__file__, functions, 1 if quick else _ROUNDS)
-    columns = [
-        Column("requests", "{:.0f}"),
-        Column("s", "{:.1f}"),
-        Column("p50 ms", "{:.2f}"),
-        Column("p99 ms", "{:.2f}"),
-        Column("p99.9 ms", "{:.2f}"),
-        Column("p99 ratio", "{:.2f}"),
-    ]
     return [
         Table(
             f"An asyncio server while a patch of {functions} functions goes in",
-            columns,
+            COLUMNS,
             compared("in a thread", found["windows"], found["asked"], _TIMES_P99),
-            "p99 ratio: beside the tenths of a second between, in which the switch is held up; of these, the worse "
-            "half of them beside the better, taken in turn.",
+            TOLD,
         )
     ]
 

@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from measure import Bar, Row
+from measure import Bar, Column, Row
 
-__all__ = ["Gate", "client", "compared", "measured", "served"]
+__all__ = ["COLUMNS", "TOLD", "Gate", "client", "compared", "measured", "served"]
 
 _TURN = 0.1  # seconds of work, and of rest between
 _EDGE = 0.01  # seconds before the end of a turn whose requests may belong to the next
@@ -26,6 +26,20 @@ _CONNECTIONS = 4
 _THINK = 0.004  # seconds between an answer and the next question
 
 Windows = list[tuple[float, float, bool]]
+
+COLUMNS = (
+    Column("requests", "{:.0f}"),
+    Column("s", "{:.1f}"),
+    Column("p50 ms", "{:.2f}"),
+    Column("p99 ms", "{:.2f}"),
+    Column("p99.9 ms", "{:.2f}"),
+    Column("p99 ratio", "{:.2f}"),
+)
+"""Of the rows of :func:`compared`."""
+TOLD = (
+    "p99 ratio: beside the tenths of a second between, in which the work is held up; of these, the worse half of them "
+    "beside the better, taken in turn."
+)
 
 
 class Gate:
