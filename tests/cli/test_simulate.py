@@ -62,3 +62,19 @@ def test_a_consensus_change_is_simulated_from_the_inventory_s_height(files, caps
     told = json.loads(printed.out)
     assert status == 0
     assert 10_000 <= told["seconds_to_complete"]["median"] < 10_100  # 1,000 blocks of 10 seconds
+
+
+def test_a_page_is_written(files, capsys):
+    (files / "page.html").write_text("old")
+    plain = call(capsys, "--rollouts", "2")[1].out
+    assert call(capsys, "--rollouts", "2", "--page", "page.html")[1].out == plain
+    first = (files / "page.html").read_text()
+    assert first.startswith("<!doctype html>")
+    assert "r-1, simulated 2 times from seed 1" in first
+    call(capsys, "--rollouts", "2", "--page", "page.html")
+    assert (files / "page.html").read_text() == first
+    for path in ("plan.toml", "nowhere/page.html", "."):
+        status, printed = call(capsys, "--page", path)
+        assert status == 2, path
+        assert "the page cannot be written" in printed.err
+    assert (files / "plan.toml").read_text() == BOUNDS

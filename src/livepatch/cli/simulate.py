@@ -12,9 +12,10 @@ from livepatch.errors import PatchError, counted, spelled
 
 if TYPE_CHECKING:
     from livepatch.fleet.inventory import Inventory
+    from livepatch.fleet.planning import Planned
     from livepatch.fleet.rollout import Rollout
     from livepatch.fleet.scenario import Scenario
-    from livepatch.fleet.simulated import Outcome
+    from livepatch.fleet.simulated import Moment, Outcome
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "run"]
 
@@ -34,6 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--degradation", type=float, metavar="SHARE", help="how much worse the patch makes metrics")
     parser.add_argument("--rollouts", type=int, default=1, metavar="N", help="how many; by default 1")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="by default 1; rollouts have it and the next")
+    parser.add_argument("--page", metavar="FILE", help="write a page with plots, an HTML file")
     add_json(parser)
 
 
@@ -44,8 +46,15 @@ def run(given: argparse.Namespace) -> bool:
 
     rollout, scenario = read_plan(Path(given.plan)), _scenario(given)
     there = read_inventory(Path(given.inventory)) if given.inventory else None
-    outcomes = list(_outcomes(given, rollout, scenario, there))
+    course: list[Moment] = []
+    planned, outcomes = _outcomes(given, rollout, scenario, there, course if given.page else None)
     found = summary(outcomes)
+    if given.page:
+        from livepatch.bundle import disk
+        from livepatch.fleet.simulated_page import page
+
+        written = page({**found, "seed": given.seed}, planned, outcomes, course)
+        disk.write(given.page, written.encode(), "the page", beside=given.plan)
     if given.json:
         print_json({"file": given.plan, "rollout": rollout.id, "seed": given.seed, **found})
     else:
@@ -75,15 +84,27 @@ def _scenario(given: argparse.Namespace) -> Scenario:
 
 
 def _outcomes(
-    given: argparse.Namespace, rollout: Rollout, scenario: Scenario, there: Inventory | None
-) -> Iterator[Outcome]:
+    given: argparse.Namespace,
+    rollout: Rollout,
+    scenario: Scenario,
+    there: Inventory | None,
+    course: list[Moment] | None,
+) -> tuple[Planned, list[Outcome]]:
+    """All outcomes, and the plan of the first, of which `course` gets what happens."""
     from livepatch.fleet.planning import plan
     from livepatch.fleet.scenario import generated
     from livepatch.fleet.simulate import simulate
 
+    first: Planned | None = None
+    outcomes = []
     for seed in range(given.seed, given.seed + given.rollouts):
         nodes = there or generated(scenario, rollout, seed)
-        yield simulate(plan(rollout, nodes), scenario, seed=seed, height=nodes.height or 0)
+        planned = plan(rollout, nodes)
+        its = course if first is None else None
+        first = first or planned
+        outcomes.append(simulate(planned, scenario, seed=seed, height=nodes.height or 0, course=its))
+    assert first is not None
+    return first, outcomes
 
 
 def _lines(

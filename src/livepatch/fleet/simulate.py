@@ -17,7 +17,7 @@ from livepatch.fleet.following import Member
 from livepatch.fleet.judging import Series, judge
 from livepatch.fleet.planning import Planned
 from livepatch.fleet.scenario import Scenario, metrics_for
-from livepatch.fleet.simulated import Outcome, Watch
+from livepatch.fleet.simulated import Moment, Outcome, Watch
 from livepatch.fleet.standing import Command, Directive, Gone, Height, Judge, Observation, Publish, Report
 
 __all__ = ["simulate"]
@@ -32,14 +32,22 @@ _ENDINGS = ("complete", "reverted")
 
 
 def simulate(
-    planned: Planned, scenario: Scenario, *, seed: int, hours: float = 24 * 7, whole: bool = False, height: int = 0
+    planned: Planned,
+    scenario: Scenario,
+    *,
+    seed: int,
+    hours: float = 24 * 7,
+    whole: bool = False,
+    height: int = 0,
+    course: list[Moment] | None = None,
 ) -> Outcome:
     """Simulate a rollout, from its start to its ending or for so many hours; if `whole`, for all of them.
 
     A pause is an ending here: nobody resumes.  The same arguments give the same outcome, on every machine.  `height` is
-    the chain's at the beginning.  Raises :class:`PolicyError` if the plan compares nodes and scipy is not installed.
+    the chain's at the beginning.  A list as `course` gets what happens, in order.  Raises :class:`PolicyError` if the
+    plan compares nodes and scipy is not installed.
     """
-    world = _World(planned, scenario, seed, height)
+    world = _World(planned, scenario, seed, height, course)
     world.begin()
     world.clock.run(hours * _HOUR, (lambda: False) if whole else world.ended)
     return world.watch.outcome(world.state.directive, world.clock.now, world.clock.done)
@@ -48,7 +56,9 @@ def simulate(
 class _World:
     """All that is simulated.  Nodes go by their index in the plan."""
 
-    def __init__(self, planned: Planned, scenario: Scenario, seed: int, height: int) -> None:
+    def __init__(
+        self, planned: Planned, scenario: Scenario, seed: int, height: int, course: list[Moment] | None = None
+    ) -> None:
         self.planned, self.scenario, self.network = planned, scenario, scenario.network
         self.clock = Clockwork()
         self.chance = random.Random(f"{seed} world")  # noqa: S311  # a simulation has to be repeatable
@@ -70,7 +80,8 @@ class _World:
             metric.name: [metric.usual * math.exp(self.chance.gauss(0, metric.spread)) for _ in rows]
             for metric in self.metrics
         }
-        self.watch = Watch(planned, honest=[index not in self.byzantine for index in range(len(rows))], effect=scenario)
+        honest = [index not in self.byzantine for index in range(len(rows))]
+        self.watch = Watch(planned, honest=honest, effect=scenario, course=course)
 
     def _drawn(self, share: float) -> list[int]:
         return self.chance.sample(range(len(self.members)), round(share * len(self.members)))
@@ -271,13 +282,13 @@ class _World:
         if self.members[index].condition != "applied" or index in self.halted:
             return
         self.halted.add(index)
-        self.watch.halted(index)
+        self.watch.halted(index, self.clock.now)
         self.cut(index)
         self.clock.after(max(self.scenario.absence, self.network.ttl), self.restart, index)
 
     def restart(self, index: int) -> None:
         self.halted.discard(index)
-        self.watch.started(index)
+        self.watch.started(index, self.clock.now)
         self.become(index, self.members[index].done("failed", attempt=self.state.directive.attempt))
         self.mend(index)
 

@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 from livepatch.fleet.planning import Planned
 from livepatch.fleet.scenario import Scenario
 from livepatch.fleet.standing import Condition, Directive
 
-__all__ = ["Outcome", "Watch", "summary"]
+__all__ = ["Moment", "Outcome", "Watch", "summary"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,10 +38,28 @@ class Outcome:
     events: int
 
 
-class Watch:
-    """Looks at everything while it happens."""
+class Moment(NamedTuple):
+    """How a simulated fleet stands from `at` on, in seconds since the start of the rollout.
 
-    def __init__(self, planned: Planned, *, honest: Sequence[bool], effect: Scenario) -> None:
+    `opened` is the number of stages that are open, `applied` of honest nodes that have the patch; `split` and `halted`
+    are shares of the weight, as of an :class:`Outcome`, but of this moment.
+    """
+
+    at: float
+    opened: int
+    applied: int
+    split: float
+    halted: float
+
+
+class Watch:
+    """Looks at everything while it happens, and puts it into `course`, if there is one."""
+
+    def __init__(
+        self, planned: Planned, *, honest: Sequence[bool], effect: Scenario, course: list[Moment] | None = None
+    ) -> None:
+        self._course = course
+        self._opened = 0
         self._weights = [node.weight for node in planned.nodes]
         self._whole = sum(self._weights) or 1.0
         self._honest = honest
@@ -66,6 +84,8 @@ class Watch:
             self._harmed = len(self._had_it)
         if now.phase == "complete" and self._completed is None:
             self._completed = at
+        self._opened = now.opened
+        self._note(at)
 
     def became(self, index: int, condition: Condition, at: float) -> None:
         """An honest node stands otherwise now."""
@@ -79,26 +99,43 @@ class Watch:
             self._weight_with_it -= self._weights[index]
         if self._aborted is not None:
             self._reverted = None if self._with_it else at
+        self._note(at)
 
     def _look(self, at: float) -> None:
         """Who disagreed with whom until now: what happens at one moment happens at once."""
-        if self._effect.effect.consensus and at > self._at:
-            share = self._weight_with_it / self._whole
-            self._split = max(self._split, min(share, 1 - share))
+        if at > self._at:
+            self._split = max(self._split, self._disagrees())
         self._at = at
 
-    def halted(self, index: int) -> None:
+    def _disagrees(self) -> float:
+        share = self._weight_with_it / self._whole
+        return max(0.0, min(share, 1 - share)) if self._effect.effect.consensus else 0.0
+
+    def _note(self, at: float) -> None:
+        """What happens at one moment is one entry of the course."""
+        if self._course is None:
+            return
+        halted = max(0.0, self._weight_halted / self._whole)
+        moment = Moment(at, self._opened, len(self._with_it), self._disagrees(), halted)
+        if self._course and self._course[-1].at == at:
+            self._course.pop()
+        self._course.append(moment)
+
+    def halted(self, index: int, at: float) -> None:
         """An honest node has stopped."""
         self._weight_halted += self._weights[index]
         self._halted = max(self._halted, self._weight_halted / self._whole)
+        self._note(at)
 
-    def started(self, index: int) -> None:
+    def started(self, index: int, at: float) -> None:
         """It runs again."""
         self._weight_halted -= self._weights[index]
+        self._note(at)
 
     def outcome(self, directive: Directive, now: float, events: int) -> Outcome:
         """All in all."""
         self._look(now)
+        self._note(now)
         reverted = None if self._aborted is None or self._reverted is None else self._reverted - self._aborted
         harmed = self._harmed if self._aborted is not None else len(self._had_it)
         return Outcome(

@@ -44,11 +44,12 @@ POLICY = (
 """What a browser lets a page do: show itself, with its own styles and no others."""
 
 
-def document(title: str, *parts: str) -> str:
-    """A whole page, which the browser asks for again every two seconds.  `title` is text, `parts` are HTML."""
+def document(title: str, *parts: str, again: bool = True) -> str:
+    """A whole page, which the browser asks for `again` every two seconds.  `title` is text, `parts` are HTML."""
+    refresh = f'<meta http-equiv=refresh content="{_EVERY}">' if again else ""
     return "\n".join((
         "<!doctype html><html lang=en><meta charset=utf-8>",
-        f'<meta http-equiv=refresh content="{_EVERY}"><meta name=viewport content="width=device-width">',
+        f'{refresh}<meta name=viewport content="width=device-width">',
         f"<title>{text(title)}</title><style>{_STYLE}</style>",
         *filter(None, parts),
         "</html>",
