@@ -67,7 +67,17 @@ class Patches:
         """A file that only its author has signed: no node takes it."""
         return self._built(name, NODE / "1.0.1", signers=("alice",))
 
-    def _built(self, name: str, new: Path, signers: tuple[str, ...] = ("alice", "carol", "erin")) -> Path:
+    def rules(self, name: str) -> Path:
+        """The fix of the rules by which blocks are valid: a consensus change, for an activation height."""
+        return self._built(name, NODE / "1.0.1", only="minichain.consensus")
+
+    def _built(
+        self,
+        name: str,
+        new: Path,
+        signers: tuple[str, ...] = ("alice", "carol", "erin"),
+        only: str = "minichain.mempool",
+    ) -> Path:
         file = self.folder / f"{name}.lpatch"
         parts = [
             "--package",
@@ -75,7 +85,7 @@ class Patches:
             "--id",
             name,
             "--only",
-            "minichain.mempool",
+            only,
             "--expires",
             "2198-01-01T00:00:00Z",
         ]
@@ -113,9 +123,11 @@ class Fleet:
         self._payers = [threading.Thread(target=self._pay, args=(each,), daemon=True) for each in self.chains]
 
     def inventory(self) -> Path:
-        """The nodes, as the planner wants them."""
+        """The nodes, and how high the highest chain is, as the planner wants them."""
         file = self.folder / "nodes.json"
-        file.write_text(json.dumps({"nodes": [{"id": name, "version": "1.0.0"} for name in self.places]}))
+        nodes = [{"id": name, "version": "1.0.0"} for name in self.places]
+        height = max(height for each in self.chains for height in each.heights())
+        file.write_text(json.dumps({"nodes": nodes, "height": height}))
         return file
 
     def __enter__(self) -> Self:
@@ -169,13 +181,13 @@ class Fleet:
 
     # Rollouts
 
-    def start(self, plan: str, patch: Path, rollout: str) -> None:
-        """Start a rollout of that patch: `plan` is its text, without what names the patch."""
+    def start(self, plan: str, patch: Path, rollout: str, does: str = "can-halt = false") -> None:
+        """Start a rollout of that patch: `plan` is its text, without what names the patch and says what it `does`."""
         told = json.loads(quietly("show", patch, "--json"))
         file = self.folder / f"{rollout}.toml"
         file.write_text(
             f'[patch]\nid = "{told["id"]}"\ndigest = "{told["digest"]}"\nflag = "{told["flag"]}"\n'
-            f'package = "minichain"\nversions = "==1.0.0"\ncan-halt = false\n\n{plan.replace("ROLLOUT", rollout)}'
+            f'package = "minichain"\nversions = "==1.0.0"\n{does}\n\n{plan.replace("ROLLOUT", rollout)}'
         )
         given = ["--inventory", self.inventory(), "--patch", patch, "--as", "alice", "--store", self.store]
         quietly("rollout", "start", file, *given)

@@ -83,6 +83,64 @@ def test_a_node_comes_up_with_its_patch_an_abort_takes_it_back_and_a_bad_one_sto
         assert everywhere(fleet) == {()}
 
 
+CONSENSUS = """
+[rollout]
+id = "ROLLOUT"
+promoters = ["alice"]
+detection-minutes = 0.01
+retraction-minutes = 0.01
+reach-minutes = 0.5
+max-unavailable = 0
+
+[[stage]]
+name = "all"
+percent = 100
+soak-minutes = 0.03
+
+[activation]
+height = HEIGHT
+readiness = 0.95
+margin-blocks = 10
+block-seconds = 0.3
+"""
+
+
+@pytest.mark.slow
+def test_a_consensus_fix_is_dormant_on_all_nodes_and_live_from_one_height(example, tmp_path):
+    patches = example.Patches(tmp_path)
+    aborted, done = patches.rules("RULES-1"), patches.rules("RULES-2")
+    with example.Fleet(tmp_path, patches.trust, str(tmp_path / "fleet.db"), 4, block_time=0.3) as fleet:
+        fleet.start_controller("one", lease=1.0)
+        (chain,) = fleet.chains
+        for rollout, patch in (("aborted", aborted), ("done", done)):
+            height = max(chain.heights()) + 250
+            fleet.start(CONSENSUS.replace("HEIGHT", str(height)), patch, rollout, "consensus = true")
+            fleet.wait(rollout, lambda told: {each["state"] for each in told["nodes"]} == {"armed"})
+            assert max(chain.heights()) < height
+            assert modes(fleet) == {(f"RULES-{1 if rollout == 'aborted' else 2}", f"at({height})")}
+            if rollout == "aborted":  # before the height it can be called off everywhere
+                example.quietly("rollout", "abort", rollout, "--why", "not yet", "--store", fleet.store)
+                assert fleet.ended(rollout) == "reverted"
+                assert modes(fleet) == set()
+        chain.kill(2)  # it comes up with the height that it had been told
+        chain.start(2)
+        fleet.kill_controller("one")
+        fleet.start_controller("two", lease=1.0)
+        assert fleet.ended("done", 240) == "complete"
+        assert {each["state"] for each in fleet.status("done")["nodes"]} == {"applied"}
+        assert modes(fleet) == {("RULES-2", f"at({height})")}
+        chain.wait_for_height(height + 5)
+        blocks = [("block", {"height": number}) for number in range(height - 20, height + 5)]
+        first, *others = (chain.ask_all(number, blocks) for number in range(4))
+        assert all(each == first for each in others)  # nobody has gone another way
+
+
+def modes(fleet: Any) -> set[tuple[str, str]]:
+    """Which patches nodes have, and in which mode."""
+    standing = [chain.operate(number, "status") for chain, number in fleet.places.values()]
+    return {(patch["id"], patch["mode"]) for told in standing for patch in told["result"]["patches"]}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["one file", "nats"])
 def test_the_whole_demo(tmp_path, request, engine):
