@@ -48,8 +48,8 @@ format:  ## let ruff mend and format what it can
 	@$(ENVIRONMENT) lint --extras lint,test,bench,openfeature,prometheus,otel,nats,cli -- \
 	  sh -c 'ruff check --fix . ; ruff format .'
 
-bench:  ## measure what a patched call costs beside the alternatives
-	@$(ENVIRONMENT) bench --extras bench -- python benchmarks/run.py
+bench:  ## measure what a patched call costs beside the alternatives, and draw it into .benchmarks
+	@$(ENVIRONMENT) bench --extras bench -- python benchmarks/run.py --plots .benchmarks
 
 peers:  ## hold the same cases of live code to livepatch and to six other tools
 	@$(ENVIRONMENT) peers --supports 3.12 3.13 --install jurigged==0.6.1 ddtrace==4.16.0 ipython==9.18.1 -- \

@@ -68,6 +68,8 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Row]
     note: str = ""
+    curve: str = ""
+    """The figure of each row by which the others grow; it stands in the rows' names."""
 
     def __str__(self) -> str:
         barred = any(row.bar for row in self.rows)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Run the benchmarks and print their tables.
 
-    run.py [calls] [shadows] [switch] [transition] [pauses] [serving] [build] [callgraph] [record] [trust]
-           [import] [migration] [agent] [health] [fleet] [--quick] [--strict] [--json FILE]
+    run.py [calls] [shadows] [switch] [curves] [transition] [pauses] [serving] [build] [callgraph] [record] [trust]
+           [import] [migration] [agent] [health] [fleet] [--quick] [--strict] [--json FILE] [--plots FOLDER]
 
 Every figure to compare stands beside its peer of the same run.  Bars are shown, not enforced: the exit status is 0
 unless a benchmark fails to run (1), or with --strict a bar is missed (2).
@@ -17,6 +17,7 @@ import platform
 import sys
 import time
 import traceback
+from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ _BENCHMARKS = (
     "calls",
     "shadows",
     "switch",
+    "curves",
     "transition",
     "pauses",
     "serving",
@@ -62,6 +64,9 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="few rounds: to see that it works, not to quote")
     parser.add_argument("--strict", action="store_true", help="exit with status 2 if a bar is missed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every figure there as well")
+    parser.add_argument(
+        "--plots", type=Path, metavar="FOLDER", help="draw the tables there, each as an SVG (matplotlib)"
+    )
     options = parser.parse_args()
     # `choices` would refuse the empty list of an argument that may be left out.
     for name in options.names:
@@ -89,6 +94,12 @@ def main() -> int:
     if options.json:
         result = {"versions": versions, "platform": platform.platform(), "tables": [table.plain() for table in done]}
         options.json.write_text(json.dumps(result, indent=2) + "\n")
+    if options.plots:
+        from plots import draw
+
+        about = f"{versions['python']}, livepatch {versions['livepatch']}, {datetime.now(UTC):%Y-%m-%d}"
+        for path in draw(done, options.plots, about):
+            print(path)
     return 1 if broken else 2 if missed and options.strict else 0
 
 
