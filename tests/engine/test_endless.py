@@ -322,5 +322,5 @@ ASYNC_GENERATOR_LOOP = ("async def f(x):\n while True: yield x", "YIELD_VALUE")
     ],
 )
 def test_who_waits_for_what_never_ends(stack: list[tuple[str, str]], expected: list[bool]):
-    waiting = Waiting()
+    waiting = Waiting(readable=True)
     assert [waiting.outwards(*code_and_end(*frame)) for frame in stack] == expected

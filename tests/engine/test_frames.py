@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import livepatch
+from livepatch.engine import frames, pace, tasks
 from livepatch.engine.frames import InFlight, in_flight, is_referenced, nearby, stuck
 
 if TYPE_CHECKING:
@@ -540,3 +541,46 @@ def test_deep_recursion_is_looked_at_in_one_go(m: ModuleType):
 
     deep(500)
     assert looked == [True]
+
+
+def test_whether_anybody_is_there_asks_nobody_for_more(m: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    asked: list[object] = []
+    tell = frames._never_ends
+    monkeypatch.setattr(
+        frames, "_never_ends", lambda item, *rest, **more: asked.append(item) or tell(item, *rest, **more)
+    )
+    codes = [m.wait.__code__]
+    assert not frames.is_nearby(codes)
+    with blocked(m):
+        assert frames.is_nearby([m.block.__code__, *codes])
+
+    async def main() -> None:
+        future = asyncio.get_running_loop().create_future()
+        tasks = [asyncio.create_task(m.wait(future)) for _ in range(20)]
+        await asyncio.sleep(0)
+        assert frames.is_nearby(codes)
+        assert len(asked) == 1
+        assert len(nearby(codes)) == 20
+        assert len(asked) == 21
+        future.set_result(1)
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+    assert not frames.is_nearby(codes)
+
+
+def test_a_look_at_many_tasks_breathes_at_each(m: ModuleType, monkeypatch: pytest.MonkeyPatch):
+    breaths: list[int] = []
+    for module in (pace, tasks):
+        monkeypatch.setattr(module, "breathe", lambda: breaths.append(1))
+
+    async def main() -> None:
+        future = asyncio.get_running_loop().create_future()
+        waiting = [asyncio.create_task(m.wait(future)) for _ in range(100)]
+        await asyncio.sleep(0)
+        assert len(nearby([m.wait.__code__])) == 100
+        future.set_result(1)
+        await asyncio.gather(*waiting)
+
+    asyncio.run(main())
+    assert len(breaths) >= 600  # who they are, what they hold, their frames, whether they run, and whether they end

@@ -21,18 +21,19 @@ from itertools import pairwise
 from types import CodeType
 from typing import Any, NamedTuple
 
-__all__ = ["Waiting", "is_endless"]
+__all__ = ["Waiting", "is_endless", "is_readable"]
 
 
 def is_endless(code: CodeType, lasti: int) -> bool:
     """Whether no normal control flow leads from the instruction at `lasti` (``f_lasti``, bytes) to the frame's end.
 
     A frame that has no loop before it ends, be it by a ``raise``.  An iterator in a ``for`` may run out, so that is a
-    way out; so is one in an ``async for``.  False as well while a debugger, profiler or ``sys.monitoring`` tool is
-    active, for then the bytecode is not to be read.
+    way out; so is one in an ``async for``.  False as well while the bytecode is not to be read.
     """
-    if _instrumented():
-        return False
+    return is_readable() and _is_endless(code, lasti)
+
+
+def _is_endless(code: CodeType, lasti: int) -> bool:
     flow = _flow(code)
     at = bisect_right(flow.offsets, lasti) - 1
     return flow.offsets[max(at, 0)] in flow.endless
@@ -42,18 +43,20 @@ class Waiting:
     """Frames that wait for each other, from the innermost outwards: which of them never end.
 
     A function that never returns holds all that called it.  A coroutine or generator that never returns holds only who
-    delegates to it, with ``await`` or ``yield from``; `passed_on` says that the innermost is beneath such a one.
+    delegates to it, with ``await`` or ``yield from``; `passed_on` says that the innermost is beneath such a one.  None
+    counts as endless where bytecode is not `readable`.
     """
 
-    __slots__ = ("_held", "passed_on")
+    __slots__ = ("_held", "_readable", "passed_on")
 
-    def __init__(self, *, passed_on: bool = False) -> None:
+    def __init__(self, *, passed_on: bool = False, readable: bool) -> None:
         self._held = False
+        self._readable = readable
         self.passed_on = passed_on
 
     def outwards(self, code: CodeType, lasti: int) -> bool:
         """Go on to the next frame; whether it never ends."""
-        endless = is_endless(code, lasti)
+        endless = self._readable and _is_endless(code, lasti)
         blocked = self._held or (self.passed_on and _delegates(code, lasti))
         self._held = self._held or (endless and not code.co_flags & _RESUMABLE)
         # An endless async generator gives values to who awaits it; only while it waits itself does it hold that one.
@@ -64,11 +67,12 @@ class Waiting:
 _RESUMABLE = CO_COROUTINE | CO_GENERATOR | CO_ASYNC_GENERATOR
 
 
-def _instrumented() -> bool:
+def is_readable() -> bool:
+    """Whether bytecode may be read: no debugger, profiler or ``sys.monitoring`` tool is active.  To be asked once."""
     if sys.gettrace() or sys.getprofile() or threading.gettrace() or threading.getprofile():
-        return True
+        return False
     monitoring: Any = getattr(sys, "monitoring", None)  # CPython 3.12 and later
-    return monitoring is not None and any(monitoring.get_tool(tool) is not None for tool in range(6))
+    return monitoring is None or all(monitoring.get_tool(tool) is None for tool in range(6))
 
 
 @dataclass(frozen=True, slots=True)

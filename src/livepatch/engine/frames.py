@@ -5,12 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from livepatch.engine import frozen
-from livepatch.engine.endless import Waiting
+from livepatch.engine.endless import Waiting, is_readable
 from livepatch.engine.heap import hidden_from_the_heap_walk, referrers
+from livepatch.engine.pace import paced
 from livepatch.engine.stacks import visit_frames
 from livepatch.engine.tasks import (
     Awaited,
@@ -29,7 +31,7 @@ from livepatch.engine.tasks import (
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["InFlight", "Stuck", "in_flight", "is_referenced", "nearby", "stuck"]
+__all__ = ["InFlight", "Stuck", "in_flight", "is_nearby", "is_referenced", "nearby", "stuck"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,12 +93,18 @@ def nearby(codes: Collection[CodeType]) -> tuple[InFlight, ...]:
     return tuple(seen.where for seen in _look(codes, heap=False))
 
 
+def is_nearby(codes: Collection[CodeType]) -> bool:
+    """Whether `nearby` has any: what each of them is, and whether it ends, is not asked."""
+    return bool(_look(codes, heap=False, details=False))
+
+
 def stuck(codes: Collection[CodeType]) -> list[Stuck]:
     """Those of `in_flight` that are endless: waiting for them is in vain, and their task or thread wants a restart."""
     return [seen for seen in _look(codes, heap=True) if seen.where.endless]
 
 
-def _look(codes: Collection[CodeType], *, heap: bool) -> list[Stuck]:
+def _look(codes: Collection[CodeType], *, heap: bool, details: bool = True) -> list[Stuck]:
+    """What is found, and without `details` no more than one of them.  Breathes: others work while it looks."""
     wanted = {id(code) for code in codes}
     if not wanted:
         return []
@@ -105,14 +113,18 @@ def _look(codes: Collection[CodeType], *, heap: bool) -> list[Stuck]:
     walked = list(_in_the_heap(codes, wanted)) if heap else []
     tasks = asyncio_tasks(item for item in walked if not is_suspendable(item))
     items = {id(item): item for item in walked if is_suspendable(item)}
-    items.update((key, whose.item) for key, whose in tasks.items() if id(code_of(whose.item)) in wanted)
+    items.update((key, whose.item) for key, whose in paced(tasks.items()) if id(code_of(whose.item)) in wanted)
     del walked
     # The id of a frame stays its own as long as its generator, which is held here, has not ended.
-    keys = {id(frame_of(item)): key for key, item in items.items()}
+    keys = {id(frame_of(item)): key for key, item in paced(items.items())}
     found = _on_the_stacks(wanted, keys, tasks)
     for place in found:
         items.pop(place.item, None)
-    return [place.told() for place in found] + _suspended(items, tasks)
+    told = [place.told() for place in found]
+    if told and not details:
+        return told[:1]
+    suspended = _suspended(items, tasks)
+    return told + (list(suspended) if details else list(islice(suspended, 1)))
 
 
 def _in_the_heap(codes: Collection[CodeType], wanted: Collection[int]) -> Iterator[object]:
@@ -173,19 +185,20 @@ def _on_the_stacks(wanted: Collection[int], keys: Mapping[int, int], tasks: Mapp
     """The wanted frames that run.  `keys` leads from the id of a generator's frame to that of the generator."""
     names = thread_names()
     running: dict[int, list[Awaited]] = {}
-    for whose in tasks.values():
+    for whose in paced(tasks.values()):
         if is_running(whose.item):
             running.setdefault(id(code_of(whose.item)), []).append(whose)
     found: list[_OnStack] = []
     thread: int | None = None
     callees: list[tuple[CodeType, int]] = []  # of this thread, and not yet asked
     taskless: list[_OnStack] = []
-    waiting = Waiting()
+    readable = is_readable()
+    waiting = Waiting(readable=readable)
 
     def visit(frame: FrameType, ident: int) -> None:
         nonlocal thread, waiting
         if ident != thread:
-            thread, waiting = ident, Waiting()
+            thread, waiting = ident, Waiting(readable=readable)
             callees.clear()
             taskless.clear()
         code = frame.f_code
@@ -221,12 +234,12 @@ def _on_the_stacks(wanted: Collection[int], keys: Mapping[int, int], tasks: Mapp
     return found
 
 
-def _suspended(items: Mapping[int, Suspendable], tasks: Mapping[int, Awaited]) -> list[Stuck]:
+def _suspended(items: Mapping[int, Suspendable], tasks: Mapping[int, Awaited]) -> Iterator[Stuck]:
     """Those of the items that have not ended, which are on no stack."""
-    found: list[Stuck] = []
     known: dict[int, _Asked] = {}
-    for key, item in items.items():
-        endless = _never_ends(item, known)
+    readable = is_readable()
+    for key, item in paced(items.items()):
+        endless = _never_ends(item, known, readable=readable)
         frame = frame_of(item)
         if frame is None:
             continue
@@ -240,8 +253,7 @@ def _suspended(items: Mapping[int, Suspendable], tasks: Mapping[int, Awaited]) -
             task=owner.name if owner else "",
             endless=endless,
         )
-        found.append(Stuck(where=where, task=owner.task if owner else None, thread=owner.ident if owner else None))
-    return found
+        yield Stuck(where=where, task=owner.task if owner else None, thread=owner.ident if owner else None)
 
 
 class _Asked(NamedTuple):
@@ -250,14 +262,15 @@ class _Asked(NamedTuple):
     passed_on: bool
 
 
-def _never_ends(item: Suspendable, known: dict[int, _Asked]) -> bool:
+def _never_ends(item: Suspendable, known: dict[int, _Asked], *, readable: bool) -> bool:
     """Whether `item` or what it awaits is endless.  `known` keeps the answers, for many may await the same."""
     chain: dict[int, Suspendable] = {}
     step: Suspendable | None = item
     while step is not None and id(step) not in known and id(step) not in chain:
         chain[id(step)] = step
         step = awaited_by(step)
-    waiting = Waiting(passed_on=step is not None and id(step) in known and known[id(step)].passed_on)
+    passed_on = step is not None and id(step) in known and known[id(step)].passed_on
+    waiting = Waiting(passed_on=passed_on, readable=readable)
     for key in reversed(chain):
         frame = frame_of(chain[key])
         endless = frame is not None and waiting.outwards(frame.f_code, frame.f_lasti)

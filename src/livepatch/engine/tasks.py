@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CodeType, CoroutineType, FrameType, GeneratorType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeGuard
 
+from livepatch.engine.pace import breathe, paced
 from livepatch.engine.stacks import visit_frames
 
 if TYPE_CHECKING:
@@ -158,12 +159,13 @@ def asyncio_tasks(more: Iterable[object] = ()) -> dict[int, Awaited]:
             ident = threads.get(id(ask(task, "get_loop")))
         except Exception:  # noqa: BLE001, S112  # somebody's own kind of task may not know how to answer
             continue
+        breathe()
         owner = Owner(task, name, "" if ident is None else names.get(ident, str(ident)), ident)
         step = left if is_suspendable(left) else awaited_by(left)
         while step is not None and id(step) not in found:
             found[id(step)] = Awaited(step, owner)
             step = awaited_by(step)
-    for item, owner in list(found.values()):
+    for item, owner in paced(list(found.values())):
         _add_held(item, owner, found)
     return found
 

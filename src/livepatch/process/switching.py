@@ -16,7 +16,7 @@ from livepatch.engine import frozen
 from livepatch.engine.caches import Cache
 from livepatch.engine.commit import value_of
 from livepatch.engine.environment import Environment, observe
-from livepatch.engine.frames import InFlight, in_flight, nearby
+from livepatch.engine.frames import InFlight, in_flight, is_nearby, nearby
 from livepatch.engine.gauge import Gauge
 from livepatch.engine.heap import hidden_from_the_heap_walk, is_permitted, pause_of_a_walk
 from livepatch.engine.holders import quiet_gauge
@@ -135,6 +135,12 @@ def look_for(gauge: Gauge) -> Look:
     return Look(nearby(codes) or (in_flight(codes) if _may_search(gauge) else ()), units)
 
 
+def _is_anybody_there(gauge: Gauge) -> bool:
+    """Whether a look finds somebody, without asking who.  `gauge` has no units."""
+    codes = [thing for thing, _ in gauge.excess if isinstance(thing, CodeType)]
+    return is_nearby(codes) or (_may_search(gauge) and bool(in_flight(codes)))
+
+
 def _may_search(gauge: Gauge) -> bool:
     """Whether the pause for which a search of the heap holds others is permitted."""
     return is_permitted(len(gauge.excess))
@@ -156,7 +162,7 @@ def _allow_unexplained(gauge: Gauge) -> None:
     if gauge.units or not gauge.busy:
         return
     before = gauge.read()  # with no list of the code in our hands: it would count
-    if not _is_cheap(gauge) or look_for(gauge):
+    if not _is_cheap(gauge) or _is_anybody_there(gauge):
         return
     if before == gauge.read():
         gauge.allow(before)
@@ -168,7 +174,7 @@ def _is_clear(opened: Transition) -> bool:
         gauge = opened.gauge()
         if not gauge.busy:
             return True
-        if gauge.units or not _is_cheap(gauge) or look_for(gauge):
+        if gauge.units or not _is_cheap(gauge) or _is_anybody_there(gauge):
             return False
         del gauge
         time.sleep(0.001)
