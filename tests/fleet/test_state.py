@@ -16,6 +16,7 @@ from livepatch.errors import StateError, spelled
 from livepatch.fleet.nats import NatsStore
 from livepatch.fleet.onefile import OneFile
 from livepatch.fleet.state import ABSENT, LARGEST, LARGEST_FILE, Lease, check_key, key_of, names_in
+from livepatch.testing import MemoryStore
 
 NUMBERS = itertools.count()
 
@@ -63,10 +64,28 @@ class OnServer:
     wait, close = OnDisk.wait, OnDisk.close
 
 
-@pytest.fixture(params=["one file", "nats"])
+class InMemory:
+    """The same in the memory of a test: all stores are one."""
+
+    def __init__(self):
+        self.clock = Clock()
+        self.one = MemoryStore(self.clock)
+
+    def store(self):
+        return self.one
+
+    wait = OnDisk.wait
+
+    def close(self):
+        self.one.close()
+
+
+@pytest.fixture(params=["one file", "memory", "nats"])
 def engine(request, tmp_path):
     if request.param == "nats":
         made = OnServer(request.getfixturevalue("nats_server"))
+    elif request.param == "memory":
+        made = InMemory()
     else:
         made = OnDisk(tmp_path)
     yield made

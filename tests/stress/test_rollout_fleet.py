@@ -1,4 +1,4 @@
-"""Many rollouts on a fleet of real nodes, whose processes and controllers are killed at random: no third state.
+"""Many rollouts on a fleet of real nodes; they, controllers and the engine are killed at random: no third state.
 
 ``LIVEPATCH_FLEET_NODES`` and ``LIVEPATCH_FLEET_ROLLOUTS`` make it larger: 50 and 100 want a machine for themselves.
 """
@@ -71,10 +71,10 @@ def example(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 class Killer:
-    """Ends a node or a controller without a word, again and again, and starts it again."""
+    """Ends a node, a controller or the engine without a word, again and again, and starts it again."""
 
-    def __init__(self, fleet: Any, chance: random.Random) -> None:
-        self.fleet, self.chance, self.kills = fleet, chance, Counter()
+    def __init__(self, fleet: Any, chance: random.Random, engine: Any) -> None:
+        self.fleet, self.chance, self.engine, self.kills = fleet, chance, engine, Counter()
         self.ended, self.resting = threading.Event(), threading.Lock()
         self.thread = threading.Thread(target=self.run)
         self.failed: list[BaseException] = []
@@ -89,6 +89,12 @@ class Killer:
                 return
 
     def kill(self) -> None:
+        if self.engine is not None and self.chance.random() < 0.15:
+            self.engine.kill()
+            time.sleep(self.chance.uniform(0.0, 3.0))
+            self.engine.start()
+            self.kills["engine"] += 1
+            return
         if self.chance.random() < 0.3:
             name = self.chance.choice(["one", "two"])
             self.fleet.kill_controller(name)
@@ -131,8 +137,8 @@ def agreed(fleet: Any, wanted: list[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["one file", "nats"])
-def test_every_rollout_ends_everywhere_or_nowhere(example, tmp_path, request, engine):
-    store = str(tmp_path / "fleet.db")
+def test_every_rollout_ends_everywhere_or_nowhere(example, tmp_path, request, monkeypatch, engine):
+    store, server = str(tmp_path / "fleet.db"), None
     if engine == "nats":
         if not shutil.which("nats-server"):
             pytest.skip("no nats-server here: apt-get install nats-server")
@@ -147,14 +153,16 @@ def test_every_rollout_ends_everywhere_or_nowhere(example, tmp_path, request, en
     with example.Fleet(tmp_path, patches.trust, store, NODES, **settings) as fleet:
         for name in ("one", "two"):
             fleet.start_controller(name, lease=1.5)
-        killer = Killer(fleet, chance)
+        killer = Killer(fleet, chance, server)
+        monkeypatch.setattr(fleet, "status", patient(fleet.status))  # who asks may find that there is no engine
         killer.thread.start()
         try:
             for number in range(ROLLOUTS):
                 kind = KINDS[number % len(KINDS)]
                 name, rollout = f"{kind}-{number}", f"r-{number}"
                 make = {"bad": patches.bad, "unsigned": patches.unsigned}.get(kind, patches.good)
-                fleet.start(PLAN, make(name), rollout)
+                with killer.resting:
+                    fleet.start(PLAN, make(name), rollout)
                 if kind == "aborted":
                     time.sleep(chance.uniform(0.0, 8.0))
                     abort(example, fleet, rollout)
@@ -175,6 +183,7 @@ def test_every_rollout_ends_everywhere_or_nowhere(example, tmp_path, request, en
     say(f"{engine}, {NODES} nodes: {dict(endings)} {dict(killer.kills)}")
     assert killer.kills["node"]
     assert killer.kills["controller"]
+    assert killer.kills["engine"] or server is None
     assert any(records.values())
     assert {patch for each in records.values() for patch in each if patch.startswith("unsigned")} == set()
 
@@ -184,8 +193,24 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
+def patient(call: Any) -> Any:
+    """The call, made again while it fails."""
+
+    def again(*arguments: object) -> Any:
+        until = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return call(*arguments)
+            except RuntimeError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+
+    return again
+
+
 def abort(example: Any, fleet: Any, rollout: str) -> None:
-    example.quietly("rollout", "abort", rollout, "--store", fleet.store, "--wait", str(PATIENCE))
+    patient(example.quietly)("rollout", "abort", rollout, "--store", fleet.store, "--wait", str(PATIENCE))
 
 
 def recorded(example: Any, store: Any) -> set[str]:

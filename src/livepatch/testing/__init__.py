@@ -15,8 +15,11 @@ if TYPE_CHECKING:
     from livepatch.testing.faults import STEPS as STEPS
     from livepatch.testing.faults import InjectedFaultError as InjectedFaultError
     from livepatch.testing.faults import fail_at as fail_at
+    from livepatch.testing.fleets import SimulatedNetwork as SimulatedNetwork
+    from livepatch.testing.fleets import SimulatedNode as SimulatedNode
     from livepatch.testing.guard import Guard as Guard
     from livepatch.testing.machine import machine as machine
+    from livepatch.testing.memory import MemoryStore as MemoryStore
     from livepatch.testing.migrations import Rehearsed as Rehearsed
     from livepatch.testing.migrations import rehearse as rehearse
     from livepatch.testing.sabotage import Drilled as Drilled
@@ -30,8 +33,10 @@ _HOMES = {
     "livepatch.testing.clock": ("FakeClock",),
     "livepatch.testing.cycles": ("assert_switches", "cycle"),
     "livepatch.testing.faults": ("STEPS", "InjectedFaultError", "fail_at"),
+    "livepatch.testing.fleets": ("SimulatedNetwork", "SimulatedNode"),
     "livepatch.testing.guard": ("Guard",),
     "livepatch.testing.machine": ("machine",),
+    "livepatch.testing.memory": ("MemoryStore",),
     "livepatch.testing.migrations": ("Rehearsed", "rehearse"),
     "livepatch.testing.sabotage": ("Drilled", "drill"),
     "livepatch.testing.simulating": ("Simulated", "simulate"),
