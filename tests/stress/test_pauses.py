@@ -187,7 +187,7 @@ def test_beside_a_thread_that_works_a_switch_takes_a_small_share_of_the_interpre
     finally:
         done.set()
         worker.join()
-    assert mine < seconds[0] / 5
+    assert mine < seconds[0] / 3  # on a machine with nothing else to do, a tenth
 
 
 def test_a_large_heap_is_not_walked(new_fix: Callable[[int], livepatch.Patch]):
