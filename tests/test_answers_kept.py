@@ -140,3 +140,94 @@ def test_more_defaults_than_parameters_are_read_from_the_end(write_module):
     m.f.__defaults__ = (0, 1, {"a": 2})
     memo = Memo(target="f.memo", of=f"{m.__name__}:f", initial="{}")
     assert [*hidden_values(m, memo, {m.__name__: m})] == [(f"the default memo of {m.__name__}:f", {"a": 2})]
+
+
+MATCH = "import re\nclass P:\n    PAT = '(a)+b'\n{}class D(P): PAT = 'a+b+'\nclass E(P): pass\nclass F(D): pass\n"
+LAZILY = {
+    "when made": "    def __init__(self): self.rx = re.compile(self.PAT)\n    def get(self): return self.rx.pattern\n",
+    "of the class": (
+        "    rx = None\n    def get(self):\n        if self.rx is None: self.rx = re.compile(self.PAT)\n"
+        "        return self.rx.pattern\n"
+    ),
+    "of the object": (
+        "    def __init__(self): self.rx = None\n    def get(self):\n        if not self.rx:\n"
+        "            self.rx = re.compile(self.PAT)\n        return self.rx.pattern\n"
+    ),
+    "asked": (
+        "    def get(self):\n        if not hasattr(self, 'rx'): self.rx = re.compile(self.PAT)\n"
+        "        return self.rx.pattern\n"
+    ),
+    "returned": (
+        "    rx = None\n    def get(self):\n        rx = self.rx\n        if rx is not None: return rx.pattern\n"
+        "        self.rx = re.compile(self.PAT)\n        return self.rx.pattern\n"
+    ),
+    "handled": (
+        "    def get(self):\n        try: return self.rx.pattern\n"
+        "        except AttributeError: self.rx = re.compile(self.PAT)\n        return self.rx.pattern\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", LAZILY.values(), ids=LAZILY.keys())
+@pytest.mark.parametrize(("was", "now"), [("(a)+b", "(a)+bc"), ("a+b+", "a{1,9}b")], ids=["base", "derived"])
+def test_what_objects_made_of_a_class_attribute_is_made_anew_for_each_class(text, was, now, releases):
+    text = MATCH.format(text)
+    running = releases({"m.py": text}, {"m.py": text.replace(was, now)})
+    m = running["m"]
+    held = [cls() for cls in (m.P, m.D, m.E, m.F)]
+    before = [each.get() for each in held]
+    patterns = [each.rx for each in held]
+    fix = running.build()
+    assert "objects-keep-old" not in {finding.code for finding in livepatch.check(fix).findings}
+    unasked = m.D()
+    applied = livepatch.apply(fix)
+    assert [each.get() for each in held] == [each.replace(was, now) for each in before] != before
+    assert unasked.get() == held[1].get()
+    applied.revert()
+    assert all(each.rx is pattern for each, pattern in zip(held, patterns, strict=True))
+
+
+GETS = "def f(): return (1,)\nclass X:\n    v = None\n    def g(self): return (1,)\n"
+IF_NONE = "    def get(self):\n        if self.v is None: self.v = {}\n        return self.v\n"
+IN_OBJECTS = {
+    "function": GETS + IF_NONE.format("f()"),
+    "method": GETS + IF_NONE.format("self.g()"),
+    "when made": f"{GETS}    def __init__(self): self.v = [f()]\n    def get(self): return self.v\n",
+}
+
+
+@pytest.mark.parametrize("text", IN_OBJECTS.values(), ids=IN_OBJECTS.keys())
+def test_what_objects_keep_of_a_changed_function_is_named(text, releases):
+    running = running_with(releases, text)
+    fix = running.build()
+    assert "objects-keep-old" not in {finding.code for finding in livepatch.check(fix).findings}
+    held = running["m"].X()
+    held.get()
+    (said,) = [finding for finding in livepatch.check(fix).findings if finding.code == "objects-keep-old"]
+    assert (said.severity, said.target, said.found[:9]) == ("warning", f"{running.name}.m:X.v", "1 objects")
+
+
+def test_what_a_changed_method_sets_when_it_is_first_asked_is_set_anew(releases):
+    running = running_with(releases, "class X:\n    v = None\n" + IF_NONE.format("(1,)"))
+    held, unasked = running["m"].X(), running["m"].X()
+    was = held.get()
+    applied = livepatch.apply(running.build())
+    assert held.get() == (1, 2)
+    assert unasked.v is None
+    applied.revert()
+    assert held.get() is was
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        IF_NONE.format("g()"),  # of another function
+        "    def get(self):\n        self.v = f()\n        return self.v\n",  # set at each call
+        "    def get(self):\n        if self.v: self.v = self.v + f()\n        return f()\n",  # no answer, but a state
+    ],
+)
+def test_what_is_no_answer_that_an_object_keeps_is_not_named(text, releases):
+    running = running_with(releases, f"{F}class X:\n    v = None\n{text}")
+    held = running["m"].X()
+    held.get()
+    assert "objects-keep-old" not in {finding.code for finding in livepatch.check(running.build()).findings}

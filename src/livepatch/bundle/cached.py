@@ -6,10 +6,9 @@ import ast
 from collections.abc import Iterable
 
 from livepatch.bundle.items import Item, chain_of
-from livepatch.bundle.memos import CACHES, Search, cache_names
+from livepatch.bundle.memos import CACHES, Kept, Search, cache_names
 from livepatch.bundle.refs import Ref
 from livepatch.bundle.world import Entity, World
-from livepatch.contents.edits import Memo
 
 __all__ = ["caches_of_callers", "tables_filled"]
 
@@ -45,8 +44,8 @@ def tables_filled(
     changed: set[Entity],
     names: frozenset[Entity],
     later: Iterable[Entity] = (),
-) -> dict[str, list[Memo]]:
-    """The tables of modules and classes in which functions keep what changed ones gave: by module, as in `Kept`.
+) -> Kept:
+    """The tables of modules and classes, and attributes of objects, in which functions keep what changed ones gave.
 
     The arguments are those of :func:`caches_of_callers`; of `later` only what they give does something else.  A changed
     function that keeps its own answers looks them up in the table as well; one that only puts something there keeps a
@@ -61,10 +60,12 @@ def tables_filled(
         entity = (item.module.name, item.binds[0])
         search.memos(item, own=entity if entity in staying else None)
         search.of_decorated(item, entity)
+        if item.scope:
+            search.of_objects(item)
     for item in [i for e in sorted(later) for i in world.items(e) if i.kind == "function"]:
         search.memos(item, hidden_only=True)
     _find_factories(world, search, set(calling))
-    return search.out.memos
+    return search.out
 
 
 def _find_factories(world: World, search: Search, callers: set[Entity]) -> None:

@@ -68,12 +68,17 @@ class _Edits:
         for name, caches in caches_of_callers(self.old, *calling, names).items():
             kept.caches[name] = list(dict.fromkeys([*kept.caches.get(name, ()), *caches]))
         later = [e for e, level in self.flows[0].calls.items() if 0 < level < NEVER]
-        for name, memos in tables_filled(self.old, *calling, names, later).items():
+        filled = tables_filled(self.old, *calling, names, later)
+        for name, memos in filled.memos.items():
             known = {memo.target for memo in kept.memos.get(name, ())}
             kept.memos.setdefault(name, []).extend(memo for memo in memos if memo.target not in known)
+        for name, captured in filled.captured.items():
+            taken = {(each.class_qualname, each.name) for each in kept.captured.get(name, ())}
+            more = (each for each in captured if (each.class_qualname, each.name) not in taken)
+            kept.captured.setdefault(name, []).extend(more)
         tables = tables_of(self.old, names, self.plan.before.modules, self.plan.before.sources)
-        captured = captured_by_objects(self.old, self.new, kept.captured, self.taken, attributes)
-        modules = {m for m, _ in names} | set(tables) | set(kept.memos) | set(captured) | set(kept.caches)
+        taken_by = captured_by_objects(self.old, self.new, kept.captured, self.taken, attributes)
+        modules = {m for m, _ in names} | set(tables) | set(kept.memos) | set(taken_by) | set(kept.caches)
         modules |= set(functions) | set(runs[0]) | set(runs[1]) | set(attributes) | set(unfit)
         for name in sorted(modules):
             if name not in self.old.names or name not in self.new.names:
@@ -91,7 +96,7 @@ class _Edits:
                 attributes=tuple(attributes.get(name, ())),
                 unfit=tuple(unfit.get(name, ())),
                 memos=tuple(kept.memos.get(name, ())),
-                captured=tuple(captured.get(name, ())),
+                captured=tuple(taken_by.get(name, ())),
                 caches=tuple(kept.caches.get(name, ())),
                 classes=tuple(_class_heads(old, functions.get(name, ()))),
                 tables=tuple(tables.get(name, ())),

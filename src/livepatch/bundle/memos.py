@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from weakref import proxy
 
-from livepatch.bundle.attributes import made_by
+from livepatch.bundle.attributes import made_by, methods_of
 from livepatch.bundle.hidden import hidden_place
 from livepatch.bundle.items import MUTATORS, Item, chain_of
+from livepatch.bundle.lazily import lazily_set
 from livepatch.bundle.nodes import of_kinds, walk
 from livepatch.bundle.normal import FunctionNode
 from livepatch.bundle.refs import Ref
@@ -322,20 +323,44 @@ class Search:
             if _owner(method) != owner:
                 continue  # it is said of the class that defines it, and counts those derived from it
             for item in self.world.items(method):
-                node = item.node
-                if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                    continue
-                if method not in self.readers and method not in self.defaults:
-                    continue
-                flow = self._within(item, node)
-                for target, value in flow.stored:
-                    match target:
-                        case ast.Attribute(value=ast.Name(id=own), attr=name) if own == flow.own:
-                            of = flow.of(value)
-                            if of is not None and not self._is_shared(value, flow):
-                                known = self.out.captured.setdefault(owner[0], [])
-                                if all((e.class_qualname, e.name) != (owner[1], name) for e in known):
-                                    known.append(Captured(class_qualname=owner[1], name=name, of=f"{of[0]}:{of[1]}"))
+                if method in self.readers or method in self.defaults:
+                    self.taken(item)
+        made = set(made_by(self.world, owner))
+        for item in methods_of(self.world, owner):
+            method = (item.module.name, item.binds[0])
+            if method not in made and (method in self.readers or method in self.defaults):
+                self.lazily(item)
+
+    def of_objects(self, item: Item) -> None:
+        """Take in the attributes that a method keeps in its object: when it is made, or when they are first asked."""
+        made = (item.module.name, item.binds[0]) in made_by(self.world, (item.module.name, item.scope))
+        (self.taken if made else self.lazily)(item)
+
+    def taken(self, item: Item) -> None:
+        """Take in the attributes that an object gets from a method when it is made."""
+        if not isinstance(item.node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return
+        flow = self._within(item, item.node)
+        for target, value in flow.stored:
+            match target:
+                case ast.Attribute(value=ast.Name(id=own), attr=name) if own == flow.own:
+                    self._capture_what(flow, name, value)
+
+    def lazily(self, item: Item) -> None:
+        """Take in the attributes that a method keeps in its object, and sets when they are first asked for."""
+        if not isinstance(item.node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            return
+        flow = self._within(item, item.node)
+        for name, value in lazily_set(item.node) if flow.own and not flow.classes else ():
+            self._capture_what(flow, name, value)
+
+    def _capture_what(self, flow: _Within, name: str, value: ast.expr) -> None:
+        of = flow.of(value)
+        if of is not None and not self._is_shared(value, flow):
+            owner = (flow.item.module.name, flow.item.scope)
+            known = self.out.captured.setdefault(owner[0], [])
+            if all((e.class_qualname, e.name) != (owner[1], name) for e in known):
+                known.append(Captured(class_qualname=owner[1], name=name, of=f"{of[0]}:{of[1]}"))
 
     def _is_shared(self, value: ast.expr, flow: _Within) -> bool:
         """Whether objects hold the very object that the name stands for, and it can be changed in place."""

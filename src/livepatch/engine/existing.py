@@ -94,11 +94,14 @@ def drop_kept(computed: Computed, edit: ModuleEdit) -> None:
         place = resolve(Target(edit.module, each.class_qualname), computed.modules)
         if isinstance(place, Place) and is_class(place.value):
             owners[each.class_qualname] = place.value
-    objects = objects_by_class(owners.values())
+    by_class = objects_by_class(owners.values())
     for each in edit.captured:
         cls = owners.get(each.class_qualname)
         target = Target(edit.module, f"{each.class_qualname}.{each.name}")
-        left = _retaken(computed, edit, each, cls, objects[cls], target) if cls is not None and objects[cls] else 0
+        # Of a derived class that is told of itself, the objects are not counted for its base as well.
+        nearer = {owners[o.class_qualname] for o in edit.captured if o.name == each.name and o.class_qualname in owners}
+        objects = [o for o in by_class[cls] if next(c for c in type(o).__mro__ if c in nearer) is cls] if cls else []
+        left = _retaken(computed, edit, each, cls, objects, target) if cls is not None and objects else 0
         if left:
             computed.out.note(target, objects_keep(left, each.name, each.of))
 
@@ -107,15 +110,15 @@ def _retaken(
     computed: Computed, edit: ModuleEdit, taken: Captured, cls: type, objects: list[Any], target: Target
 ) -> int:
     """Let objects have what new ones get where that can be computed; how many keep what they took."""
+    work = Retaken(cls, taken.name, taken.but_for, {name.partition(".")[0] for name in computed.sides.modules})
     if not taken.before or not taken.after:
-        return len(objects)
-    label, tops = f"an object's {target}", {name.partition(".")[0] for name in computed.sides.modules}
+        return work.holding(objects)
+    label = f"an object's {target}"
 
     def make() -> object:
         value = computed.after.evaluate(edit.module, edit.after, taken.after, str(target))
         return computed.reconciler.carried(value, label)
 
-    work = Retaken(cls, taken.name, taken.but_for, tops)
     try:
         old = computed.before.evaluate(edit.module, edit.before, taken.before, str(target))
         new = make()
@@ -124,7 +127,7 @@ def _retaken(
         alike = (lambda: new) if type(new) in _UNCHANGING else make
         computed.out.writes += work.writes(objects, old, computed.sides, alike, label)
     except (ScratchError, CannotFollow):
-        return len(objects)
+        return work.holding(objects)
     return work.left
 
 

@@ -38,13 +38,12 @@ class Retaken:
         self, objects: Iterable[object], old: object, sides: Sides, make: Callable[[], object], label: str
     ) -> list[tuple[Slot, object]]:
         """What is to be written, where `make` gives a value for each object; counts those that are left out."""
-        found = []
+        found: list[tuple[Slot, object]] = []
         comparison = Comparison(sides, live=True, more=False)
         for each in paced(list(objects)):
             held = held_of(each, self._name)
-            if held is ABSENT:
-                # A descriptor may keep it elsewhere.
-                self.left += any(self._name in namespace_of(base) for base in type(each).__mro__)
+            if held is ABSENT or (held is None and old is not None):
+                self.left += self._is_elsewhere(each, held)
                 continue
             slot = replace(slot_of(each, self._name, label), yields=True)
             if self._is_left(type(each)) or refuses_stores(slot) is not None or not comparison.holds(held, old):
@@ -52,6 +51,19 @@ class Retaken:
             else:
                 found.append((slot, make()))
         return found
+
+    def holding(self, objects: Iterable[object]) -> int:
+        """How many objects hold anything, and not what stands for nothing yet."""
+        held = ((each, held_of(each, self._name)) for each in paced(list(objects)))
+        return sum(self._is_elsewhere(each, value) if value is ABSENT else value is not None for each, value in held)
+
+    def _is_elsewhere(self, each: object, held: object) -> bool:
+        """Whether a descriptor may keep what the object itself lacks."""
+        if held is not ABSENT:
+            return False
+        values = (namespace_of(base).get(self._name, ABSENT) for base in type(each).__mro__)
+        found = next((value for value in values if value is not ABSENT), ABSENT)
+        return found is not ABSENT and hasattr(type(found), "__get__")
 
     def _is_left(self, kind: type) -> bool:
         known = self._kinds.get(kind)
