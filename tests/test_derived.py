@@ -494,3 +494,35 @@ def test_a_source_with_a_very_long_word_is_searched_in_time():
     began = time.perf_counter()
     assert spaces_in(source) == {"x", "low", "other"}
     assert time.perf_counter() - began < 10  # seconds; going through it again from each digit takes hours
+
+
+MOVED = """\
+class U:
+    def __init__(self, u): self.u = u.u if isinstance(u, U) else u
+    def get(self): return self.u{}
+"""
+
+
+@pytest.mark.parametrize("there", [None, "X = 1\n"], ids=["new", "old"])
+def test_a_class_that_moves_to_another_module_stays_one_class(releases, there):
+    after = "def f(u): return isinstance(u, U)\nclass W(U): pass\n"
+    old = {"m.py": MOVED.format("") + after}
+    new = {"m.py": f"from PKG.b import U, V\n{after}", "b.py": MOVED.format(".strip()") + "class V(U): pass\n"}
+    if there is not None:
+        old["b.py"] = there
+        new["b.py"] += there
+    running = releases(old, new)
+    m = running["m"]
+    cls, held = m.U, [m.U(" a"), m.W(" a")]
+
+    def see(m):
+        return [(m.U(each).get(), each.get(), m.f(each), m.f(m.U("b"))) for each in held]
+
+    before = running.picture()
+    applied = livepatch.apply(running.build())
+    assert see(m) == [("a", "a", True, True)] * 2
+    assert m.U is cls is cls.get.__globals__["U"]
+    assert isinstance(m.V(held[0]), cls)
+    applied.revert()
+    assert see(m) == [(" a", " a", True, True)] * 2
+    assert not running.differences(before, running.picture())

@@ -59,6 +59,7 @@ def test_a_method_is_dedented_but_its_strings_are_not(tmp_path):
         ("__version__ = '1.0'", "__version__ = '1.1'"),
         ("VERSION = (1, 0, 0, 'final', 0)", "VERSION = (1, 1, 0, 'final', 0)"),
         ("__ver_patch__ = 1", "__ver_patch__ = 2"),
+        ("_version_patch = 0\n_version_extra = ''", "_version_patch = 1\n_version_extra = '.dev'"),
         ("__author__ = 'a'\n__all__ = []", "__author__ = 'b'\n__all__ = ['x']"),
         ("__all__ = []", "__all__ = []\n__all__ += ['x']"),
         ("import os", ""),

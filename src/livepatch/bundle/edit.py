@@ -74,8 +74,8 @@ class _Edits:
             kept.memos.setdefault(name, []).extend(memo for memo in memos if memo.target not in known)
         for name, captured in filled.captured.items():
             taken = {(each.class_qualname, each.name) for each in kept.captured.get(name, ())}
-            more = (each for each in captured if (each.class_qualname, each.name) not in taken)
-            kept.captured.setdefault(name, []).extend(more)
+            others = (each for each in captured if (each.class_qualname, each.name) not in taken)
+            kept.captured.setdefault(name, []).extend(others)
         tables = tables_of(self.old, names, self.plan.before.modules, self.plan.before.sources)
         taken_by = captured_by_objects(self.old, self.new, kept.captured, self.taken, attributes)
         modules = {m for m, _ in names} | set(tables) | set(kept.memos) | set(taken_by) | set(kept.caches)

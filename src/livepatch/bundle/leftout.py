@@ -24,8 +24,8 @@ ONLY_FOR_TYPES = "a name for type checkers"
 _FOLDERS = frozenset(["tests", "doc", "docs", "examples", "example", "samples", "benchmarks", "benchmark"])
 _FILES = re.compile(r"(test_.*|.*_test|tests|conftest|setup|noxfile)\.py")
 _VERSION_NAMES = re.compile(
-    r"_*ver(_\w+)?|_*version(_info|_tuple|_string)?_*|__(build|date|revision|release|commit_id)__"
-    r"|(MAJOR|MINOR|MICRO|PATCH)_VERSION",
+    r"_*ver(_\w+)?|_*version(_(info|tuple|string|major|minor|micro|patch|extra))?_*"
+    r"|__(build|date|revision|release|commit_id)__|(MAJOR|MINOR|MICRO|PATCH)_VERSION",
     re.IGNORECASE,
 )
 _VERSION_MODULES = frozenset(

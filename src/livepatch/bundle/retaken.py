@@ -120,8 +120,8 @@ def _text(setting: Setting) -> str:
 def _with_expressions(old: World, new: World, module: str, one: Captured) -> Iterable[Captured]:
     """The same with what each side gives, and one more of each derived class that has other values for it to read."""
     entity = (module, one.class_qualname)
-    sides = [_expression(world, entity, entity, one.name) for world in (old, new)]
-    if not all(sides):
+    sides = _on_both(old, new, entity, entity, one.name)
+    if not sides:
         yield one
         return
     heirs = old.heirs({entity}) | new.heirs({entity})
@@ -132,13 +132,20 @@ def _with_expressions(old: World, new: World, module: str, one: Captured) -> Ite
         if any(its - own for its, own in places) or not places[0][0]:
             others.add(heir)
         elif any(world.member(heir, name) != world.member(entity, name) for world in (old, new) for name in read):
-            own = [_expression(world, entity, heir, one.name) for world in (old, new)]
-            if heir[0] == module and all(own):
+            own = _on_both(old, new, entity, heir, one.name)
+            if heir[0] == module and own:
                 yield replace(one, class_qualname=heir[1], before=own[0][0], after=own[1][0])
             else:
                 others.add(heir)
     but_for = tuple(sorted(f"{heir[0]}:{heir[1]}" for heir in others))
     yield replace(one, before=sides[0][0], after=sides[1][0], but_for=but_for)
+
+
+def _on_both(old: World, new: World, entity: Entity, cls: Entity, name: str) -> list[tuple[str, frozenset[str]]]:
+    """What `_expression` tells of either side; nothing if one does not tell."""
+    told = [_expression(world, entity, cls, name) for world in (old, new)]
+    known = [each for each in told if each is not None]
+    return known if len(known) == len(told) else []
 
 
 def _places(world: World, entity: Entity, name: str) -> set[int]:

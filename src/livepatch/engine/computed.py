@@ -94,6 +94,20 @@ class Computed:
         self._rebound: frozenset[str] | None = None
         """The names that new code of the module in hand binds when it is called, once somebody asks."""
 
+    def keep_moved(self, edits: Iterable[ModuleEdit]) -> None:
+        """Let a class that the after side defines in another module stay the one that lives, also among what is new.
+
+        It is changed in place, where its own name is; without this, the other module would have a second one.
+        """
+        for edit in edits:
+            for name in edit.names:
+                scope, _, last = name.qualname.rpartition(".")
+                if name.kind == "changed" and not scope:
+                    live = namespace_of(self.modules[edit.module]).get(last)
+                    sides = [self.value(side, edit.module, scope, last) for side in (self.before, self.after)]
+                    if is_class(live) and all(map(is_class, sides)) and sides[1].__module__ != sides[0].__module__:
+                        self.reconciler.bring(sides[1], live)
+
     def take(self, edit: ModuleEdit, found: Iterable[tuple[FunctionEdit, Found]]) -> None:
         """Compute all that an edit changes; `found` are its functions of which the before side was proved."""
         self._rebound = None

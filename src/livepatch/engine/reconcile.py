@@ -9,7 +9,6 @@ or a part of it has the change.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 
 from livepatch.engine.counterparts import ModuleSides, Sides, unmangled
 from livepatch.engine.following import Follower, splits
@@ -68,9 +67,9 @@ class Reconciler:
             return Outcome(refusal=answer.refusal)
         return self.rest()
 
-    def bring(self, scratch: ModuleType, module: ModuleType) -> None:
-        """Let a module that the process does not have stand for the copy in which it was computed."""
-        self._relink.know(scratch, module)
+    def bring(self, scratch: object, live: object) -> None:
+        """Let a live object, such as a module that comes, stand for the copy in which it was computed."""
+        self._relink.know(scratch, live)
 
     def carried(self, value: object, label: str) -> object:
         """A value of the after side, fit for the live module: for names that are new.  Raises :class:`CannotFollow`.
