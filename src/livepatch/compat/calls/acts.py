@@ -51,6 +51,7 @@ class Acts(Names):
     def __init__(self) -> None:
         super().__init__()
         self._lookups: dict[tuple[Function, int, str], int] = {}
+        self._sent: dict[Function, int] = {}
         self._supers: dict[tuple[Class, Obj], Super] = {}
 
     def _use(self, node: int, use: Use) -> None:
@@ -186,9 +187,11 @@ class Acts(Names):
         self._use(source, moves.Delegating(self.program, unit, offset, dest))
 
     def sent(self, unit: Function) -> int:
-        """The node of what is sent into a generator."""
-        del unit
-        return self.unknown
+        """The node of what is sent into a generator: somebody may who is not known."""
+        node = self._sent.get(unit, -1)
+        if node < 0:
+            node = self._sent[unit] = self.flow.holding(UNKNOWN)
+        return node
 
     # Calls and ends
 
@@ -234,7 +237,7 @@ class Acts(Names):
             step.mark(kind.instance())
             return
         found = kind.find("__class_getitem__")
-        if found.nodes or any(isinstance(o, Function) for o in found.objects):
+        if any(one.in_graph and "__class_getitem__" in one.names for one in kind.order):
             call = Call(self.program, step.unit, step.offset, self.flow.node(), Arguments((step.key_node,)))
             call.how = "operator"
             self.program.give(call, found, kind, kind)
@@ -258,9 +261,28 @@ class _Deleting(Use):
 
     def meet(self, obj: Obj) -> None:
         if isinstance(obj, Instance):
+            program = obj.kind.program
+            if not program.settled:
+                program.later(lambda: self.meet(obj))
+                return
             found = obj.kind.find(self.site.name, below=obj.below)
             for one in found.objects:
-                obj.kind.program.accessor(self.site, one, "fdel", obj, NONE)
+                program.delete(self.site, one, obj)
+            for node in found.nodes:
+                program.flow.attach(node, _Deleted(self.site, obj))
+
+
+class _Deleted(Use):
+    """What the body of a class has bound to the name of an attribute that is deleted."""
+
+    __slots__ = ("receiver", "site")
+
+    def __init__(self, site: Lookup, receiver: Instance) -> None:
+        self.site = site
+        self.receiver = receiver
+
+    def meet(self, obj: Obj) -> None:
+        self.receiver.kind.program.delete(self.site, obj, self.receiver)
 
 
 class _Raising(Use):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from livepatch.compat.calls.acts import Acts
 from livepatch.compat.calls.classes import AnyOf, Class, Found, Instance
-from livepatch.compat.calls.objects import Descriptor, Function, Outside
+from livepatch.compat.calls.objects import Default, Descriptor, Function, Outside
 from livepatch.compat.calls.uses import NONE, Arguments, Call, Callee, Lookup, MethodCall, Site, Special, Store, Use
 from livepatch.compat.calls.world import WEAK, Obj
 
@@ -103,12 +103,15 @@ class Binding(Acts):
             else:
                 site.take(obj)
         elif isinstance(obj, Outside):
-            if isinstance(receiver, Instance):
+            if isinstance(receiver, Instance) or self._is_meta(receiver, kind):
                 self.give_bound(site, obj, receiver)
             else:
                 site.take(obj)
         elif isinstance(obj, Descriptor):
             self._bind_descriptor(site, obj, receiver, kind)
+        elif isinstance(obj, Default):
+            if obj.default >= 0:
+                site.take_node(obj.default)
         elif isinstance(obj, Instance) and obj.kind.module != "builtins" and obj.kind.find("__get__").anywhere:
             self._descriptor_of_the_program(site, obj, receiver)
         else:
@@ -183,6 +186,13 @@ class Binding(Acts):
             site.take_node(dest)
             made.meet(obj)
 
+    def delete(self, site: Lookup, obj: Obj, receiver: Instance) -> None:
+        """An attribute is deleted that the class defines."""
+        self.accessor(site, obj, "fdel", receiver, NONE)
+        if isinstance(obj, Instance) and obj.kind.module != "builtins" and obj.kind.find("__delete__").anywhere:
+            args = Arguments((self.flow.holding(receiver),))
+            Special(self.program, site.unit, site.offset, self.flow.node(), args, "__delete__", "property").meet(obj)
+
     def assign_later(self, node: int, store: Store, receiver: Instance) -> None:
         """The same for what the body of the class has bound."""
         self.flow.attach(node, _Assigned(self, store, receiver))
@@ -247,7 +257,15 @@ class Binding(Acts):
         receiver: Obj = kind.or_below() if below else kind
         meta = kind.metaclass.find("__call__") if kind.metaclass is not None else None
         if meta is not None and kind.metaclass is not None and meta.in_graph:
-            self.give(call.beside(call.args), meta, receiver, kind.metaclass)
+            self.give(call, meta, receiver, kind.metaclass)
+        else:
+            self.construct(kind, call, below=below)
+
+    def construct(self, kind: Class, call: Call, *, below: bool) -> None:
+        """What `type` does when a class is called."""
+        made = kind.instance() if below else kind.exactly()
+        receiver: Obj = kind.or_below() if below else kind
+        self.flow.add(call.dest, made)
         new = kind.find("__new__", below=below)
         if new.in_graph:
             first = (self.flow.holding(receiver), *call.args.positional)
@@ -264,4 +282,9 @@ class Binding(Acts):
             if kind.outside and init.outside:
                 call.root.doubted()
             return
+        for obj in init.objects or tuple(base.part("__init__") for one in kind.order for base in one.outside_bases):
+            if isinstance(obj, Outside) and not obj.name.startswith("builtins:"):
+                aside = call.beside(NONE)
+                aside.doubt = not init.objects
+                aside.hit(obj)
         self.models.construct(kind, call, made)

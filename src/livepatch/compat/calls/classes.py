@@ -1,8 +1,4 @@
-"""Classes and their instances: which attribute is found where, through the real order and the real subclasses.
-
-What is assigned to an attribute of an instance is kept by class: ``self.x = f`` in a method of ``C`` may be read from
-any instance of ``C``, of its subclasses, and of nobody else.
-"""
+"""Classes and their instances: which attribute is found where, through the real order and the real subclasses."""
 
 from __future__ import annotations
 
@@ -11,13 +7,13 @@ from typing import TYPE_CHECKING
 
 from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.uses import FALLBACKS
-from livepatch.compat.calls.world import MOST_CALLABLES, Obj
+from livepatch.compat.calls.world import MOST_CALLABLES, UNKNOWN, Obj
 
 if TYPE_CHECKING:
     from livepatch.compat.calls.program import Program
-    from livepatch.compat.calls.uses import Call, Lookup, MethodCall, Special, Store
+    from livepatch.compat.calls.uses import Call, Lookup, MethodCall, Site, Special, Store
 
-__all__ = ["AnyOf", "Class", "Fields", "Found", "Instance"]
+__all__ = ["AnyOf", "Class", "Found", "Instance"]
 
 
 class Found:
@@ -55,6 +51,7 @@ class Class(Obj):
         "names",
         "order",
         "outside",
+        "outside_bases",
         "program",
         "protocol",
         "qualname",
@@ -83,6 +80,8 @@ class Class(Obj):
         self.order: tuple[Class, ...] = (self,)
         self.outside = False
         """Whether one of its bases is not looked into."""
+        self.outside_bases: tuple[Outside, ...] = ()
+        """Those of its bases of which nothing is known but the name."""
         self.protocol = False
         """Whether others are instances of it that do not derive from it."""
         self.subclasses: list[Class] = []
@@ -207,10 +206,22 @@ class Class(Obj):
             kind, below = receiver.kind, True
         else:
             kind, below = self, True
+        meta = kind.metaclass
+        if receiver.is_class and self not in kind.order and meta is not None and self in meta.order:
+            kind, below = meta, False  # in a method of the metaclass
         found = kind.find_after(site.name, self, below=below)
         program.give(site, found, receiver, kind)
+        if found.outside and not found.anywhere:
+            kind.load_outside(site)
         if not found.anywhere and not found.outside:
             program.models.object_method(site, receiver)
+
+    def load_outside(self, site: Site) -> None:
+        """Give what bases may have that are not looked into."""
+        for one in self.order:
+            for base in one.outside_bases:
+                site.root.doubted()
+                site.take(base.part(site.name))
 
     # Being used
 
@@ -292,6 +303,9 @@ class Instance(Obj):
             if call.expands(self):
                 self.kind.program.give(call.behalf(call.args), found, self, self.kind)
         elif self.kind.module != "builtins":  # a number cannot be called
+            for one in self.kind.order:
+                for base in one.outside_bases:
+                    base.part("__call__").call(call, self)
             call.program.escape(call)
             call.leads_nowhere()
 
@@ -306,6 +320,8 @@ class Instance(Obj):
             site.take_node(node)
         if found.anywhere:
             program.give(site, found, self, kind)
+            if "__getattribute__" in program.defined:
+                program.models.reading_hook(self, site, "__getattribute__")
         if kind.protocol:
             site.leads_nowhere()
         if not found.anywhere:
@@ -323,6 +339,10 @@ class Instance(Obj):
             if found.in_graph:
                 kind.program.give(site, found, self, kind)
                 break
+        else:
+            if not kind.in_graph and site.name == "__enter__":  # most give themselves
+                kind.program.flow.add(site.dest, self)
+                kind.program.flow.add(site.dest, UNKNOWN)
         if kind.protocol:
             site.leads_nowhere()
 
@@ -336,78 +356,11 @@ class Instance(Obj):
         for node in found.nodes:
             program.assign_later(node, store, self)
         hook = kind.find("__setattr__") if "__setattr__" in program.defined else None
-        if hook is not None and any(not isinstance(obj, Outside) for obj in hook.objects):
+        if hook is not None and hook.in_graph:
             site = store.call(program.flow.node(), program.arguments(-1, store.node), "__setattr__", "operator")
             program.give(site, hook, self, kind)
         if not found.anywhere or (not found.nodes and not all(held)):
             program.fields.store(kind, store.name, store.node)
-
-
-class Fields:
-    """What is assigned to attributes, by class and name."""
-
-    def __init__(self, program: Program) -> None:
-        self._program = program
-        self._stored: dict[str, dict[Class, int]] = {}
-        self._readers: dict[bool, dict[str, dict[Class, int]]] = {False: {}, True: {}}
-        """By whether the classes below count as well, the name, and the class."""
-        self._filled: set[int] = set()
-        self.by_name: dict[str, list[int]] = {}
-
-    def store(self, kind: Class, name: str, node: int) -> None:
-        """An instance of the class gets the attribute from that node."""
-        self._program.flow.copy(node, self.node(kind, name))
-
-    def node(self, kind: Class, name: str) -> int:
-        """The node of an attribute that is assigned on instances of the very class, as far as is known."""
-        holders = self._stored.setdefault(name, {})
-        node = holders.get(kind, -1)
-        if node < 0:
-            flow = self._program.flow
-            node = holders[kind] = flow.node()
-            self.by_name.setdefault(name, []).append(node)
-            exact, with_below = (self._readers[below].get(name, {}) for below in (False, True))
-            for one in kind.order:
-                if one in with_below:
-                    self._link(node, with_below[one])
-            if kind in exact:
-                self._link(node, exact[kind])
-            for one in kind.below():  # of `object` that is every class
-                if one in exact:
-                    self._link(node, exact[one])
-                if one in with_below:
-                    self._link(node, with_below[one])
-        return node
-
-    def _link(self, node: int, reader: int) -> None:
-        if reader >= 0 and node >= 0:
-            self._filled.add(reader)
-            self._program.flow.copy(node, reader)
-
-    def reader(self, kind: Class, name: str, *, below: bool) -> int:
-        """The node of all that the attribute may have been given; the classes' own attributes are not in it."""
-        readers = self._readers[below].get(name)
-        node = -1 if readers is None else readers.get(kind, -1)
-        if node < 0:
-            if name not in self._program.stored_names:
-                return -1
-            node = self._readers[below].setdefault(name, {})[kind] = self._program.flow.node()
-            holders = self._stored.get(name, {})
-            for one in kind.order:
-                self._link(holders.get(one, -1), node)
-            under = kind.below() if below and holders else ()
-            if len(holders) < len(under):
-                for one in list(holders):
-                    if one is not kind and kind in one.order:
-                        self._link(holders[one], node)
-            else:
-                for one in under:
-                    self._link(holders.get(one, -1), node)
-        return node
-
-    def stored(self, reader: int) -> bool:
-        """Whether anything that is known assigns what the reader gives."""
-        return reader in self._filled
 
 
 _NOWHERE = Found((), (), outside=False)

@@ -20,13 +20,15 @@ MOST_KEYS = 256
 class Container(Obj):
     """A tuple, list, dict or set: what is at known keys, and the rest.  `kind` is the name of the builtin type."""
 
-    __slots__ = ("_every", "_listeners", "_rest", "filler", "items", "keys", "kind", "ordered", "program")
+    __slots__ = ("_every", "_listeners", "_rest", "filler", "items", "keys", "kind", "native", "ordered", "program")
 
     def __init__(self, program: Program, kind: str) -> None:
         self.program = program
         self.kind = kind
         self.ordered = kind == "tuple"
         """Whether positions stay what they are."""
+        self.native: type | None = None
+        """The type, where it is no more than that of `kind`."""
         self.items: dict[object, int] = {}
         self.keys = -1
         """The node of the keys, if they are anything to look at."""
@@ -71,6 +73,8 @@ class Container(Obj):
             if len(self.items) >= MOST_KEYS:
                 return self.rest()
             node = self.items[key] = self.program.flow.node()
+            if self.keys >= 0:
+                self._has_key(key)
             if self._every >= 0:
                 self.program.flow.copy(node, self._every)
             for listener in self._listeners or ():
@@ -98,7 +102,13 @@ class Container(Obj):
         """The node of the keys, made if there is none."""
         if self.keys < 0:
             self.keys = self.program.flow.node()
+            for key in self.items:
+                self._has_key(key)
         return self.keys
+
+    def _has_key(self, key: object) -> None:
+        if self.keys >= 0 and type(key) is str:
+            self.program.flow.copy(self.program.constant(key), self.keys)
 
     def load(self, site: Lookup | MethodCall) -> None:
         self.program.models.container_method(self, site)
@@ -134,6 +144,9 @@ class Running(Obj):
 
     def __init__(self, function: Function) -> None:
         self.function = function
+
+    def call(self, call: Call) -> None:
+        self.function.program.models.call_running(call)
 
     def load(self, site: Lookup | MethodCall) -> None:
         self.function.program.models.running_method(self, site)

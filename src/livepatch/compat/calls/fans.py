@@ -5,21 +5,20 @@ So many callers and so many candidates take as much room as both together, and n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from livepatch.compat.calls.binding import Binding
+from livepatch.compat.calls.classes import Class, Instance
 from livepatch.compat.calls.objects import Descriptor, Function, Outside
 from livepatch.compat.calls.uses import FALLBACKS, NONE, Arguments, Call, Lookup, MethodCall, Site, Special, Use
 from livepatch.compat.calls.world import UNKNOWN, Obj
-
-if TYPE_CHECKING:
-    from livepatch.compat.calls.classes import Class
 
 __all__ = ["Fan", "Fans"]
 
 _MOST_FOLLOWED = 20
 """Candidates up to which arguments and values are followed through a name."""
 _POSITIONS = 6
+_CALLS_NOTHING = frozenset({"builtins", "typing", "typing_extensions", "abc", "enum"})
+"""Modules of classes that do not call what those below define, or of which it is known."""
+_MAKING = frozenset({"__init__", "__new__", "__init_subclass__", "__class_getitem__", "__set_name__", "__post_init__"})
 
 
 class Fan(MethodCall):
@@ -77,10 +76,28 @@ class _Escape(Use):
         if obj.callable:
             if not isinstance(obj, Outside):
                 obj.call(self.call)
+            if isinstance(obj, Class):
+                self.call.program.exposes(self.call, obj)
+        elif isinstance(obj, Instance):
+            self.call.program.exposes(self.call, obj.kind)
         elif self.deep:
             box = obj.contents()
             if box is not None:
                 box.program.flow.attach(box.every(), _Escape(self.call, deep=False))
+
+
+class _Inherited(Use):
+    """A method that a class which is not looked into may call, because the class derives from it."""
+
+    __slots__ = ("call", "kind")
+
+    def __init__(self, call: Call, kind: Class) -> None:
+        self.call = call
+        self.kind = kind
+
+    def meet(self, obj: Obj) -> None:
+        if isinstance(obj, Function) and not obj.static:
+            obj.call(self.call, self.kind.instance())
 
 
 class Fans(Binding):
@@ -90,6 +107,7 @@ class Fans(Binding):
         super().__init__()
         self.fans: dict[tuple[str, str], Fan] = {}
         self._opened: list[Site] = []
+        self._exposed: set[tuple[Site, Class]] = set()
         self._escaped: dict[Site, Call] = {}
 
     def weaken(self, target: Obj) -> None:
@@ -121,6 +139,42 @@ class Fans(Binding):
             for node in nodes:
                 self.flow.attach(node, _Escape(made, deep=True))
 
+    def inherits_outside(self, site: Site, kind: Class) -> None:
+        """A method is called that the class has from one that is not looked into, and that may call the others."""
+        if not self.settled:
+            self.later(lambda: self.inherits_outside(site, kind))
+            return
+        place = site.root
+        if place.offset >= 0 and self._derives(kind) and (place, kind) not in self._exposed:
+            made = place.beside(NONE, how="argument", doubt=True)
+            made.args = Arguments((self.unknown,) * _POSITIONS)
+            self._exposed.add((place, kind))
+            self.exposes(made, kind)
+
+    def exposes(self, call: Call, kind: Class) -> None:
+        """Somebody who is not looked into has an instance whose class derives from one of his."""
+        if not self.settled:
+            self.later(lambda: self.exposes(call, kind))
+            return
+        if not self._derives(kind) or (call, kind) in self._exposed:
+            return
+        self._exposed.add((call, kind))
+        for one in kind.order:
+            for name, place in list(one.names.items()) if one.in_graph else ():
+                if not name.startswith("_") or (name.startswith("__") and name not in _MAKING):
+                    candidate = _Inherited(call, one)
+                    if isinstance(place, int):
+                        self.flow.attach(place, candidate)
+                    else:
+                        candidate.meet(place)
+
+    @staticmethod
+    def _derives(kind: Class) -> bool:
+        """Whether it derives from a class that is not looked into, and that calls methods of those below."""
+        if not kind.in_graph:
+            return False
+        return kind.outside or any(not one.in_graph and one.module not in _CALLS_NOTHING for one in kind.order)
+
     # Fans
 
     def open_fans(self) -> bool:
@@ -142,9 +196,19 @@ class Fans(Binding):
     def _nobody_knows(self) -> None:
         """Let unknown values be where nothing has arrived: there is no caller, or none that is known."""
         waiting, self.waiting = self.waiting, []
-        for node, site in waiting:
+        for node, site, kind in waiting:
+            if node < 0:  # the name may have turned up since
+                node = self.fields.reader(kind, site.name, below=True)  # noqa: PLW2901  # the same, found later
+                if self.fields.stored(node):
+                    site.take_node(node)
             if not self.fields.stored(node):
+                for given in self.fields.any_of(kind):
+                    site.take_node(given)
                 site.missing()
+                if kind.outside:
+                    kind.load_outside(site)
+                    self.inherits_outside(site, kind)
+        self._replaced()
         for function in self.functions.values():
             if not function.called and function.scope is None and function.home is function:
                 function.called = True
@@ -155,6 +219,17 @@ class Fans(Binding):
             if node != self.silent:
                 flow.add(node, UNKNOWN)
         flow.run()
+
+    def _replaced(self) -> None:
+        """Where attributes of classes are replaced whose names nobody knows, any of theirs may be another."""
+        replaced, self.fields.replaced = self.fields.replaced, {}
+        for site in tuple(self.sites) if replaced else ():
+            if isinstance(site, (MethodCall, Lookup)):
+                owners = [one.owner for one in site.targets if isinstance(one, Function)]
+                for kind in owners:
+                    for given in self.fields.any_of(kind) if kind in replaced else ():
+                        site.doubted()
+                        site.take_node(given)
 
     def _declared_but_narrowed(self) -> None:
         """Where something of another type than the declared one is passed, the name is possible, too."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from livepatch.compat.calls.classes import Instance
-from livepatch.compat.calls.containers import Container
+from livepatch.compat.calls.containers import Const, Container
 from livepatch.compat.calls.models import Models, model
 from livepatch.compat.calls.moves import Iterating, Next
 from livepatch.compat.calls.objects import Outside, Partial
-from livepatch.compat.calls.uses import Arguments, Call, MethodCall, Use
+from livepatch.compat.calls.uses import Arguments, Call, MethodCall, Store, Use
 from livepatch.compat.calls.world import UNKNOWN, Obj
 
-__all__: list[str] = []
+__all__ = ["OnlyInstances", "iterate", "name_of"]
 
 
 # Values that come through
@@ -18,7 +18,6 @@ __all__: list[str] = []
 
 @model(
     "functools:wraps.<decorator>",
-    "functools:update_wrapper",
     "functools:lru_cache.<decorator>",
     "functools:cache",
     "functools:total_ordering",
@@ -33,13 +32,11 @@ __all__: list[str] = []
     "typing_extensions:override",
     "dataclasses:dataclass",
     "dataclasses:dataclass.<decorator>",
-    "dataclasses:replace",
     "contextlib:contextmanager",
     "contextlib:asynccontextmanager",
     "types:coroutine",
-    "copy:copy",
-    "copy:deepcopy",
     "weakref:proxy",
+    "weakref:ref.<given>",
     "enum:unique",
     "asyncio:create_task",
     "asyncio:ensure_future",
@@ -50,8 +47,6 @@ __all__: list[str] = []
     "asyncio.tasks:ensure_future",
     "asyncio.tasks:shield",
     "asyncio.tasks:wait_for",
-    "contextlib:closing",
-    "builtins:iter",
     "builtins:super.<receiver>",
     "atexit:register",
 )
@@ -65,14 +60,29 @@ def _same(models: Models, call: Call, receiver: Obj | None) -> None:
 
 @model("functools:wraps", "functools:lru_cache")
 def _decorator(models: Models, call: Call, receiver: Obj | None) -> None:
-    node = call.args.get(0)
-    if "lru_cache" in _name_of(call) and node >= 0 and node not in models.program.plain:
+    node = call.args.get(0, "wrapped")
+    if "lru_cache" in name_of(call) and node >= 0 and node not in models.program.plain:
         models.flow.copy(node, call.dest)
+    elif node >= 0 and "wraps" in name_of(call):
+        applied = models.flow.holding(models.program.outside(_APPLIED))
+        models.flow.add(call.dest, Partial(models.program, applied, Arguments((), (("wrapped", node),))))
     else:
         models.flow.add(call.dest, models.program.outside("functools:wraps.<decorator>"))
 
 
-def _name_of(call: Call) -> str:
+_APPLIED = "functools:wraps.<applied>"
+
+
+@model("functools:update_wrapper", _APPLIED)
+def _wraps(models: Models, call: Call, receiver: Obj | None) -> None:
+    wrapper, wrapped = call.args.get(0, "wrapper"), call.args.get(1, "wrapped")
+    if wrapper >= 0:
+        models.flow.copy(wrapper, call.dest)
+        models.flow.attach(wrapper, Store((models.program, call.unit, call.offset), "__wrapped__", wrapped))
+
+
+def name_of(call: Call) -> str:
+    """The names of what is called that is not looked into."""
     return " ".join(target.name for target in call.targets if isinstance(target, Outside))
 
 
@@ -92,12 +102,10 @@ def _reference(models: Models, call: Call, receiver: Obj | None) -> None:
         )
 
 
-_GIVE = "copy:copy"
+_GIVE = "weakref:ref.<given>"
 
 
 @model(
-    "builtins:isinstance",
-    "builtins:issubclass",
     "builtins:id",
     "builtins:callable",
     "builtins:hasattr",
@@ -189,7 +197,7 @@ def _reduce(models: Models, call: Call, receiver: Obj | None) -> None:
     "contextvars:Context.run",
 )
 def _starts(models: Models, call: Call, receiver: Obj | None) -> None:
-    name = _name_of(call)
+    name = name_of(call)
     if "to_thread" in name or "run" in name:
         mine = Arguments(call.args.positional[1:], call.args.keywords, call.args.star, call.args.double)
         function, dest = call.args.get(0), models.flow.node()
@@ -228,14 +236,13 @@ def _gather(models: Models, call: Call, receiver: Obj | None) -> None:
     "builtins:set",
     "builtins:frozenset",
     "collections:deque",
-    "builtins:reversed",
     "itertools:chain",
     "itertools:cycle",
     "itertools:islice",
     "itertools:chain.from_iterable",
 )
 def _list(models: Models, call: Call, receiver: Obj | None) -> None:
-    name = _name_of(call)
+    name = name_of(call)
     box = models.box(call, "set" if "set" in name else "list")
     for values in call.args.positional if "chain" in name else call.args.positional[:1]:
         if "from_iterable" in name:
@@ -243,18 +250,20 @@ def _list(models: Models, call: Call, receiver: Obj | None) -> None:
             models.element(values, inner)
             values = inner  # noqa: PLW2901  # one step further in
         models.element(values, box.rest())
-        _iterate(models, call, values, box.rest())
+        iterate(models, call, values, box.rest())
 
 
-def _iterate(models: Models, call: Call, values: int, dest: int) -> None:
+def iterate(models: Models, call: Call, values: int, dest: int) -> None:
     """Let instances of classes give what they give when they are iterated."""
-    if "__iter__" in models.program.defined and call.root.offset >= 0:
+    if "__iter__" in models.program.answered and values >= 0 and call.root.offset >= 0:
         given = models.flow.node()
-        models.flow.attach(values, _OnlyInstances(Iterating(models.program, call.unit, call.offset, given, "__iter__")))
+        models.flow.attach(values, OnlyInstances(Iterating(models.program, call.unit, call.offset, given, "__iter__")))
         models.flow.attach(given, Next(models.program, call.unit, call.offset, dest, "__next__"))
 
 
-class _OnlyInstances(Use):
+class OnlyInstances(Use):
+    """A use that only instances of classes meet: of an unknown value nobody expects it."""
+
     __slots__ = ("use",)
 
     def __init__(self, use: Use) -> None:
@@ -276,7 +285,7 @@ def _dict(models: Models, call: Call, receiver: Obj | None) -> None:
     if call.args.double >= 0:
         models.pour(call.args.double, box)
     first = call.args.get(0)
-    if "defaultdict" in _name_of(call):
+    if "defaultdict" in name_of(call):
         models.callback(call, first, (), box.rest())
         first = call.args.get(1)
     if first >= 0:
@@ -301,11 +310,11 @@ def _tuples(models: Models, call: Call, receiver: Obj | None) -> None:
     row = Container(models.program, "tuple")
     models.flow.add(box.rest(), row)
     nodes = call.args.positional
-    if "enumerate" in _name_of(call):
+    if "enumerate" in name_of(call):
         nodes = (models.program.silent, *nodes[:1])
     for i, values in enumerate(nodes):
         models.element(values, row.item(i))
-        _iterate(models, call, values, row.item(i))
+        iterate(models, call, values, row.item(i))
 
 
 @model("list.append", "set.add", "list.insert", "list.appendleft", "container.add", "container.append")
@@ -323,7 +332,8 @@ def _put_all(models: Models, call: Call, receiver: Obj | None) -> None:
     models.flow.add(call.dest, receiver)
     for values in call.args.positional:
         models.pour(values, receiver)
-        models.element(values, receiver.rest())
+        if receiver.kind != "dict":
+            models.element(values, receiver.rest())
     for name, node in call.args.keywords:
         models.flow.copy(node, receiver.item(name))
     if call.args.double >= 0:
@@ -343,16 +353,34 @@ def _put_all(models: Models, call: Call, receiver: Obj | None) -> None:
 def _get(models: Models, call: Call, receiver: Obj | None) -> None:
     if not isinstance(receiver, Container):
         return
-    key = models.texts(call.args.get(0)) if receiver.kind == "dict" else None
-    keys: list[str | None] = [*key] if key else [None]
-    for one in keys:
-        for node in receiver.reading(None if one is None or one.endswith("*") else one):
+    key = call.args.get(0)
+    number = models.program.number_of(key)
+    if receiver.kind != "dict" or key < 0 or key == models.program.silent or number is not None:
+        for node in receiver.reading(number):
             models.flow.copy(node, call.dest)
+    else:
+        models.flow.attach(key, _Reading(receiver, call.dest))
+        models.program.asked.append(key)
     other = call.args.get(1, "default")
     if other >= 0 and receiver.kind == "dict":
         models.flow.copy(other, call.dest)
         if isinstance(call, MethodCall) and call.name == "setdefault":
             models.flow.copy(other, receiver.rest())
+
+
+class _Reading(Use):
+    """A key by which a dict is read."""
+
+    __slots__ = ("box", "dest")
+
+    def __init__(self, box: Container, dest: int) -> None:
+        self.box = box
+        self.dest = dest
+
+    def meet(self, obj: Obj) -> None:
+        shown = obj.value if isinstance(obj, Const) and not obj.value.endswith("*") else None
+        for node in self.box.reading(shown):
+            self.box.program.flow.copy(node, self.dest)
 
 
 @model("dict.values", "list.copy", "set.copy", "list.__iter__", "container.copy")

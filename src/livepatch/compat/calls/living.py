@@ -47,8 +47,10 @@ class LiveProgram(Program):
 
     def _discover(self) -> None:
         """Find all that the namespaces hold."""
-        for space in self._spaces.values():
+        for module, space in self._spaces.items():
             breathe()
+            if "__getattr__" in space:
+                self.hooked.add(module)
             for value in list(space.values()):
                 kind = type(value)
                 if kind in _MODULE_DATA or kind is ModuleType:
@@ -183,6 +185,9 @@ class LiveProgram(Program):
                     if type(value) is FunctionType or is_class(value):
                         self._holders.setdefault(held, []).append(module)
         return [self.global_node(module, name) for module in self._holders.get(name, ())]
+
+    def lacks(self, module: str, name: str) -> bool:
+        return name not in self._spaces.get(module, {})
 
     def functions_of(self, module: str, prefix: str = "") -> list[int]:
         space = self._spaces.get(module, {})

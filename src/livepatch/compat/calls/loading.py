@@ -119,7 +119,7 @@ def _import_name(machine: Machine, argument: int) -> None:
 
 def _import_from(machine: Machine, argument: int) -> None:
     source, name = machine.node(machine.stack[-1]), machine.names[argument]
-    found = machine.program.imported_from(source, name)
+    found = machine.program.imported_from(machine.unit, machine.offset, source, name)
     machine.stack.append(found if found >= 0 else machine.attribute(source, name))
 
 

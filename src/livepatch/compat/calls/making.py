@@ -146,6 +146,7 @@ class Making(Fans):
                     kind.protocol = True
                 elif base.name not in _HARMLESS_BASES:
                     kind.outside = True
+                    kind.outside_bases = (*kind.outside_bases, base)
             elif base is not kind:
                 kind.outside = True
 

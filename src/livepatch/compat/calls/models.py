@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from livepatch.compat.calls.classes import AnyOf, Class, Instance
 from livepatch.compat.calls.containers import Const, Container, Running
-from livepatch.compat.calls.moves import Extending, Item, Next
-from livepatch.compat.calls.objects import Descriptor, Function, Module, Outside, Partial
-from livepatch.compat.calls.uses import NONE, Arguments, Call, Lookup, MethodCall, Special
+from livepatch.compat.calls.moves import Extending, Item, Next, box_of
+from livepatch.compat.calls.objects import Default, Descriptor, Function, Module, Outside, Partial
+from livepatch.compat.calls.uses import NONE, Arguments, Call, Lookup, MethodCall, Special, Use
 from livepatch.compat.calls.world import UNKNOWN, Obj
 
 if TYPE_CHECKING:
@@ -50,8 +50,17 @@ class Models:
         if known is not None:
             known(self, call, receiver)
             return
+        if isinstance(receiver, Instance):
+            box = self.program.fields.content(receiver.kind)
+            known = None if box is None else MODELS.get(f"{box.kind}.{outside.name.rpartition('.')[2]}")
+            if known is not None:
+                known(self, call, box)
+                return
+            self.program.inherits_outside(call, receiver.kind)
         self.program.escape(call)
         self.flow.add(call.dest, UNKNOWN)
+        if outside.shows_class:
+            self.flow.add(call.dest, self.program.made_outside(outside))
 
     def opaque(self, opaque: Obj, call: Call) -> None:
         """Something is called of which nothing is known, but that it is none of the functions of the program."""
@@ -79,12 +88,20 @@ class Models:
         """A class without a known ``__init__`` is called: what the arguments are may be the attributes it declares."""
         call.hit(kind)
         fields = self.program.fields
+        box = fields.content(kind)
+        if box is not None:
+            self.pour(call.args.get(0), box)
+            for name, node in call.args.keywords:
+                self.flow.copy(node, box.item(name))
         declared = [name for one in reversed(kind.order) for name in one.declared]
         for name, node in zip(declared, call.args.positional, strict=False):
             fields.store(kind, name, node)
         for name, node in call.args.keywords:
             self.program.stored_names.add(name)
             fields.store(kind, name, node)
+        for name in declared:
+            for node in kind.find(name).nodes:
+                self.flow.attach(node, _Factory(call, fields.node(kind, name)))
         after = kind.find("__post_init__")
         if after.anywhere and declared:
             self.program.give(call.beside(NONE), after, made, kind)
@@ -126,6 +143,8 @@ class Models:
     def container_method(self, box: Container, site: Lookup | MethodCall) -> None:
         """A method of a list, dict, set or tuple."""
         if isinstance(site, MethodCall):
+            if box.native is not None and site.name in vars(box.native):
+                site.hit(self.program.outside(f"builtins:{box.native.__name__}.{site.name}"))
             known = MODELS.get(f"{box.kind}.{site.name}") or MODELS.get(f"container.{site.name}")
             if known is not None:
                 known(self, site, box)
@@ -143,6 +162,15 @@ class Models:
         """A method of a generator or coroutine."""
         if isinstance(site, MethodCall) and site.name in {"send", "__next__", "asend", "__anext__", "throw", "athrow"}:
             self.flow.copy(running.function.yields, site.dest)
+            if site.name in {"send", "asend"} and site.args.positional:
+                self.flow.copy(site.args.positional[0], self.program.sent(running.function))
+
+    def call_running(self, call: Call) -> None:
+        """A generator is called: what ``contextlib.contextmanager`` makes of it is a decorator, too."""
+        if call.args.positional:
+            self.flow.copy(call.args.positional[0], call.dest)
+        else:
+            call.leads_nowhere()
 
     def running_operation(self, running: Running, site: Special) -> None:
         """An operation on a generator: it may be entered, where a decorator makes a context of it."""
@@ -204,27 +232,39 @@ class Models:
         if name == "__class__":
             site.take(kind.or_below() if instance.below else kind)
             return
+        if name == "__dict__" and kind.in_graph:
+            site.take(self.program.fields.space(kind, of_class=False))
+            return
         for hook in ("__getattr__", "__getattribute__") if kind.in_graph else ():
-            if hook not in self.program.defined:
-                continue
-            found = kind.find(hook)
-            if found.anywhere:
-                made = site.beside(Arguments((self.program.constant(name),)), how="property", doubt=stored)
-                self.program.give(made, found, instance, kind)
-                site.take_node(made.dest)
-                stored = True
+            if hook in self.program.defined:
+                dest = self.reading_hook(instance, site, hook, doubt=stored)
+                if dest >= 0:
+                    site.take_node(dest)
+                    stored = True
         if not stored and name not in _QUIET and name not in _OF_OBJECT:
-            self._may_be_missing(site, reader)
+            self._may_be_missing(site, reader, kind)
 
-    def _may_be_missing(self, site: Lookup | MethodCall, reader: int) -> None:
-        if reader >= 0:
-            self.program.waiting.append((reader, site))
+    def reading_hook(self, instance: Instance, site: Lookup | MethodCall, hook: str, *, doubt: bool = False) -> int:
+        """A method of the class that reads attributes.  The node of what it gives, or -1 if there is none."""
+        found = instance.kind.find(hook, below=instance.below)
+        if not found.in_graph:
+            return -1
+        made = site.beside(Arguments((self.program.constant(site.name),)), how="property", doubt=doubt)
+        self.program.give(made, found, instance, instance.kind)
+        return made.dest
+
+    def _may_be_missing(self, site: Lookup | MethodCall, reader: int, kind: Class) -> None:
+        if reader >= 0 or kind.in_graph:
+            self.program.waiting.append((reader, site, kind))
         else:
             site.missing()
 
     def class_attribute(self, kind: Class, site: Lookup | MethodCall, receiver: Obj, reader: int) -> None:
         """An attribute that the class does not have."""
         if site.name == "__class__":
+            return
+        if site.name == "__dict__" and kind.in_graph:
+            site.take(self.program.fields.space(kind, of_class=True))
             return
         if isinstance(site, MethodCall) and site.name == "__new__":
             if kind.live is object and site.args.positional:
@@ -240,7 +280,7 @@ class Models:
         elif site.name == "__call__":
             site.take(receiver)
         elif site.name not in _QUIET and site.name not in _OF_OBJECT and not self.program.fields.stored(reader):
-            self._may_be_missing(site, reader)
+            self._may_be_missing(site, reader, kind)
 
     def class_item(self, kind: Class, site: Special) -> None:
         """``kind[key]`` without a metaclass: seen to where it is evaluated."""
@@ -274,6 +314,21 @@ class Models:
         return [obj.value for obj in held if isinstance(obj, Const)]
 
 
+class _Factory(Use):
+    """What a class declares of an attribute that the constructor may not be given."""
+
+    __slots__ = ("call", "dest")
+
+    def __init__(self, call: Call, dest: int) -> None:
+        self.call = call
+        self.dest = dest
+
+    def meet(self, obj: Obj) -> None:
+        if isinstance(obj, Default) and obj.factory >= 0:
+            made = self.call.beside(NONE, self.dest, "call")
+            made.program.flow.attach(obj.factory, made)
+
+
 class _Elements(Next):
     """One of some values, whatever gives them."""
 
@@ -284,14 +339,14 @@ class _Elements(Next):
         self.only_classes = only_classes
 
     def meet(self, obj: Obj) -> None:
-        if isinstance(obj, Instance) or self.only_classes:
+        if self.only_classes or (isinstance(obj, Instance) and self.waits(obj)):
             return
-        if obj.contents() is not None:
-            box = obj.contents()
-            assert box is not None
-            if box.kind == "dict":
-                self.program.flow.copy(box.keys_node(), self.dest)
-                return
+        box = box_of(obj, "__iter__")
+        if box is None and isinstance(obj, Instance):
+            return
+        if box is not None and box.kind == "dict":
+            self.program.flow.copy(box.keys_node(), self.dest)
+            return
         super().meet(obj)
 
     def special(self, obj: Obj, name: str, args: Arguments = NONE, how: str = "operator", dest: int = -2) -> None:

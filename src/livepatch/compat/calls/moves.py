@@ -26,6 +26,7 @@ __all__ = [
     "PutItem",
     "Step",
     "Unpacking",
+    "box_of",
 ]
 
 
@@ -44,7 +45,7 @@ class Step(Use):
     def special(self, obj: Obj, name: str, args: Arguments = NONE, how: str = "operator", dest: int = -2) -> None:
         """Let the object's type do it, if it has the method."""
         program = self.program
-        if name not in program.defined:
+        if name not in program.answered:
             return
         site = self._site
         if site is None:
@@ -52,9 +53,25 @@ class Step(Use):
             site = self._site = Special(program, self.unit, self.offset, target, args, name, how)
         site.meet(obj)
 
+    def waits(self, obj: Obj) -> bool:
+        """Whether the orders of classes must be known first; then it meets the object once they are."""
+        if isinstance(obj, Instance) and obj.kind.in_graph and not self.program.settled:
+            self.program.later(lambda: self.meet(obj))
+            return True
+        return False
+
     def mark(self, obj: Obj) -> None:
         """Hand a marker on."""
         self.program.flow.add(self.dest, obj)
+
+
+def box_of(obj: Obj, name: str) -> Container | None:
+    """An object as a container: one itself, or an instance of a class below one that does not define the operation."""
+    box = obj.contents()
+    if box is not None or not isinstance(obj, Instance) or not obj.kind.in_graph:
+        return box
+    kind = obj.kind
+    return None if kind.find(name, below=obj.below).in_graph else kind.program.fields.content(kind)
 
 
 def _is_marker(obj: Obj) -> bool:
@@ -71,7 +88,9 @@ class Iterating(Step):
         self.name = name
 
     def meet(self, obj: Obj) -> None:
-        box = obj.contents()
+        if self.waits(obj):
+            return
+        box = box_of(obj, self.name)
         if box is not None:
             self.program.flow.add(self.dest, self.program.keys_of(box) if box.kind == "dict" else box)
         elif isinstance(obj, Running) or _is_marker(obj):
@@ -110,7 +129,9 @@ class Next(Step):
 
     def meet(self, obj: Obj) -> None:
         flow = self.program.flow
-        box = obj.contents()
+        if self.waits(obj):
+            return
+        box = box_of(obj, self.name)
         if box is not None:
             flow.copy(box.every(), self.dest)
         elif isinstance(obj, Running):
@@ -153,10 +174,13 @@ class Delegating(Step):
 
     def meet(self, obj: Obj) -> None:
         flow, unit = self.program.flow, self.unit
-        box = obj.contents()
+        if self.waits(obj):
+            return
+        box = box_of(obj, "__iter__")
         if isinstance(obj, Running):
             flow.copy(obj.function.yields, unit.yields)
             flow.copy(obj.function.result, self.dest)
+            flow.copy(self.program.sent(unit), self.program.sent(obj.function))
         elif box is not None:
             flow.copy(box.every(), unit.yields)
         elif _is_marker(obj):
@@ -181,14 +205,13 @@ class Item(Step):
         self.key_node = key_node
 
     def meet(self, obj: Obj) -> None:
-        flow = self.program.flow
-        box = obj.contents()
+        if self.waits(obj):
+            return
+        box = box_of(obj, "__getitem__")
         if box is not None:
-            if self.key is slice:
-                flow.add(self.dest, box)
-                return
-            for node in box.reading(self.key):
-                flow.copy(node, self.dest)
+            self._read(box)
+            if isinstance(obj, Instance):  # ``__missing__``
+                self.special(obj, "__getitem__", Arguments((self.key_node,)))
         elif isinstance(obj, Const):
             self.mark(obj.general())
         elif isinstance(obj, (Class, AnyOf)):
@@ -206,6 +229,14 @@ class Item(Step):
             if not self.program.namespace_item(self, obj):
                 self.special(obj, "__getitem__", Arguments((self.key_node,)))
 
+    def _read(self, box: Container) -> None:
+        flow = self.program.flow
+        if self.key is slice:
+            flow.add(self.dest, box)
+            return
+        for node in box.reading(self.key):
+            flow.copy(node, self.dest)
+
 
 class PutItem(Step):
     """``values[key] = value``."""
@@ -220,7 +251,9 @@ class PutItem(Step):
 
     def meet(self, obj: Obj) -> None:
         flow = self.program.flow
-        box = obj.contents()
+        if self.waits(obj):
+            return
+        box = box_of(obj, "__setitem__")
         if box is not None:
             known = self.key is not None and box.kind == "dict"
             flow.copy(self.value, box.item(self.key) if known else box.rest())
@@ -294,7 +327,9 @@ class Unpacking(Step):
 
     def meet(self, obj: Obj) -> None:
         flow = self.program.flow
-        box = obj.contents()
+        if self.waits(obj):
+            return
+        box = box_of(obj, "__iter__")
         if box is None:
             if isinstance(obj, Running):
                 flow.copy(obj.function.yields, self.dest)

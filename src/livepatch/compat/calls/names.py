@@ -5,6 +5,7 @@ from __future__ import annotations
 from livepatch.compat.calls.classes import Class
 from livepatch.compat.calls.objects import Function, Module, Outside
 from livepatch.compat.calls.state import State
+from livepatch.compat.calls.uses import Arguments, Call
 from livepatch.compat.calls.world import Obj
 
 __all__ = ["Names"]
@@ -22,6 +23,9 @@ class Names(State):
         self.bound_globals: set[int] = set()
         """Nodes of globals that somebody binds."""
         self.imports: list[tuple[Function, int, str]] = []
+        self.hooked: set[str] = set()
+        """Modules with a ``__getattr__`` for what they do not have."""
+        self._from_hooks: list[tuple[Function, int, Module, str]] = []
         self._module_nodes: dict[str, int] = {}
         self._imported: dict[int, Obj] = {}
 
@@ -145,12 +149,34 @@ class Names(State):
             self._imported[node] = found
         return node
 
-    def imported_from(self, node: int, name: str) -> int:
+    def imported_from(self, unit: Function, offset: int, node: int, name: str) -> int:
         """The node of a name of the module that an import statement gave, or -1."""
         found = self._imported.get(node)
         if isinstance(found, Module):
+            self._from_hooks.append((unit, offset, found, name))
             return self.global_node(found.name, name)
         return self.outside_global(found, name) if isinstance(found, Outside) and found.is_module else -1
+
+    def lacks(self, module: str, name: str) -> bool:
+        """Whether a module does not have the name, as far as is known when all code has been read."""
+        raise NotImplementedError
+
+    def ask_hook(self, unit: Function, offset: int, module: Module, name: str) -> int:
+        """The node of what the module's ``__getattr__`` gives for a name, or -1 if it is not asked."""
+        if module.name not in self.hooked or not self.lacks(module.name, name):
+            return -1
+        made = Call(self.program, unit, offset, self.flow.node(), Arguments((self.constant(name),)))
+        made.how = "property"
+        self.flow.attach(self.global_node(module.name, "__getattr__"), made)
+        return made.dest
+
+    def ask_hooks(self) -> None:
+        """Ask the hooks of modules for what import statements take from them."""
+        asked, self._from_hooks = self._from_hooks, []
+        for unit, offset, module, name in asked if self.hooked else ():
+            given = self.ask_hook(unit, offset, module, name)
+            if given >= 0:
+                self.flow.copy(given, self.global_node(module.name, name))
 
     def absolute(self, module: str, name: str, level: int) -> str:
         """The full name of what is imported."""
@@ -172,6 +198,14 @@ class Names(State):
         for i in range(1, len(parts) + 1):
             if ".".join(parts[:i]) in self.modules:
                 self.imports.append((unit, offset, ".".join(parts[:i])))
+
+    def runs(self, unit: Function, offset: int, name: str) -> None:
+        """A module is imported by its name: note that this runs bodies."""
+        parts = name.split(".")
+        for i in range(1, len(parts) + 1):
+            known = self.modules.get(".".join(parts[:i]))
+            if known is not None and known.body is not None and known.body.home is not unit.home:
+                self.note_import(unit, offset, known.body)
 
     def import_star(self, unit: Function, source: int) -> None:
         """``from module import *``."""

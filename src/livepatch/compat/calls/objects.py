@@ -17,7 +17,19 @@ if TYPE_CHECKING:
     from livepatch.compat.calls.program import Program
     from livepatch.compat.calls.uses import Call, Lookup, MethodCall, Store
 
-__all__ = ["FOLDED", "RUNS", "Bound", "Descriptor", "Function", "Module", "Outside", "Partial", "Super"]
+__all__ = [
+    "FOLDED",
+    "RUNS",
+    "Bound",
+    "Default",
+    "Descriptor",
+    "Function",
+    "MadeOutside",
+    "Module",
+    "Outside",
+    "Partial",
+    "Super",
+]
 
 _STARS = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
 RUNS = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR | inspect.CO_ITERABLE_COROUTINE
@@ -265,6 +277,11 @@ class Outside(Obj):
     def __repr__(self) -> str:
         return self.name
 
+    @property
+    def shows_class(self) -> bool:
+        """Whether nothing is known of it but the name, and that is written as those of classes are."""
+        return not self.live and not self.hidden and self.name.rpartition(":")[2].rpartition(".")[2][:1].isupper()
+
     def part(self, name: str) -> Outside:
         """An attribute of it."""
         found = self._parts.get(name)
@@ -285,6 +302,18 @@ class Outside(Obj):
             site.take(self.part(site.name))
         else:
             site.take(UNKNOWN)
+
+
+class MadeOutside(Obj):
+    """What a class that is not looked into may have made."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: Outside) -> None:
+        self.kind = kind
+
+    def load(self, site: Lookup | MethodCall) -> None:
+        site.take(self.kind.part(site.name))
 
 
 class Bound(Obj):
@@ -363,6 +392,18 @@ class Partial(Obj):
             site.missing()
 
 
+class Default(Obj):
+    """``dataclasses.field``: what an attribute is where the constructor is not given it."""
+
+    __slots__ = ("default", "factory")
+
+    def __init__(self, default: int, factory: int) -> None:
+        self.default = default
+        """The node of the value, or -1."""
+        self.factory = factory
+        """The node of what is called for the value, or -1."""
+
+
 class Super(Obj):
     """``super()``: what comes after a class in the order of the receiver's."""
 
@@ -396,7 +437,12 @@ class Module(Obj):
         self.body = None
 
     def load(self, site: Lookup | MethodCall) -> None:
-        site.take_node(self.program.global_node(self.name, site.name))
+        program = self.program
+        site.take_node(program.global_node(self.name, site.name))
+        if program.hooked and site.offset >= 0:
+            given = program.ask_hook(site.unit, site.offset, self, site.name)
+            if given >= 0:
+                site.take_node(given)
 
     def store(self, store: Store) -> None:
         self.program.store_global(self.name, store.name, store.node)

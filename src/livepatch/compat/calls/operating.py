@@ -145,10 +145,13 @@ def _build_text(machine: Machine, argument: int) -> None:
 
 # Containers
 
+_TYPES: dict[str, type] = {"tuple": tuple, "list": list, "dict": dict, "set": set}
+
 
 def display(machine: Machine, kind: str, nodes: list[int]) -> Container:
     """Put a new container on the stack, with what is in it."""
     box = Container(machine.program, kind)
+    box.native = _TYPES[kind]
     node = machine.push_new()
     machine.flow.add(node, box)
     machine.displays[node] = box

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from itertools import chain
-from types import ModuleType
+from types import CodeType, ModuleType
 
-from livepatch.compat.calls import branching, calling, library, loading, operating, reflection
+from livepatch.compat.calls import asking, branching, calling, library, loading, operating, reflection
 from livepatch.compat.calls.annotations import Annotations
 from livepatch.compat.calls.classes import AnyOf, Class
 from livepatch.compat.calls.containers import Container
@@ -24,7 +24,7 @@ _ROUNDS = 6
 _SLICE = 128
 """Sites or objects that are let go of between two looks at the clock."""
 _HANDLERS = (branching, calling, loading, operating)  # imported for what they register
-_MODELS = (library, reflection)
+_MODELS = (asking, library, reflection)
 
 
 class Program(Making):
@@ -56,6 +56,7 @@ class Program(Making):
         """Where all values may go."""
         self.read_all()
         self.read_names()
+        self.ask_hooks()
         self.run_imports()
         self.flow.run()
         self.settle_classes()
@@ -123,16 +124,24 @@ class Program(Making):
         """``eval`` or ``exec`` of a text that is known.  Whether it is code."""
         if text.endswith("*") or call.root.offset < 0:
             return False
-        try:
-            code = compile(text, "<text>", "exec", dont_inherit=True)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
+        code = _compiled(text, "eval") or _compiled(text, "exec")
+        if code is None:
             return False
         made = self.functions[id(code)] = Function(self, code, call.unit.module, None)
         made.home = call.unit.home
         made.scope = call.unit
+        self.flow.copy(made.result, call.dest)
         self.unread.append(made)
         return True
 
     def functions_of(self, module: str, prefix: str = "") -> list[int]:
         """The nodes of a module's functions whose names begin so."""
         raise NotImplementedError
+
+
+def _compiled(text: str, mode: str) -> CodeType | None:
+    try:
+        code: CodeType = compile(text, "<text>", mode, dont_inherit=True)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    return code

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from livepatch.compat.calls.classes import AnyOf, Class, Instance
 from livepatch.compat.calls.containers import Const
-from livepatch.compat.calls.library import _name_of
+from livepatch.compat.calls.library import name_of
 from livepatch.compat.calls.models import Models, model
 from livepatch.compat.calls.objects import Descriptor, Function, Module, Partial
 from livepatch.compat.calls.uses import NONE, Arguments, Call, Lookup, Store, Use
@@ -23,6 +23,7 @@ def _getattr(models: Models, call: Call, receiver: Obj | None) -> None:
         return
     if call.root.offset >= 0:
         models.flow.attach(call.args.positional[1], _Names(models, call))
+        models.program.asked.append(call.args.positional[1])
     if len(call.args.positional) > 2:
         models.flow.copy(call.args.positional[2], call.dest)
 
@@ -118,6 +119,21 @@ class _Set(Use):
             program.flow.attach(self.target, Store((program, call.unit, call.offset), obj.value, self.value))
         else:
             program.escape(call)
+            program.flow.attach(self.target, _SetAny(self.value))
+
+
+class _SetAny(Use):
+    """An attribute is assigned whose name nobody knows."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def meet(self, obj: Obj) -> None:
+        kind = obj.kind_of()
+        if kind is not None and kind.in_graph:
+            kind.program.fields.store_any(kind, self.value, on_class=obj.is_class)
 
 
 @model("builtins:super")
@@ -154,31 +170,84 @@ class _TypeOf(Use):
 
 @model("builtins:globals", "builtins:vars")
 def _globals(models: Models, call: Call, receiver: Obj | None) -> None:
+    if call.args.positional and "vars" in name_of(call):
+        node = models.program.lookup(call.unit, call.offset, call.args.positional[0], "__dict__")
+        models.flow.copy(node, call.dest)
+        return
     found = models.program.modules.get(call.unit.module)
     models.flow.add(call.dest, found if found is not None and not call.args.positional else UNKNOWN)
 
 
 @model("importlib:import_module", "builtins:__import__")
 def _import(models: Models, call: Call, receiver: Obj | None) -> None:
-    texts = models.texts(call.args.get(0, "name"))
-    for text in texts or ():
-        name = text.rstrip("*")
-        if name.startswith("."):
-            name = models.program.absolute(call.unit.module, name.lstrip("."), len(name) - len(name.lstrip(".")))
-        models.flow.add(call.dest, models.program.module_named(name))
-    if not texts:
-        models.flow.add(call.dest, UNKNOWN)
+    name = call.args.get(0, "name")
+    if name >= 0:
+        models.flow.attach(name, _Imported(models, call))
+        models.program.asked.append(name)
+
+
+class _Imported(Use):
+    """The name of a module that is imported."""
+
+    __slots__ = ("call", "models")
+
+    def __init__(self, models: Models, call: Call) -> None:
+        self.models = models
+        self.call = call
+
+    def meet(self, obj: Obj) -> None:
+        program, dest = self.models.program, self.call.dest
+        if not isinstance(obj, Const):
+            program.flow.add(dest, UNKNOWN)
+            return
+        name = obj.value.rstrip("*")
+        bare = name.lstrip(".")
+        level = len(name) - len(bare)
+        if not level:
+            self._give(name)
+            return
+        for package in self.models.texts(self.call.args.get(1, "package")) or (None,):
+            if package is None:
+                found = program.absolute(self.call.unit.module, bare, level)
+            else:
+                parts = package.split(".")
+                found = ".".join([*parts[: len(parts) - level + 1], bare])
+            self._give(found)
+
+    def _give(self, name: str) -> None:
+        program, call = self.models.program, self.call
+        program.flow.add(call.dest, program.module_named(name))
+        if call.root.offset >= 0:
+            program.runs(call.unit, call.offset, name)
 
 
 @model("builtins:eval", "builtins:exec")
 def _run_text(models: Models, call: Call, receiver: Obj | None) -> None:
-    texts = models.texts(call.args.get(0))
-    ran = False
-    for text in texts or ():
-        ran = models.program.run_text(call, text) or ran
-    if not ran:
-        call.leads_nowhere()
-        models.flow.add(call.dest, UNKNOWN)
+    text = call.args.get(0)
+    if text >= 0:
+        models.flow.attach(text, _Text(models, call))
+        models.program.asked.append(text)
+
+
+class _Text(Use):
+    """A text that is run."""
+
+    __slots__ = ("call", "models", "ran")
+
+    def __init__(self, models: Models, call: Call) -> None:
+        self.models = models
+        self.call = call
+        self.ran: set[str] = set()
+
+    def meet(self, obj: Obj) -> None:
+        if isinstance(obj, Const):
+            if obj.value in self.ran:
+                return
+            self.ran.add(obj.value)
+            if self.models.program.run_text(self.call, obj.value):
+                return
+        self.call.leads_nowhere()
+        self.models.flow.add(self.call.dest, UNKNOWN)
 
 
 # Types of their own accord
@@ -201,9 +270,6 @@ def _run_text(models: Models, call: Call, receiver: Obj | None) -> None:
     "builtins:complex",
     "builtins:divmod",
     "builtins:pow",
-    "builtins:sum",
-    "builtins:any",
-    "builtins:all",
     "str.format",
 )
 def _asks_the_type(models: Models, call: Call, receiver: Obj | None) -> None:
@@ -212,8 +278,6 @@ def _asks_the_type(models: Models, call: Call, receiver: Obj | None) -> None:
         for name in asked:
             dest = models.flow.node()
             models.special(call, node, name, (), dest)
-        if "sum" in asked:
-            models.element(node, call.dest)
     result = _GIVEN.get(_shown(call))
     models.flow.add(call.dest, models.program.plain_kind(result).exactly() if result else UNKNOWN)
 
@@ -240,9 +304,6 @@ _ASKED = {
     "dir": ("__dir__",),
     "divmod": ("__divmod__",),
     "pow": ("__pow__",),
-    "sum": ("__iter__", "__add__", "__radd__"),
-    "any": ("__iter__",),
-    "all": ("__iter__",),
 }
 _GIVEN: dict[str, type] = {
     "len": int,
@@ -254,8 +315,6 @@ _GIVEN: dict[str, type] = {
     "hash": int,
     "bytes": bytes,
     "format": str,
-    "any": bool,
-    "all": bool,
 }
 
 
@@ -342,7 +401,7 @@ _ACCESSORS = {"getter": "fget", "setter": "fset", "deleter": "fdel"}
 def _accessor(models: Models, call: Call, receiver: Obj | None) -> None:
     node = call.args.get(0)
     if isinstance(receiver, Descriptor) and node >= 0:
-        for shown in _name_of(call).split():
+        for shown in name_of(call).split():
             models.flow.copy(node, receiver.part(_ACCESSORS.get(shown.partition(":")[2], "fget")))
         models.flow.add(call.dest, receiver)
 
@@ -388,9 +447,22 @@ class _Made(Use):
             self.models.flow.add(self.dest, obj)
 
 
-@model("contextlib:ExitStack.enter_context", "contextlib:AsyncExitStack.enter_async_context")
+@model(
+    "contextlib:ExitStack.enter_context",
+    "contextlib:_BaseExitStack.enter_context",
+    "contextlib:AsyncExitStack.enter_async_context",
+)
 def _enters(models: Models, call: Call, receiver: Obj | None) -> None:
     node = call.args.get(0)
     if node >= 0:
-        models.special(call, node, "__enter__", (), call.dest)
-        models.special(call, node, "__aenter__", (), call.dest)
+        is_async = "async" in name_of(call)
+        models.special(call, node, "__aenter__" if is_async else "__enter__", (), call.dest)
+        unknown = (models.program.unknown,) * 3
+        models.special(call, node, "__aexit__" if is_async else "__exit__", unknown)
+
+
+@model("builtins:type.__call__")
+def _instantiates(models: Models, call: Call, receiver: Obj | None) -> None:
+    if isinstance(receiver, (Class, AnyOf)):
+        kind = receiver if isinstance(receiver, Class) else receiver.kind
+        models.program.construct(kind, call, below=not isinstance(receiver, Class))

@@ -19,7 +19,7 @@ class SourceProgram(Program):
 
     def __init__(self, codes: Mapping[str, CodeType], packages: Iterable[str]) -> None:
         super().__init__({})
-        self.unread_names: list[tuple[str, int]] = []
+        self.unread_names: list[tuple[str, str, int]] = []
         packages = frozenset(packages)
         for name in codes:
             self.modules[name] = Module(self, name, is_package=name in packages)
@@ -35,7 +35,7 @@ class SourceProgram(Program):
                 self.flow.add(self.global_node(parent, last), self.modules[name])
 
     def fill_global(self, module: str, name: str, node: int) -> None:
-        self.unread_names.append((name, node))
+        self.unread_names.append((module, name, node))
         known = self.modules.get(module)
         for source in known.stars if known is not None else ():
             self.flow.copy(self.global_node(source, name), node)
@@ -46,19 +46,26 @@ class SourceProgram(Program):
 
     def read_names(self) -> None:
         stars = any(module.stars for module in self.modules.values())
-        for name, node in self.unread_names:
+        for module in self.modules:
+            if self.globals.get(module, {}).get("__getattr__", -1) in self.bound_globals:
+                self.hooked.add(module)
+        for module, name, node in self.unread_names:
             if node not in self.bound_globals and not self.flow.objects(node):
                 builtin = self.live.builtin(name)
                 if builtin is not None:
                     self.flow.add(node, builtin)
                 elif name == "__name__":
-                    self.flow.copy(self.text, node)
+                    self.flow.copy(self.constant(module), node)
                 elif not stars:
                     self.flow.add(node, UNKNOWN)
         self.unread_names = []
 
     def globals_named(self, name: str) -> list[int]:
         return [space[name] for module, space in self.globals.items() if name in space and module in self.modules]
+
+    def lacks(self, module: str, name: str) -> bool:
+        node = self.global_node(module, name)
+        return node not in self.bound_globals and not any(not obj.marks for obj in self.flow.objects(node))
 
     def functions_of(self, module: str, prefix: str = "") -> list[int]:
         space = self.globals.get(module, {})

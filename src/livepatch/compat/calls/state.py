@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable
 from types import CodeType
 from typing import TYPE_CHECKING
 
-from livepatch.compat.calls.classes import Class, Fields
+from livepatch.compat.calls.classes import Class
 from livepatch.compat.calls.containers import Const, Container, Opaque
-from livepatch.compat.calls.objects import FOLDED, Bound, Function, Module, Outside
+from livepatch.compat.calls.fields import Fields
+from livepatch.compat.calls.objects import FOLDED, Bound, Function, MadeOutside, Module, Outside
 from livepatch.compat.calls.uses import FALLING_BACK
 from livepatch.compat.calls.world import UNKNOWN, Flow, Obj
 
@@ -49,8 +50,8 @@ class State:
         self.sites: list[Site] = []
         self.asked: list[int] = []
         """Nodes of what is called, asked for an attribute, iterated: if they hold nothing, nobody knows what it is."""
-        self.waiting: list[tuple[int, Site]] = []
-        """Sites whose attribute may yet be assigned by somebody, with the node that it would be in."""
+        self.waiting: list[tuple[int, Site, Class]] = []
+        """Sites whose attribute may yet be assigned by somebody, with the node that it would be in, and of what."""
         self.functions: dict[int, Function] = {}
         """By the id of the code object, which the function keeps alive."""
         self.unread: deque[Function] = deque()
@@ -77,6 +78,8 @@ class State:
         self._bound: dict[tuple[Obj, Obj], Bound] = {}
         self._constants: dict[tuple[type, object], int] = {}
         self._numbers: dict[int, object] = {}
+        self._made_outside: dict[Outside, MadeOutside] = {}
+        self._loaded: Container | None = None
         self._outsides: dict[str, Outside] = {}
 
     def whole(self) -> Program:
@@ -178,6 +181,13 @@ class State:
             found = self._outsides[name] = Outside(self.program, name, is_module=is_module)
         return found
 
+    def made_outside(self, kind: Outside) -> MadeOutside:
+        """What a class that is not looked into makes."""
+        found = self._made_outside.get(kind)
+        if found is None:
+            found = self._made_outside[kind] = MadeOutside(kind)
+        return found
+
     def function(self, code: CodeType, module: str, home: Function | None = None) -> Function:
         """The function of a code object; made, and noted to be read, when it is first asked for."""
         found = self.functions.get(id(code))
@@ -186,6 +196,15 @@ class State:
             found = self.functions[id(code)] = Function(self.program, code, module, around)
             self.unread.append(found)
         return found
+
+    def loaded(self) -> Container:
+        """``sys.modules``, as far as it is looked into."""
+        if self._loaded is None:
+            self._loaded = Container(self.program, "dict")
+            for name, module in self.modules.items():
+                self.flow.add(self._loaded.item(name), module)
+            self.flow.add(self._loaded.rest(), UNKNOWN)
+        return self._loaded
 
     def keys_of(self, box: Container) -> Container:
         """The keys of a dict as a container."""

@@ -36,6 +36,7 @@ FALLBACKS = {
     "__bool__": ("__len__",),
     "__contains__": ("__iter__", "__getitem__"),
     "__iter__": ("__getitem__",),
+    "__getitem__": ("__missing__",),
     "__format__": ("__str__", "__repr__"),
     "__str__": ("__repr__",),
     "__ne__": ("__eq__",),

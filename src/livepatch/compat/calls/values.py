@@ -58,6 +58,12 @@ _parameters: Any = vars(types.GenericAlias)["__args__"].__get__
 _either: Any = vars(types.UnionType)["__args__"].__get__
 
 
+class _Written(tuple[object, ...]):
+    """A constant of some code: its texts may be names."""
+
+    __slots__ = ()
+
+
 class Values:
     """Live objects, each seen once."""
 
@@ -92,7 +98,8 @@ class Values:
         if kind is tuple:
             assert isinstance(value, tuple)
             box = Container(self._program, "tuple")
-            box.filler = value
+            box.native = tuple
+            box.filler = _Written(value)
             return box
         found = self.obj_of(kind)
         assert isinstance(found, Class)
@@ -114,6 +121,7 @@ class Values:
             return self._outside(_native_name(value), value)
         if kind in _BOXES:
             box = Container(self._program, _BOXES[kind])
+            box.native = kind if kind.__module__ == "builtins" else None
             box.filler = value
             return box
         return self._wrapper(value, kind)
@@ -250,7 +258,7 @@ class Values:
             if value is not None:
                 flow.add(made.local(name), self.obj_of(value))
         for name, value in list(vars(function).items()):
-            if name != "__wrapped__" and type(value) not in _DATA and value is not None:
+            if type(value) not in _DATA and value is not None:
                 flow.add(self._program.attribute_of(made, name), self.obj_of(value))
 
     def annotate(self, function: FunctionType, made: Function) -> None:
@@ -326,6 +334,8 @@ class Values:
 
     def outside_attribute(self, outside: Outside, name: str) -> Obj:
         """An attribute of a module that is not looked into."""
+        if name == "modules" and outside.name == "sys":
+            return self._program.loaded()
         module = self._program.live_modules.get(outside.name)
         if module is None:
             return outside.part(name)
@@ -351,7 +361,7 @@ class Values:
                     flow.add(box.keys_node(), self.obj_of(key))
             return
         for i, value in enumerate(list(filler)[:_MOST_ITEMS]):
-            if value is not None and type(value) not in _DATA:
+            if value is not None and (type(value) not in _DATA or (type(value) is str and type(filler) is _Written)):
                 flow.add(box.item(i) if box.kind == "tuple" else box.rest(), self.obj_of(value))
 
 

@@ -214,11 +214,17 @@ class Flow:
         kind = obj.kind_of()
         if kind is None:
             return True
+        if obj.is_class and kind.metaclass is not None:  # a class is an instance of its metaclass
+            kind = kind.metaclass if self._is_meta(node, kind.metaclass) else kind
         for one in self.declared[node]:
             if one in kind.order or kind in one.order:
                 return True
         self.narrowed[node] = None
         return False
+
+    def _is_meta(self, node: int, meta: Class) -> bool:
+        """Whether an instance of the metaclass is among what a node is declared to hold."""
+        return any(one in meta.order or meta in one.order for one in self.declared[node])
 
     def _too_many(self, node: int, held: Collection[Obj], obj: Obj) -> None:
         """Hold something more general in its place, or nothing but the note that there are more."""
