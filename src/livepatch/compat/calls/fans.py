@@ -79,7 +79,8 @@ class _Escape(Use):
             if isinstance(obj, Class):
                 self.call.program.exposes(self.call, obj)
         elif isinstance(obj, Instance):
-            self.call.program.exposes(self.call, obj.kind)
+            if obj.kind.in_graph:
+                self.call.program.exposes(self.call, obj.kind)
         elif self.deep:
             box = obj.contents()
             if box is not None:
@@ -108,6 +109,7 @@ class Fans(Binding):
         self.fans: dict[tuple[str, str], Fan] = {}
         self._opened: list[Site] = []
         self._exposed: set[tuple[Site, Class]] = set()
+        self._deriving: dict[Class, bool] = {}
         self._escaped: dict[Site, Call] = {}
 
     def weaken(self, target: Obj) -> None:
@@ -168,12 +170,15 @@ class Fans(Binding):
                     else:
                         candidate.meet(place)
 
-    @staticmethod
-    def _derives(kind: Class) -> bool:
+    def _derives(self, kind: Class) -> bool:
         """Whether it derives from a class that is not looked into, and that calls methods of those below."""
-        if not kind.in_graph:
-            return False
-        return kind.outside or any(not one.in_graph and one.module not in _CALLS_NOTHING for one in kind.order)
+        known = self._deriving.get(kind)
+        if known is None:
+            known = kind.in_graph and (
+                kind.outside or any(not one.in_graph and one.module not in _CALLS_NOTHING for one in kind.order)
+            )
+            self._deriving[kind] = known
+        return known
 
     # Fans
 
