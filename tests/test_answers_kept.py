@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 
 import pytest
 from tests.built import Running
@@ -10,6 +11,8 @@ from tests.built import Running
 import livepatch
 from livepatch.contents.edits import Memo
 from livepatch.engine.hidden import hidden_values
+from livepatch.engine.keepers import held_of
+from livepatch.engine.stack import ABSENT
 
 
 @pytest.fixture
@@ -231,3 +234,20 @@ def test_what_is_no_answer_that_an_object_keeps_is_not_named(text, releases):
     held = running["m"].X()
     held.get()
     assert "objects-keep-old" not in {finding.code for finding in livepatch.check(running.build()).findings}
+
+
+def test_a_look_at_what_an_object_holds_gives_it_no_dict():
+    class Holder:
+        def __init__(self) -> None:
+            self.text = "text" * 3
+
+    class Slotted:
+        __slots__ = ("text",)
+
+    holder, slotted = Holder(), Slotted()
+    assert (held_of(holder, "text"), held_of(holder, "other"), held_of(slotted, "text")) == ("text" * 3, ABSENT, ABSENT)
+    slotted.text = "slot"
+    assert held_of(slotted, "text") == "slot"
+    assert not any(type(each) is dict for each in gc.get_referents(holder))
+    holder.__dict__["other"] = 1
+    assert held_of(holder, "other") == 1
