@@ -240,4 +240,14 @@ def test_rests_are_bounded_by_what_was_asked(monkeypatch: pytest.MonkeyPatch, mo
             pace.breathe()
     assert most * 0.8 < sum(machine.naps) < most + 0.1
     with pace.courteous():
-        assert pace._mine.most == pace.MOST_REST
+        assert pace._mine.most == pace._mine.usual == pace.MOST_REST
+
+
+@pytest.mark.parametrize("most", [0.0, 0.5])
+def test_one_piece_of_work_may_rest_otherwise(monkeypatch: pytest.MonkeyPatch, most: float):
+    machine = Machine(monkeypatch, others=1.0)
+    with pace.courteous(most):
+        for _ in range(3_000):
+            machine.work(0.002)
+            pace.breathe()
+    assert most * 0.8 <= sum(machine.naps) < most + 0.1

@@ -7,7 +7,6 @@ shall have can be computed: such an object gets the new value.  The others are c
 from __future__ import annotations
 
 import ast
-import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
@@ -19,7 +18,7 @@ from livepatch.bundle.nodes import walk
 from livepatch.bundle.normal import normal
 from livepatch.bundle.world import Entity, World
 from livepatch.contents.edits import AttributeDefault, Captured
-from livepatch.contents.parsing import tree_of
+from livepatch.contents.parsing import copy_of, tree_of
 
 __all__ = ["captured_by_objects"]
 
@@ -181,7 +180,7 @@ def _expression(world: World, entity: Entity, cls: Entity, name: str) -> tuple[s
     node = setting.item.node
     assert isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
     work = _OfItsClass(world, entity, cls, [*node.args.posonlyargs, *node.args.args][0].arg)
-    setting = replace(setting, value=work.visit(copy.deepcopy(setting.value)))
+    setting = replace(setting, value=work.visit(copy_of(setting.value)))
     value, _ = outside(world, setting, "")
     return (ast.unparse(ast.fix_missing_locations(value)), frozenset(work.read)) if value is not None else None
 

@@ -51,8 +51,10 @@ class _Courtesy(threading.local):
     """Whether this thread rests while others work, and what it knows of them."""
 
     resting = False
+    usual = MOST_REST
+    """How many seconds its pieces of work rest at most, unless one says otherwise."""
     most = MOST_REST
-    """How many seconds it rests altogether at most; if none, it does not rest."""
+    """How many seconds the piece in hand rests altogether at most."""
     rested = 0.0
     worked = 0.0
     """The thread's own processor time at the end of its last breath."""
@@ -68,16 +70,18 @@ _mine = _Courtesy()
 
 
 @contextmanager
-def courteous() -> Iterator[None]:
-    """Let this thread rest at its breaths inside, for as long as others have work to do; within :func:`resting`.
+def courteous(most: float | None = None) -> Iterator[None]:
+    """Let this thread rest at its breaths inside, for as long as others have work to do; `most` seconds altogether.
 
-    Not where it runs an event loop: what waits for that would wait for the rests as well.
+    Without `most` it is what :func:`resting` says; 0 is for who cannot wait.  Not where it runs an event loop: what
+    waits for that would wait for the rests as well.
     """
-    if _mine.resting or not _mine.most or _mine.urgent or not REST or _runs_a_loop():
+    limit = _mine.usual if most is None else most
+    if _mine.resting or not limit or _mine.urgent or not REST or _runs_a_loop():
         yield
         return
     _mine.resting, _mine.rested, _mine.worked, _mine.beside = True, 0.0, time.thread_time(), False
-    _mine.share = 0.0
+    _mine.share, _mine.most = 0.0, limit
     try:
         yield
     finally:
@@ -88,14 +92,14 @@ def courteous() -> Iterator[None]:
 def resting(most: float | None) -> Iterator[None]:
     """Let each courteous piece of work of this thread inside rest for `most` seconds altogether; ``None``: as outside.
 
-    0 is for who cannot wait, or means to disturb, as a test does that switches again and again under load.
+    0 is for who means to disturb, as a test does that switches again and again under load.
     """
-    before = _mine.most
-    _mine.most = before if most is None else most
+    before = _mine.usual
+    _mine.usual = before if most is None else most
     try:
         yield
     finally:
-        _mine.most = before
+        _mine.usual = before
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Mapping
 from livepatch.compat.report import Report
 from livepatch.engine.measuring import MeasuredCalls
 from livepatch.engine.modes import Mode, spelled_mode
-from livepatch.engine.pace import resting
 from livepatch.errors import TransitionError
 from livepatch.govern.recording import note
 from livepatch.patch import Patch
@@ -62,8 +61,7 @@ def revert(
             return gone
         return live.take_out(live.record(id), Request(consistency, timeout))
 
-    with resting(max_rest):
-        return live.transact(timeout, body, id)
+    return live.transact(timeout, body, id, max_rest=max_rest)
 
 
 def cancel(id: str) -> None:  # noqa: A002  # the patch's own word for it
@@ -208,12 +206,12 @@ class Applied:
         check_seconds("timeout", timeout)
         check_bounds(None, max_rest)
         request = Request(consistency, timeout)
-        with resting(max_rest):
-            return live.transact(
-                timeout,
-                lambda: live.take_out(self._record, request) if self._is_applied() else self._gone(),
-                self.id,
-            )
+        return live.transact(
+            timeout,
+            lambda: live.take_out(self._record, request) if self._is_applied() else self._gone(),
+            self.id,
+            max_rest=max_rest,
+        )
 
     def cancel(self) -> None:
         """Take back the switch of this patch that is draining; see :func:`livepatch.cancel`."""

@@ -22,7 +22,6 @@ from livepatch.engine import code
 from livepatch.engine.frames import Stuck
 from livepatch.engine.locate import find
 from livepatch.engine.modes import Mode, spelled_mode
-from livepatch.engine.pace import resting
 from livepatch.engine.refusal import Refusal
 from livepatch.errors import IncompatibleError, PatchError, ProtectedError, TrustError
 from livepatch.govern.approving import approving_of, check_approvals
@@ -103,8 +102,7 @@ def check(
         more = [*([wrong] if wrong is not None else []), *(boundary_findings(patch) if governed.report.ok else ())]
         return _checked(patch, replace(governed.report, findings=by_weight([*governed.report.findings, *more])))
 
-    with resting(max_rest):
-        return live.transact(timeout, body)
+    return live.transact(timeout, body, max_rest=max_rest)
 
 
 def _checked(patch: Patch, report: Report) -> Report:
@@ -179,10 +177,9 @@ def apply(
     :class:`TransitionError`, :class:`BundleError` for a file that is no patch file, or :class:`TypeError` and
     :class:`PatchError` for a wrong argument.  Whatever is raised, every live object is identical to what it was before.
     """
-    asked = _Asked(mode, consistency, timeout, trust, policy, replaces, max_pause, on_stuck, approvals)
     check_bounds(max_pause, max_rest)
-    with resting(max_rest):
-        return _apply(patch, asked)
+    asked = _Asked(mode, consistency, timeout, trust, policy, replaces, max_pause, on_stuck, approvals, max_rest)
+    return _apply(patch, asked)
 
 
 class _Asked(NamedTuple):
@@ -197,6 +194,7 @@ class _Asked(NamedTuple):
     max_pause: float | None = None
     on_stuck: Callable[[Stuck], object] | None = None
     approvals: Iterable[str | os.PathLike[str]] = ()
+    max_rest: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +228,7 @@ def apply_again(
 
 
 def _apply(patch: Patch | str | os.PathLike[str], asked: _Asked, before: Before | None = None) -> Applied:
-    mode, consistency, timeout, trust, policy, replaces, max_pause, on_stuck, approvals = asked
+    mode, consistency, timeout, trust, policy, replaces, max_pause, on_stuck, approvals, max_rest = asked
     mode = check_mode(mode)
     check_consistency(consistency)
     check_seconds("timeout", timeout)
@@ -294,7 +292,7 @@ def _apply(patch: Patch | str | os.PathLike[str], asked: _Asked, before: Before 
             )
         )
 
-    return live.transact(timeout, body, patch.id)
+    return live.transact(timeout, body, patch.id, max_rest=max_rest)
 
 
 # Who governs must act, and not who made the patch or runs the process.

@@ -96,8 +96,12 @@ class Transactions:
         None may raise or wait.  It is still within the transaction: what strikes in it takes all of it back.
         """
 
-    def transact(self, timeout: float, body: Callable[[], T], about: str = "") -> T:
-        """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run."""
+    def transact(self, timeout: float, body: Callable[[], T], about: str = "", *, max_rest: float | None = None) -> T:
+        """Run `body` alone; if it raises, put everything back.  Raises :class:`TransitionError` if it may not run.
+
+        `max_rest` is how many seconds it may rest.  Nothing is called between its end and the caller: an interrupt
+        that strikes there would be raised although all is done.
+        """
         lock: Any = self._lock
         if lock._is_owned():  # noqa: SLF001  # as threading.Condition asks; no flag of ours can be as exact
             raise TransitionError(
@@ -119,7 +123,7 @@ class Transactions:
                     expected="one switch at a time",
                     action="try again, or with a longer timeout",
                 )
-            return self._alone(body, about)
+            return self._alone(body, about, max_rest)
         finally:
             if taken and taken[0]:
                 try:
@@ -128,12 +132,12 @@ class Transactions:
                 finally:
                     lock.release()
 
-    def _alone(self, body: Callable[[], T], about: str) -> T:
+    def _alone(self, body: Callable[[], T], about: str, max_rest: float | None) -> T:
         """Run `body`, and what belongs to a transaction around it, with the lock held."""
         try:
             self._begin(about)
             layers, records = self.state.stack.layers, self.records
-            with courteous():
+            with courteous(max_rest):
                 done = body()
             if self.state.open is not None:
                 self.draining.go_on()
