@@ -78,3 +78,7 @@ def test_a_page_is_written(files, capsys):
         assert status == 2, path
         assert "the page cannot be written" in printed.err
     assert (files / "plan.toml").read_text() == BOUNDS
+    before = (files / "nodes.json").read_text()
+    status, printed = call(capsys, "--inventory", "nodes.json", "--page", "nodes.json")
+    assert (status, (files / "nodes.json").read_text()) == (2, before)
+    assert "1 complete" in printed.out  # what was worked out is not lost

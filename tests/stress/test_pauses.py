@@ -166,7 +166,7 @@ def test_a_spinning_thread_is_held_up_for_no_longer_than_a_step(new_fix: Callabl
 def test_beside_a_thread_that_works_a_switch_takes_a_small_share_of_the_interpreter(
     new_fix: Callable[[int], livepatch.Patch], monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(pace, "REST", 5.0)
+    monkeypatch.setattr(pace, "REST", 10.0)
     livepatch.apply(new_fix(4)).revert()
     fix = new_fix(FEW // 3)
     seconds: list[float] = []
@@ -187,7 +187,7 @@ def test_beside_a_thread_that_works_a_switch_takes_a_small_share_of_the_interpre
     finally:
         done.set()
         worker.join()
-    assert mine < seconds[0] / 3  # on a machine with nothing else to do, a tenth
+    assert mine < seconds[0] / 5
 
 
 def test_a_large_heap_is_not_walked(new_fix: Callable[[int], livepatch.Patch]):

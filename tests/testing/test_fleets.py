@@ -75,6 +75,14 @@ def test_another_controller_takes_over():
 def test_what_a_test_gets_wrong_is_said():
     with pytest.raises(PatchError, match="lose"):
         SimulatedNetwork(WHOLE, loss=1.0)
+    for call in (
+        lambda: SimulatedNetwork(WHOLE, every=0),  # or it would never end
+        lambda: network().measure("errors", 1.0, ["n0", "nobody"]),
+        lambda: network().say("begin", "alice"),
+    ):
+        with pytest.raises(PatchError) as wrong:
+            call()
+        assert wrong.value.expected
     fleet = network()
     with pytest.raises(PatchError) as caught:
         fleet.of_stage("nowhere")

@@ -49,17 +49,24 @@ def run(given: argparse.Namespace) -> bool:
     course: list[Moment] = []
     planned, outcomes = _outcomes(given, rollout, scenario, there, course if given.page else None)
     found = summary(outcomes)
-    if given.page:
-        from livepatch.bundle import disk
-        from livepatch.fleet.simulated_page import page
-
-        written = page({**found, "seed": given.seed}, planned, outcomes, course)
-        disk.write(given.page, written.encode(), "the page", beside=given.plan)
     if given.json:
         print_json({"file": given.plan, "rollout": rollout.id, "seed": given.seed, **found})
     else:
         print_lines(map(visible, _lines(given, rollout, outcomes, found)))
+    if given.page:  # at last: what was worked out is told already, should the page not be written
+        from livepatch.bundle import disk
+        from livepatch.fleet.simulated_page import page
+
+        written = page({**found, "seed": given.seed}, planned, outcomes, course)
+        disk.write(given.page, written.encode(), "the page", beside=_itself(given))
     return all(outcome.phase == "complete" for outcome in outcomes)
+
+
+def _itself(given: argparse.Namespace) -> str:
+    """The file of those that were given in whose place the page would come, if there is one."""
+    files = [each for each in (given.inventory, given.scenario) if each]
+    there = [each for each in files if Path(given.page).exists() and Path(given.page).samefile(each)]
+    return str(there[0] if there else given.plan)
 
 
 def _scenario(given: argparse.Namespace) -> Scenario:

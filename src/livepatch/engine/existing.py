@@ -99,8 +99,11 @@ def drop_kept(computed: Computed, edit: ModuleEdit) -> None:
         cls = owners.get(each.class_qualname)
         target = Target(edit.module, f"{each.class_qualname}.{each.name}")
         # Of a derived class that is told of itself, the objects are not counted for its base as well.
-        nearer = {owners[o.class_qualname] for o in edit.captured if o.name == each.name and o.class_qualname in owners}
-        objects = [o for o in by_class[cls] if next(c for c in type(o).__mro__ if c in nearer) is cls] if cls else []
+        others = (o.class_qualname for o in edit.captured if o.name == each.name)
+        nearer = {id(owners[other]) for other in others if other in owners}
+        objects = (
+            [o for o in by_class[cls] if next(c for c in type(o).__mro__ if id(c) in nearer) is cls] if cls else []
+        )
         left = _retaken(computed, edit, each, cls, objects, target) if cls is not None and objects else 0
         if left:
             computed.out.note(target, objects_keep(left, each.name, each.of))

@@ -20,6 +20,7 @@ from livepatch.testing.memory import MemoryStore
 
 __all__ = ["SimulatedNetwork", "SimulatedNode"]
 
+_COMMANDS = ("start", "promote", "pause", "resume", "abort")
 _MISSED = 6  # turns of a node after which it is taken for gone
 
 
@@ -72,6 +73,13 @@ class SimulatedNetwork:
 
     def __init__(self, planned: Planned, *, seed: int = 0, loss: float = 0.0, every: float = 15.0) -> None:
         check_seconds("every", every)
+        if not every:
+            raise PatchError(
+                "time cannot stand still",
+                found="every=0",
+                expected="more than 0 seconds",
+                action="give another `every`",
+            )
         if not 0 <= loss < 1:
             raise PatchError(
                 "a network cannot lose such a share",
@@ -122,12 +130,28 @@ class SimulatedNetwork:
         return {name for name, node in self.nodes.items() if node.patched}
 
     def measure(self, metric: str, value: float | Callable[[bool], float], nodes: Iterable[str] = ()) -> None:
-        """Have all nodes, or those `nodes`, measure that."""
-        for name in nodes or self.nodes:
+        """Have all nodes, or those `nodes`, measure that.  Raises :class:`PatchError` for a node that there is not."""
+        names = tuple(nodes) or tuple(self.nodes)
+        for name in names:
+            if name not in self.nodes:
+                raise PatchError(
+                    "there is no such node",
+                    found=spelled(name),
+                    expected=f"one of {counted(len(self.nodes), 'node')}, such as {next(iter(self.nodes))}",
+                    action="name nodes by their ids",
+                )
+        for name in names:
             self.nodes[name].metrics[metric] = value
 
     def say(self, kind: Any, who: str, why: str = "") -> None:
-        """Say ``start``, ``promote``, ``pause``, ``resume`` or ``abort``, as :func:`livepatch.fleet.running.send`."""
+        """Say ``start``, ``promote``, ``pause``, ``resume`` or ``abort``, as :func:`livepatch.fleet.running.send`.
+
+        Raises :class:`PatchError` for anything else.
+        """
+        if kind not in _COMMANDS:
+            raise PatchError(
+                "nobody understands this", found=spelled(kind), expected=", ".join(_COMMANDS), action="say one of these"
+            )
         send(self.store, self.rollout, Command(kind=kind, who=who, order=self.directive.order, why=why))
 
     def take_over(self) -> None:
