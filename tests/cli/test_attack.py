@@ -16,8 +16,8 @@ MOST = [f"--skip={name}" for name in ("cycles", "malformed", "concurrency", "fau
 
 
 @pytest.fixture
-def name(tmp_path, monkeypatch):
-    """A patch file, and a module with probes; the name of that."""
+def running(tmp_path, monkeypatch):
+    """The package of a patch file, and the modules that it has beside."""
     old = {
         "m.py": "def f(x: int): return x\n",
         "probes.py": "from PKG.m import f\ndef good(): return f(1)\ndef bad(): return 1\n",
@@ -27,6 +27,12 @@ def name(tmp_path, monkeypatch):
     running.build(id="FIX").save(tmp_path / "fix.lpatch")
     make_key(tmp_path / "key")
     monkeypatch.chdir(tmp_path)
+    return running
+
+
+@pytest.fixture
+def name(running):
+    """The name of a module with probes."""
     return f"{running.name}.probes"
 
 
@@ -40,6 +46,17 @@ def test_attacks_that_fail_to_break_it_are_signed(name, capsys):
     assert (facts["ok"], facts["result"], facts["evidence"]) == (True, "WARNED", "fix.lpatch.red-team.evidence")
     assert facts["results"][0] == {"name": "exploit", "verdict": "passed", "said": "1 before, [1] after"}
     assert livepatch.status() == ()
+
+
+def test_by_default_the_probes_in_the_file_are_asked(running, capsys):
+    assert attack("--unsigned", *MOST) == 2  # it carries none
+    assert "a patch that carries none" in capsys.readouterr().err
+    source = f"from {running.name}.m import f\ndef vulnerable(): return f(1) == 1\n"
+    running.build(id="FIX", probes=[livepatch.Probe(name="wrapped", source=source)]).save("fix.lpatch")
+    capsys.readouterr()
+    assert attack("--unsigned", *MOST, "--json") == 0
+    told = json.loads(capsys.readouterr().out)["results"][0]
+    assert told == {"name": "exploit wrapped", "verdict": "passed", "said": "'vulnerable' before, 'fixed' after"}
 
 
 def test_what_the_code_under_attack_prints_is_not_in_the_answer(name, capsys, tmp_path):

@@ -102,6 +102,73 @@ def test_a_fix_that_does_not_close_the_hole_fails(node, new_patch):
     assert "does not notice" in str(attacked)
 
 
+HOLE = """
+from {module} import Pool
+
+def vulnerable():
+    {body}
+"""
+
+
+def with_probe(fix, node, body: str):
+    fix.probe("too-long", HOLE.format(module=node.__name__, body=body))
+    return fix
+
+
+FINDS_IT = """
+    try:
+        return Pool().admit(bytes(11)) == "admitted"
+    except ValueError:
+        return False
+"""
+
+
+def test_the_probes_of_the_patch_are_the_exploit(node, fix):
+    both = with_probe(fix, node, FINDS_IT)
+    both.probe("second", HOLE.format(module=node.__name__, body=FINDS_IT))
+    attacked = attack(both, skip={*ATTACKS} - {"exploit", "concurrency", "exceptions"})
+    assert attacked, str(attacked)
+    told = {each.name: each.said for each in attacked.results if each.verdict == "passed"}
+    for name in ("too-long", "second"):
+        assert told[f"exploit {name}"] == "'vulnerable' before, 'fixed' after"
+    assert told[f"exceptions {node.__name__}:Pool.admit"] == "the probe met it"
+    assert "concurrency" in told
+    assert livepatch.status() == ()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        ("return len(Pool().waiting) > 0", "'fixed' without it and with it"),
+        (
+            FINDS_IT.replace("return False", "raise KeyError('the secret way in')"),
+            "unknown: it raised builtins.KeyError",
+        ),
+        (
+            FINDS_IT.replace('== "admitted"', '!= "admitted"').replace("return False", "return True"),
+            "'fixed' before, 'vul",
+        ),
+    ],
+    ids=["never", "raises", "the other way round"],
+)
+def test_a_carried_probe_that_does_not_show_the_fix_fails(node, fix, body, words):
+    attacked = attack(with_probe(fix, node, body), skip={*QUICK, "malformed"})
+    assert attacked.failed == ("exploit too-long",)
+    assert words in str(attacked)
+    assert "secret" not in str(attacked)
+
+
+def test_a_probe_that_is_passed_takes_the_place_of_carried_ones(node, fix):
+    attacked = attack(with_probe(fix, node, "return 0"), probe=exploit(node), skip={*QUICK, "malformed"})
+    assert verdicts(attacked)["exploit"] == "passed"
+    assert "exploit: 'admitted' before, " in str(attacked)
+
+
+def test_without_any_probe_there_is_no_attack(node, fix):
+    with pytest.raises(livepatch.PatchError, match="nothing to try the flaw"):
+        attack(fix)
+
+
 @pytest.mark.parametrize(
     ("body", "met"),
     [

@@ -34,9 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the patch file, or module:name of a patch written in code")
     parser.add_argument(
         "--probe",
-        required=True,
         metavar="NAME",
-        help="a function without parameters (module:name) that tries the flaw, and returns or raises what comes of it",
+        help="a function without parameters (module:name) that tries the flaw, and returns or raises what comes of it; "
+        "by default the regression probes in FILE",
     )
     parser.add_argument(
         "--caller",
@@ -117,7 +117,7 @@ def _attacked(given: argparse.Namespace) -> Attacked:
     refusals = (ValueError, TypeError, *(_named(name) for name in given.refusal))
     return attack(
         patch,
-        probe=_named(given.probe),
+        probe=_named(given.probe) if given.probe is not None else None,
         callers=[_named(name) for name in given.caller] or None,
         instances=dict(_instance(text) for text in given.instance),
         refusals=refusals,

@@ -9,19 +9,24 @@ from typing import Any
 from livepatch.contents.probes import ENTRY
 from livepatch.probing.probed import Verdict
 
-__all__ = ["asked", "asked_apart", "is_probe"]
+__all__ = ["ask", "asked", "asked_apart", "is_probe"]
 
 _NAME = "livepatch_probe"
 _asking = threading.local()
 
 
+def ask(name: str, source: str) -> object:
+    """Whatever the probe gives, or raises: its message may hold how the hole is used."""
+    namespace: dict[str, Any] = {"__name__": _NAME, "print": _dropped}
+    exec(compile(source, f"<probe {name}>", "exec", dont_inherit=True), namespace)  # noqa: S102  # it was verified
+    return namespace[ENTRY]()
+
+
 def asked(name: str, source: str) -> tuple[Verdict, str]:
     """What the probe says; if that is nothing, why, without a word of its own."""
-    namespace: dict[str, Any] = {"__name__": _NAME, "print": _dropped}
     try:
-        exec(compile(source, f"<probe {name}>", "exec", dont_inherit=True), namespace)  # noqa: S102  # it was verified
-        said = namespace[ENTRY]()
-    except BaseException as error:  # noqa: BLE001  # it may fail in any way; its message may hold how the hole is used
+        said = ask(name, source)
+    except BaseException as error:  # noqa: BLE001  # it may fail in any way
         return "unknown", f"it raised {_kind(error)}"
     if said is True or said is False:
         return ("vulnerable" if said else "fixed"), ""

@@ -1,18 +1,19 @@
-"""A suite of attacks on a patch, each with a name and a result, and their outcome as evidence for approvals."""
+"""A suite of attacks on a patch, each with a name and a result."""
 
 from __future__ import annotations
 
-import os
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import Any
 
 from livepatch.errors import ExpectationError, LivepatchError, PatchError, counted, shortened, spelled
 from livepatch.patch import Patch
 from livepatch.process.applied import revert, status
 from livepatch.process.arguments import check_patch, check_seconds
 from livepatch.process.public import apply
+from livepatch.testing.attacked import Attacked, Result
+from livepatch.testing.carried import asking, carried_probes, closes, raising
 from livepatch.testing.children import can_fork, in_child
 from livepatch.testing.cycles import assert_switches, cycle
 from livepatch.testing.exhaustion import little_memory, low_stack
@@ -23,12 +24,7 @@ from livepatch.testing.probing import Probe, check_probe
 from livepatch.testing.sabotage import DRILL, changed_functions, drill_id, sabotage
 from livepatch.testing.simulating import Callers, named_callers, simulate
 
-if TYPE_CHECKING:
-    from livepatch.bundle.keys import Signer
-
 __all__ = ["ATTACKS", "Attacked", "Result", "attack"]
-
-Verdict = Literal["passed", "failed", "skipped"]
 
 ATTACKS = ("exploit", "cycles", "malformed", "concurrency", "exceptions", "faults", "stack", "memory")
 """The attacks, in the order in which they are made."""
@@ -37,103 +33,14 @@ _CYCLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """One attack: its name, with a target where it is made for each; how it ended; and what is to be said of it."""
-
-    name: str
-    verdict: Verdict
-    said: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.verdict:7} {self.name}" + (f": {self.said}" if self.said else "")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Attacked:
-    """What came of the attacks on a patch.  True if none succeeded; one that was `skipped` proves nothing."""
-
-    patch: str
-    digest: str
-    results: tuple[Result, ...]
-
-    @property
-    def ok(self) -> bool:
-        """Attacks were made, and none has failed."""
-        made = [each for each in self.results if each.verdict != "skipped"]
-        return bool(made) and all(each.verdict == "passed" for each in made)
-
-    @property
-    def failed(self) -> tuple[str, ...]:
-        """The names of what failed."""
-        return tuple(each.name for each in self.results if each.verdict == "failed")
-
-    @property
-    def skipped(self) -> tuple[str, ...]:
-        """The names of what was not tried."""
-        return tuple(each.name for each in self.results if each.verdict == "skipped")
-
-    @property
-    def result(self) -> str:
-        """In the words of evidence: ``PASSED``, ``WARNED`` if something was skipped, or ``FAILED``."""
-        return "FAILED" if not self.ok else "WARNED" if self.skipped else "PASSED"
-
-    def __bool__(self) -> bool:
-        return self.ok
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of it as plain values, fit for JSON."""
-        results = [asdict(each) for each in self.results]
-        return {"patch": self.patch, "digest": self.digest, "ok": self.ok, "result": self.result, "results": results}
-
-    def __str__(self) -> str:
-        head = f"{self.patch}: {counted(len(self.results), 'attack')}, {len(self.failed)} failed"
-        return "\n  ".join([head + (f", {len(self.skipped)} skipped" if self.skipped else ""), *map(str, self.results)])
-
-    def attest(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        key: str | os.PathLike[str] | Signer,
-        suite: str = "livepatch-attack",
-        passphrase: str | None = None,
-        url: str = "",
-        output: str | os.PathLike[str] | None = None,
-    ) -> Path:
-        """Write signed evidence of it for the patch file at `path`, as :func:`livepatch.attest` does.
-
-        Raises :class:`PatchError` if the attacks were on another patch than that in the file, and what that raises.
-        """
-        from livepatch.bundle.evidence import attest
-        from livepatch.bundle.load import load
-
-        origin = load(path).origin
-        assert origin is not None
-        if origin.digest != self.digest:
-            raise PatchError(
-                "the attacks were on another patch than that in the file",
-                found=f"results for {self.digest or 'a patch that came from no file'}",
-                expected=f"results for {origin.digest}",
-                action="attack the very file: livepatch.testing.attack(livepatch.load(path, trust=…), …)",
-            )
-        failed = [name.encode("ascii", "backslashreplace").decode() for name in self.failed]
-        return attest(
-            path,
-            suite=suite,
-            key=key,
-            passphrase=passphrase,
-            result=self.result,
-            failed=failed,
-            url=url,
-            output=output,
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class _Target:
     """What is attacked, and with what."""
 
     patch: Patch
-    probe: Probe
+    exploits: Mapping[str, Callable[[], str]]
+    """What shows that the patch closes the hole, by the names of probes that it carries."""
+    probes: tuple[Probe, ...]
+    """What tries the flaw, and gives or raises whatever comes of it."""
     callers: Callers
     instances: Mapping[str, Callable[[], object]]
     refusals: tuple[type[BaseException], ...]
@@ -145,7 +52,7 @@ class _Target:
 def attack(
     patch: Patch,
     *,
-    probe: Probe,
+    probe: Probe | None = None,
     callers: Callers | None = None,
     instances: Mapping[str, Callable[[], object]] | None = None,
     refusals: Iterable[type[BaseException]] = (ValueError, TypeError),
@@ -156,7 +63,9 @@ def attack(
 ) -> Attacked:
     """Attack a patch in this process, which is one of tests: what it calls, it calls with arguments nobody chose.
 
-    ``exploit``: `probe`, which tries the flaw, answers otherwise with the patch, and as before without it.
+    ``exploit``: `probe`, which tries the flaw, answers otherwise with the patch, and as before without it; by default
+    each regression probe that the patch carries finds the hole open without the patch, and closed with it.
+
     ``cycles``: the patch comes and goes, and all is as before.  ``malformed``: each changed function takes `examples`
     drawn calls, in a child; it may return, raise one of `refusals`, or what the old side raises for the same call.
     `instances` makes objects for methods, by ``"module:Class"``.  ``concurrency``: `callers`, by default the probe,
@@ -171,7 +80,9 @@ def attack(
     wrong argument.  Afterwards the patch is out; what an attack found broken is in the answer.
     """
     check_patch(patch)
-    check_probe("probe", probe)
+    carried = carried_probes(patch) if probe is None else {}
+    if probe is not None:
+        check_probe("probe", probe)
     left_out = _names(skip)
     allowed = tuple(refusals)
     check_seconds("timeout", timeout)
@@ -187,10 +98,18 @@ def attack(
             expected="a process that does not have it",
             action="attack it in a process of tests",
         )
+    if callers is None:
+        callers = {name: asking(each) for name, each in carried.items()} if probe is None else probe
+    exploits: dict[str, Callable[[], str]] = {
+        name: functools.partial(closes, patch, each, options) for name, each in carried.items()
+    }
+    if probe is not None:
+        exploits[""] = functools.partial(_switches, patch, probe, options)
     target = _Target(
         patch=patch,
-        probe=probe,
-        callers=named_callers(probe if callers is None else callers),
+        exploits=exploits,
+        probes=tuple(map(raising, carried.values())) if probe is None else (probe,),
+        callers=named_callers(callers),
         instances=dict(instances or {}),
         refusals=allowed,
         examples=examples,
@@ -205,10 +124,9 @@ def attack(
     for name in ATTACKS:
         if name in left_out:
             results.append(Result(name=name, verdict="skipped", said="left out"))
-        elif name in ("malformed", "exceptions") and functions:
-            results += [_result(f"{name} {each}", _MADE[name], target, each) for each in functions]
-        else:
-            results.append(_result(name, _MADE[name], target, ""))
+            continue
+        of = {"exploit": tuple(target.exploits), "malformed": functions, "exceptions": functions}.get(name) or ("",)
+        results += [_result(f"{name} {each}".rstrip(), _MADE[name], target, each) for each in of]
     return Attacked(
         patch=patch.id, digest=patch.origin.digest if patch.origin is not None else "", results=tuple(results)
     )
@@ -253,8 +171,12 @@ def _take_out(patch: Patch) -> None:
             revert(each.id)
 
 
-def _exploit(target: _Target, _: str) -> str:
-    switched = assert_switches(target.patch, target.probe, **target.options)
+def _exploit(target: _Target, name: str) -> str:
+    return target.exploits[name]()
+
+
+def _switches(patch: Patch, probe: Probe, options: Mapping[str, Any]) -> str:
+    switched = assert_switches(patch, probe, **options)
     return f"{switched.off} before, {switched.on} after"
 
 
@@ -329,17 +251,23 @@ def _exceptions(target: _Target, function: str) -> str:
         except LivepatchError as error:
             raise _SkippedError(f"it cannot be broken: {error}") from None
         del live
-        try:
-            value = target.probe()
-            if hasattr(value, "close"):
-                value.close()  # a coroutine that is not run
-        except Exception as error:  # noqa: BLE001  # with its frames, which a program may hold as well
-            held.append(error)
+        held += [error for error in map(_met, target.probes) if error is not None]
         guard.revert(drill_id(target.patch))
         guard.revert(target.patch.id)
         reached = any(DRILL in str(error) for error in _chain(held))
         held.clear()
     return "the probe met it" if reached else "the probe did not meet it"
+
+
+def _met(probe: Probe) -> Exception | None:
+    """What a probe raises, with its frames, which a program may hold as well."""
+    try:
+        value: Any = probe()
+        if hasattr(value, "close"):
+            value.close()  # a coroutine that is not run
+    except Exception as error:  # noqa: BLE001  # as it may
+        return error
+    return None
 
 
 def _chain(errors: list[BaseException]) -> Iterator[BaseException]:
