@@ -202,10 +202,13 @@ class Fleet:
     ) -> dict[str, Any]:
         """Wait until that holds of how it stands."""
         end = time.monotonic() + patience
+        asked = time.monotonic()
         while not is_so(told := self.status(rollout)):
-            if time.monotonic() > end:
+            now = time.monotonic()
+            if now > end:
                 raise TimeoutError(f"{rollout}: {json.dumps(told, indent=1)[:6000]}")
-            time.sleep(0.1)
+            time.sleep(max(0.1, now - asked))  # who asks must not take the processor from those who are to answer
+            asked = time.monotonic()
         return told
 
     def ended(self, rollout: str, patience: float = PATIENCE) -> str:

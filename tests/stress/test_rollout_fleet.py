@@ -121,18 +121,24 @@ def is_up(socket: Path) -> bool:
     return True
 
 
-def agreed(fleet: Any, wanted: list[str]) -> None:
-    """All nodes have these patches, and no others: by their own word, once those that were killed are back."""
+def settled(fleet: Any, rollout: str, patch: str) -> str:
+    """How the rollout has ended, once every node is as that says: it has this patch alone, or none.
+
+    By the nodes' own word, once those that were killed are back.  What was complete may be taken back still, if a node
+    dies with it.
+    """
     until = time.monotonic() + PATIENCE
     while True:
+        phase, begun = fleet.ended(rollout, PATIENCE), time.monotonic()
+        wanted = [patch] if phase == "complete" else []
         try:
             found = dict(fleet.patched())
-            if all(patches == wanted for patches in found.values()):
-                return
+            if all(patches == wanted for patches in found.values()) and fleet.status(rollout)["phase"] == phase:
+                return phase
         except (RuntimeError, OSError) as error:
             found = {"": [str(error)]}
-        assert time.monotonic() < until, found
-        time.sleep(0.2)
+        assert time.monotonic() < until, (phase, found)
+        time.sleep(max(0.2, time.monotonic() - begun))
 
 
 @pytest.mark.slow
@@ -166,14 +172,12 @@ def test_every_rollout_ends_everywhere_or_nowhere(example, tmp_path, request, mo
                 if kind == "aborted":
                     time.sleep(chance.uniform(0.0, 8.0))
                     abort(example, fleet, rollout)
-                phase = fleet.ended(rollout, PATIENCE)
+                phase = settled(fleet, rollout, name)
                 endings[kind, phase] += 1
                 assert phase == "reverted" or kind in ("good", "aborted")
-                agreed(fleet, [name] if phase == "complete" else [])
                 if phase == "complete":
                     abort(example, fleet, rollout)
-                    assert fleet.ended(rollout, PATIENCE) == "reverted"
-                    agreed(fleet, [])
+                    assert settled(fleet, rollout, name) == "reverted"
                 say(f"{engine}: {name}: {phase}: {fleet.status(rollout)['why']} {dict(killer.kills)}")
                 assert not killer.failed
         finally:
