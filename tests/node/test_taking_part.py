@@ -25,6 +25,7 @@ from livepatch.fleet.standing import Directive
 from livepatch.fleet.terms import Terms
 from livepatch.fleet.wire import encoded, report_in
 from livepatch.govern import telling
+from livepatch.node.part import Part
 from livepatch.process.live import live
 
 NOTHING = f"sha256:{'0' * 64}"
@@ -281,6 +282,33 @@ def test_another_patch_of_the_same_id_is_left_alone(shared, client):
     shared.direct(rollout="r-2", opened=0)
     shared.reported("original", rollout="r-2")
     assert client.module.fee(3) == 6
+
+
+def test_a_rollout_that_was_taken_back_takes_no_turns_until_its_patch_is_there_again(shared, client, monkeypatch):
+    fix = client.fix("A", ADMIT)
+    shared.announce(fix)
+    shared.direct()
+    shared.start()
+    shared.reported("applied")
+    shared.direct("reverted")
+    shared.reported("original")
+    turns = []
+    turn = Part.turn
+
+    def counted(self, *arguments):
+        turns.append(self.terms.rollout)
+        turn(self, *arguments)
+
+    monkeypatch.setattr(Part, "turn", counted)
+    shared.announce(client.fix("B", FEE), rollout="r-2")
+    shared.direct(rollout="r-2", opened=0)
+    shared.reported("original", rollout="r-2")
+    turns.clear()
+    shared.direct(rollout="r-2", opened=0)
+    shared.reported("original", rollout="r-2")
+    assert set(turns) == {"r-2"}
+    shared.agent.apply(fix)  # by hand: that is for people to see
+    shared.reported("applied", order=2)
 
 
 def test_a_node_with_rules_guards_itself(shared, client):

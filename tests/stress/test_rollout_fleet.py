@@ -138,7 +138,7 @@ def settled(fleet: Any, rollout: str, patch: str) -> str:
         except (RuntimeError, OSError) as error:
             found = {"": [str(error)]}
         assert time.monotonic() < until, (phase, found)
-        time.sleep(max(0.2, time.monotonic() - begun))
+        time.sleep(max(0.2, 2 * (time.monotonic() - begun)))
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from livepatch.errors import StateError, spelled
+from livepatch.fleet.mirror import Mirror
 from livepatch.fleet.state import (
     ABSENT,
     LARGEST_FILE,
@@ -75,8 +76,7 @@ class NatsStore:
         self._only = check_key(only) + "/" if only else ""
         self._clock = clock
         self._timeout = timeout
-        self._mirror: dict[str, tuple[bytes | None, float, int]] = {}
-        self._reached = 0
+        self._mirror = Mirror()
         self._grown = asyncio.Event()
         self._pump: asyncio.Task[None] | None = None
         self._closed = False
@@ -212,13 +212,11 @@ class NatsStore:
             if entry is None or entry.revision is None:
                 continue
             key, data = entry.key.replace(".", "/"), entry.value or b""
-            if entry.revision <= self._mirror.get(key, (None, 0, 0))[2]:
-                continue
             if entry.operation or len(data) < _EXPIRY.size:
-                self._mirror[key] = (None, math.inf, entry.revision)
+                self._mirror.take(key, None, math.inf, entry.revision)
             else:
-                self._mirror[key] = (data[_EXPIRY.size :], *_EXPIRY.unpack_from(data), entry.revision)
-            self._reached = max(self._reached, entry.revision)
+                until: float = _EXPIRY.unpack_from(data)[0]
+                self._mirror.take(key, data[_EXPIRY.size :], until, entry.revision)
             self._grown.set()
 
     async def _level(self) -> None:
@@ -244,14 +242,13 @@ class NatsStore:
         return found.seq or 0
 
     async def _reaching(self, revision: int) -> None:
-        while self._reached < revision:
+        while self._mirror.reached < revision:
             self._grown.clear()
             await self._grown.wait()
 
     async def _expire(self) -> None:
         """What is too old is gone, as a change that everybody is told of: whoever sees it first deletes it."""
-        now = self._clock()
-        old = [(key, its[2]) for key, its in self._mirror.items() if its[0] is not None and its[1] <= now]
+        old = self._mirror.expired(self._clock())
         for key, revision in old:
             await self._remove(key, revision)
         if old:
@@ -272,49 +269,39 @@ class NatsStore:
                 raise
             return None
 
-    def _there(self, key: str) -> tuple[Entry | None, int]:
-        """The key as the mirror has it, and the revision of its last change, be it that it is gone."""
-        value, _, revision = self._mirror.get(key, (None, math.inf, ABSENT))
-        return (None if value is None else Entry(key=key, value=value, revision=revision)), revision
-
     async def _get(self, key: str) -> Entry | None:
         await self._level()
-        return self._there(key)[0]
+        return self._mirror.get(key)[0]
 
     async def _put(self, key: str, value: bytes, expected: int | None, ttl: float | None) -> int | None:
         data = _EXPIRY.pack(math.inf if ttl is None else self._clock() + ttl) + value
         if expected is None:
             return await self._keys.put(_subject(key), data)
         await self._level()
-        entry, last = self._there(key)
+        entry, last = self._mirror.get(key)
         if expected != (entry.revision if entry else ABSENT):
             return None
         return await self._compared(self._keys.update(_subject(key), data, last=last))
 
     async def _delete(self, key: str, expected: int | None) -> bool:
         await self._level()
-        entry, last = self._there(key)
+        entry, last = self._mirror.get(key)
         if entry is None or expected not in (None, last):
             return False
         return await self._remove(key, last)
 
     async def _entries(self, prefix: str) -> list[Entry]:
         await self._level()
-        found = (self._there(key)[0] for key in sorted(self._mirror) if key.startswith(prefix))
-        return [entry for entry in found if entry is not None]
+        return self._mirror.below(prefix)
 
     async def _changes(self, prefix: str, after: int, timeout: float) -> list[Entry]:  # noqa: ASYNC109  # the Protocol's
         await self._level()
         until = self._loop.time() + timeout
         while True:
-            found = [
-                Entry(key=key, value=value, revision=revision)
-                for key, (value, _, revision) in self._mirror.items()
-                if revision > after and key.startswith(prefix)
-            ]
+            found = self._mirror.since(prefix, after)
             left = until - self._loop.time()
             if found or left <= 0:
-                return sorted(found, key=lambda entry: entry.revision)
+                return found
             self._grown.clear()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._grown.wait(), min(left, 1.0))

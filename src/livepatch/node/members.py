@@ -34,6 +34,7 @@ class Members:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._written = b""
+        self._kept: tuple[tuple[str, Member], ...] = ()
 
     def read(self) -> Mapping[str, Member]:
         """What was kept, by rollout, as a new process begins with it.  Raises :class:`StateError`.
@@ -53,6 +54,9 @@ class Members:
 
     def keep(self, members: Iterable[tuple[str, Member]]) -> None:
         """Keep that, if it is news.  Raises :class:`StateError`; then the file is as it was."""
+        given = tuple(members)
+        if given == self._kept:
+            return
         rollouts = [
             {
                 "rollout": rollout,
@@ -61,13 +65,14 @@ class Members:
                 "attempt": member.attempt,
                 "condition": member.condition,
             }
-            for rollout, member in members
-        ][-_ROLLOUTS:]
+            for rollout, member in given[-_ROLLOUTS:]
+        ]
         data = json.dumps({"type": "livepatch.fleet", "format": 1, "rollouts": rollouts}).encode("ascii")
         if data != self._written:
             with telling(self._path):
                 put(self._path, data)
             self._written = data
+        self._kept = given
 
 
 def _member(fields: Fields) -> tuple[str, Member]:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from livepatch.node.wanted import Fallen
     from livepatch.process.records import Record
 
-__all__ = ["Hands", "Part"]
+__all__ = ["Hands", "Part", "present"]
 
 _REFUSALS = (IncompatibleError, TrustError, BundleError, PolicyError, PatchError, AuditError)
 """What trying again would not change."""
@@ -62,6 +62,15 @@ class Hands:
     soaks: bool
 
 
+def present(hands: Hands) -> frozenset[str]:
+    """The digests of the patches that the process has, that are wished for there, and that it has fallen with."""
+    origins = [record.patch.origin for record in list(live.records.values())]
+    wished = [each.digest for each in hands.standings()]
+    return frozenset(
+        [*(o.digest for o in origins if o is not None), *wished, *(each.digest for each in hands.fallen())]
+    )
+
+
 class Part:
     """One rollout at this node.  `stage` is the number of the node's, and `member` what it has kept from before."""
 
@@ -79,6 +88,12 @@ class Part:
         """What is in its way now, and may not be the next time."""
         self._said: tuple[Condition, int, str, bool] | None = None
         self._said_at = 0.0
+        self._done: Directive | None = None
+        """What takes the patch back everywhere, once the node has said that it does not have it."""
+
+    def rests(self, directive: Directive | None, present: frozenset[str]) -> bool:
+        """Whether a turn would see nothing, and do nothing: a node meets many rollouts in its time."""
+        return directive is not None and directive is self._done and self.terms.digest not in present
 
     @property
     def is_active(self) -> bool:
@@ -110,6 +125,8 @@ class Part:
         finally:
             self._see()
             self._report(store)
+        over = directive is not None and directive.phase == "reverted" and self.member.condition == "original"
+        self._done = directive if over else None
 
     # How it stands
 

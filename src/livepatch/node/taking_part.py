@@ -26,7 +26,7 @@ from livepatch.fleet.terms import Terms, terms_in
 from livepatch.fleet.wire import directive_in
 from livepatch.govern.surroundings import version_of
 from livepatch.node.members import Members
-from livepatch.node.part import Hands, Part
+from livepatch.node.part import Hands, Part, present
 
 if TYPE_CHECKING:
     from livepatch.fleet.standing import Directive
@@ -119,9 +119,13 @@ class TakingPart:
             store = self._store = self._fleet.where.opened(only=TOLD)
             self._hear(store.changes(f"{TOLD}/", self._seen))
         held_up: LivepatchError | None = None
-        for rollout in [each for each in self._terms if each in self._parts]:
+        here = present(self._hands)
+        for rollout, part in self._parts.items():
+            directive = self._directives.get(rollout)
+            if part.rests(directive, here):
+                continue
             try:
-                self._parts[rollout].turn(store, self._directives.get(rollout))
+                part.turn(store, directive)
             except (StateError, TransitionError) as error:  # of this rollout, and no reason to let others wait
                 held_up = error
         self._keep()
