@@ -8,13 +8,14 @@ import re
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
 import livepatch
 from livepatch.contents import parsing
-from livepatch.contents.parsing import copy_of, tree_of, undisturbed
+from livepatch.contents.parsing import compiled, copy_of, tree_of, undisturbed
 
 SOURCE = Path(livepatch.__file__).parent
 
@@ -41,6 +42,19 @@ def test_a_copy_says_the_same_and_shares_no_node_that_can_be_changed():
             if isinstance(value, list):
                 value.clear()
     assert ast.dump(tree) == before
+
+
+def test_what_the_process_makes_of_warnings_does_not_matter():
+    text = "def f(x): return x is 1, '\\d'\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(SyntaxError):
+            ast.parse(text)
+        code = compiled(tree_of(text), "there.py")
+        with pytest.raises(SyntaxError, match="never closed"):
+            tree_of("x = (")
+        assert warnings.filters[0][0] == "error"
+    assert code.co_filename == "there.py"
 
 
 def test_what_other_threads_disturb_is_done_again():
@@ -73,7 +87,7 @@ def test_nothing_else_of_the_house_makes_trees():
         for path in SOURCE.rglob("*.py")
         if path.name != "parsing.py"
         for line in path.read_text(encoding="utf-8").splitlines()
-        if re.search(r"\bast\.parse\b|ONLY_AST", line) and "undisturbed(" not in line
+        if re.search(r"\bast\.parse\b|ONLY_AST", line) and "undisturbed(" not in line and "compiled(" not in line
     ]
     assert found == []
 

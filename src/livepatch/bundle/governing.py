@@ -19,6 +19,7 @@ from livepatch.compat.protected import ModeFacts, Touched, built, judge_protecte
 from livepatch.compat.reach import Graph
 from livepatch.compat.report import Finding, Report, by_weight
 from livepatch.contents.edits import ModuleEdit
+from livepatch.contents.parsing import compiled
 from livepatch.engine.code import nested_codes
 from livepatch.govern.guarding import case_of
 from livepatch.patch import Patch
@@ -126,7 +127,7 @@ def _readers(files: Mapping[str, bytes], names: set[str]) -> dict[str, list[str]
     for path, source in files.items():
         module = path.removesuffix(".py").removesuffix("/__init__").replace("/", ".")
         try:
-            top = compile(source, path, "exec", dont_inherit=True)
+            top = compiled(source, path)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             continue  # told by the comparison, if the patch has to do with it
         for code in _functions(top):

@@ -23,6 +23,7 @@ from livepatch.compat.calls.model import Edge, FunctionInfo, Shape, Unknown, Use
 from livepatch.compat.calls.program import Program
 from livepatch.compat.calls.record import record
 from livepatch.compat.calls.sources import SourceProgram
+from livepatch.contents.parsing import compiled
 from livepatch.engine.disk import body_of, sources_below
 from livepatch.engine.namespaces import is_module
 from livepatch.engine.pace import breathe
@@ -134,7 +135,7 @@ def source_graph(tree: SourceTree | Mapping[str, bytes | str] | str | PathLike[s
     for name, (path, text) in sorted((inside or files).items()):
         breathe()
         try:
-            codes[name] = compile(text, path, "exec", dont_inherit=True)
+            codes[name] = compiled(text, path)
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             left_out.append(path)
     packages = [name for name in codes if files[name][0].endswith("__init__.py")]

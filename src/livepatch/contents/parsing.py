@@ -1,13 +1,15 @@
-"""From a text to its syntax, also while other threads of the program do the same."""
+"""From a text to its syntax and code, whatever other threads do, and whatever the process makes of warnings."""
 
 from __future__ import annotations
 
 import ast
 import time
+import warnings
 from collections.abc import Callable
+from types import CodeType
 from typing import Any, Literal, TypeVar, overload
 
-__all__ = ["copy_of", "tree_of", "undisturbed"]
+__all__ = ["compiled", "copy_of", "tree_of", "undisturbed", "unwarned"]
 
 T = TypeVar("T")
 Node = TypeVar("Node", bound=ast.AST)
@@ -31,6 +33,21 @@ def undisturbed(make: Callable[[], T]) -> T:
     return make()
 
 
+def unwarned(make: Callable[[], T]) -> T:
+    """What `make` gives, which has the interpreter read source, also where the process makes an error of each warning.
+
+    Such a process may have loaded the very text from a ``.pyc``, and runs it.  Raises what `make` raises.
+    """
+    try:
+        return undisturbed(make)
+    except SyntaxError:
+        if not any(action == "error" for action, *_ in warnings.filters):
+            raise
+        with warnings.catch_warnings():  # for all threads, so not without need
+            warnings.simplefilter("ignore")
+            return undisturbed(make)
+
+
 @overload
 def tree_of(source: str | bytes, filename: str = ..., mode: Literal["exec"] = ...) -> ast.Module: ...
 @overload
@@ -39,8 +56,15 @@ def tree_of(source: str | bytes, filename: str = ..., *, mode: Literal["eval"]) 
 
 def tree_of(source: str | bytes, filename: str = "<unknown>", mode: Any = "exec") -> ast.AST:
     """As ``ast.parse``, whatever other threads parse meanwhile.  Raises :class:`SyntaxError` or :class:`ValueError`."""
-    tree: ast.AST = undisturbed(lambda: ast.parse(source, filename, mode))
+    tree: ast.AST = unwarned(lambda: ast.parse(source, filename, mode))
     return tree
+
+
+def compiled(source: str | bytes | ast.AST, filename: str, mode: str = "exec", *, flags: int = 0) -> CodeType:
+    """As ``compile``, with these features and none of our own.  Raises what that raises."""
+    given: Any = source
+    code: CodeType = unwarned(lambda: compile(given, filename, mode, flags=flags, dont_inherit=True))
+    return code
 
 
 def copy_of(node: Node) -> Node:

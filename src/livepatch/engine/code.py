@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from opcode import EXTENDED_ARG, opmap
 from types import CodeType, FunctionType
 
-from livepatch.contents.parsing import copy_of
+from livepatch.contents.parsing import compiled, copy_of
 from livepatch.engine.pace import breathe, paced
 
 __all__ = [
@@ -290,7 +290,7 @@ def compile_in_context(
     breathe()
     ast.fix_missing_locations(module)
     breathe()
-    top = compile(module, filename, "exec", flags=flags & FUTURE_FLAGS, dont_inherit=True)
+    top = compiled(module, filename, flags=flags & FUTURE_FLAGS)
     breathe()
     found = [code for code in nested_codes(top) if code.co_qualname == qualname]
     if not found:

@@ -12,7 +12,6 @@ import ast
 import functools
 import inspect
 import sys
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from opcode import opmap
@@ -20,7 +19,7 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 from livepatch.contents.edits import Text
-from livepatch.contents.parsing import tree_of, undisturbed
+from livepatch.contents.parsing import compiled, tree_of
 from livepatch.engine.code import IMPLICIT_CELLS, FunctionNode, nested_codes
 from livepatch.engine.pace import breathe, paced
 
@@ -92,7 +91,7 @@ def compile_at(context: Context, qualname: str, text: Text, line: int, surroundi
         node = _definition(context, text, qualname, flags, line)
         breathe()
         module = ast.Module(_module(node, qualname, names, surroundings), type_ignores=[])
-        top: CodeType = _unwarned(module, context.filename, flags)
+        top = compiled(module, context.filename, flags=flags)
     except (ValueError, OverflowError, RecursionError, MemoryError) as error:
         raise SyntaxError(f"the definition of {qualname} does not compile: {error}") from error
     breathe()
@@ -100,16 +99,6 @@ def compile_at(context: Context, qualname: str, text: Text, line: int, surroundi
         if code.co_qualname == qualname:
             return code
     raise SyntaxError(f"the definition does not compile to {qualname}")
-
-
-def _unwarned(source: str | ast.Module, filename: str, flags: int) -> Any:
-    """Compile what a process may run although it makes an error of each warning: it may have it from a ``.pyc``."""
-    try:
-        return compile(source, filename, "exec", flags=flags, dont_inherit=True)
-    except SyntaxError:
-        with warnings.catch_warnings():  # for all threads, so not without need
-            warnings.simplefilter("ignore")
-            return compile(source, filename, "exec", flags=flags, dont_inherit=True)
 
 
 def _module(
@@ -148,7 +137,7 @@ def preamble(futures: tuple[str, ...], imports: tuple[str, ...]) -> tuple[int, t
     flags = 0
     if futures:
         # What a statement sets: nothing for a feature that is always on by now.
-        top = compile(f"from __future__ import {', '.join(futures)}", "<futures>", "exec", dont_inherit=True)
+        top = compiled(f"from __future__ import {', '.join(futures)}", "<futures>")
         for name in futures:
             flags |= top.co_flags & getattr(__future__, name).compiler_flag
     return flags, tuple(ast.alias(name, None, **_HERE) for name in names)
@@ -159,7 +148,7 @@ def _definition(context: Context, text: Text, qualname: str, flags: int, line: i
     # Blank lines in front are read faster than something is added to the line of every node.
     blank = min(line - 1, MOST_BLANK)
     source = "\n" * blank + text.source
-    tree = undisturbed(lambda: _unwarned(source, context.filename, flags | ast.PyCF_ONLY_AST))
+    tree: Any = compiled(source, context.filename, flags=flags | ast.PyCF_ONLY_AST)
     node = tree.body[0] if len(tree.body) == 1 else None
     if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) or node.name != qualname.rpartition(".")[2]:
         raise SyntaxError(f"the text is not the definition of {qualname}")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import GetSetDescriptorType, MemberDescriptorType, ModuleType
 
 from livepatch.contents.edits import Text
+from livepatch.contents.parsing import compiled
 from livepatch.engine.differing import Mismatch, same_constant, shown_at
 from livepatch.engine.functions import Held
 from livepatch.engine.locate import mangled
@@ -156,7 +157,7 @@ def _literal(expression: ast.expr) -> tuple[bool, object]:
     if any(not isinstance(node, _FOLDED) for node in ast.walk(expression)):
         return False, None
     breathe()
-    code = compile(ast.Expression(expression), "<default>", "eval", dont_inherit=True)
+    code = compiled(ast.Expression(expression), "<default>", "eval")
     steps = [one for one in dis.get_instructions(code) if one.opname not in _AROUND]
     if len(steps) == 1 and steps[0].opname in _LOADS:
         return True, steps[0].argval

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from livepatch.contents.changes import Target
 from livepatch.contents.edits import AttributeDefault, Captured, Memo, ModuleEdit, Unfit
+from livepatch.contents.parsing import compiled
 from livepatch.engine.caches import Cache
 from livepatch.engine.expand import NewAttribute, NewShadow
 from livepatch.engine.graph import Comparison
@@ -174,7 +175,7 @@ def give_attribute(computed: Computed, edit: ModuleEdit, attribute: AttributeDef
         of_class = made if attribute.reason else ABSENT  # dataclass leaves a field's default in the class
     else:
         source = f"lambda {attribute.of or '_'}: (\n{attribute.expression}\n)"
-        code = compile(source, patch_filename(computed.patch_id, target), "eval", dont_inherit=True)
+        code = compiled(source, patch_filename(computed.patch_id, target), "eval")
         (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
         make = FunctionType(inner, vars(place.module))
     computed.out.shadows.append(NewShadow(target, cls, name, make, told, attribute.fixed, of_class))
@@ -210,7 +211,7 @@ def _from_keepers(computed: Computed, attribute: AttributeDefault, cls: type, ta
         computed.out.note(where, place if isinstance(place, Refusal) else no_such_name(where))
         return
     keeper = place.value
-    code = compile(f"lambda {attribute.of}: (\n{attribute.expression}\n)", str(target), "eval", dont_inherit=True)
+    code = compiled(f"lambda {attribute.of}: (\n{attribute.expression}\n)", str(target), "eval")
     (inner,) = (constant for constant in code.co_consts if isinstance(constant, CodeType))
     read = FunctionType(inner, vars(place.module))
     pairs, alone = kept_objects(cls, keeper, mangled(held, keeper.__name__))

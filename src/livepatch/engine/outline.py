@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from types import CodeType
 from typing import Any, NamedTuple
 
-from livepatch.contents.parsing import tree_of
+from livepatch.contents.parsing import compiled, tree_of
 from livepatch.engine.code import FUTURE_FLAGS, IMPLICIT_CELLS, FunctionNode, nested_codes, same_code
 from livepatch.engine.pace import breathe, paced
 
@@ -57,7 +57,7 @@ class Outline:
         text = self._alone(block, code.co_freevars)
         breathe()
         try:
-            top = compile(text, code.co_filename, "exec", flags=code.co_flags & FUTURE_FLAGS, dont_inherit=True)
+            top = compiled(text, code.co_filename, flags=code.co_flags & FUTURE_FLAGS)
         except (SyntaxError, ValueError):
             return False
         breathe()

@@ -22,7 +22,7 @@ from types import CodeType, ModuleType
 from typing import Any
 
 from livepatch.contents.edits import ModuleEdit, Side, Statement, Text
-from livepatch.contents.parsing import tree_of
+from livepatch.contents.parsing import compiled, tree_of
 from livepatch.engine.compiling import MOST_BLANK, preamble
 from livepatch.engine.loaded import Loaded
 from livepatch.engine.namespaces import is_class, is_module, namespace_of
@@ -417,8 +417,7 @@ def _compiled(body: list[ast.stmt], filename: str, side: Side) -> CodeType:
         # It is never run; the compiler's table of names knows it all the same.
         imports: ast.stmt = ast.If(ast.Constant(False), [ast.Import(list(names))], [])
         body = [ast.fix_missing_locations(ast.copy_location(imports, body[0])), *body]
-    code: CodeType = compile(ast.Module(body, type_ignores=[]), filename, "exec", flags=flags, dont_inherit=True)
-    return code
+    return compiled(ast.Module(body, type_ignores=[]), filename, flags=flags)
 
 
 def _class_body(scope: str, body: list[ast.stmt], filename: str, side: Side) -> CodeType:

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, Final
 
-from livepatch.contents.parsing import tree_of
+from livepatch.contents.parsing import compiled, tree_of
 from livepatch.engine.code import FUTURE_FLAGS, FunctionNode, nested_codes, same_code
 from livepatch.engine.outline import Outline, outline_of
 from livepatch.engine.pace import breathe, paced
@@ -95,7 +95,7 @@ def _whole(lines: list[str], filename: str) -> _Whole | None:
     try:
         tree = tree_of("".join(lines), filename)
         breathe()
-        top = compile("".join(lines), filename, "exec", dont_inherit=True)
+        top = compiled("".join(lines), filename)
     except (SyntaxError, ValueError):
         return None
     breathe()

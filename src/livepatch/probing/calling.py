@@ -6,6 +6,7 @@ import builtins
 import threading
 from typing import Any
 
+from livepatch.contents.parsing import compiled
 from livepatch.contents.probes import ENTRY
 from livepatch.probing.probed import Verdict
 
@@ -18,7 +19,7 @@ _asking = threading.local()
 def ask(name: str, source: str) -> object:
     """Whatever the probe gives, or raises: its message may hold how the hole is used."""
     namespace: dict[str, Any] = {"__name__": _NAME, "print": _dropped}
-    exec(compile(source, f"<probe {name}>", "exec", dont_inherit=True), namespace)  # noqa: S102  # it was verified
+    exec(compiled(source, f"<probe {name}>"), namespace)  # noqa: S102  # it was verified
     return namespace[ENTRY]()
 
 

@@ -16,6 +16,7 @@ from livepatch.compat.calls.objects import Function, Outside
 from livepatch.compat.calls.uses import Call
 from livepatch.compat.calls.values import Values
 from livepatch.compat.calls.world import Obj, drop
+from livepatch.contents.parsing import compiled
 from livepatch.engine.pace import breathe
 
 __all__ = ["Program"]
@@ -141,7 +142,6 @@ class Program(Making):
 
 def _compiled(text: str, mode: str) -> CodeType | None:
     try:
-        code: CodeType = compile(text, "<text>", mode, dont_inherit=True)
+        return compiled(text, "<text>", mode)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    return code
