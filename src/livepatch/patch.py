@@ -474,7 +474,7 @@ class Patch:
         self.snapshots = (*self.snapshots, snapshot_of(load, examples, store, rollback))
 
     def probe(self, name: str, source: str | Path, *, safe: bool = False) -> None:
-        """Carry a regression probe, which :func:`livepatch.probe` runs: the hole is open before, and closed after.
+        """Carry a regression probe, which :func:`livepatch.probe` runs: to find the hole open before, and closed after.
 
         `source` is Python source text, or a :class:`pathlib.Path` of which the text is read now.  It is a module of its
         own that defines ``vulnerable()``: without parameters, ``True`` if the hole is open and ``False`` if not.  It

@@ -801,3 +801,30 @@ def test_build_takes_values_of_their_types_only(here, wrong):
     tree(here / "old")
     with pytest.raises(TypeError, match=next(iter(wrong))):
         livepatch.build("old", "old", package="nodeclient", **wrong)
+
+
+# The output and Ctrl-C
+
+
+def test_an_output_that_cannot_be_written_is_told_and_ends_the_command(fix):
+    def shown(redirection: str) -> tuple[int, str]:
+        command = f'"{sys.executable}" -m livepatch show {fix} --no-diff {redirection}'
+        done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, check=False)
+        return done.returncode, done.stderr
+
+    assert shown(">&-") == (2, "livepatch show: the output cannot be written; found: standard output is closed\n")
+    if Path("/dev/full").exists():
+        full = "livepatch show: the output cannot be written; found: No space left on device\n"
+        assert shown("> /dev/full") == (2, full)
+
+
+def test_an_interrupted_command_says_so_and_has_the_status_that_shells_know(fix, monkeypatch, capsys):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("livepatch.cli.show.described", interrupted)
+    monkeypatch.setattr("livepatch.cli.main._write_no_more", lambda: None)
+    capsys.readouterr()
+    assert main(["show", fix]) == 130
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("", "livepatch show: interrupted\n")

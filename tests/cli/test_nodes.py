@@ -83,6 +83,19 @@ def test_a_patch_comes_and_goes(run, agent, client, nodes):  # noqa: F811
     assert wished(store) == []
 
 
+def test_a_patch_takes_the_place_of_another_that_is_named(run, agent, client, nodes):  # noqa: F811
+    run("apply", client.fix("A", ADMIT), "--node", nodes)
+    better = client.fix("B", ADMIT, FEE)
+    assert "changed-in-memory" in run("apply", better, "--node", nodes, status=1)
+    assert "changed-in-memory" in run("check", better, "--node", nodes, status=1)
+    run("check", better, "--node", nodes, "--replaces", "A")
+    assert "B: settled, on" in run("apply", better, "--node", nodes, "--replaces", "A")
+    assert wished(nodes / "one") == [("B", "on")]
+    assert "B: settled, on" in run("apply", better, "--node", nodes, "--replaces", "B")
+    assert "replaces-unknown" in run("apply", client.fix("C", ADMIT), "--node", nodes, "--replaces", "A", status=1)
+    assert wished(nodes / "one") == [("B", "on")]
+
+
 def test_json_says_all_of_it(run, agent, client, nodes):  # noqa: F811
     fix = client.fix("A", ADMIT)
     report = json.loads(run("check", fix, "--node", nodes, "--json"))["nodes"][0]["result"]["report"]

@@ -247,9 +247,17 @@ def test_evidence_of_the_suites_that_a_rule_names(node, root):
     unit = livepatch.attest("fix.lpatch", suite="unit", key=key("erin"), url="https://ci.example.com/7")
     replay = livepatch.attest("fix.lpatch", suite="replay", key=key("erin"), result="WARNED")
     assert (unit.name, replay.name) == ("fix.lpatch.unit.evidence", "fix.lpatch.replay.evidence")
+    with pytest.raises(livepatch.PatchError, match="would be lost"):
+        livepatch.attest("fix.lpatch", suite="unit", key=key("carol"), result="FAILED", failed=["test_f"])
     failed = livepatch.attest(
         "fix.lpatch", suite="unit", key=key("carol"), result="FAILED", failed=["test_f"], output="failed"
     )
+    livepatch.attest("fix.lpatch", suite="unit", key=key("erin"), url="https://ci.example.com/7")  # the same again
+    second = livepatch.attest("fix.lpatch", suite="second", key=key("erin"), result="FAILED")
+    before = second.read_bytes()
+    with pytest.raises(livepatch.PatchError, match="FAILED, by "):
+        livepatch.attest("fix.lpatch", suite="second", key=key("erin"))
+    assert second.read_bytes() == before
     with refused("unit: failed"):
         livepatch.apply("fix.lpatch", trust=root, approvals=[unit, replay, failed])
     own = livepatch.attest("fix.lpatch", suite="unit", key=key("alice"), output="own")

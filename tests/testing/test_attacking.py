@@ -199,6 +199,17 @@ def test_calls_that_take_for_ever_are_ended(node, write_fix):
     assert not attacked
 
 
+def test_rules_do_not_ask_for_the_evidence_that_attacks_are_made_for(node, fix, tmp_path, monkeypatch):
+    rules = tmp_path / "rules.toml"
+    rules.write_text("[[approval]]\nname = 'tried'\nroles = { operator = 1 }\nevidence = ['livepatch-attack']\n")
+    monkeypatch.setenv("LIVEPATCH_POLICY", str(rules))
+    with pytest.raises(livepatch.IncompatibleError, match="evidence-missing"):
+        livepatch.apply(fix)
+    assert attack(fix, probe=exploit(node), skip={*QUICK, "malformed"})
+    with pytest.raises(livepatch.IncompatibleError, match="evidence-missing"):
+        livepatch.apply(fix)
+
+
 def test_what_the_old_side_raises_as_well_is_not_the_fix_s(node, write_fix):
     same = write_fix(f"{node.__name__}:first", 'def first(text: str) -> str:\n    return "b" + text[0]\n')
     attacked = attack(same, probe=print, examples=30, skip={*QUICK, "exploit"})

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from livepatch.bundle import disk
-from livepatch.bundle.envelope import Envelope
+from livepatch.bundle.envelope import Envelope, read_envelope
 from livepatch.bundle.jsontext import Fields, read_object, refusing
 from livepatch.bundle.keys import Signer
 from livepatch.bundle.signed import signer_of
@@ -63,7 +63,8 @@ def attest(
 
     `result` is ``"PASSED"``, ``"WARNED"`` or ``"FAILED"``, `failed` names the tests that failed, and `url` is where
     more stands.  `key`, `passphrase`: see :func:`livepatch.sign`.  `output` is by default the path of the patch file,
-    the name of the suite and ``.evidence``; an older file there is replaced.
+    the name of the suite and ``.evidence``; an older file there is replaced, unless it is evidence about the very same
+    patch by another key, or of a suite that ``FAILED`` and now did not: that somebody has to put aside.
 
     Raises :class:`PatchError` or :class:`TypeError` for a wrong argument, :class:`BundleError` for a file that is no
     patch file or cannot be written, and :class:`TrustError` for a key that cannot be used.  Then nothing is written.
@@ -120,9 +121,29 @@ def attest(
         ) from error
     signer = signer_of(key, passphrase)
     target = Path(f"{os.fspath(path)}.{suite}.evidence" if output is None else output)
+    if output is None:
+        _must_lose_nothing(target, patch.origin.digest, signer.key.id, result)
     disk.write(target, sign_envelope(envelope, signer).to_bytes(), "the evidence", beside=path)
     note("tested", patch, keyid=signer.key.id, suite=suite, result=result)
     return target
+
+
+def _must_lose_nothing(target: Path, digest: str, keyid: str, result: str) -> None:
+    """Raise :class:`PatchError` for a file in place of which less would be known of that patch."""
+    try:
+        data = disk.read_for_trust(target, _LARGEST * 2, "the evidence")
+        envelope = read_envelope(data, payload=_LARGEST, refuse=_REFUSE)
+        there = evidence_in(envelope)
+    except TrustError:  # there is none, or nothing that says anything
+        return
+    signers = [each.keyid for each in envelope.signatures]
+    if digest in there.digests and (keyid not in signers or (there.result == "FAILED" and result != "FAILED")):
+        raise PatchError(
+            "evidence about the same patch is there already, and would be lost",
+            found=f"{spelled(str(target))}: {there.result}, by {', '.join(signers)}",
+            expected="no file there, or one of the same key that says nothing worse",
+            action="write to another file (output=), and keep both; or put that one aside",
+        )
 
 
 def evidence_in(envelope: Envelope) -> TestResult:

@@ -84,7 +84,8 @@ def run(given: argparse.Namespace) -> bool:
     approvals = [read_for_trust(each, LIMITS.approval, "the approval") for each in given.approval]
     paths = found_nodes(given.node)
     if not given.yes or len(paths) > 1:
-        looked = ask_each(paths, asker(Check(mode=given.mode, timeout=given.timeout), given, file, *approvals))
+        looking = Check(mode=given.mode, replaces=tuple(given.replaces), timeout=given.timeout)
+        looked = ask_each(paths, asker(looking, given, file, *approvals))
         refused = [each for each in map(_judged, looked) if each.error is not None]
         if refused and not given.keep_going:
             return tell(given, tuple(refused), lambda *_: None, asked=len(paths))

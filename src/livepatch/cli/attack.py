@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from livepatch.cli.output import Ink, Style, add_color, add_json, aside, in_line, print_json, print_lines, visible
 from livepatch.cli.trusting import add_signer, add_trust, signer_of, trust_of
-from livepatch.errors import PatchError, shortened, spelled
+from livepatch.errors import LivepatchError, PatchError, shortened, spelled
 
 if TYPE_CHECKING:
     from livepatch.testing.attacking import Attacked
@@ -69,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=30.0,
         metavar="SECONDS",
-        help="how long callers, and each child, may take; by default 30",
+        help="how long callers, each child, and each drawn call in one may take; by default 30",
     )
     parser.add_argument("--unsigned", action="store_true", help="you answer for FILE yourself")
     add_trust(parser)
@@ -92,18 +92,27 @@ def run(given: argparse.Namespace) -> bool:
     signer = signer_of(given) if given.suite is not None else None
     with aside():
         attacked = _attacked(given)
-    written = None
+    written, unwritten = None, None
     if signer is not None:
-        written = str(attacked.attest(given.file, key=signer, suite=given.suite, output=given.output))
+        try:
+            written = str(attacked.attest(given.file, key=signer, suite=given.suite, output=given.output))
+        except LivepatchError as error:  # what came of it took minutes, and is told all the same
+            unwritten = error
+    _print(given, attacked, written)
+    if unwritten is not None:
+        raise unwritten
+    return attacked.ok
+
+
+def _print(given: argparse.Namespace, attacked: Attacked, written: str | None) -> None:
     if given.json:
         print_json({**attacked.to_dict(), "file": given.file, "evidence": written})
-        return attacked.ok
+        return
     style = Style(given.color)
     first = str(attacked).partition("\n")[0]
     rows = [style(_INKS[each.verdict], "\n    ".join(visible(str(each)).split("\n"))) for each in attacked.results]
     told = [f"evidence: {attacked.result}, in {in_line(written)}"] if written is not None else []
     print_lines([style("green" if attacked.ok else "red", first), *(f"  {row}" for row in rows), *told])
-    return attacked.ok
 
 
 def _attacked(given: argparse.Namespace) -> Attacked:

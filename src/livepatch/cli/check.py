@@ -42,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--approval", action="append", default=[], metavar="FILE", help="an approval of the patch; may be repeated"
     )
+    parser.add_argument(
+        "--replaces",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="with --node: a patch whose place it would take; may be repeated",
+    )
     add_trust(
         parser,
         node="with --package-dir: what this node is called in files for certain nodes; without: a running node, or "
@@ -61,6 +68,8 @@ def run(given: argparse.Namespace) -> bool:
     """Compare.  Whether it fits."""
     if given.package_dir is None:
         return _ask_nodes(given)
+    if given.replaces:
+        given.wrong("--replaces is about a running node: name it with --node, without --package-dir")
     from livepatch.bundle.comparing import compare
     from livepatch.bundle.governing import govern_sources, graph_of_sources
     from livepatch.bundle.load import load
@@ -93,7 +102,8 @@ def _ask_nodes(given: argparse.Namespace) -> bool:
 
     _must_ask_a_node(given)
     approvals = [read_for_trust(each, LIMITS.approval, "the approval") for each in given.approval]
-    request = Check(mode="on" if given.at_height is None else f"at({given.at_height})")
+    mode = "on" if given.at_height is None else f"at({given.at_height})"
+    request = Check(mode=mode, replaces=tuple(given.replaces))
     paths = found_nodes([given.node])
     outcomes = ask_each(paths, asker(request, given, read(given.file), *approvals))
 

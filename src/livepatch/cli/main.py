@@ -60,6 +60,7 @@ from livepatch.errors import (
 __all__ = ["main", "parser"]
 
 FINE, REFUSED, UNUSABLE, UNANSWERED = 0, 1, 2, 3
+INTERRUPTED = 130  # as a shell tells it of a process that SIGINT has ended
 
 _COMMANDS = (
     *(init, build, show, lint, check, classify, replay, attack, docs),
@@ -80,6 +81,7 @@ exit status:
      a rollout must not start, or did not get everywhere when simulated
   2  wrong usage, or a file that cannot be read or written
   3  a node does not answer: nobody listens, or it takes too long
+  130  it was interrupted (Ctrl-C)
 """
 
 
@@ -157,10 +159,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(given.name, error, UNUSABLE)
     except LivepatchError as error:
         return _failed(given.name, error, REFUSED)
-    except OutputGoneError:
-        # Whoever read the output has seen enough.  Nothing more may be written, not even at exit.
+    except OutputGoneError as error:
+        _write_no_more()
+        if not error.why:  # whoever read the output has seen enough
+            return FINE
+        sys.stderr.write(f"livepatch {given.name}: the output cannot be written; found: {error.why}\n")
+        return UNUSABLE
+    except KeyboardInterrupt:
+        _write_no_more()
+        sys.stderr.write(f"livepatch {given.name}: interrupted\n")
+        return INTERRUPTED
+
+
+def _write_no_more() -> None:
+    """Not even at exit, where what is left would be written."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):  # it may be closed, or in the place of another
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FINE
 
 
 def _complete(parser: argparse.ArgumentParser) -> None:
@@ -176,6 +190,8 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 def _failed(command: str, error: LivepatchError, status: int) -> int:
     text = told_error(error)
     head, _, _ = text.partition("; found: ")
+    if isinstance(error, IncompatibleError):
+        head = text  # a report, whose rows say what to do
     for part in (head, error.action):
         text = text.replace(part, in_options(part)) if part else text
     sys.stderr.write(f"livepatch {command}: {text}\n")

@@ -43,7 +43,11 @@ _INKS: dict[Ink, str] = {"plain": "", "bold": "1", "red": "31", "green": "32", "
 
 
 class OutputGoneError(Exception):
-    """Nobody reads the output any more."""
+    """Nobody reads the output any more; or it cannot be written, and `why`."""
+
+    def __init__(self, why: str = "") -> None:
+        super().__init__(why)
+        self.why = why
 
 
 def visible(text: str) -> str:
@@ -67,7 +71,8 @@ class Style:
 
     def __init__(self, when: Literal["auto", "always", "never"]) -> None:
         told_not_to = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-        self._coloured = when == "always" or (when == "auto" and sys.stdout.isatty() and not told_not_to)
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        self._coloured = when == "always" or (when == "auto" and is_terminal and not told_not_to)
 
     def __call__(self, ink: Ink, text: str) -> str:
         """A line of that text, made visible."""
@@ -85,12 +90,16 @@ def aside() -> Iterator[None]:
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines to standard output.  Raises :class:`OutputGoneError`."""
     text = "".join(f"{line}\n" for line in lines)
+    if sys.stdout is None:
+        raise OutputGoneError("standard output is closed")
     encoding = sys.stdout.encoding or "utf-8"
     try:
         sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding))
         sys.stdout.flush()
     except BrokenPipeError as error:
         raise OutputGoneError from error
+    except (OSError, ValueError) as error:
+        raise OutputGoneError(getattr(error, "strerror", None) or str(error)) from error
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -98,11 +107,18 @@ def print_json(value: dict[str, Any]) -> None:
     print_lines([json.dumps(value, indent=2, sort_keys=True)])
 
 
-_ARGUMENT = re.compile(r"\b(only|package|versions)=")
+_ARGUMENT = re.compile(r"\b(height|only|output|package|replaces|trust|versions)=(?!\w)")
+_OTHERWISE = {
+    "approvals=": "--approval",
+    "trust=livepatch.TrustRoot.load(path)": "--trust FILE",
+    "trust=livepatch.UNSIGNED": "--unsigned",
+}
 
 
 def in_options(text: str) -> str:
     """Advice in the words of the command line: ``--only`` for what is ``only=`` in a call."""
+    for argument, option in _OTHERWISE.items():
+        text = text.replace(argument, option)
     return _ARGUMENT.sub(r"--\1", text)
 
 
@@ -123,10 +139,11 @@ _WEIGHTS: dict[Weight, Ink] = {"fits": "green", "refused": "red", "error": "red"
 
 def print_report(report: Report, style: Style, place: str) -> None:
     """Print a report on one screen: as large as the terminal, if it goes to one."""
-    size = shutil.get_terminal_size((WIDTH, HEIGHT)) if sys.stdout.isatty() else os.terminal_size((WIDTH, HEIGHT))
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()
+    size = shutil.get_terminal_size((WIDTH, HEIGHT)) if is_terminal else os.terminal_size((WIDTH, HEIGHT))
     # The prompt that follows takes a line of its own.
-    lines = screen(report, width=size.columns, height=size.lines - sys.stdout.isatty(), place=place)
-    print_lines(style(_WEIGHTS.get(line.weight, "plain"), line.text) for line in lines)
+    lines = screen(report, width=size.columns, height=size.lines - is_terminal, place=place)
+    print_lines(style(_WEIGHTS.get(line.weight, "plain"), in_options(line.text)) for line in lines)
 
 
 def _signatures(patch: Patch) -> list[dict[str, Any]]:

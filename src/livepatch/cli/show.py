@@ -85,7 +85,7 @@ def manifest(patch: Patch, facts: dict[str, Any], style: Style) -> Iterator[str]
     yield from _section("waived: no protected code calls it", _waived(patch), style)
     yield from _section("round trips, proved before it goes live", _round_trips(patch), style)
     yield from _section("stored data, read by both sides before it goes live", _snapshots(patch), style)
-    yield from _section("probes: the hole is open before, and closed after", _probes(facts), style)
+    yield from _section("probes, which are to find the hole open before, and closed after", _probes(facts), style)
     yield from _section("under embargo: not for others before its date", _embargoed(facts), style)
     yield from _section("values, computed in the process", _values(patch), style)
     yield from _section("attributes that objects lack", _attributes(patch), style)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from livepatch.compat.windows import told_moment
 from livepatch.documents.dossier import Dossier
@@ -54,7 +55,7 @@ def advisory(dossier: Dossier) -> str:
         ("What you can do", items(meanwhile)),
         ("Expected behaviour", known.behaviour),
         ("Side effects", known.side_effects),
-        ("What is not yet known", items(known.unknown) or "Nothing that we know of."),
+        ("What is not yet known", items(known.unknown) or "Nobody has said what is not yet known."),
         ("Timeline", items(f"{told_moment(at)}: {what}" for at, what in sorted(timeline))),
     ]
     if embargo is not None and dossier.may_tell_all:
@@ -112,12 +113,13 @@ def risk(dossier: Dossier) -> str:
         ("What the patch does", items(patch)),
         ("Decision", decision or "Not classified: `livepatch classify`."),
         ("Side effects", known.side_effects),
-        ("What is not yet known", items(known.unknown) or "Nothing that we know of."),
+        ("What is not yet known", items(known.unknown) or "Nobody has said what is not yet known."),
     )
 
 
 def _file(dossier: Dossier) -> str:
-    return f"{dossier.patch.id}.lpatch"
+    origin = dossier.patch.origin
+    return Path(origin.path).name if origin is not None else f"{dossier.patch.id}.lpatch"
 
 
 def people(dossier: Dossier) -> list[str]:
@@ -141,17 +143,28 @@ def deployment(dossier: Dossier) -> str:
     before += (
         ["See that the state can be restored: the patch changes data."] if state not in ("none", "attached") else []
     )
-    apply = [
-        f'In the process: `livepatch.check("{file}", trust=trust)`; go on only if it says that the patch fits.',
-        f'`applied = livepatch.apply("{file}", trust=trust)` on one node.',
-        "`applied.wait(60)`: until no call is left on the old side; then `applied.status()` says `settled`.",
-        *(["`livepatch.probe()`: its probes find the hole closed."] if patch.probes else []),
-        "Watch it, as the monitoring plan says, before the next node.",
+    given = f"{file} --node NODE"
+    probed = "its probes find the hole closed" if patch.probes else ""
+    by_agent = [
+        f"`livepatch check {given}`; go on only if it says that the patch fits.",
+        f"`livepatch apply {given}`, on one node, with `--approval` for each approval and evidence that rules ask for.",
+        "`livepatch status --node NODE --verify`: until it says `settled`.",
     ]
+    in_process = [
+        f'`livepatch.check("{file}", trust=trust)`; go on only if it says that the patch fits.',
+        f'`applied = livepatch.apply("{file}", trust=trust)`, in one process, with `approvals=` as above.',
+        "`applied.wait(60)`: until no call is left on the old side; then `applied.status()` says `settled`.",
+        *([f"`livepatch.probe()`: {probed}."] if probed else []),
+    ]
+    apply = (
+        f"A node with an agent:\n\n{_steps(by_agent)}\n\nA process without one:\n\n{_steps(in_process)}\n\n"
+        "Watch it, as the monitoring plan says, before the next node."
+    )
     back = [
-        f'`livepatch.revert("{patch.id}")` puts back the identical objects; it needs nobody\'s approval.',
-        f'Or leave it there and switch it off: `livepatch.flags["{patch.flag}"] = "off"`.',
-        "`livepatch.verify()`: every place holds what it should.",
+        f'`livepatch revert {patch.id} --node NODE`, or where there is no agent `livepatch.revert("{patch.id}")`.',
+        "That puts back the identical objects, and needs nobody's approval.",
+        f'Or switch it off: `livepatch flag {patch.flag} off --node NODE`, `livepatch.flags["{patch.flag}"] = "off"`.',
+        "`livepatch status --node NODE --verify`, or `livepatch.verify()`: every place holds what it should.",
     ]
     if state == "irreversible":
         back.append("Data that it changed stays changed: restore the state that was saved, if the old code needs that.")
@@ -164,10 +177,15 @@ def deployment(dossier: Dossier) -> str:
     return document(
         f"Deployment: {patch.id}",
         ("Before", _steps(before)),
-        ("Putting it in", _steps(apply)),
+        ("Putting it in", apply),
         ("Taking it back", _steps(back)),
         ("Who", items(people(dossier))),
-        ("Afterwards", done or "There is no release with the fix yet: apply the patch again after each restart."),
+        (
+            "Afterwards",
+            done
+            or "There is no release with the fix yet: a node with an agent keeps the patch over restarts; without one, "
+            "apply it again after each.",
+        ),
     )
 
 
@@ -199,9 +217,10 @@ def runbook(dossier: Dossier) -> str:
     """What to do when something is wrong at three in the morning."""
     patch, owner = dossier.patch, dossier.owners
     call = owner.call or "whoever looks after it"
+    back = f'`livepatch revert {patch.id} --node NODE`, or where there is no agent `livepatch.revert("{patch.id}")`.'
     wrong = [
-        f'**The node misbehaves after the patch.** `livepatch.revert("{patch.id}")`. Then call {call}.',
-        "**It stays in `draining`.** `livepatch.status()` names the calls in the way; new ones get the fix.",
+        f"**The node misbehaves after the patch.** {back} Then call {call}.",
+        "**It stays in `draining`.** Its status names the calls in the way; new ones get the fix.",
         "**`check` says no.** Nothing has changed. The report says what was found, what was expected and what to do.",
         "**`livepatch.tripwire` fires.** Somebody tries the hole, and the fix holds. Keep the log.",
         *(
@@ -209,7 +228,8 @@ def runbook(dossier: Dossier) -> str:
             if patch.probes
             else []
         ),
-        "**The process was restarted.** The patch is gone: apply it again, or install the release with the fix.",
+        "**The process was restarted.** An agent has brought the patch in again, or its status says why not.",
+        "**It was restarted, without an agent.** The patch is gone: apply it again, or install the fixed release.",
     ]
     return document(
         f"Runbook: {patch.id}",

@@ -37,7 +37,7 @@ def review(dossier: Dossier) -> str:
         ("What fired", items(_line(e) for e in fired) or "Nothing."),
         ("What failed", items(_line(e) for e in failed) or "Nothing."),
         ("Timeline", items(f"{at:%Y-%m-%dT%H:%M:%SZ}: {what}" for at, what in sorted(timeline))),
-        ("What is not yet known", items(dossier.advisory.unknown) or "Nothing that we know of."),
+        ("What is not yet known", items(dossier.advisory.unknown) or "Nobody has said what is not yet known."),
     )
 
 

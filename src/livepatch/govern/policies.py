@@ -6,6 +6,7 @@ process; what somebody protects from code lasts until that very caller lifts it.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import importlib.util
 import os
@@ -22,7 +23,17 @@ from livepatch.engine.pace import breathe
 from livepatch.errors import PolicyError, spelled
 from livepatch.govern.rulefiles import read_rules
 
-__all__ = ["FILE", "GROUP", "VARIABLE", "Protection", "check_policy", "policy_in_force", "protect", "rehearse"]
+__all__ = [
+    "FILE",
+    "GROUP",
+    "VARIABLE",
+    "Protection",
+    "check_policy",
+    "policy_in_force",
+    "protect",
+    "rehearsal",
+    "rehearse",
+]
 
 FILE = "livepatch.toml"
 """The file that is read from the working directory, if it is there and :data:`VARIABLE` names none."""
@@ -106,6 +117,16 @@ def rehearse(*, code: bool = True) -> None:
     processes alone, in which people see what a patch does before they approve it, or whether it still holds.
     """
     _rehearsals.append(code)
+
+
+@contextlib.contextmanager
+def rehearsal() -> Iterator[None]:
+    """Ask for nobody's approval and for no time within: in a process of tests, in which a patch is tried."""
+    _rehearsals.append(True)
+    try:
+        yield
+    finally:
+        _rehearsals.remove(True)
 
 
 def check_policy(policy: object) -> None:

@@ -102,8 +102,8 @@ def _change(
     match request:
         case Drill():
             return operations.drill(tell)
-        case Check(mode=mode, timeout=timeout):
-            found, report = operations.check(parts[0], parts[1:], mode, timeout)
+        case Check(mode=mode, replaces=replaces, timeout=timeout):
+            found, report = operations.check(parts[0], parts[1:], mode, timeout, replaces)
             return {"digest": found.digest, "file": found.file, "report": report.to_dict()}
         case Apply():
             found, applied = operations.apply(

@@ -71,7 +71,9 @@ class Operations:
     _one: threading.Lock = field(default_factory=threading.Lock)
     _last: _Change | None = None
 
-    def check(self, data: bytes, approvals: Sequence[bytes], mode: str, timeout: float) -> tuple[Installed, Report]:
+    def check(
+        self, data: bytes, approvals: Sequence[bytes], mode: str, timeout: float, replaces: Sequence[str] = ()
+    ) -> tuple[Installed, Report]:
         """What :func:`livepatch.check` says of a patch file.  It stays in the store only if it was there."""
         chosen = self._mode(mode)
         with self._changing(timeout), self._installed(data, approvals, keep=False) as (found, paths):
@@ -83,6 +85,7 @@ class Operations:
                 mode=chosen,
                 max_pause=self.max_pause,
                 approvals=paths,
+                replaces=replaces,
             )
             return found, report
 

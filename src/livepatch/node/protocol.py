@@ -172,12 +172,17 @@ class Check:
 
     verb: ClassVar[str] = "check"
     mode: str = "on"
+    replaces: tuple[str, ...] = ()
     timeout: float = 30.0
 
     @classmethod
     def read(cls, fields: Fields) -> Check:
         """Its fields."""
-        return cls(mode=fields.text("mode", _TEXT), timeout=_seconds(fields, "timeout"))
+        return cls(
+            mode=fields.text("mode", _TEXT),
+            replaces=fields.texts("replaces", _NAMES, 128),
+            timeout=_seconds(fields, "timeout"),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -58,6 +58,7 @@ def check(
     max_pause: float | None = None,
     max_rest: float | None = None,
     approvals: Iterable[str | os.PathLike[str]] = (),
+    replaces: Iterable[str] = (),
 ) -> Report:
     """Say whether `patch` may go into this process, what it would touch and who calls that.  Never changes anything.
 
@@ -71,15 +72,18 @@ def check(
 
     `mode` is the one in which it would go in: what touches protected code may not in each (docs/compatibility.md).
 
-    `max_pause`, `max_rest`, `policy`, `approvals`: see :func:`apply`.  Raises :class:`TypeError` if it is no patch,
-    :class:`BundleError` if the file is no patch file, :class:`TrustError` if it is not signed as the trust root asks
-    that was passed, or for approvals that nobody can verify, :class:`PolicyError` if a policy cannot be read, and
-    :class:`TransitionError` if another switch does not end, or drain, within `timeout` seconds.
+    `max_pause`, `max_rest`, `policy`, `approvals`, `replaces`: see :func:`apply`.
+
+    Raises :class:`TypeError` if it is no patch, :class:`BundleError` if the file is no patch file, :class:`TrustError`
+    if it is not signed as the trust root asks that was passed, or for approvals that nobody can verify,
+    :class:`PolicyError` if a policy cannot be read, and :class:`TransitionError` if another switch does not end, or
+    drain, within `timeout` seconds.
     """
     mode = check_mode(mode)
     check_policy(policy)
     check_seconds("timeout", timeout)
     check_bounds(max_pause, max_rest)
+    replaced = names_of("replaces", replaces)
     handed = check_approvals(approvals)
     given = patch
     patch = opened(given, trust, "checked")
@@ -96,9 +100,9 @@ def check(
         rules = policy_in_force(policy)
         live.wait_for_settled(timeout, max_pause)
         governed, found = examine(
-            live, patch, (), callers=True, policy=rules, mode=mode, max_pause=max_pause, approving=approving
+            live, patch, replaced, callers=True, policy=rules, mode=mode, max_pause=max_pause, approving=approving
         )
-        wrong = unsuitable(mode, found, live.state.stack, patch)
+        wrong = unsuitable(mode, found, live.state.stack.without(replaced), patch)
         more = [*([wrong] if wrong is not None else []), *(boundary_findings(patch) if governed.report.ok else ())]
         return _checked(patch, replace(governed.report, findings=by_weight([*governed.report.findings, *more])))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from livepatch.errors import ExpectationError, LivepatchError, PatchError, counted, shortened, spelled
+from livepatch.govern.policies import rehearsal
 from livepatch.patch import Patch
 from livepatch.process.applied import revert, status
 from livepatch.process.arguments import check_patch, check_seconds
@@ -73,8 +74,12 @@ def attack(
     while the exception is held.  ``faults``: a failure at each step of the switch.  ``stack``, ``memory``: there is no
     room for a switch.
 
-    `timeout` is how many seconds callers, and each child, may take.  `skip` names attacks to leave out; they count as
+    `timeout` is how many seconds callers, each child, and each drawn call in one may take.
+
+    `skip` names attacks to leave out; they count as
     skipped, as those do that cannot be made here.  `options` are those of :func:`livepatch.apply`.
+
+    No rule asks for approvals or time meanwhile: what comes of this may be evidence that a policy asks for.
 
     Raises what `apply` raises if the patch does not go in at all, and :class:`TypeError` or :class:`PatchError` for a
     wrong argument.  Afterwards the patch is out; what an attack found broken is in the answer.
@@ -116,17 +121,18 @@ def attack(
         timeout=timeout,
         options=options,
     )
-    try:  # if it does not go in at all, there is nothing to attack; what it leaves, the attacks find
-        functions = [name for name, _ in changed_functions(apply(patch, **options).report.targets)]
-    finally:
-        _take_out(patch)
-    results: list[Result] = []
-    for name in ATTACKS:
-        if name in left_out:
-            results.append(Result(name=name, verdict="skipped", said="left out"))
-            continue
-        of = {"exploit": tuple(target.exploits), "malformed": functions, "exceptions": functions}.get(name) or ("",)
-        results += [_result(f"{name} {each}".rstrip(), _MADE[name], target, each) for each in of]
+    with rehearsal():  # it is approved by what comes of this, among others
+        try:  # if it does not go in at all, there is nothing to attack; what it leaves, the attacks find
+            functions = [name for name, _ in changed_functions(apply(patch, **options).report.targets)]
+        finally:
+            _take_out(patch)
+        results: list[Result] = []
+        for name in ATTACKS:
+            if name in left_out:
+                results.append(Result(name=name, verdict="skipped", said="left out"))
+                continue
+            of = {"exploit": tuple(target.exploits), "malformed": functions, "exceptions": functions}.get(name) or ("",)
+            results += [_result(f"{name} {each}".rstrip(), _MADE[name], target, each) for each in of]
     return Attacked(
         patch=patch.id, digest=patch.origin.digest if patch.origin is not None else "", results=tuple(results)
     )
@@ -199,7 +205,7 @@ def _malformed(target: _Target, function: str) -> str:
             f"{function} does not survive drawn calls",
             found=ended.died or ended.value["raised"],
             expected="an answer or an exception, for whatever it is called with",
-            action="look for a call that ends the process, or takes for ever",
+            action="look for a call that ends the process, or takes for ever; timeout= (--timeout) is for each",
         )
     if "skipped" in ended.value:
         raise _SkippedError(ended.value["skipped"])

@@ -14,9 +14,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from livepatch.errors import PatchError, shortened
+from livepatch.errors import PatchError, counted, shortened
 
-__all__ = ["Ended", "can_fork", "in_child"]
+__all__ = ["Ended", "can_fork", "goes_on", "in_child"]
+
+_STEP = b"."
+"""What a child writes that goes on; what it gives in the end does not begin so."""
+_writers: list[int] = []
+"""In a child: where it tells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +38,9 @@ def can_fork() -> bool:
 
 
 def in_child(function: Callable[[], object], timeout: float) -> Ended:
-    """Run `function` in a copy of this process, for at most `timeout` seconds; it gives plain values, fit for JSON.
+    """Run `function` in a copy of this process; it gives plain values, fit for JSON.
 
+    It may take `timeout` seconds, and as many again whenever it says by :func:`goes_on` that it goes on.
     What it raises is told as a string after ``raised``.  Nothing that it changes is changed here.
     """
     if not can_fork():
@@ -52,7 +58,7 @@ def in_child(function: Callable[[], object], timeout: float) -> Ended:
         _be_the_child(function, writer)
     os.close(writer)
     try:
-        data, late = _read(reader, time.monotonic() + timeout)
+        data, steps, late = _read(reader, timeout)
     finally:
         os.close(reader)
         with contextlib.suppress(ProcessLookupError):
@@ -61,7 +67,8 @@ def in_child(function: Callable[[], object], timeout: float) -> Ended:
     with contextlib.suppress(ChildProcessError):  # a program may wait for any child of its own
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if late:
-        return Ended(died=f"no end within {timeout:g} s")
+        after = f", after {counted(steps, 'step')}" if steps else ""
+        return Ended(died=f"no end within {timeout:g} s{after}")
     try:
         return Ended(value=json.loads(data))
     except ValueError:
@@ -74,6 +81,7 @@ def _be_the_child(function: Callable[[], object], writer: int) -> None:
         sys.modules["faulthandler"].disable()  # how the child dies is told to whoever started it, and to nobody else
     try:
         try:
+            _writers[:] = [writer]
             told = json.dumps(function())
         except BaseException as error:  # noqa: BLE001  # nothing may leave the child but by its end
             told = json.dumps({"raised": shortened(f"{type(error).__qualname__}: {error}", 2000)})
@@ -84,14 +92,24 @@ def _be_the_child(function: Callable[[], object], writer: int) -> None:
         os._exit(0)
 
 
-def _read(reader: int, until: float) -> tuple[bytes, bool]:
-    """What the child tells until it ends, and whether it was late."""
-    parts: list[bytes] = []
+def goes_on() -> None:
+    """In a child: say that another step was made, which may have taken its own time."""
+    for writer in _writers:
+        os.write(writer, _STEP)
+
+
+def _read(reader: int, timeout: float) -> tuple[bytes, int, bool]:
+    """What the child tells until it ends, how many steps it has made before that, and whether one took too long."""
+    told = b""
+    until = time.monotonic() + timeout
     while (left := until - time.monotonic()) > 0:
         if not select.select([reader], [], [], left)[0]:
             break
         part = os.read(reader, 65_536)
         if not part:
-            return b"".join(parts), False
-        parts.append(part)
-    return b"", True
+            value = told.lstrip(_STEP)
+            return value, len(told) - len(value), False
+        told += part
+        if not told.strip(_STEP):
+            until = time.monotonic() + timeout
+    return b"", len(told) - len(told.lstrip(_STEP)), True

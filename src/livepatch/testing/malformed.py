@@ -24,6 +24,7 @@ from livepatch.engine.comparing import spelled_call
 from livepatch.engine.locate import Found, find
 from livepatch.errors import PatchError, shortened
 from livepatch.process.applied import Applied
+from livepatch.testing.children import goes_on
 from livepatch.testing.probing import without_frames
 
 __all__ = ["Unexpected", "unexpected"]
@@ -74,6 +75,7 @@ def unexpected(
     )
     @given(strategy)
     def ask(arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> None:
+        goes_on()
         told = spelled_call(*arguments)
         again = _copied(arguments)
         error = _raised(call, arguments)
