@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import random
 import subprocess
 import tarfile
 import zipfile
@@ -133,6 +134,52 @@ def test_broken_archives(tmp_path, data):
     (tmp_path / "a.tar.gz").write_bytes(data)
     with pytest.raises(BundleError):
         open_tree(tmp_path / "a.tar.gz", "app")
+
+
+def damaged(data, first):
+    """The same with some bytes after the `first` changed, but for the end, where a zip file keeps its table."""
+    end = min(first + 200, len(data) - 400)
+    assert first < end
+    return data[:first] + bytes(byte ^ 0x5A for byte in data[first:end]) + data[end:]
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+def test_a_wheel_that_was_damaged_on_the_way(tmp_path, method):
+    path = tmp_path / "app-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(path, "w", method) as one:
+        one.writestr("app/__init__.py", random.Random(1).randbytes(9000).hex())
+    path.write_bytes(damaged(path.read_bytes(), 100))
+    with pytest.raises(BundleError, match="archive cannot be read") as caught:
+        open_tree(path, "app")
+    assert caught.value.__cause__ is not None
+
+
+@pytest.mark.parametrize("kind", ["gz", "xz", "bz2"])
+def test_an_sdist_that_was_damaged_on_the_way(tmp_path, kind):
+    path = tmp_path / f"app-1.0.tar.{kind}"
+    data = random.Random(1).randbytes(9000).hex().encode()
+    with tarfile.open(path, f"w:{kind}") as tar:
+        info = tarfile.TarInfo("app-1.0/app/__init__.py")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+    path.write_bytes(damaged(path.read_bytes(), 5000))
+    with pytest.raises(BundleError):
+        open_tree(path, "app")
+
+
+def test_a_wheel_with_a_name_that_is_no_text(tmp_path):
+    path = archive(tmp_path / "app.whl", {"app/__init__.py": b"", "app/\xe9.py": b""})
+    data = path.read_bytes()
+    path.write_bytes(data.replace("\xe9".encode(), b"\xe9\xe9"))
+    with pytest.raises(BundleError, match="archive cannot be read"):
+        open_tree(path, "app")
+
+
+def test_a_link_that_leads_to_itself_leads_nowhere(tmp_path):
+    write_tree(tmp_path, INIT)
+    (tmp_path / "app" / "loop").symlink_to("loop")
+    (tmp_path / "app" / "loop.py").symlink_to("loop.py")
+    assert set(open_tree(tmp_path, "app").modules) == {"app", "app.sub.m"}
 
 
 def test_nothing_of_the_package(tmp_path):

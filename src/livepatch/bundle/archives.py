@@ -128,7 +128,8 @@ def read_directory(root: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
             for entry in entries:
                 name, path = prefix + entry.name, Path(entry.path)
                 is_link = entry.is_symlink()
-                if is_link and not path.resolve().is_relative_to(base):
+                # not Path.resolve, which before 3.13 raises RuntimeError for a link that leads to itself
+                if is_link and not Path(os.path.realpath(path)).is_relative_to(base):
                     continue  # what lies outside is no part of the tree
                 if path.is_dir() if is_link else entry.is_dir():
                     if not is_link and entry.name not in ("__pycache__", ".git", ".tox", "node_modules"):
@@ -170,7 +171,9 @@ def read_archive(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
                 expected="a wheel, or an sdist as .tar.gz or .zip",
                 action="name a directory, a wheel or an sdist",
             )
-    except (OSError, EOFError, zipfile.BadZipFile, tarfile.TarError, RuntimeError, NotImplementedError) as error:
+    except BundleError:
+        raise
+    except Exception as error:  # noqa: BLE001  # what the readers raise for damage is not listed anywhere: zlib.error, too
         raise BundleError(
             "the archive cannot be read",
             found=f"{spelled(path.name)}: {error}",
