@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
     from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 
-__all__ = ["KeyFile", "is_encrypted", "make_key", "private_key", "read_private", "read_public", "write_public"]
+__all__ = ["KeyFile", "is_encrypted", "make_key", "private_key", "read_private", "read_public"]
 
 K = TypeVar("K")
 
@@ -95,13 +95,6 @@ def _encoded(path: str | os.PathLike[str], passphrase: str) -> bytes:
         found = f"a passphrase of {len(data)} bytes" if data else "an empty passphrase"
         raise no_key(path, found, right, "give another passphrase")
     return data
-
-
-def write_public(path: str | os.PathLike[str], key: PublicKey) -> None:
-    """Write a public key into a new file, as PEM.  Raises :class:`TrustError`."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
-    _write_public(path, Ed25519PublicKey.from_public_bytes(key.data))
 
 
 def _write_public(path: str | os.PathLike[str], key: Ed25519PublicKey | X25519PublicKey) -> None:
