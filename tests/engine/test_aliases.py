@@ -114,6 +114,23 @@ def test_equal_by_chance_is_left_alone_and_reported(write_module: WriteModule, n
     assert "OTHER" not in finding.found
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "LEFT = 20\nLEFT -= LIMIT",
+        "LEFT = LIMIT\nLEFT, RIGHT = divmod(210, 20)",
+        "LEFT = LIMIT\nfor LEFT in (10,): pass",
+    ],
+)
+def test_a_name_that_was_computed_to_an_equal_value_is_left_alone(
+    statement: str, write_module: WriteModule, new_patch: NewPatch
+):
+    m = write_module(f"LIMIT = 10\nALIAS = LIMIT\n{statement}")
+    fix = new_patch()
+    fix.set(f"{m.__name__}:LIMIT", 50)
+    cycle(fix, lambda: (m.LIMIT, m.ALIAS, m.LEFT), (10, 10, 10), (50, 50, 10), m)
+
+
 def test_a_module_without_source_proves_a_small_value_in_no_way(
     write_module: WriteModule, new_patch: NewPatch, monkeypatch: pytest.MonkeyPatch
 ):

@@ -83,8 +83,11 @@ def _given(text: str, owner: ModuleType | type, name: str) -> ast.expr | None:
     found = None
     for node in body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
-            found = getattr(node, "value", None)
+        bound = [each for target in targets if target is not None for each in ast.walk(target)]
+        if any(isinstance(each, ast.Name) and each.id == name and isinstance(each.ctx, ast.Store) for each in bound):
+            # What an augmented assignment, a loop or unpacking gives is nobody's but its own.
+            whole = any(isinstance(target, ast.Name) and target.id == name for target in targets)
+            found = node.value if whole and isinstance(node, (ast.Assign, ast.AnnAssign)) else None
     return found
 
 
