@@ -154,6 +154,16 @@ def test_a_call_whose_failure_is_prepared_for_is_left_out(write_module: WriteMod
     assert livepatch.check(write_fix(f"{m.__name__}:f", body)).ok
 
 
+@pytest.mark.parametrize("statement", ["with x:", "async with x:"])
+def test_a_call_that_a_with_statement_may_make_up_for_is_left_out(
+    statement: str, write_module: WriteModule, write_fix: WriteFix
+):
+    m = write_module(HELPERS + "async def g(x): return x\n")
+    body = "async def g(x):\n  {0}return helper(1, c=2)"
+    assert livepatch.check(write_fix(f"{m.__name__}:g", body.format(f"{statement} "))).ok
+    assert found(livepatch.check(write_fix(f"{m.__name__}:g", body.format(""))), "callee-differs")
+
+
 def test_a_name_that_the_patch_gives_another_object_is_not_judged_by_the_old_one(
     write_module: WriteModule, new_patch: NewPatch
 ):

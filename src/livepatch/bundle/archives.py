@@ -173,7 +173,7 @@ def read_archive(path: Path) -> tuple[dict[str, bytes], dict[str, bytes]]:
             )
     except BundleError:
         raise
-    except Exception as error:  # noqa: BLE001  # what the readers raise for damage is not listed anywhere: zlib.error, too
+    except Exception as error:  # what the readers raise for damage is not listed anywhere: zlib.error, too
         raise BundleError(
             "the archive cannot be read",
             found=f"{spelled(path.name)}: {error}",

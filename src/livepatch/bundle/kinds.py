@@ -70,6 +70,7 @@ def _used(node: ast.AST) -> Iterator[ast.AST]:
         match one:
             case (
                 ast.For(iter=value)
+                | ast.AsyncFor(iter=value)
                 | ast.comprehension(iter=value)
                 | ast.Subscript(value=value)
                 | ast.Starred(value=value)

@@ -10,7 +10,7 @@ from livepatch.bundle.nodes import of_kinds, walk
 __all__ = ["left_behind"]
 
 _LEAVING = frozenset({ast.Return, ast.Yield, ast.YieldFrom, ast.Lambda, ast.Call, ast.Assign, ast.AnnAssign})
-_LEAVING |= {ast.AugAssign, ast.NamedExpr, ast.For, ast.withitem}
+_LEAVING |= {ast.AugAssign, ast.NamedExpr, ast.For, ast.AsyncFor, ast.withitem}
 
 
 def left_behind(node: ast.stmt) -> frozenset[str]:
@@ -38,7 +38,11 @@ def left_behind(node: ast.stmt) -> frozenset[str]:
                 _assigned(targets, value, outer, left, local)
             case ast.AnnAssign(target=target, value=ast.expr() as value) | ast.AugAssign(target=target, value=value):
                 _assigned([target], value, outer, left, local)
-            case ast.NamedExpr(target=target, value=value) | ast.For(target=target, iter=value):
+            case (
+                ast.NamedExpr(target=target, value=value)
+                | ast.For(target=target, iter=value)
+                | ast.AsyncFor(target=target, iter=value)
+            ):
                 _assigned([target], value, outer, left, local)
             case ast.withitem(context_expr=value, optional_vars=ast.expr() as target):
                 _assigned([target], value, outer, left, local)

@@ -112,7 +112,7 @@ def _unguarded(node: ast.AST) -> Iterator[ast.Call]:
     left = [node]
     while left:
         node = left.pop()
-        if isinstance(node, (ast.Name, ast.Constant, ast.With)):
+        if isinstance(node, (ast.Name, ast.Constant, ast.With, ast.AsyncWith)):
             continue  # a with statement may suppress what fails inside
         if isinstance(node, ast.Call):
             yield node
