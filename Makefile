@@ -7,7 +7,7 @@ PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set P
 ENVIRONMENT := $(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rounds demo-chia demo-fleet test test-all lint site man format bench peers graphs cves match clean
+.PHONY: help demo demo-rounds demo-chia demo-fleet test test-all coverage lint site man format bench peers graphs cves match clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ test:  ## run the tests under every Python from 3.11 that is installed
 
 test-all:  ## the same with the slow tests
 	@$(PYTHON) tools/test_everywhere.py -m ""
+
+coverage:  ## count which lines and branches of the core the tests reach, and fail below 95 % of one of its packages
+	@$(ENVIRONMENT) coverage --supports 3.12 3.13 3.14 3.11 --extras test --install 'coverage>=7.10' -- \
+	  python tools/measure_coverage.py
 
 lint:  ## ruff, its formatter and mypy
 	@$(ENVIRONMENT) lint --extras lint,test,bench,openfeature,prometheus,otel,nats,cli -- \
