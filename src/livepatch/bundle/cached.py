@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
+from livepatch.bundle.arguments import FACTORIES, factories_in
 from livepatch.bundle.items import Item, chain_of
 from livepatch.bundle.memos import CACHES, Kept, Search, cache_names
 from livepatch.bundle.refs import Ref
@@ -69,8 +70,14 @@ def tables_filled(
 
 
 def _find_factories(world: World, search: Search, callers: set[Entity]) -> None:
-    """Take in the tables that get what they lack from one of the functions: ``defaultdict(f)``."""
+    """Take in what is made by one of the functions: ``defaultdict(f)``, and fields that are filled for each object."""
     for module in world.parsed():
+        for item in module.items if not module.words.isdisjoint(FACTORIES) else ():
+            if item.kind == "assign" and item.scope and factories_in(getattr(item.node, "value", None)):
+                for ref in (one for one in world.refs(item).body if one.level == 1 and one.call):
+                    end = world.follow(ref, item).end
+                    for bound in item.binds if end in callers else ():
+                        search.capture((module.name, item.scope), bound.rpartition(".")[2], end)
         for item in module.items if "defaultdict" in module.words else ():
             value = getattr(item.node, "value", None) if item.kind == "assign" else None
             if not isinstance(value, ast.Call) or chain_of(value.func)[-1:] != ("defaultdict",):

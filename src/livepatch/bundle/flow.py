@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from livepatch.bundle.arguments import factories_in
 from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.making import makers_of, read_by_decorator
@@ -163,7 +164,8 @@ class Flow:
         if any(self._is_held(r, item) for r in refs.header if not r.store):
             self._holding.update((own, b) for b in item.binds if self.world.is_value(own, b))
             self._holding |= self.world.effects(item)
-        reached = self._any_reached((r for r in refs.header if r.store != "item" or r.call), item)
+        asked = self.world.asked(item, later=False, words=self._wanted)
+        reached = self._any_reached([*(r for r in refs.header if r.store != "item" or r.call), *asked], item)
         taken = self._containers_called(item) | self._taken_by_calls(refs.header, item)
         self.results.update(dict.fromkeys(taken - self.results.keys(), 1))
         self.values |= taken  # they are made again, of functions that are
@@ -269,7 +271,7 @@ class Flow:
             self.calls[entity] = 0
         level, wanted = self.calls.get(entity, NEVER), self._wanted
         self._inside = True
-        for ref in refs.led:
+        for ref in [*refs.led, *self.world.asked(item, later=True, words=wanted)]:
             if wanted.isdisjoint(ref.chain):
                 continue
             if ref.level < level and self.reached(ref, item):
@@ -424,7 +426,8 @@ class Flow:
     def _gives_another(self, holder: Entity, calls: int, *, beyond: bool) -> bool:
         for item in self.world.items(holder):
             value = getattr(item.node, "value", None)
-            inner = self.world.refs(item).body if isinstance(value, ast.Lambda) else []
+            lambdas = isinstance(value, ast.Lambda)
+            inner = [*self.world.refs(item).body, *self.world.asked(item, later=True)] if lambdas else []
             makers = [ref for ref in self.world.refs(item).header if ref.call] if isinstance(value, ast.Call) else []
             given = any(self._call_reached(self.world.follow(ref, item), ref.call + calls) for ref in makers)
             if isinstance(value, ast.Call) and is_partial(value):
@@ -470,6 +473,8 @@ class Flow:
     def _makes_others(self, entity: Entity) -> bool:
         if any(one in self.defaults or one in self.values for one in self.world.mro(entity)):
             return True  # a class with other bases
+        if any(self._factory_reached(one) for one in self.world.mro(entity)):
+            return True
         seen: set[Entity] = set()
         pending = [m for name in _MADE_BY if (m := self.world.member(entity, name)) is not None]
         while pending:
@@ -484,9 +489,19 @@ class Flow:
                     return True
         return False
 
+    def _factory_reached(self, entity: Entity) -> bool:
+        """Whether what makes the value of a field for each object of a class does something else."""
+        module = self.world.module(entity[0])
+        return any(
+            ref.level == 1 and self.reached(ref, item)
+            for item in (module.by_scope.get(entity[1], ()) if module is not None else ())
+            if item.kind == "assign" and factories_in(getattr(item.node, "value", None))
+            for ref in self.world.refs(item).body
+        )
+
     def _method_reached(self, item: Item, entity: Entity, pending: list[Entity]) -> bool:
         """Whether a method that runs on a new object of a class uses what changes; `pending` are those it calls."""
-        for ref in self.world.refs(item).body:
+        for ref in [*self.world.refs(item).body, *self.world.asked(item, later=True)]:
             if ref.level or ref.store == "attr":
                 continue
             if ref.base not in ("self", "super"):

@@ -270,11 +270,13 @@ class Search:
 
     def keep(self, entity: Entity, of: Entity, initial: str) -> None:
         """Take in a place that keeps what comes of a value or a function; `initial` is what the source puts there."""
-        module, qualname = entity
-        memo = Memo(target=qualname, of=f"{of[0]}:{of[1]}", initial=initial)
-        known = self.out.memos.setdefault(module, [])
-        if all(each.target != qualname for each in known):
-            known.append(memo)
+        name = entity[1].rpartition(".")[2]
+        of_heirs = [(m, f"{q}.{name}") for m, q in sorted(self.world.heirs({_owner(entity)})) if "." in entity[1]]
+        stated = {one: self._initial(one) for one in of_heirs if self.world.items(one)}
+        for (module, qualname), text in {entity: initial, **stated}.items():
+            known = self.out.memos.setdefault(module, [])
+            if all(each.target != qualname for each in known):
+                known.append(Memo(target=qualname, of=f"{of[0]}:{of[1]}", initial=text))
 
     def _stored(self, flow: _Within, target: ast.expr, of: Entity) -> Entity | None:
         """The name of a module or class under which a function keeps what it stores."""
@@ -357,10 +359,13 @@ class Search:
     def _capture_what(self, flow: _Within, name: str, value: ast.expr) -> None:
         of = flow.of(value)
         if of is not None and not self._is_shared(value, flow):
-            owner = (flow.item.module.name, flow.item.scope)
-            known = self.out.captured.setdefault(owner[0], [])
-            if all((e.class_qualname, e.name) != (owner[1], name) for e in known):
-                known.append(Captured(class_qualname=owner[1], name=name, of=f"{of[0]}:{of[1]}"))
+            self.capture((flow.item.module.name, flow.item.scope), name, of)
+
+    def capture(self, owner: Entity, name: str, of: Entity) -> None:
+        """Take in an attribute that objects of a class have from a value or function."""
+        known = self.out.captured.setdefault(owner[0], [])
+        if all((e.class_qualname, e.name) != (owner[1], name) for e in known):
+            known.append(Captured(class_qualname=owner[1], name=name, of=f"{of[0]}:{of[1]}"))
 
     def _is_shared(self, value: ast.expr, flow: _Within) -> bool:
         """Whether objects hold the very object that the name stands for, and it can be changed in place."""

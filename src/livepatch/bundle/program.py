@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
+from livepatch.bundle.arguments import factories_in
 from livepatch.bundle.flow import Flow
 from livepatch.bundle.hooks import entered_by, hooks_of
 from livepatch.bundle.items import Item
@@ -51,9 +52,11 @@ class _Programs:
     def _calls(self, item: Item, *, whole: bool) -> None:
         """Take in what the item calls when it runs, where that is changed, too."""
         refs = self.world.refs(item)
-        for ref in [*refs.decorators, *refs.header, *refs.tests] if whole else refs.decorators:
+        asked = self.world.asked(item, later=False) if whole else []
+        for ref in [*refs.decorators, *refs.header, *refs.tests, *asked] if whole else refs.decorators:
             self._ref(ref, item)
-        if isinstance(getattr(item.node, "value", None), ast.Lambda):
+        value = getattr(item.node, "value", None)
+        if isinstance(value, ast.Lambda) or factories_in(value):
             for ref in refs.body:  # another statement may call it
                 self._ref(ref, item)
         if item.kind == "class":
@@ -102,6 +105,8 @@ class _Programs:
             if one not in owners and (made := self.world.bound(*one) if self.world.items(one) else None):
                 for item in self.world.items(one) if made.kind == "instance" else ():
                     self.add(item)
+                    if item.scope:  # it is found on an object, whose class is to have the new one
+                        self._support_class((item.module.name, item.scope))
 
     def _support(self, entity: Entity, calls: int) -> None:
         if entity in self.support:
@@ -124,7 +129,7 @@ class _Programs:
         for item in items:
             self.add(item)
             refs = self.world.refs(item)
-            for ref in refs.body:
+            for ref in [*refs.body, *self.world.asked(item, later=True)]:
                 if ref.level < calls:
                     given = bool(ref.chain) and ref.chain[-1] in self.world.syntax.left_behind(item)
                     self._ref(ref, item, calls - 1 - ref.level if given else 0)
@@ -142,14 +147,15 @@ class _Programs:
                 for name in self._members(one):
                     for item in self.world.items((module, f"{qualname}.{name}")):
                         if item.kind == "function":
-                            for ref in self.world.refs(item).body:
+                            for ref in [*self.world.refs(item).body, *self.world.asked(item, later=True)]:
                                 self._ref(ref, item)
 
     def imports(self, fresh: Collection[str]) -> None:
         """Take in the imports through which what is run finds what is made anew in another module, or a `fresh` one."""
         for item in list(self.items.values()):
             refs = self.world.refs(item)
-            for ref in [*refs.decorators, *refs.header, *refs.body]:
+            asked = [*self.world.asked(item, later=False), *self.world.asked(item, later=True)]
+            for ref in [*refs.decorators, *refs.header, *refs.body, *asked]:
                 passed = self.world.follow(ref, item).passed
                 if any(entity in self.support for entity in passed[1:]):
                     for one in (each for entity in passed for each in self.world.items(entity)):

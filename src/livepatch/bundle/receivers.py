@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from livepatch.bundle.arguments import by_keyword, in_order
 from livepatch.bundle.items import MUTATORS, chain_of
 from livepatch.bundle.nodes import children, walk
 
@@ -70,8 +71,7 @@ def handed_over(node: ast.stmt, *, everywhere: bool = False) -> Iterator[Handed]
         called = chain_of(value.func) if isinstance(value, ast.Call) else ()
         if not isinstance(value, ast.Call) or not called:
             continue
-        places: list[tuple[int | str, ast.expr]] = [*enumerate(value.args)]
-        places += [(keyword.arg, keyword.value) for keyword in value.keywords if keyword.arg]
+        places: list[tuple[int | str, ast.expr]] = [*enumerate(in_order(value)), *by_keyword(value)]
         for place, argument in places:
             chain = _through_calls(argument) if everywhere else chain_of(argument)
             if chain:

@@ -6,13 +6,17 @@ import ast
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
+from livepatch.bundle.arguments import by_keyword, factories_in, in_order
 from livepatch.bundle.drawing import calls_of_drawn, said_of_getters
 from livepatch.bundle.dynamic import looked_at_whole, may_look, module_named, written_out
+from livepatch.bundle.implied import TRUTH, implied_by
 from livepatch.bundle.items import MUTATORS, Item, absolute_name, chain_of
 from livepatch.bundle.nodes import children, walk, walk_all
 from livepatch.bundle.normal import FunctionNode, block, is_type_checking
+from livepatch.bundle.ownscope import own_of
 
 __all__ = ["EVERYTHING", "NEVER", "Ref", "Refs", "annotations_of", "is_partial", "refs_of"]
 
@@ -47,12 +51,20 @@ class Ref(NamedTuple):
     level: int = 0
 
 
+class Implied(NamedTuple):
+    """An object that syntax asks for special methods: what names it, calls included, and the methods."""
+
+    ref: Ref
+    methods: tuple[str, ...]
+
+
 @dataclass(slots=True)
 class Refs:
     """What an item uses: in its decorators, in the defaults or bases of the definition, and when it is called.
 
     For a statement `header` is what it uses when it runs, and `body` what the lambdas in it use later.  `tests` is what
     the conditions use on which it runs.  Each has what it uses once.  `led` is what of the body begins somewhere known.
+    `asked` is what it asks by its syntax alone when it runs, and `asked_later` what the body does.
     """
 
     decorators: list[Ref] = field(default_factory=list)
@@ -60,6 +72,8 @@ class Refs:
     body: list[Ref] = field(default_factory=list)
     tests: list[Ref] = field(default_factory=list)
     led: list[Ref] = field(default_factory=list)
+    asked: list[Implied] = field(default_factory=list)
+    asked_later: list[Implied] = field(default_factory=list)
 
 
 def refs_of(item: Item) -> Refs:
@@ -71,7 +85,9 @@ def refs_of(item: Item) -> Refs:
     if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
         reader.decorators(node, top, refs.decorators)
         reader.defaults(node, top, refs.header)
+        reader.asked, asked = [], reader.asked
         reader.function(node, top, refs.body, method=bool(item.scope))
+        reader.asked, refs.asked_later = asked, reader.asked
     elif isinstance(node, ast.ClassDef):
         reader.decorators(node, top, refs.decorators)
         for base in [*node.bases, *(k.value for k in node.keywords)]:
@@ -83,9 +99,13 @@ def refs_of(item: Item) -> Refs:
         refs.body = [r for r in found if r.level]
     for test in item.tests:
         reader.expression(test, top, refs.tests)
+        reader.ask(test, TRUTH, top)
+    asked = dict.fromkeys(reader.asked)
+    later = dict.fromkeys([*refs.asked_later, *(one for one in asked if one.ref.level)])
     body = _once(refs.body)
     led = [ref for ref in body if ref.base != "object"]
-    return Refs(_once(refs.decorators), _once(refs.header), body, _once(refs.tests), led)
+    now = [one for one in asked if not one.ref.level]
+    return Refs(_once(refs.decorators), _once(refs.header), body, _once(refs.tests), led, now, list(later))
 
 
 def annotations_of(item: Item) -> list[Ref]:
@@ -115,6 +135,8 @@ class _Scope(NamedTuple):
     known: dict[str, Ref]
     bound: frozenset[str]
     outer: frozenset[str] = frozenset()
+    made: Mapping[str, Ref] = MappingProxyType({})
+    """Of the local names, those that stand for what one call gives: what is called there."""
 
 
 class _Reader:
@@ -128,6 +150,42 @@ class _Reader:
         self.seen: set[int] = set()
         self.package = module if is_package else module.rpartition(".")[0]
         self.names: Mapping[str, Sequence[Item]] = {}
+        self.asked: list[Implied] = []
+
+    def ask(self, node: ast.expr, methods: tuple[str, ...], scope: _Scope) -> None:
+        """Note that the object of an expression is asked for special methods, where names lead to it."""
+        names: list[str] = []
+        calls = 0
+        one = node
+        while isinstance(one, (ast.Call, ast.Attribute)):
+            if isinstance(one, ast.Attribute):
+                names.append(one.attr)
+            elif not names:
+                calls += 1  # of what is called further in, the class counts
+            one = one.value if isinstance(one, ast.Attribute) else one.func
+        if not isinstance(one, ast.Name):
+            return
+        known = scope.known.get(one.id)
+        if known is None and one.id in scope.bound:
+            known, calls = scope.made.get(one.id), calls + (not names)
+            if known is None:
+                return
+        base = Ref((one.id,), base=self.base) if known is None else known
+        ref = Ref((*base.chain, *reversed(names)), calls, base.base, level=self.level)
+        if ref.chain or not calls:
+            self.asked.append(Implied(ref, methods))
+
+    def _named(self, node: ast.expr, scope: _Scope) -> Ref | None:
+        """What a chain of names stands for that begins outside of the function."""
+        chain = chain_of(node)
+        if not chain or (chain[0] in scope.bound and chain[0] not in scope.known):
+            return None
+        known = scope.known.get(chain[0], Ref((chain[0],), base=self.base))
+        return Ref((*known.chain, *chain[1:]), base=known.base, level=self.level)
+
+    def _ask(self, node: ast.AST, scope: _Scope) -> None:
+        for operand, methods in implied_by(node):
+            self.ask(operand, methods, scope)
 
     def decorators(self, node: FunctionNode | ast.ClassDef, scope: _Scope, out: list[Ref]) -> None:
         for decorator in node.decorator_list:
@@ -148,13 +206,22 @@ class _Reader:
             if value is not None:
                 self.expression(value, scope, out)
 
-    def function(self, node: FunctionNode | ast.Lambda, scope: _Scope, out: list[Ref], *, method: bool = False) -> None:
+    def function(
+        self,
+        node: FunctionNode | ast.Lambda,
+        scope: _Scope,
+        out: list[Ref],
+        *,
+        method: bool = False,
+        given: Mapping[str, Ref] = MappingProxyType({}),
+    ) -> None:
+        """Read what a call runs; `given` tells what some parameters are other names for."""
         a = node.args
         arguments = [*a.posonlyargs, *a.args, *a.kwonlyargs, *(x for x in (a.vararg, a.kwarg) if x)]
         names = {x.arg for x in arguments}
         known = dict(scope.known)
         body: Sequence[ast.AST] = [node.body] if isinstance(node, ast.Lambda) else node.body
-        own = _own(body)
+        own = own_of(body)
         outer, inner = own.outer, own.bound
         names |= inner - outer
         for name in names | outer:
@@ -163,13 +230,18 @@ class _Reader:
             first = [*a.posonlyargs, *a.args][:1]
             if first and first[0].arg not in inner:
                 known[first[0].arg] = Ref((), base="self")
+        known.update((name, ref) for name, ref in given.items() if name not in inner)
         bound = (scope.bound | names).difference(outer, known)
-        local = _Scope(known, bound, frozenset(outer))
+        local = _Scope(known, bound, frozenset(outer), {k: v for k, v in scope.made.items() if k not in names | outer})
         if own.imports:
             self._local_imports(own.imports, local)
         outside, self.outside = self.outside, False
         around, self.own = self.own, _called_names(body) if own.nested else frozenset()
         base, self.base = self.base, ""
+        single = own.made.keys() & bound - {x.arg for x in arguments}
+        made = {name: ref for name in single if (ref := self._named(own.made[name].func, local)) is not None}
+        if made:
+            local = local._replace(made={**local.made, **made})
         if isinstance(node, ast.Lambda):
             self.expression(node.body, local, out)
         else:
@@ -198,6 +270,7 @@ class _Reader:
     def statements(self, body: Sequence[ast.stmt], scope: _Scope, out: list[Ref]) -> None:
         for node in block(body):
             if type(node) in _SIMPLE_STATEMENTS:
+                self._ask(node, scope)
                 for child in children(node):
                     self.expression(child, scope, out)
             else:
@@ -229,6 +302,7 @@ class _Reader:
             self._other_statement(node, scope, out)
 
     def _other_statement(self, node: ast.AST, scope: _Scope, out: list[Ref]) -> None:
+        self._ask(node, scope)
         if isinstance(node, ast.AugAssign):
             self._chain_or_less(node.target, scope, out)
         if isinstance(node, (ast.For, ast.AsyncFor)):
@@ -245,6 +319,8 @@ class _Reader:
             if kind is ast.Name:
                 self._chain(node, scope, out)  # type: ignore[arg-type]
             return
+        if kind is not ast.Attribute:
+            self._ask(node, scope)
         if self.outside and kind in _MAY_READ_WHOLE:
             self._whole_namespace(node, scope, out)  # type: ignore[arg-type]
         if may_look(node):
@@ -268,9 +344,30 @@ class _Reader:
     def _call(self, node: ast.Call, scope: _Scope, out: list[Ref]) -> None:
         self._called(node.func, scope, out, 1)
         self._higher_order(node, scope, out)
+        for factory in factories_in(node):  # what is made calls it, once for each object
+            self.level += 1
+            self._called(factory, scope, out, 1)
+            self.level -= 1
+        if isinstance(node.func, ast.Lambda):
+            self._given_at_once(node, node.func, scope, out)
         self._arguments(node, scope, out)
         for said in said_of_getters(node, self.names) if self.outside else ():
             self.expression(said, scope, out)
+
+    def _given_at_once(self, node: ast.Call, function: ast.Lambda, scope: _Scope, out: list[Ref]) -> None:
+        """Read a function that is called where it stands: its parameters are other names for what it is given."""
+        given: dict[str, Ref] = {}
+        parameters = [each.arg for each in [*function.args.posonlyargs, *function.args.args]]
+        for name, argument in [*zip(parameters, in_order(node), strict=False), *by_keyword(node)]:
+            chain = chain_of(argument)
+            if isinstance(argument, ast.Lambda):
+                self.function(argument, scope, out)
+            elif chain and chain[0] in scope.known:
+                known = scope.known[chain[0]]
+                given[name] = known._replace(chain=(*known.chain, *chain[1:]))
+            elif chain and chain[0] not in scope.bound:
+                given[name] = Ref(chain, base=self.base)
+        self.function(function, scope, out, given=given)
 
     def _comprehension(self, node: _Comprehension, scope: _Scope, out: list[Ref]) -> None:
         names = {n.id for g in node.generators for n in walk(g.target) if isinstance(n, ast.Name)}
@@ -347,6 +444,7 @@ class _Reader:
         if may_look(node):
             node = self._plain(node, scope, out, calls)
         if isinstance(node, ast.Call):
+            self._ask(node, scope)
             self._arguments(node, scope, out)
             self._called(node.func, scope, out, calls + 1)
             if is_partial(node):
@@ -403,7 +501,7 @@ class _Reader:
                 if names or store != "item" or isinstance(node.ctx, ast.Load) or one.id in scope.outer:
                     out.append(Ref((one.id, *names), call, self.base, store, self.level))
             elif names:
-                out.append(Ref(tuple(names), call, "object", store, self.level))
+                self._of_local(one.id, Ref(tuple(names), call, "object", store, self.level), scope, out)
             return
         match one:
             case ast.Call(func=ast.Name(id="super")):
@@ -419,6 +517,13 @@ class _Reader:
                 if not store and isinstance(one, ast.Call):
                     self._member_of_made(one, names, scope, out, call)
                 self.expression(one, scope, out)
+
+    def _of_local(self, name: str, ref: Ref, scope: _Scope, out: list[Ref]) -> None:
+        """Read what is an attribute of a local variable; where that is what a class gave, it is one of that class."""
+        out.append(ref)
+        made = scope.made.get(name)
+        if made is not None and not ref.store:
+            out.append(made._replace(chain=(*made.chain, *ref.chain), call=ref.call, level=ref.level))
 
     def _member_of_made(self, made: ast.Call, names: list[str], scope: _Scope, out: list[Ref], call: int) -> None:
         """Read a member of what a call gives: where a class is called, it is one of that class."""
@@ -515,52 +620,8 @@ def _is_static(node: FunctionNode) -> bool:
     return any(isinstance(d, ast.Name) and d.id == "staticmethod" for d in node.decorator_list)
 
 
-@dataclass(slots=True)
-class _Own:
-    """What a function's own scope holds: those of nested functions, classes and comprehensions not included."""
-
-    outer: set[str] = field(default_factory=set)
-    bound: set[str] = field(default_factory=set)
-    imports: list[ast.Import | ast.ImportFrom] = field(default_factory=list)
-    nested: bool = False
-
-
-def _own(body: Iterable[ast.AST]) -> _Own:  # one branch for each kind of syntax
-    own = _Own()
-    pending = list(body)
-    bound = own.bound
-    while pending:
-        node = pending.pop()
-        kind = type(node)
-        if kind is ast.Name:
-            if type(node.ctx) is not ast.Load:  # type: ignore[attr-defined]
-                bound.add(node.id)  # type: ignore[attr-defined]
-            continue
-        if kind in _SCOPES:
-            own.nested = own.nested or kind in (ast.FunctionDef, ast.AsyncFunctionDef)
-            if kind not in _NAMELESS:
-                bound.add(node.name)  # type: ignore[attr-defined]
-            continue
-        if kind is ast.Global:
-            own.outer.update(node.names)  # type: ignore[attr-defined]
-        elif kind in _NAMING:
-            if isinstance(node, (ast.Import, ast.ImportFrom)):
-                own.imports.append(node)
-                bound.update(alias.asname or alias.name.partition(".")[0] for alias in node.names)
-            elif isinstance(node, ast.MatchMapping):
-                bound.update([node.rest] if node.rest else [])
-            elif node.name:  # type: ignore[attr-defined]
-                bound.add(node.name)  # type: ignore[attr-defined]
-        if kind is not ast.Constant:
-            pending += children(node)
-    return own
-
-
 _WORDS = re.compile(r"[^\W\d]\w*")
 _NAMESPACES = frozenset({"locals", "globals", "vars", "eval", "exec"})
-_NAMELESS = frozenset({ast.Lambda, ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp})
-_SCOPES = frozenset({ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, *_NAMELESS})
-_NAMING = frozenset({ast.Import, ast.ImportFrom, ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping})
 _SIMPLE = frozenset({ast.Name, ast.Constant, ast.Pass, ast.alias})
 _SIMPLE_STATEMENTS = frozenset({ast.Expr, ast.Assign, ast.Return, ast.Raise, ast.Assert, ast.Delete, ast.keyword})
 """Those below which there are expressions alone."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -62,6 +63,7 @@ class World:
         self._count = 0
         self._own_refs: dict[int, Refs] = {}
         self.syntax = Syntax() if syntax is None else syntax
+        self._asked: dict[tuple[int, bool], list[Ref]] = {}
         self._effects: dict[int, frozenset[Entity]] = {}
         self._call_effects: dict[tuple[Entity, int], frozenset[Entity]] = {}
         self._self_changes: dict[tuple[Entity, int], bool] = {}
@@ -97,6 +99,49 @@ class World:
                 if called:
                     found = self._own_refs[id(item)] = replace(found, header=[*found.header, *called])
         return found
+
+    def asked(self, item: Item, *, later: bool, words: AbstractSet[str] | None = None) -> list[Ref]:
+        """The special methods of the tree that an item calls by its syntax alone when it runs, or `later`.
+
+        Of those, the ones of which a name leads to the object that is one of `words`.
+        """
+        key = (id(item), later)
+        if words is None and key in self._asked:
+            return self._asked[key]
+        refs = self.refs(item)
+        found: list[Ref] = []
+        for ref, methods in refs.asked_later if later else refs.asked:
+            if words is None or not ref.chain or not words.isdisjoint(ref.chain):
+                found += self._asked_of(ref, item, methods)
+        for ref in refs.led if later else [*refs.header, *refs.tests]:
+            if len(ref.chain) > 1 and (words is None or not words.isdisjoint(ref.chain)):
+                found += self._asked_by_attribute(ref, item)
+        if words is None:
+            self._asked[key] = found
+        return found
+
+    def _asked_of(self, ref: Ref, item: Item, methods: tuple[str, ...]) -> Iterator[Ref]:
+        trace = self.follow(ref, item)
+        for one in (trace, *trace.before_it_was_bound_anew()):
+            if (one.kind, ref.call) in (("instance", 0), ("class", 1), ("class", 0)):
+                for name in methods:
+                    of_class = name == "__class_getitem__"
+                    if of_class == ((one.kind, ref.call) == ("class", 0)) and self.member(one.end, name) is not None:
+                        yield ref._replace(chain=(*ref.chain, name), call=1)
+
+    def _asked_by_attribute(self, ref: Ref, item: Item) -> Iterator[Ref]:
+        """What a descriptor, or a class without such an attribute, is asked for one."""
+        plain = ref._replace(call=0)
+        trace = self.follow(plain, item)
+        if trace.kind == "instance" and trace.holder is not None and "." in trace.holder[1]:
+            yield from self._asked_of(plain, item, ("__set__", "__delete__") if ref.store else ("__get__",))
+        last = ref.chain[-1]
+        if not trace.kind and ref.base != "self" and not (last.startswith("__") and last.endswith("__")):
+            inner = self.follow(plain._replace(chain=ref.chain[:-1]), item)
+            names = ("__setattr__", "__delattr__") if ref.store else ("__getattr__", "__getattribute__")
+            for name in names if inner.kind in ("instance", "class") else ():
+                if self.member(inner.end, name) is not None:
+                    yield ref._replace(chain=(*ref.chain[:-1], name), call=1, store="")
 
     def items(self, entity: Entity) -> list[Item]:
         """The definitions of a name."""
@@ -397,7 +442,9 @@ class World:
         if known is None:
             self._effects[id(item)] = frozenset()
             refs = self.refs(item)
-            eager = refs.decorators if item.kind == "function" else [*refs.decorators, *refs.header]
+            eager = [*refs.decorators]
+            if item.kind != "function":
+                eager += [*refs.header, *self.asked(item, later=False)]
             stored = [Ref(s.chain, base="scope" if item.scope else "") for s in item.stores if s.attribute]
             changed = self._changed(item, eager, 0).union(*(self._attribute(ref, item) for ref in stored))
             known = self._effects[id(item)] = frozenset(changed) | self.told(item)
@@ -487,7 +534,8 @@ class World:
             found: set[Entity] = set()
             for item in self.items(function):
                 if item.kind == "function":
-                    found |= self._changed(item, [r for r in self.refs(item).body if r.level < calls], depth + 1)
+                    refs = [*self.refs(item).body, *self.asked(item, later=True)]
+                    found |= self._changed(item, [r for r in refs if r.level < calls], depth + 1)
                     found |= self._strange(item, "")
             known = self._call_effects[key] = frozenset(found)
         return known
