@@ -149,6 +149,7 @@ _BESIDE = frozenset(
     [
         "__dict__",
         "__weakref__",
+        "__slotnames__",  # what `copyreg` remembers of a class whose objects were copied
         "__module__",
         "__qualname__",
         "__firstlineno__",

@@ -6,7 +6,7 @@ import ast
 import contextlib
 import dataclasses
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import CellType, CodeType, FunctionType, ModuleType
 from typing import Any
@@ -91,10 +91,17 @@ class Computed:
         self.before, self.after = scratch
         self.reconciler = Reconciler(sides)
         self.generated = Generated()
+        self.kept: frozenset[str] = frozenset()
+        """The places in which code keeps what it computes, as ``module:qualified.name``."""
         self._rebound: frozenset[str] | None = None
         """The names that new code of the module in hand binds when it is called, once somebody asks."""
 
-    def keep_moved(self, edits: Iterable[ModuleEdit]) -> None:
+    def begin(self, edits: Sequence[ModuleEdit]) -> None:
+        """Take in what is to be known of all edits before the first."""
+        self.kept = frozenset(f"{edit.module}:{memo.target}" for edit in edits for memo in edit.memos)
+        self._keep_moved(edits)
+
+    def _keep_moved(self, edits: Iterable[ModuleEdit]) -> None:
         """Let a class that the after side defines in another module stay the one that lives, also among what is new.
 
         It is changed in place, where its own name is; without this, the other module would have a second one.

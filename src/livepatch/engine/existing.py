@@ -56,7 +56,7 @@ def note_kept(computed: Computed, edit: ModuleEdit, memo: Memo) -> None:
             expected = computed.before.evaluate(edit.module, edit.before, memo.initial, str(target))
         except ScratchError:
             expected = None  # it cannot be told apart from the rest: what is there counts
-    refusal = kept_of_the_old(memo, owner, name, expected, computed.sides)
+    refusal = kept_of_the_old(memo, owner, name, expected, computed.sides, computed.kept)
     if refusal is not None:
         computed.out.note(target, refusal)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from types import ModuleType
 
 from livepatch.contents.edits import Memo
@@ -28,14 +28,24 @@ def instances(classes: Iterable[type]) -> dict[type, int]:
     return {cls: sum(count[id(each)] for each in family) for cls, family in families.items()}
 
 
-def kept_of_the_old(memo: Memo, owner: ModuleType | type, name: str, expected: object, sides: Sides) -> Refusal | None:
+def kept_of_the_old(
+    memo: Memo,
+    owner: ModuleType | type,
+    name: str,
+    expected: object,
+    sides: Sides,
+    stated: Collection[str] = (),
+) -> Refusal | None:
     """The observation that a process has already computed something from the old value, or by the old function.
 
-    `expected` is what the source alone gives, or ``ABSENT``.  Of a class, those derived from it count as well.
+    `expected` is what the source alone gives, or ``ABSENT``.  Of a class, those derived from it count as well, but for
+    those that say themselves what they have: `stated` are such places, as ``module:qualified.name``.
     """
     for space in with_subclasses(owner) if is_class(owner) else [owner]:
         value = namespace_of(space).get(mangled(name, owner.__name__) if is_class(owner) else name, ABSENT)
         if value is ABSENT or _is_empty(value) or value is expected:
+            continue
+        if space is not owner and is_class(space) and f"{space.__module__}:{space.__qualname__}.{name}" in stated:
             continue
         if _is_as_made(value, expected) and Comparison(sides, live=True, more=False).holds(value, expected):
             continue

@@ -319,7 +319,7 @@ class _Edits:
             made = Computed(self.patch_id, self.modules, (before, after), sides, self.beneath, self.out, coming)
             for name, module in brought.items():
                 made.reconciler.bring(after.modules[name], module)
-            made.keep_moved(edits)
+            made.begin(edits)
             for edit in edits:
                 if edit.whole is not None:
                     made.module(edit.module, brought[edit.module])
