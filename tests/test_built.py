@@ -1008,6 +1008,37 @@ MEMOS = [
 ]
 
 
+REGISTRY = """
+ALL = []
+class M(type):
+    def __new__(meta, name, bases, body):
+        made = type.__new__(meta, name, bases, body)
+        ALL.append(made)
+        return made
+class A(metaclass=M): name = 'a'
+def settings(): return {each.name: each for each in ALL}
+class Config:
+    def __init__(self): self.settings = settings()
+    def get(self, name): return self.settings[name]
+def f(config): return config.get('a')
+"""
+
+
+def test_an_object_that_took_a_table_before_a_new_entry_refuses_the_patch_until_it_is_gone(releases):
+    entered = "class B(metaclass=M): name = 'b'\ndef settings"
+    new = REGISTRY.replace("def settings", entered).replace("get('a')", "get('b')")
+    running = releases(mod(REGISTRY), mod(new))
+    module, fix = running["m"], running.build()
+    held = module.Config()
+    report = livepatch.check(fix)
+    assert [finding.code for finding in report.errors] == ["old-value-held"]
+    assert f"{running.name}.m:B" in report.errors[0].found
+    assert module.f(held) is module.A
+    del held
+    livepatch.apply(fix)
+    assert module.f(module.Config()).name == "b"
+
+
 @pytest.mark.parametrize(("text", "see", "empty"), [row[1:] for row in MEMOS], ids=[row[0] for row in MEMOS])
 def test_what_was_computed_from_the_old_value_refuses_the_patch_until_it_is_gone(releases, text, see, empty):
     running = releases(mod(text), mod(text.replace("a+", "b+")))

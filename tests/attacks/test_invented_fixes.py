@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from types import SimpleNamespace
 
@@ -44,7 +43,6 @@ GETTER = "import operator\nI = 1\nget = operator.itemgetter(I)\n"
 HOOK = "import abc\nclass A(abc.ABC):\n  @classmethod\n  def __subclasshook__(cls, c): return hasattr(c, 'f')\nclass X:\n  def f(self): pass\n"
 SIZED = "import collections.abc\nclass C: pass\nONE = C()\ndef f(): return isinstance(ONE, collections.abc.Sized)\n"
 STATED = "class C:\n  extras = None\n  P = 'a'\n  def take(self, key): self.extras[key] = self.P\nclass D(C):\n  extras = ['x']\n"
-COPIED = "ALL = []\nclass M(type):\n  def __new__(m, name, bases, body):\n    body['twice'] = 2 * body['most']\n    made = type.__new__(m, name, bases, body)\n    ALL.append(made)\n    return made\nclass S(metaclass=M):\n  most = 900\n"
 MIXED = "import abc\nclass B: pass\nclass M(abc.ABC): pass\nclass C(B, metaclass=abc.ABCMeta): pass\ndef f(): return issubclass(C, M)\n"
 
 
@@ -56,15 +54,6 @@ CASES = [
         see=lambda m: (m.C.P, m.D.extras),
         was=("a", ["x"]),
         now=("b", ["x"]),
-    ),
-    case(
-        "a class of which an object was copied",
-        COPIED,
-        ("900", "30"),
-        see=lambda m: [(each.most, each.twice) for each in m.ALL],
-        was=[(900, 1800)],
-        now=[(30, 60)],
-        prepare=lambda m: copy.copy(m.S()),
     ),
     case(
         "the first of two definitions of a name, which a registry holds",

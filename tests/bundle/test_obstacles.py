@@ -219,6 +219,15 @@ def test_a_data_file_counts_if_what_is_taken_may_read_it(tmp_path, changed, foun
         ("import shutil\nclass C:\n    def __init__(self): shutil.rmtree('x')\nN = C(), A", "by C.__init__() it"),
         ("import socket\nN = [socket.create_connection(('x', A))]", "talks to the network"),
         ("import os\ndef deco(f):\n    os.mkdir('x')\n    return f\n@deco\ndef f(x=A): pass\nN = f()", "by deco() it"),
+        ("import os\nclass C:\n    def __getitem__(self, k): os.mkdir('x')\nN = C()[A]", "by C.__getitem__() it"),
+        (
+            "import os\nclass C:\n def save(self): os.mkdir('x')\ndef made():\n c = C()\n c.save()\nN = made(), A",
+            "by C.save() it",
+        ),
+        (
+            "import os, attr\ndef f(): os.mkdir('x')\n@attr.s\nclass C:\n a = attr.ib(factory=f)\nN = C(), A",
+            "by f() it",
+        ),
         ("N = open('x').read() * A", ""),
         ("import shutil\nN = shutil.which('x', A)", ""),
         ("def made(): return lambda: open('x', 'w')\nN = made(), A", ""),

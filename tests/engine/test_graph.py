@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from types import ModuleType
 
 import pytest
 
+from livepatch.engine.anatomy import members_of
 from livepatch.engine.counterparts import ModuleSides, Sides
 from livepatch.engine.graph import Comparison
 
@@ -117,3 +119,13 @@ def test_a_live_value_may_have_more(live: str, before: str):
     assert not two(live, before, live=True, more=False)
     assert not two(before, live, live=True)
     assert not two(live, before)
+
+
+def test_what_copy_remembers_of_a_class_is_no_member_of_it():
+    class Copied:
+        most = 900
+
+    before = members_of(Copied)
+    copy.copy(Copied())
+    assert "__slotnames__" in vars(Copied)
+    assert members_of(Copied) == before

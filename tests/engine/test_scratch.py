@@ -109,6 +109,27 @@ def test_what_fails_is_told_with_its_line_and_leaves_nothing(monkeypatch):
     assert modules["sandbox"].X == 1
 
 
+@pytest.mark.parametrize(
+    ("statement", "remedy"),
+    [
+        ("import pkg\nX = pkg.late.N", "import 'pkg.late' first"),
+        ("from pkg.here import gone", "import 'pkg.here' first"),
+        ("import gone_for_good", "has 'gone_for_good'"),
+        ("import pkg\nX = pkg.nothing", ""),
+    ],
+)
+def test_a_module_that_a_statement_lacks_is_named_with_the_remedy(monkeypatch, tmp_path, statement, remedy):
+    make(monkeypatch, sandbox="X = 1", pkg="", pkg__here="")
+    (tmp_path / "late.py").write_text("N = 5")
+    sys.modules["pkg"].__path__ = [str(tmp_path)]
+    with pytest.raises(ScratchError) as caught:
+        scratch(sys.modules, "sandbox").run("sandbox", side(statement))
+    action = caught.value.refusal.action
+    assert action.endswith("build with only= and without it, or restart with the fixed package")
+    assert remedy in action
+    assert action.startswith("build") == (not remedy)
+
+
 def test_source_that_does_not_compile_is_told(monkeypatch):
     it = scratch(make(monkeypatch, sandbox=""))
     with pytest.raises(ScratchError) as caught:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from livepatch.bundle.arguments import factories_in
 from livepatch.bundle.hooks import entered_by, hooks_of, told_its_name
 from livepatch.bundle.items import Item, Module
 from livepatch.bundle.making import makers_of, read_by_decorator
@@ -150,7 +149,7 @@ class Flow:
                 self.defaults.update((own, b) for b in item.binds)
             for bound in item.binds:
                 self._made_class((own, bound))
-        on_condition = bool(refs.tests) and self._any_reached(refs.tests, item)
+        on_condition = bool(item.tests) and self._any_reached([*refs.tests, *self._implied(item)], item)
         if item.kind in ("import", "function", "class"):
             if on_condition:
                 self.values.update((own, b) for b in item.binds)
@@ -164,8 +163,9 @@ class Flow:
         if any(self._is_held(r, item) for r in refs.header if not r.store):
             self._holding.update((own, b) for b in item.binds if self.world.is_value(own, b))
             self._holding |= self.world.effects(item)
-        asked = self.world.asked(item, later=False, words=self._wanted)
-        reached = self._any_reached([*(r for r in refs.header if r.store != "item" or r.call), *asked], item)
+        reached = self._any_reached(
+            [*(r for r in refs.header if r.store != "item" or r.call), *self._implied(item)], item
+        )
         taken = self._containers_called(item) | self._taken_by_calls(refs.header, item)
         self.results.update(dict.fromkeys(taken - self.results.keys(), 1))
         self.values |= taken  # they are made again, of functions that are
@@ -173,6 +173,10 @@ class Flow:
             self.effects[own, item.line] = item
             self.values.update((own, b) for b in item.binds)
             self.values.update(self.world.effects(item))
+
+    def _implied(self, item: Item) -> list[Ref]:
+        """What an item calls by its syntax alone when it runs, of what may do something else."""
+        return self.world.asked(item, later=False, words=self._wanted)
 
     def _is_held(self, ref: Ref, item: Item) -> bool:
         """Whether a name, or the call of it, gives a function that does something else, or what holds one."""
@@ -266,7 +270,8 @@ class Flow:
     def _function(self, entity: Entity, item: Item, refs: Refs) -> None:
         if refs.decorators and self._any_reached(refs.decorators, item):
             self._decorated(item)
-        if refs.header and entity not in self.defaults and self._any_reached(refs.header, item):
+        computed = [*refs.header, *self._implied(item)] if refs.header else []
+        if computed and entity not in self.defaults and self._any_reached(computed, item):
             self.defaults.add(entity)
             self.calls[entity] = 0
         level, wanted = self.calls.get(entity, NEVER), self._wanted
@@ -473,7 +478,7 @@ class Flow:
     def _makes_others(self, entity: Entity) -> bool:
         if any(one in self.defaults or one in self.values for one in self.world.mro(entity)):
             return True  # a class with other bases
-        if any(self._factory_reached(one) for one in self.world.mro(entity)):
+        if any(self.reached(ref, item) for ref, item in self.world.factory_calls(entity)):
             return True
         seen: set[Entity] = set()
         pending = [m for name in _MADE_BY if (m := self.world.member(entity, name)) is not None]
@@ -488,16 +493,6 @@ class Flow:
                 if item.kind == "function" and self._method_reached(item, entity, pending):
                     return True
         return False
-
-    def _factory_reached(self, entity: Entity) -> bool:
-        """Whether what makes the value of a field for each object of a class does something else."""
-        module = self.world.module(entity[0])
-        return any(
-            ref.level == 1 and self.reached(ref, item)
-            for item in (module.by_scope.get(entity[1], ()) if module is not None else ())
-            if item.kind == "assign" and factories_in(getattr(item.node, "value", None))
-            for ref in self.world.refs(item).body
-        )
 
     def _method_reached(self, item: Item, entity: Entity, pending: list[Entity]) -> bool:
         """Whether a method that runs on a new object of a class uses what changes; `pending` are those it calls."""

@@ -55,7 +55,7 @@ def outward_obstacles(world: World, item: Item) -> list[Obstacle]:
     elif isinstance(item.node, ast.ClassDef):
         nodes = [*item.node.decorator_list, *item.node.bases]  # its body has items of its own
     found = next((said for node in nodes if (said := _acts(item, node))), None) or _calls_what_acts(
-        world, item, [*refs.decorators, *refs.header], {}, 0
+        world, item, [*refs.decorators, *refs.header, *world.asked(item, later=False)], {}, 0
     )
     if found is None:
         return []
@@ -82,13 +82,15 @@ def _calls_what_acts(world: World, item: Item, refs: list[Ref], seen: dict[Entit
         called = [trace.end] if trace.kind == "function" else []
         if trace.kind == "class":
             called = [m for name in _MADE_BY if (m := world.member(trace.end, name)) is not None]
+            called += world.factories(trace.end)
         for entity in called:
             if entity in seen:
                 continue
             seen[entity] = None
             for one in world.items(entity):
                 if one.kind == "function":
-                    inner = [each for each in world.refs(one).body if each.level < ref.call]
+                    refs_of_one = [*world.refs(one).body, *world.asked(one, later=True)]
+                    inner = [each for each in refs_of_one if each.level < ref.call]
                     found = _acts_in_body(one) or _calls_what_acts(world, one, inner, seen, depth + 1)
                     if found is not None:
                         return found if found.startswith("by ") else f"by {entity[1]}() it {found}"

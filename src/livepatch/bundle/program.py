@@ -46,7 +46,7 @@ class _Programs:
 
     def defaults(self, item: Item) -> None:
         """Take in what the defaults of a definition call, which is itself edited in place."""
-        for ref in self.world.refs(item).header:
+        for ref in [*self.world.refs(item).header, *self.world.asked(item, later=False)]:
             self._ref(ref, item)
 
     def _calls(self, item: Item, *, whole: bool) -> None:

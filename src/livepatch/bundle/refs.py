@@ -100,11 +100,11 @@ def refs_of(item: Item) -> Refs:
     for test in item.tests:
         reader.expression(test, top, refs.tests)
         reader.ask(test, TRUTH, top)
-    asked = dict.fromkeys(reader.asked)
-    later = dict.fromkeys([*refs.asked_later, *(one for one in asked if one.ref.level)])
+    every = dict.fromkeys(reader.asked)
+    later = dict.fromkeys([*refs.asked_later, *(one for one in every if one.ref.level)])
     body = _once(refs.body)
     led = [ref for ref in body if ref.base != "object"]
-    now = [one for one in asked if not one.ref.level]
+    now = [one for one in every if not one.ref.level]
     return Refs(_once(refs.decorators), _once(refs.header), body, _once(refs.tests), led, now, list(later))
 
 

@@ -8,6 +8,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from livepatch.bundle.arguments import factories_in
 from livepatch.bundle.handing import called_by_others, place_of
 from livepatch.bundle.items import Import, Item, Module, chain_of
 from livepatch.bundle.nodes import walk
@@ -131,17 +132,18 @@ class World:
 
     def _asked_by_attribute(self, ref: Ref, item: Item) -> Iterator[Ref]:
         """What a descriptor, or a class without such an attribute, is asked for one."""
-        plain = ref._replace(call=0)
+        plain = ref._replace(call=0, store="")
+        stored = ref.store == "attr"
         trace = self.follow(plain, item)
         if trace.kind == "instance" and trace.holder is not None and "." in trace.holder[1]:
-            yield from self._asked_of(plain, item, ("__set__", "__delete__") if ref.store else ("__get__",))
+            yield from self._asked_of(plain, item, ("__set__", "__delete__") if stored else ("__get__",))
         last = ref.chain[-1]
         if not trace.kind and ref.base != "self" and not (last.startswith("__") and last.endswith("__")):
             inner = self.follow(plain._replace(chain=ref.chain[:-1]), item)
-            names = ("__setattr__", "__delattr__") if ref.store else ("__getattr__", "__getattribute__")
+            names = ("__setattr__", "__delattr__") if stored else ("__getattr__", "__getattribute__")
             for name in names if inner.kind in ("instance", "class") else ():
                 if self.member(inner.end, name) is not None:
-                    yield ref._replace(chain=(*ref.chain[:-1], name), call=1, store="")
+                    yield plain._replace(chain=(*ref.chain[:-1], name), call=1)
 
     def items(self, entity: Entity) -> list[Item]:
         """The definitions of a name."""
@@ -584,6 +586,24 @@ class World:
                         new.add(name.rpartition(".")[2])
             words = words | new
         return found
+
+    def factories(self, entity: Entity) -> list[Entity]:
+        """The functions that fill fields of each new object of a class: ``field(default_factory=f)``."""
+        return [
+            trace.end
+            for ref, item in self.factory_calls(entity)
+            if (trace := self.follow(ref, item)).kind == "function" and ref.call
+        ]
+
+    def factory_calls(self, entity: Entity) -> Iterator[tuple[Ref, Item]]:
+        """What is used to fill fields of each new object of a class, and where it stands."""
+        for name, qualname in self.mro(entity):
+            module = self.module(name)
+            for item in module.by_scope.get(qualname, ()) if module is not None else ():
+                if item.kind == "assign" and factories_in(getattr(item.node, "value", None)):
+                    for ref in self.refs(item).body:
+                        if ref.level == 1:
+                            yield ref, item
 
     def _above(self, entity: Entity) -> frozenset[Entity]:
         """The bases of a class."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import weakref
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from dataclasses import replace
 from types import CodeType, FunctionType
@@ -18,8 +19,8 @@ from livepatch.engine.graph import Comparison
 from livepatch.engine.hidden import hidden_values
 from livepatch.engine.keepers import from_keeper, kept_objects, objects_by_class
 from livepatch.engine.locate import mangled, resolve
-from livepatch.engine.memos import cache_of, hidden_of_the_old, kept_of_the_old, objects_keep
-from livepatch.engine.namespaces import is_class, is_module
+from livepatch.engine.memos import cache_of, hidden_of_the_old, kept_of_the_old, objects_keep, objects_lack
+from livepatch.engine.namespaces import is_class, is_function, is_module
 from livepatch.engine.outliving import Unlike, unlike_objects
 from livepatch.engine.places import slot_of
 from livepatch.engine.refusal import Place, Refusal
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["drop_kept", "give_attribute", "no_such_name", "note_kept", "note_unfit"]
 
 _UNCHANGING = (type(None), bool, int, float, complex, str, bytes, frozenset, re.Pattern)
+_BY_KEY = (dict, OrderedDict, defaultdict)
+_TABLES = (list, set, tuple, frozenset, deque)
 
 
 def note_kept(computed: Computed, edit: ModuleEdit, memo: Memo) -> None:
@@ -107,7 +110,22 @@ def drop_kept(computed: Computed, edit: ModuleEdit) -> None:
         )
         left = _retaken(computed, edit, each, cls, objects, target) if cls is not None and objects else 0
         if left:
-            computed.out.note(target, objects_keep(left, each.name, each.of))
+            entered = _entered(computed, each.of)
+            lacking = objects_lack(left, each.name, each.of, entered) if entered else None
+            computed.out.note(target, lacking or objects_keep(left, each.name, each.of))
+
+
+def _entered(computed: Computed, of: str) -> list[str]:
+    """The classes and functions that only the after side has in a table: new code may look for them there."""
+    module, _, qualname = of.partition(":")
+    scope, _, name = qualname.rpartition(".")
+    found: list[set[str]] = []
+    for side in (computed.before, computed.after):
+        table = computed.value(side, module, scope, name) if module in side.modules else ABSENT
+        by_key, plain = type(table) in _BY_KEY, type(table) in _TABLES
+        entries = [*dict.values(table)] if by_key else [*table] if plain else []  # type: ignore[arg-type, misc]
+        found.append({f"{e.__module__}:{e.__qualname__}" for e in entries if is_class(e) or is_function(e)})
+    return sorted(found[1] - found[0])
 
 
 def _retaken(

@@ -92,7 +92,6 @@ Lacks = Callable[[type, str], bool]
 # What every class body has, or the class machinery puts there, and no author means as a change.
 _IGNORED = frozenset({
     "__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__static_attributes__",
-    "__slotnames__",
     "__classdictcell__", "__annotations__", "__annotate__", "__annotate_func__", "__annotations_cache__",
     "__conditional_annotations__", "__type_params__", "__parameters__", "__orig_bases__", "__abstractmethods__",
     "_abc_impl",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from types import ModuleType
 
 from livepatch.contents.edits import Memo
@@ -17,7 +17,7 @@ from livepatch.engine.refusal import Place, Refusal
 from livepatch.engine.stack import ABSENT
 from livepatch.errors import counted
 
-__all__ = ["cache_of", "hidden_of_the_old", "instances", "kept_of_the_old", "objects_keep"]
+__all__ = ["cache_of", "hidden_of_the_old", "instances", "kept_of_the_old", "objects_keep", "objects_lack"]
 
 
 def instances(classes: Iterable[type]) -> dict[type, int]:
@@ -121,6 +121,18 @@ def cache_of(place: Place) -> Cache | None:
     if is_class(place.owner) and keeps_in_instances(kind):
         return Cache(label, holder, place.owner, place.name)
     return None
+
+
+def objects_lack(count: int, name: str, of: str, entered: Sequence[str]) -> Refusal:
+    """The observation that objects hold what they took from a table before the new entries were there."""
+    more = f" and {len(entered) - 3} more" if len(entered) > 3 else ""
+    return Refusal(
+        "old-value-held",
+        f"{count} objects took {name} from {of} when they were made, without {', '.join(entered[:3])}{more}, "
+        "which new code may look for there",
+        "no objects, or such as were made with the new entries",
+        "let go of them before the patch goes in, so that they are made anew after it; or restart",
+    )
 
 
 def objects_keep(count: int, name: str, of: str) -> Refusal:

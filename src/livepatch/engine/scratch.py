@@ -454,5 +454,19 @@ def _failed(error: BaseException, body: list[ast.stmt]) -> Refusal:
         "statement-failed",
         f"{type(error).__name__} at line {line}: {told(error)}",
         "statements of the module's source that can be run apart from the rest of it",
-        "build with only= and without it, or restart with the fixed package",
+        f"{_remedy(error)}build with only= and without it, or restart with the fixed package",
     )
+
+
+def _remedy(error: BaseException) -> str:
+    """What lets a statement find a module that it lacks, as the beginning of what to do."""
+    if type(error) is ModuleNotFoundError and error.name:
+        return f"install in the process's environment what has {spelled(error.name)}; or "
+    if type(error) is ImportError and error.name:
+        return f"let the process import {spelled(error.name)} first, and apply the patch then; or "
+    if type(error) is AttributeError and is_module(error.obj) and isinstance(error.name, str):
+        full = f"{error.obj.__name__}.{error.name}"
+        with contextlib.suppress(ImportError, ValueError, AttributeError):
+            if full not in sys.modules and importlib.util.find_spec(full) is not None:
+                return f"let the process import {spelled(full)} first, and apply the patch then; or "
+    return ""
