@@ -46,7 +46,7 @@ IMPLIED = {
     "a lambda that is called at once": ("def f19(): return MOST\nx19 = (lambda g, *, h: (g(), h()))(f19, h=f19)", "x19"),
     "a default": ("class C21:\n  def __getitem__(self, k): return MOST\ndef f21(x=C21()[3]): return x", "f21()"),
     "a definition on a condition": ("class C22:\n  def __bool__(self): return MOST == 900\ndef f22(): return 1\nif C22():\n  def f22(): return 2", "f22()"),
-    "what a variable of a function holds": ("class C23:\n  def get(self): return MOST\ndef f23():\n  c = C23()\n  return c.get()\nx23 = f23()", "x23"),
+    "what a variable of a function holds": ("class C23:\n  def get(self): return MOST\ndef f23():\n  c = C23()\n  return c.get(), [c.get() for _ in 'a']\nx23 = f23()", "x23"),
     "a method of a field of an object": ("class D24:\n  def get(self): return MOST\nclass C24:\n  a = D24()\nx24 = C24().a.get()", "x24"),
     "what is unpacked for a call": ("def f20(): return MOST\ndef call20(g): return g()\nx20 = call20(*[f20]), call20(**{'g': f20})", "x20"),
 }  # fmt: skip

@@ -372,7 +372,8 @@ class _Reader:
     def _comprehension(self, node: _Comprehension, scope: _Scope, out: list[Ref]) -> None:
         names = {n.id for g in node.generators for n in walk(g.target) if isinstance(n, ast.Name)}
         known = {k: v for k, v in scope.known.items() if k not in names}
-        inner = _Scope(known, scope.bound | names, scope.outer)
+        made = {k: v for k, v in scope.made.items() if k not in names}
+        inner = _Scope(known, scope.bound | names, scope.outer, made)
         for child in children(node):
             self.expression(child, inner, out)
         for one in node.generators:
