@@ -526,3 +526,17 @@ def test_a_class_that_moves_to_another_module_stays_one_class(releases, there):
     applied.revert()
     assert see(m) == [(" a", " a", True, True)] * 2
     assert not running.differences(before, running.picture())
+
+
+def test_a_new_module_has_all_that_its_star_imports_give(releases):
+    error = "class Bad(Exception): pass\nclass Other(Bad): pass\n"
+    check = "from .error import *\ndef check(x):\n  if x > 9: raise Bad(x)\n  return x\n"
+    now = "from . import check\ndef f(x): return check.check(x)\n"
+    running = releases({"m.py": "def f(x): return x\n"}, {"m.py": now, "check.py": check, "error.py": error})
+    applied = livepatch.apply(running.build())
+    assert running["m"].f(3) == 3
+    with pytest.raises(Exception, match="50") as caught:
+        running["m"].f(50)
+    assert type(caught.value).__name__ == "Bad"
+    applied.revert()
+    assert running["m"].f(50) == 50

@@ -91,7 +91,8 @@ class Scratch:
         self._importlib = ModuleType("importlib")
         vars(self._importlib).update(vars(importlib), import_module=self._import_module)
         for edit in edits:
-            self._wanted[edit.module] = {name.qualname for name in edit.names}
+            if edit.whole is None:  # a new module needs all that its star imports give
+                self._wanted[edit.module] = {name.qualname for name in edit.names}
         self._copy_all(edit.module for edit in edits if edit.module in modules)
 
     def _copy_all(self, names: Iterable[str]) -> None:
