@@ -7,6 +7,7 @@ are run apart from the live modules, and the values that they give are compared 
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from importlib.machinery import ModuleSpec
@@ -397,6 +398,7 @@ def new_module(edit: ModuleEdit, modules: Mapping[str, ModuleType]) -> ModuleTyp
     module.__spec__ = spec
     module.__file__ = spec.origin
     module.__package__ = edit.module if package else parent
+    vars(module)["__builtins__"] = vars(builtins)  # native code that imports something asks its caller for them
     if package:
         above = getattr(modules.get(parent), "__path__", [])
         module.__path__ = [f"{place}/{edit.module.rpartition('.')[2]}" for place in above]
