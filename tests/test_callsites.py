@@ -164,6 +164,14 @@ def test_a_call_that_a_with_statement_may_make_up_for_is_left_out(
     assert found(livepatch.check(write_fix(f"{m.__name__}:g", body.format(""))), "callee-differs")
 
 
+@pytest.mark.parametrize(("caught", "told"), [("TypeError", 0), ("(ValueError, TypeError)", 0), ("ValueError", 1)])
+def test_a_call_for_where_another_does_not_fit_is_left_out(caught: str, told: int, releases):
+    old = "def h(): return 1\ndef f(x): return h()\n"
+    new = f"def h(a): return a\ndef f(x):\n  try: return h(x)\n  except {caught}: return h()\n"
+    report = livepatch.check(releases({"m.py": old}, {"m.py": new}).build())
+    assert len(found(report, "callee-differs")) == told
+
+
 def test_a_name_that_the_patch_gives_another_object_is_not_judged_by_the_old_one(
     write_module: WriteModule, new_patch: NewPatch
 ):

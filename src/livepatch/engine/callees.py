@@ -29,6 +29,10 @@ from livepatch.engine.syntax import syntax_of
 __all__ = ["Passed", "calls_of"]
 
 
+_UNFIT = frozenset({"TypeError", "Exception", "BaseException"})
+"""What catches that a call does not fit what it calls."""
+
+
 @dataclass(frozen=True, slots=True)
 class Passed:
     """A call in a new body: whom, as it is written, in which line of the text, what it passes, and what that takes.
@@ -117,9 +121,16 @@ def _unguarded(node: ast.AST) -> Iterator[ast.Call]:
         if isinstance(node, ast.Call):
             yield node
         if isinstance(node, (ast.Try, ast.TryStar)) and node.handlers:
-            left += [*node.handlers, *node.orelse, *node.finalbody][::-1]
+            handlers = [handler for handler in node.handlers if not _is_another_way(handler)]
+            left += [*handlers, *node.orelse, *node.finalbody][::-1]
         else:
             left += list(ast.iter_child_nodes(node))[::-1]
+
+
+def _is_another_way(handler: ast.ExceptHandler) -> bool:
+    """Whether a handler runs where a call has failed that does not fit: what it calls may fit another release."""
+    kinds = [handler.type] if not isinstance(handler.type, ast.Tuple) else handler.type.elts
+    return any(kind is None or getattr(kind, "id", "") in _UNFIT for kind in kinds)
 
 
 def _called(
