@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from livepatch.engine.commit import commit, restore, slot_of, value_of
-from livepatch.engine.stack import ABSENT, Write
+from livepatch.engine.places import contents_of, item_of, member_of
+from livepatch.engine.stack import ABSENT, Slot, Write
 from livepatch.errors import TransitionError
 
 
@@ -111,6 +112,77 @@ def test_what_is_called_at_the_end_sees_everything_done(scene: Scene):
     assert seen == [(True, "after")]
 
 
+def test_what_is_run_through_first_sees_nothing_done_and_may_refuse(scene: Scene):
+    writes = scene.writes()
+    before = held(writes)
+    seen = []
+
+    def first(fails: bool) -> Any:
+        seen.append((holds(writes, before), scene.record.stack))
+        yield
+        if fails:
+            raise LookupError("not now")
+
+    with pytest.raises(LookupError, match="not now"):
+        commit(writes, (scene.record, "stack", "after"), first=first(fails=True))
+    assert holds(writes, before)
+    commit(writes, (scene.record, "stack", "after"), first=first(fails=False))
+    assert holds(writes, [write.after for write in writes])
+    assert seen == [(True, "before")] * 2
+
+
+def test_the_record_goes_last_of_the_attributes(scene: Scene):
+    seen = []
+
+    class Record:
+        stack = "before"
+
+        def __setattr__(self, name: str, value: object) -> None:
+            seen.append((value, scene.module.f(), scene.module.C.SIZE))
+
+    commit(scene.writes(), (Record(), "stack", "after"))
+    assert seen == [("after", "new", ["new"])]
+
+
+@pytest.mark.parametrize("container", [{"a": 1}, ["a"]])
+def test_all_that_a_container_holds_is_put_in_place_unless_it_grew_meanwhile(scene: Scene, container: Any):
+    slot = contents_of(container, "node:TABLE")
+    before = value_of(slot)
+    other = type(container)("bc" if isinstance(container, list) else {"b": 2, "c": 3})
+    write = Write(slot, before, value_of(contents_of(other)))
+    scene.commit([write])
+    assert container == other
+
+    def grows() -> object:
+        """Somebody adds to the container after the look at it; the owners of the other slots are asked then."""
+        if len(container) == 2:
+            container.append("d") if isinstance(container, list) else container.update(d=4)
+        return scene.module
+
+    back_again = Write(slot, write.after, before)
+    late = Write(Slot(grows, id(scene.module), "module", "VALUE"), scene.module.VALUE, ["new"])
+    scene.record.stack = "before"
+    with pytest.raises(TransitionError, match="changed by others at the moment") as caught:
+        scene.commit([back_again, late])
+    assert (caught.value.found, caught.value.expected) == ("3 items", "2 items, as an instant before")
+    assert len(container) == 3
+    assert scene.record.stack == "before"
+    assert scene.module.VALUE == ["old"]
+
+
+def test_every_kind_of_slot_in_one_step_and_back(scene: Scene):
+    table, row, names, thing = {"gone": 1}, ["old"], {"gone"}, SimpleNamespace(size=1)
+    slots = [item_of(table, "gone"), item_of(table, "new"), item_of(row, 0), member_of(names, "gone")]
+    slots += [member_of(names, "new"), slot_of(thing, "size"), slot_of(thing, "added")]
+    values = [ABSENT, 2, "new", ABSENT, "new", 2, 3]
+    writes = [Write(slot, value_of(slot), value) for slot, value in zip(slots, values, strict=True)]
+    scene.commit([*writes, *scene.writes()])
+    assert (table, row, names, vars(thing)) == ({"new": 2}, ["new"], {"new"}, {"size": 2, "added": 3})
+    assert scene.module.f() == "new"
+    restore(writes)
+    assert (table, row, names, vars(thing)) == ({"gone": 1}, ["old"], {"gone"}, {"size": 1})
+
+
 def refused(scene: Scene, at: str) -> Write:
     """A store that the interpreter will not make."""
     m = scene.module
@@ -185,11 +257,12 @@ def test_owners_that_are_gone_are_passed_over(scene: Scene):
     gc.collect()
     assert write.slot.owner is None
     assert value_of(write.slot) is ABSENT
-    writes = [write, *scene.writes()]
+    first, *others = scene.writes()
+    writes = [first, write, *others]
     scene.commit(writes)
-    assert scene.module.f() == "new"
+    assert holds([first, *others], [each.after for each in (first, *others)])
     restore(writes)
-    assert scene.module.f() == "old"
+    assert holds([first, *others], [each.before for each in (first, *others)])
 
 
 def test_restoring_puts_back_only_what_went_through(scene: Scene):

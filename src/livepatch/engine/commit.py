@@ -1,7 +1,7 @@
 """The only file that writes to live objects.
 
-All stores of a plan are made in one pass of the interpreter's own C code: ``deque(map(setattr, …), maxlen=0)`` runs no
-bytecode between two stores, so no other thread can see some of them without the others.  That holds while nothing
+All stores of a plan are made in one pass of the interpreter's own C code: ``deque(starmap(setattr, …), maxlen=0)`` runs
+no bytecode between two stores, so no other thread can see some of them without the others.  That holds while nothing
 written in Python hooks a store, and while the build has a global interpreter lock; :mod:`livepatch.engine.environment`
 says whether it does.
 """
@@ -74,10 +74,10 @@ def commit(
         # What is refilled as a whole must not have grown since it was looked at.
         map(operator.getitem, [known for known, _ in sizes], map(operator.call, [size for _, size in sizes])),
         first,
-        map(setattr, *_columns(attributes, 3)),
-        map(operator.setitem, *_columns(items, 3)),
-        map(delattr, *_columns(gone_attributes, 2)),
-        map(operator.delitem, *_columns(gone_items, 2)),
+        itertools.starmap(setattr, attributes),
+        itertools.starmap(operator.setitem, items),
+        itertools.starmap(delattr, gone_attributes),
+        itertools.starmap(operator.delitem, gone_items),
         itertools.starmap(operator.call, others),
         map(operator.call, then),
     )
@@ -137,7 +137,3 @@ class _Size(dict[int, None]):
             expected=f"{next(iter(self))} items, as an instant before",
             action="try again",
         )
-
-
-def _columns(rows: Sequence[tuple[object, ...]], width: int) -> tuple[tuple[object, ...], ...]:
-    return tuple(zip(*rows, strict=True)) or ((),) * width

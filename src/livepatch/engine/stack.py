@@ -254,10 +254,17 @@ class Stack:
         return next((layer for layer in self.layers if layer.patch_id == patch_id), None)
 
     def decider(self, slot: Slot) -> str | None:
-        """The id of the patch that decides what a slot holds; ``None``: the original program."""
-        return next(
-            (layer.patch_id for layer in reversed(self.layers) if layer.mode != "off" and slot in layer.values), None
-        )
+        """The id of the patch that decides what a slot holds; ``None``: the original program.
+
+        A layer that decides call by call does so for functions, and for names that the program lacks.
+        """
+        for layer in reversed(self.layers):
+            if slot not in layer.values or layer.mode == "off":
+                continue
+            adds = slot.is_name and self.originals[slot] is ABSENT and not is_off(layer.mode)
+            if is_on(layer.mode) or adds or (slot.kind == "function" and slot.name in SIDE):
+                return layer.patch_id
+        return None
 
 
 def settled(value: object, slot: Slot) -> object:
