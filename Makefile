@@ -7,7 +7,7 @@ PYTHON := $(or $(PYTHON),$(error no Python 3.11 or newer with pip answers; set P
 ENVIRONMENT := $(PYTHON) tools/environment.py
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-rounds demo-chia demo-fleet test test-all coverage lint site man format bench peers graphs cves match clean
+.PHONY: help demo demo-rounds demo-chia demo-fleet test test-all coverage lint site man format bench peers graphs cves match mutants clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,6 +69,9 @@ cves:  ## patch published vulnerabilities of packages from the index, one proces
 match:  ## compile every function of the standard library and of five packages by itself, and change 1,000 of them
 	@$(ENVIRONMENT) match --install pip -- python benchmarks/run_pre.py
 
+mutants:  ## change one thing at a time in the files that decide, and see whether a test notices
+	@$(ENVIRONMENT) mutants --supports 3.12 3.13 --extras test --install mutmut==3.8.1 -- python tools/mutants.py
+
 clean:  ## remove what the other targets made
-	rm -rf .venvs .reports .site .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -rf .venvs .reports .site mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

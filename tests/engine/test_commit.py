@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import sys
 from types import FrameType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
@@ -144,11 +145,11 @@ def test_the_record_goes_last_of_the_attributes(scene: Scene):
     assert seen == [("after", "new", ["new"])]
 
 
-@pytest.mark.parametrize("container", [{"a": 1}, ["a"]])
-def test_all_that_a_container_holds_is_put_in_place_unless_it_grew_meanwhile(scene: Scene, container: Any):
+@pytest.mark.parametrize("kind", [dict, list])
+def test_all_that_a_container_holds_is_put_in_place_unless_it_grew_meanwhile(scene: Scene, kind: Any):
+    container, other = ({"a": 1}, {"b": 2, "c": 3}) if kind is dict else (["a"], ["b", "c"])
     slot = contents_of(container, "node:TABLE")
     before = value_of(slot)
-    other = type(container)("bc" if isinstance(container, list) else {"b": 2, "c": 3})
     write = Write(slot, before, value_of(contents_of(other)))
     scene.commit([write])
     assert container == other
@@ -156,7 +157,7 @@ def test_all_that_a_container_holds_is_put_in_place_unless_it_grew_meanwhile(sce
     def grows() -> object:
         """Somebody adds to the container after the look at it; the owners of the other slots are asked then."""
         if len(container) == 2:
-            container.append("d") if isinstance(container, list) else container.update(d=4)
+            container.append("d") if kind is list else container.update(d=4)
         return scene.module
 
     back_again = Write(slot, write.after, before)
@@ -283,9 +284,12 @@ def test_what_cannot_be_put_back_is_said_and_the_rest_is(scene: Scene):
     before = held(writes)
     scene.commit(writes)
     impossible = Write(slot_of(scene.module.g, "__defaults__", "g's defaults"), "no tuple", None)
-    with pytest.raises(TransitionError, match="g's defaults") as caught:
-        restore([writes[0], impossible, *writes[1:]])
-    assert "restart" in caught.value.action
+    another = Write(slot_of(scene.module.C, "__dict__", "C's names"), 1, vars(scene.module.C)["__dict__"])
+    with pytest.raises(TransitionError, match=r"^what was there before could not be put back everywhere; ") as caught:
+        restore([another, writes[0], impossible, *writes[1:]])
+    assert re.fullmatch("g's defaults: .+; C's names: .+", caught.value.found)
+    assert caught.value.expected == "every store that was made can be undone"
+    assert caught.value.action == "restart this process"
     assert holds(writes, before)
 
 

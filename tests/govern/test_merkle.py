@@ -37,11 +37,28 @@ def test_a_frontier_comes_to_the_same_whatever_the_steps(steps):
         assert (tree.size, tree.root()) == (done, merkle.root_of(MANY[:done]))
 
 
-def test_a_frontier_has_as_many_subtrees_as_its_size_has_bits():
-    with pytest.raises(ValueError, match="other subtrees"):
-        Frontier(3, [bytes(32)])
-    with pytest.raises(ValueError, match="other subtrees"):
-        Frontier(1, [bytes(31)])
+def test_a_frontier_grows_leaf_by_leaf_and_a_copy_goes_on_by_itself():
+    tree, before = Frontier(), Frontier()
+    for size, leaf in enumerate(MANY[:40]):
+        assert (tree.size, tree.roots, tree.root()) == (size, before.roots, merkle.root_of(MANY[:size]))
+        copy = tree.copy()
+        tree.add(leaf)
+        before.extend([leaf])
+        assert (copy.size, copy.root()) == (size, merkle.root_of(MANY[:size]))
+        copy.extend(MANY[size : size + 5])
+        assert copy.root() == merkle.root_of(MANY[: size + 5])
+
+
+def test_many_leaves_are_hashed_as_one_is():
+    assert merkle.leaf_hashes(map(bytes.fromhex, LEAVES)) == HASHES
+
+
+@pytest.mark.parametrize(
+    ("size", "roots"), [(3, [bytes(32)]), (1, [bytes(31)]), (3, [bytes(32), b""]), (0, [bytes(32)]), (-1, [bytes(32)])]
+)
+def test_a_frontier_has_as_many_subtrees_as_its_size_has_bits(size, roots):
+    with pytest.raises(ValueError, match=r"^a tree of that size has other subtrees$"):
+        Frontier(size, roots)
 
 
 def test_consistency_is_proved_from_every_size_to_every_other():
@@ -70,8 +87,23 @@ def test_inclusion_is_proved_of_every_leaf():
 
 
 def test_there_is_no_proof_of_what_is_not_there():
-    for size in (0, 71):
-        with pytest.raises(ValueError, match="no smaller"):
+    for size in (-1, 0, 71):
+        with pytest.raises(ValueError, match=r"^a proof is from a tree of one leaf or more to one that is no smaller$"):
             merkle.consistency_proof(MANY, size)
-    with pytest.raises(ValueError, match="no leaf"):
-        merkle.inclusion_proof(MANY, 70)
+    for index in (-1, 70):
+        with pytest.raises(ValueError, match=r"^there is no leaf with that index$"):
+            merkle.inclusion_proof(MANY, index)
+
+
+def test_no_proof_shows_what_cannot_be():
+    """Each of these would be taken by who only follows the hashes."""
+    leaf, root = MANY[0], merkle.root_of(MANY[:5])
+    assert merkle.is_included(leaf, 0, 1, [], leaf)
+    assert not merkle.is_included(leaf, 1, 1, [], leaf)
+    assert not merkle.is_included(leaf, -1, 1, [], leaf)
+    assert not merkle.is_included(leaf, 0, 2, [], leaf)
+    assert not merkle.is_consistent(0, 5, merkle.EMPTY, root, [])
+    assert not merkle.is_consistent(0, 0, merkle.EMPTY, merkle.EMPTY, [])
+    assert not merkle.is_consistent(5, 4, root, root, [])
+    assert not merkle.is_consistent(3, 5, root, root, [])  # from no power of two to another size takes hashes
+    assert not merkle.is_consistent(4, 5, root, root, [])
