@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from livepatch.engine.commit import commit, restore, slot_of, value_of
-from livepatch.engine.places import contents_of, item_of, member_of
+from livepatch.engine.places import contents_of, item_of, member_of, wanted_contents
 from livepatch.engine.stack import ABSENT, Slot, Write
 from livepatch.errors import TransitionError
 
@@ -163,7 +163,9 @@ def test_all_that_a_container_holds_is_put_in_place_unless_it_grew_meanwhile(sce
     back_again = Write(slot, write.after, before)
     late = Write(Slot(grows, id(scene.module), "module", "VALUE"), scene.module.VALUE, ["new"])
     scene.record.stack = "before"
-    with pytest.raises(TransitionError, match="changed by others at the moment") as caught:
+    with pytest.raises(
+        TransitionError, match=r"^a container was changed by others at the moment of the switch; "
+    ) as caught:
         scene.commit([back_again, late])
     assert (caught.value.found, caught.value.expected) == ("3 items", "2 items, as an instant before")
     assert len(container) == 3
@@ -172,15 +174,19 @@ def test_all_that_a_container_holds_is_put_in_place_unless_it_grew_meanwhile(sce
 
 
 def test_every_kind_of_slot_in_one_step_and_back(scene: Scene):
-    table, row, names, thing = {"gone": 1}, ["old"], {"gone"}, SimpleNamespace(size=1)
+    table, row, names, thing, order = {"gone": 1}, ["old"], {"gone"}, SimpleNamespace(size=1), ["a", "b"]
     slots = [item_of(table, "gone"), item_of(table, "new"), item_of(row, 0), member_of(names, "gone")]
     slots += [member_of(names, "new"), slot_of(thing, "size"), slot_of(thing, "added")]
     values = [ABSENT, 2, "new", ABSENT, "new", 2, 3]
     writes = [Write(slot, value_of(slot), value) for slot, value in zip(slots, values, strict=True)]
+    all_of_it = contents_of(order)
+    writes.append(Write(all_of_it, value_of(all_of_it), wanted_contents(all_of_it, [("c",)])))
     scene.commit([*writes, *scene.writes()])
+    assert order == ["c"]
     assert (table, row, names, vars(thing)) == ({"new": 2}, ["new"], {"new"}, {"size": 2, "added": 3})
     assert scene.module.f() == "new"
     restore(writes)
+    assert order == ["a", "b"]
     assert (table, row, names, vars(thing)) == ({"gone": 1}, ["old"], {"gone"}, {"size": 1})
 
 

@@ -102,6 +102,11 @@ def test_the_slots_beside_one_are_of_the_same_owner_and_kind():
     assert hash(beside[0]) == hash(slot("__doc__", "function"))
 
 
+def test_a_mark_is_told_by_its_name():
+    assert repr(ABSENT) == repr(type(ABSENT)("absent")) == "<absent>"
+    assert repr(UNCHANGED) == "<unchanged>"
+
+
 # What a stack wants
 
 
@@ -111,6 +116,7 @@ def test_the_topmost_layer_that_is_on_and_speaks_of_a_slot_says_what_it_holds():
     )
     assert stack.wanted() == {A: "Q", B: "P", C: "original c"}
     assert [stack.decider(each) for each in (A, B, C)] == ["Q", "P", None]
+    assert stack_of(Layer("P", "off", {CODE: "P"})).decider(CODE) is None
     assert stack.layer("Q") is stack.layers[1]
     assert stack.layer("S") is None
 
