@@ -211,6 +211,11 @@ def test_a_function_chooses_between_the_layers_that_decide_by_call_and_what_is_b
     assert settled("itself", CODE) == "itself"
 
 
+def test_a_layer_that_is_on_leaves_nothing_to_decide_to_those_beneath_it():
+    stack = stack_of(Layer("P", "shadow", side_of("P")), Layer("Q", "on", side_of("Q")), originals=ORIGINAL)
+    assert [stack.wanted()[each] for each in SIDES] == [*sided("Q")]
+
+
 def test_without_a_layer_that_is_on_the_original_is_what_is_left():
     choice = only_choice(stack_of(Layer("Q", "shadow", side_of("Q")), originals=ORIGINAL))
     assert choice.branches == (Branch("Q", "shadow", sided("Q")),)

@@ -230,9 +230,9 @@ class Stack:
     def _choice(self, code: Slot) -> Choice | None:
         slots = code.beside(*SIDE)
         branches: list[Branch] = []
+        original = {slot: self.originals.get(slot, UNCHANGED) for slot in slots}
         # Lists first: a tuple that grows must not be met by a search for what refers to code.
-        original = (*[self.originals.get(slot, UNCHANGED) for slot in slots],)
-        otherwise = original
+        otherwise = (*[original[slot] for slot in slots],)
         measuring: list[Layer] = []
         for layer in reversed(self.layers):
             if code not in layer.values:
@@ -240,7 +240,7 @@ class Stack:
             measuring += [layer] if isinstance(layer.mode, Measured) else []
             if is_off(layer.mode):
                 continue
-            side = (*[layer.values.get(slot, held) for slot, held in zip(slots, original, strict=True)],)
+            side = (*[layer.values.get(slot, original[slot]) for slot in slots],)
             if is_on(layer.mode):
                 otherwise = side
                 break
