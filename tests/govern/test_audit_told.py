@@ -302,7 +302,8 @@ def test_with_the_key_a_broken_first_line_is_a_flaw_and_without_it_no_record(for
 
 def test_intents_without_a_result_are_named_in_their_order(log):
     first = [log.append(entry(0)).index for _ in range(3)]
-    log.append(entry(1, of=first[1]))
+    for _ in range(2):
+        log.append(entry(1, of=first[1]))
     log.append(entry(1))
     assert audit.verify(log.folder, deep=True).unfinished == (first[0], first[2])
     assert audit.verify(log.folder).unfinished == ()

@@ -60,6 +60,18 @@ def test_an_entry_is_written_as_any_line_is(fields, either_encoder):
     assert parse(line) == {**WHERE, **given, "after": AFTER.decode(), "index": 4}
 
 
+def test_the_encoder_that_json_makes_anew_for_each_is_made_once(monkeypatch):
+    made = []
+    make = pytest.importorskip("_json").make_encoder
+    monkeypatch.setattr(entries.json.encoder, "c_make_encoder", lambda *given: made.append(given) or make(*given))
+    once = entries._made_once()
+    assert once is not entries._written
+    assert [once({"b": [1, {"\u2014": None}], "a": 1.5}) for _ in range(2)] == [
+        '{"a":1.5,"b":[1,{"\\u2014":null}]}'
+    ] * 2
+    assert len(made) == 1
+
+
 def test_an_encoder_that_writes_in_another_way_is_not_used(monkeypatch):
     for other in (lambda *_: lambda value, _: [repr(value)], lambda: None):
         monkeypatch.setattr(entries.json.encoder, "c_make_encoder", other)
@@ -82,6 +94,7 @@ def holds_itself():
         {"details": {"n": float("inf")}},
         {"details": {"n": b""}},
         {"details": {"n": holds_itself()}},
+        {"details": {(1, 2): 3}},
         {"versions": {"a": {1}}},
     ],
 )

@@ -80,7 +80,7 @@ def encode(after: bytes, fields: Mapping[str, Any]) -> bytes:
         text = _written({"after": after.decode(), **fields})
     except (TypeError, ValueError, RecursionError) as error:
         raise _no_plain_value(str(error)) from error
-    return _short_enough(text.encode("ascii"))
+    return _short_enough(text.encode())
 
 
 _GIVEN: Final = frozenset({"details", "event", "of", "patch", "phase", "versions", "who"})
@@ -109,7 +109,7 @@ def entry_line(after: bytes, index: int, here: Here, at: str, ticks: int, fields
         )
     except (TypeError, ValueError, RecursionError) as error:
         raise _no_plain_value(str(error)) from error
-    return _short_enough(text.encode("ascii"))
+    return _short_enough(text.encode())
 
 
 def _no_plain_value(found: str) -> AuditError:
@@ -134,7 +134,7 @@ def _short_enough(line: bytes) -> bytes:
 
 def checkpoint_line(after: bytes, note: str) -> bytes:
     """The line of a checkpoint, without its newline, of the note as it is written."""
-    return b'{"after":"%b","checkpoint":%b}' % (after, encode_basestring_ascii(note).encode("ascii"))
+    return b'{"after":"%b","checkpoint":%b}' % (after, encode_basestring_ascii(note).encode())
 
 
 def is_checkpoint(line: bytes) -> bool:
@@ -160,7 +160,7 @@ def parse(line: bytes) -> dict[str, Any]:
         raise _wrong(f"{len(line)} bytes", f"{LARGEST} at most")
     try:
         held = json.loads(line)
-        again = _written(held).encode("ascii")
+        again = _written(held).encode()
     except (ValueError, TypeError, RecursionError) as error:
         raise _wrong(f"no JSON: {type(error).__name__}") from error
     if again != line or not isinstance(held, dict):
