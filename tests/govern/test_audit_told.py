@@ -7,7 +7,7 @@ import json
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from tests.govern.records import ORIGIN, data_of, entry, fill, lines_of, new_log, only_file
+from tests.govern.records import ORIGIN, data_of, entry, fill, lines_of, new_log
 
 from livepatch.errors import AuditError, spelled
 from livepatch.govern import audit
@@ -236,10 +236,12 @@ def test_the_end_that_a_crash_leaves_is_told_with_its_place(in_files):
 
 
 class Forged:
-    """Goes on with a record as whoever has the key can, and writes it into its file."""
+    """Goes on with a record as whoever has the key can, and writes it into its newest file."""
 
     def __init__(self, log, key):
-        self.log, self.key, self.lines = log, key, lines_of(log.folder)
+        self.log, self.key, self.path = log, key, paths(log)[-1]
+        self.start = int(self.path.stem[7:])
+        self.lines = lines_of(log.folder)
 
     def add(self, **fields):
         held = parse(next(line for line in reversed(self.lines) if not is_checkpoint(line)))
@@ -248,15 +250,16 @@ class Forged:
         self.lines.append(encode(after, {**held, "index": len(self.lines), "event": "applied", **fields}))
         return self
 
-    def sign(self):
+    def sign(self, key=None, root=None):
         tree = Frontier()
         tree.extend([leaf_hash(line) for line in self.lines])
-        note = sign(Checkpoint(ORIGIN, tree.size, tree.root()).text, self.log.verifier, self.key)
+        key = key or self.key
+        note = sign(Checkpoint(ORIGIN, tree.size, root or tree.root()).text, verifier_of(ORIGIN, key), key)
         self.lines.append(checkpoint_line(leaf_hash(self.lines[-1]).hex().encode(), str(note)))
         return self
 
     def verified(self, **options):
-        only_file(self.log.folder).write_bytes(b"".join(line + b"\n" for line in self.lines))
+        self.path.write_bytes(b"".join(line + b"\n" for line in self.lines[self.start :]))
         return audit.verify(self.log.folder, key=self.log.verifier, **options)
 
 
@@ -268,6 +271,30 @@ def forged(log, key):
 
 def test_what_is_signed_is_read_line_by_line_where_that_is_asked_for(forged):
     assert forged.add().sign().verified(deep=True).flaws == ()
+
+
+@pytest.mark.parametrize("deep", [False, True])
+def test_the_newest_checkpoint_is_signed_by_the_node_on_this_very_tree(forged, deep):
+    sound = list(forged.lines)
+    assert not forged.add().sign(root=bytes(32)).verified(deep=deep)
+    forged.lines = list(sound)
+    assert not forged.add().sign(key=Ed25519PrivateKey.generate()).verified(deep=deep)
+    forged.lines = sound
+    assert forged.add().sign().verified(deep=deep)
+
+
+@pytest.mark.parametrize("kept", [0, 1, 2])
+def test_more_lines_than_one_without_a_signature_are_found_in_the_last_of_several_files(in_files, key, kept):
+    """No more than the first line of the file is there, or not even its signature, and entries that nobody signed."""
+    forged = Forged(in_files, key)
+    del forged.lines[forged.start + kept :]
+    if kept:
+        assert forged.verified()
+        forged.add()
+        assert bool(forged.verified()) is (kept == 2)
+        assert not forged.add().verified()
+    else:
+        assert not forged.sign().verified()  # a file does not begin with a checkpoint
 
 
 @pytest.mark.parametrize("fields", [{"event": "opened"}, {"index": 3}])
