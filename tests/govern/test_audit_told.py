@@ -293,6 +293,8 @@ def test_more_lines_than_one_without_a_signature_are_found_in_the_last_of_severa
         forged.add()
         assert bool(forged.verified()) is (kept == 2)
         assert not forged.add().verified()
+        forged.lines[-2:] = []
+        assert not forged.add(index=forged.start).verified()
     else:
         assert not forged.sign().verified()  # a file does not begin with a checkpoint
 
@@ -325,6 +327,21 @@ def test_with_the_key_a_broken_first_line_is_a_flaw_and_without_it_no_record(for
     assert (flaw.severity, flaw.first) == ("error", 0)
     with pytest.raises(AuditError, match="no line of a record"):
         audit.verify(forged.log.folder)
+
+
+def test_a_first_line_begins_the_chain_and_the_tree(forged):
+    """Whoever has the key can sign any other beginning, too."""
+    held = parse(forged.lines[0])
+    held.pop("after")
+    for after, subtrees in ((b"0" * 64, []), (b"1" * 64, []), (b"0" * 64, ["00" * 32])):
+        forged.lines = [encode(after, {**held, "details": {**held["details"], "subtrees": subtrees}})]
+        assert bool(forged.sign().verified()) is (after == b"0" * 64 and not subtrees)
+
+
+def test_a_record_without_a_checkpoint_has_none_to_keep(forged):
+    del forged.lines[1:]
+    found = forged.verified()
+    assert (found.ok, found.checkpoint, found.covered, found.size) == (True, "", 0, 1)
 
 
 def test_intents_without_a_result_are_named_in_their_order(log):
