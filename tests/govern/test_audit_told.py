@@ -336,12 +336,16 @@ def test_a_first_line_begins_the_chain_and_the_tree(forged):
     for after, subtrees in ((b"0" * 64, []), (b"1" * 64, []), (b"0" * 64, ["00" * 32])):
         forged.lines = [encode(after, {**held, "details": {**held["details"], "subtrees": subtrees}})]
         assert bool(forged.sign().verified()) is (after == b"0" * 64 and not subtrees)
+    for changed in ({"origin": "elsewhere"}, {"key": str(verifier_of(ORIGIN, Ed25519PrivateKey.generate()))}):
+        forged.lines = [encode(b"0" * 64, {**held, "details": {**held["details"], **changed}})]
+        assert not forged.sign().verified()
 
 
 def test_a_record_without_a_checkpoint_has_none_to_keep(forged):
     del forged.lines[1:]
     found = forged.verified()
     assert (found.ok, found.checkpoint, found.covered, found.size) == (True, "", 0, 1)
+    assert not forged.add().verified()
 
 
 def test_intents_without_a_result_are_named_in_their_order(log):
