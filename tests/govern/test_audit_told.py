@@ -132,7 +132,7 @@ def test_a_file_that_was_begun_and_no_more_is_not_missed(log):
 # Files
 
 
-def test_a_file_that_is_missing_is_named_unless_it_may_be_elsewhere(in_files):
+def test_a_file_that_is_missing_is_named_unless_it_may_be_elsewhere(in_files, key):
     first, second, third, _ = paths(in_files)
     starts = [int(path.stem[7:]) for path in paths(in_files)]
     kept = str(in_files.checkpoint())
@@ -145,6 +145,9 @@ def test_a_file_that_is_missing_is_named_unless_it_may_be_elsewhere(in_files):
         found=f"no file with lines 0 to {starts[1] - 1}",
         expected="all files of the record; --archived if the oldest were taken elsewhere",
     )
+    # One that does not fit says nothing of a record of which the beginning is not there.
+    other = sign(Checkpoint(ORIGIN, starts[2], bytes(32)).text, in_files.verifier, key)
+    assert audit.verify(in_files.folder, key=in_files.verifier, checkpoints=[other]).flaws == (flaw,)
     found = audit.verify(in_files.folder, key=in_files.verifier, checkpoints=[kept], archived=True)
     assert (found.flaws, found.first) == ((), starts[1])
     third.unlink()
