@@ -203,7 +203,7 @@ def rooms_named(text: str) -> set[str]:
     """The files that a document names, in its diagrams too, and the folders in backticks, below the source."""
     files = set(re.findall(r"(?<![\w/])(?:[a-z_]+/)*[a-z_]+\.py\b", text))
     folders = set(re.findall(r"`((?:[a-z_]+/)+)`", text))
-    return {name for name in files | folders if not name.startswith("tests/")}
+    return {name for name in files | folders if not name.startswith(("tests/", "tools/"))}
 
 
 def test_the_rooms_that_the_overview_names_exist_and_no_folder_is_missing_from_it():

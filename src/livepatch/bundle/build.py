@@ -15,13 +15,11 @@ from livepatch.bundle.edit import attached_by, edits_of
 from livepatch.bundle.plan import Plan
 from livepatch.bundle.pure import declared_pure, texts_of
 from livepatch.bundle.trees import Tree, open_tree
-from livepatch.compat.versions import Distribution, version_findings
 from livepatch.contents.edits import Needs
 from livepatch.contents.embargo import Embargo
-from livepatch.contents.identity import check_specifier
 from livepatch.contents.ownership import NOBODY, Owners
 from livepatch.contents.probes import Probe
-from livepatch.errors import BundleError, PatchError, spelled
+from livepatch.errors import BundleError, spelled
 from livepatch.events import emit
 from livepatch.govern.recording import note
 from livepatch.patch import Patch
@@ -150,18 +148,7 @@ def _within_bounds() -> Iterator[None]:
 
 def _versions(package: str, versions: str | None, before: Tree, origin: object) -> str:
     if versions is not None:
-        checked = check_specifier(versions)
-        old = Distribution(installed=before.version)
-        if before.version is not None and any(
-            each.severity == "error" for each in version_findings(package, checked, old)
-        ):
-            raise PatchError(
-                "the patch would not fit the release that it is made from",
-                found=f"versions {spelled(versions)}, and an old tree of {before.version}",
-                expected=f"a specifier that {before.version} fits",
-                action="correct versions=, or the old tree",
-            )
-        return checked
+        return versions
     if before.version is None:
         raise BundleError(
             "the old tree does not say which version it is",
