@@ -61,9 +61,9 @@ class Server:
         self._console.write(json.dumps({"do": what, **details}).encode() + b"\n")
         return await self._answer()
 
-    async def check(self) -> None:
+    async def check(self, **details: object) -> None:
         """Have the patch checked against the process, and tell what the report says."""
-        answer = await self.ask("check")
+        answer = await self.ask("check", **details)
         self.checks.append(Step("check", answer["began"], answer["ended"], answer["settled"]))
         self._story.tell("check", answer.get("report") or answer.get("error", ""))
         self._story.claim(answer.get("ok") is True, "check: the patch fits this process")

@@ -76,9 +76,9 @@ class Operator:
         applied = [str(each) for each in livepatch.status()]
         return {"pid": os.getpid(), "code": code_now(), "applied": applied}
 
-    def check(self) -> dict[str, Any]:
+    def check(self, max_rest: float | None = None) -> dict[str, Any]:
         """Ask whether the fix fits this process."""
-        report = livepatch.check(traversal)
+        report = livepatch.check(traversal, max_rest=max_rest)
         return {"ok": report.ok, "report": str(report)}
 
     def pause(self, seconds: float) -> dict[str, Any]:
@@ -86,9 +86,9 @@ class Operator:
         time.sleep(seconds)
         return {}
 
-    def apply(self) -> dict[str, Any]:
+    def apply(self, max_rest: float | None = None) -> dict[str, Any]:
         """Switch the process over to the fix."""
-        self._applied = livepatch.apply(traversal)
+        self._applied = livepatch.apply(traversal, max_rest=max_rest)
         return {}
 
     def mode(self, mode: Literal["on", "off"]) -> dict[str, Any]:
