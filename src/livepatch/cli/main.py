@@ -163,11 +163,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _write_no_more()
         if not error.why:  # whoever read the output has seen enough
             return FINE
-        sys.stderr.write(f"livepatch {given.name}: the output cannot be written; found: {error.why}\n")
+        told = f"the output cannot be written; found: {error.why}; expected: a file or pipe with room"
+        sys.stderr.write(f"livepatch {given.name}: {told}; do: what was asked may be done; send the output elsewhere\n")
         return UNUSABLE
     except KeyboardInterrupt:
         _write_no_more()
-        sys.stderr.write(f"livepatch {given.name}: interrupted\n")
+        told = "interrupted; found: Ctrl-C, or a SIGINT; expected: the command's own end"
+        sys.stderr.write(f"livepatch {given.name}: {told}; do: see what is done (livepatch status), and ask again\n")
         return INTERRUPTED
 
 
@@ -190,8 +192,6 @@ def _complete(parser: argparse.ArgumentParser) -> None:
 def _failed(command: str, error: LivepatchError, status: int) -> int:
     text = told_error(error)
     head, _, _ = text.partition("; found: ")
-    if isinstance(error, IncompatibleError):
-        head = text  # a report, whose rows say what to do
     for part in (head, error.action):
         text = text.replace(part, in_options(part)) if part else text
     sys.stderr.write(f"livepatch {command}: {text}\n")

@@ -10,7 +10,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -63,7 +63,9 @@ def in_line(name: str) -> str:
 def told_error(error: LivepatchError) -> str:
     """What an error says: in one line, unless it is a report, or a list of reasons, with lines of its own."""
     text = str(error)
-    return visible(text) if isinstance(error, (IncompatibleError, RolloutError)) else in_line(text)
+    if isinstance(error, IncompatibleError):
+        return visible(str(_advised(error.report)))
+    return visible(text) if isinstance(error, RolloutError) else in_line(text)
 
 
 class Style:
@@ -122,6 +124,12 @@ def in_options(text: str) -> str:
     return _ARGUMENT.sub(r"--\1", text)
 
 
+def _advised(report: Report) -> Report:
+    """The report with its advice in the words of the command line; what was found stays as it is."""
+    rows = [replace(row, expected=in_options(row.expected), action=in_options(row.action)) for row in report.findings]
+    return replace(report, findings=tuple(rows))
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of text")
@@ -142,8 +150,8 @@ def print_report(report: Report, style: Style, place: str) -> None:
     is_terminal = sys.stdout is not None and sys.stdout.isatty()
     size = shutil.get_terminal_size((WIDTH, HEIGHT)) if is_terminal else os.terminal_size((WIDTH, HEIGHT))
     # The prompt that follows takes a line of its own.
-    lines = screen(report, width=size.columns, height=size.lines - is_terminal, place=place)
-    print_lines(style(_WEIGHTS.get(line.weight, "plain"), in_options(line.text)) for line in lines)
+    lines = screen(_advised(report), width=size.columns, height=size.lines - is_terminal, place=place)
+    print_lines(style(_WEIGHTS.get(line.weight, "plain"), line.text) for line in lines)
 
 
 def _signatures(patch: Patch) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from livepatch.errors import counted
 __all__ = ["advisory", "changelog", "deployment", "document", "items", "monitoring", "risk", "runbook"]
 
 _UNSAID = "Nobody has said."
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+:-]*")
 
 
 def document(title: str, *sections: tuple[str, str | Iterable[str]]) -> str:
@@ -119,7 +121,9 @@ def risk(dossier: Dossier) -> str:
 
 def _file(dossier: Dossier) -> str:
     origin = dossier.patch.origin
-    return Path(origin.path).name if origin is not None else f"{dossier.patch.id}.lpatch"
+    name = Path(origin.path).name if origin is not None else ""
+    # It stands in commands, calls and Markdown, and somebody else may have named it.
+    return name if _PLAIN.fullmatch(name) else f"{dossier.patch.id}.lpatch"
 
 
 def people(dossier: Dossier) -> list[str]:
