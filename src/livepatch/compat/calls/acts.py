@@ -232,7 +232,11 @@ class Acts(Names):
 
     def class_item(self, step: moves.Item, kind: Class, obj: Obj) -> None:
         """``kind[key]``."""
-        if kind.metaclass is not None and kind.metaclass.find("__getitem__").objects:
+        if (
+            kind.in_graph and kind.live is None and not self.program.settled
+        ):  # an alias may be a base, and is needed for that
+            self.program.later(lambda: self.class_item(step, kind, obj))
+        elif kind.metaclass is not None and kind.metaclass.find("__getitem__").anywhere:
             step.special(obj, "__getitem__", Arguments((step.key_node,)))
             step.mark(kind.instance())
             return

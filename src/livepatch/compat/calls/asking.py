@@ -32,8 +32,8 @@ def _sum(models: Models, call: Call, receiver: Obj | None) -> None:
     models.flow.copy(element, call.dest)
     if start >= 0:
         models.flow.copy(start, call.dest)
-    for name in ("__add__", "__radd__"):
-        ask(models, call, element, name, (element,), call.dest)
+    ask(models, call, call.dest, "__add__", (element,), call.dest)  # what there is so far, the start first
+    ask(models, call, element, "__radd__", (call.dest,), call.dest)
     models.flow.add(call.dest, UNKNOWN)
 
 

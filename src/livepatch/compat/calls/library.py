@@ -195,13 +195,16 @@ def _reduce(models: Models, call: Call, receiver: Obj | None) -> None:
     "asyncio:to_thread",
     "asyncio.threads:to_thread",
     "contextvars:Context.run",
+    "_contextvars:Context.run",
 )
 def _starts(models: Models, call: Call, receiver: Obj | None) -> None:
     name = name_of(call)
     if "to_thread" in name or "run" in name:
         mine = Arguments(call.args.positional[1:], call.args.keywords, call.args.star, call.args.double)
-        function, dest = call.args.get(0), models.flow.node()
-        models.flow.add(call.dest, _task(models, dest))
+        function, dest = call.args.get(0), call.dest
+        if "to_thread" in name:  # the value comes when that is awaited
+            dest = models.flow.node()
+            models.flow.add(call.dest, _task(models, dest))
         made = call.beside(mine, dest, "argument")
     else:
         function = call.args.get(1, "function" if "Timer" in name else "target")
@@ -211,6 +214,11 @@ def _starts(models: Models, call: Call, receiver: Obj | None) -> None:
     made.parent = call.root
     if function >= 0:
         models.flow.attach(function, made)
+
+
+@model("contextvars:copy_context", "_contextvars:copy_context")
+def _context(models: Models, call: Call, receiver: Obj | None) -> None:
+    models.flow.add(call.dest, models.program.made_outside(models.program.outside("contextvars:Context")))
 
 
 def _task(models: Models, dest: int) -> Container:

@@ -199,6 +199,8 @@ class Models:
             site.take(self.program.bound(self.program.outside(f"livepatch:{site.name}"), descriptor))
         elif site.name in {"fget", "fset", "fdel", "func", "__func__", "__wrapped__"}:
             site.take_node(descriptor.part("func" if site.name.startswith("__") else site.name))
+        elif site.name == "__get__" and isinstance(site, MethodCall) and site.args.positional:
+            self.flow.attach(site.args.positional[0], _Asked(self, descriptor, site))
         elif site.name not in _QUIET:
             site.missing()
 
@@ -327,6 +329,22 @@ class _Factory(Use):
         if isinstance(obj, Default) and obj.factory >= 0:
             made = self.call.beside(NONE, self.dest, "call")
             made.program.flow.attach(obj.factory, made)
+
+
+class _Asked(Use):
+    """``descriptor.__get__(obj)``, written out."""
+
+    __slots__ = ("descriptor", "models", "reader")
+
+    def __init__(self, models: Models, descriptor: Descriptor, site: Call) -> None:
+        self.models = models
+        self.descriptor = descriptor
+        self.reader = Lookup(models.program, site.unit, site.offset, site.dest, NONE, "__get__", "property")
+
+    def meet(self, obj: Obj) -> None:
+        kind = obj.kind_of()
+        if kind is not None:
+            self.models.program.bind(self.reader, self.descriptor, obj, kind)
 
 
 class _Elements(Next):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import chain
 from types import CodeType, ModuleType
 
-from livepatch.compat.calls import asking, branching, calling, library, loading, operating, reflection
+from livepatch.compat.calls import asking, branching, by_name, calling, library, loading, operating, reflection
 from livepatch.compat.calls.annotations import Annotations
 from livepatch.compat.calls.classes import AnyOf, Class
 from livepatch.compat.calls.containers import Container
@@ -25,7 +25,7 @@ _ROUNDS = 6
 _SLICE = 128
 """Sites or objects that are let go of between two looks at the clock."""
 _HANDLERS = (branching, calling, loading, operating)  # imported for what they register
-_MODELS = (asking, library, reflection)
+_MODELS = (asking, by_name, library, reflection)
 
 
 class Program(Making):

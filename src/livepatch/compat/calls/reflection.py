@@ -417,14 +417,6 @@ def _partial(models: Models, call: Call, receiver: Obj | None) -> None:
         models.flow.add(call.dest, UNKNOWN)
 
 
-@model("operator:methodcaller", "operator:attrgetter")
-def _by_name(models: Models, call: Call, receiver: Obj | None) -> None:
-    for text in models.texts(call.args.get(0)) or ():
-        node = models.flow.holding(UNKNOWN)
-        models.program.lookup(call.unit, call.offset, node, text)
-    models.flow.add(call.dest, UNKNOWN)
-
-
 @model("builtins:object.__new__")
 def _new(models: Models, call: Call, receiver: Obj | None) -> None:
     node = call.args.get(0)

@@ -52,10 +52,12 @@ class SourceProgram(Program):
         for module, name, node in self.unread_names:
             if node not in self.bound_globals and not self.flow.objects(node):
                 builtin = self.live.builtin(name)
-                if builtin is not None:
+                if name in {"__name__", "__package__"}:  # what the module has, not what `builtins` has
+                    known = self.modules.get(module)
+                    whole = name == "__name__" or (known is not None and known.is_package)
+                    self.flow.copy(self.constant(module if whole else module.rpartition(".")[0]), node)
+                elif builtin is not None:
                     self.flow.add(node, builtin)
-                elif name == "__name__":
-                    self.flow.copy(self.constant(module), node)
                 elif not stars:
                     self.flow.add(node, UNKNOWN)
         self.unread_names = []

@@ -12,6 +12,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 from livepatch.compat.calls.annotations import Alias
+from livepatch.compat.calls.by_name import live_by_name
 from livepatch.compat.calls.classes import Class
 from livepatch.compat.calls.containers import Const, Container
 from livepatch.compat.calls.models import MODELS
@@ -155,7 +156,14 @@ class Values:
             return self._descriptor("dispatch", func=held.get("func"), dispatcher=held.get("dispatcher"))
         if kind is functools._lru_cache_wrapper:  # noqa: SLF001  # its type has no public name
             return self.obj_of(value.__wrapped__)
-        return self._annotation(value, kind) or self._instance(value, kind)
+        named = live_by_name(program, value, self._node_of)
+        return named or self._annotation(value, kind) or self._instance(value, kind)
+
+    def _node_of(self, value: object) -> int:
+        """A node that holds a live object; that of the constant for a number or a short text."""
+        if type(value) is int or (type(value) is str and len(value) < 80):
+            return self._program.constant(value)
+        return self._program.flow.holding(self.obj_of(value))
 
     def _descriptor(self, kind: Any, **parts: object) -> Descriptor:
         made = Descriptor(self._program, kind, {})
