@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
-from tests.cycles import cycle
+import pytest
+from tests.cycles import cycle, refused
 
 if TYPE_CHECKING:
     from tests.conftest import NewPatch, WriteModule
@@ -44,3 +46,108 @@ def test_a_method_that_keeps_its_super(write_module: WriteModule, new_patch: New
             return "new " + super().f()
 
     cycle(fix, lambda: m.C().f(), "old base", "new base", m)
+
+
+KIND = """
+    LIMIT = 1
+    def f(): return 'old'
+    class C:
+        __slots__ = ("x",)
+        LIMIT = 1
+        def plain(self): return 'old'
+        @staticmethod
+        def static(): return 'old'
+        @property
+        def read(self): return 'old'
+        def __eq__(self, other): return type(self) is type(other)
+        __hash__ = object.__hash__
+"""
+
+
+def body(**names: object) -> type:
+    return type("C", (), names)
+
+
+def keeping(function):
+    @functools.wraps(function)
+    def kept(*args):
+        return function(*args)
+
+    return kept
+
+
+class Decorated:
+    @keeping
+    def plain(self):
+        return "new"
+
+
+class Cached:
+    @functools.cache  # noqa: B019  # nothing keeps it
+    def plain(self):
+        return "new"
+
+
+class Other:
+    pass
+
+
+class Derived(Other):
+    def plain(self):
+        return "new"
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "code", "told"),
+    [
+        ("C.static", property(lambda self: "new"), "kind-changed", "staticmethod, the replacement a property"),
+        ("C.plain", staticmethod(lambda: "new"), "kind-changed", "plain method, the replacement a staticmethod"),
+        ("C", body(plain=staticmethod(lambda: "new")), "kind-changed", "plain method, the replacement a staticmethod"),
+        ("D", body(plain=lambda self: "new"), "not-a-class", "nothing of that name"),
+        ("f.D", body(plain=lambda self: "new"), "not-a-class", "f is a function"),
+        ("f", body(plain=lambda self: "new"), "not-a-class", "a function"),
+        ("LIMIT", body(plain=lambda self: "new"), "not-a-class", "a int"),
+        ("C", Derived, "bases-changed", "derives from Other"),
+        ("C", body(__slots__=("y",)), "slots-changed", "other __slots__"),
+        ("C", Decorated, "decorated", "a decorated function"),
+        ("C", Cached, "decorated", "a decorated function"),
+        ("C", body(read=property(None, lambda self, value: None)), "no-such-accessor", "no fset"),
+    ],
+)  # fmt: skip
+def test_what_a_replacement_cannot_be(write_module: WriteModule, new_patch: NewPatch, target, source, code, told):
+    m = write_module(KIND)
+    fix = new_patch()
+    fix.replace(f"{m.__name__}:{target}")(source)
+    assert told in refused(fix, code, m).found
+
+
+def test_a_class_body_may_compare_and_repeat_its_slots(write_module: WriteModule, new_patch: NewPatch):
+    m = write_module(KIND)
+    fix = new_patch()
+
+    @fix.replace(f"{m.__name__}:C")
+    class C:
+        __slots__ = ("x",)
+        LIMIT = 2
+
+        def __eq__(self, other):
+            return False
+
+    cycle(fix, lambda: (m.C() == m.C(), m.C.LIMIT, {m.C(): 1} != {}), (True, 1, True), (False, 2, True), m)
+
+
+@pytest.mark.parametrize("how", ["add", "shadow"])
+@pytest.mark.parametrize(
+    ("owner", "code", "told"),
+    [
+        (":D", "not-a-class", "nothing of that name"),
+        (":f", "not-a-class", "a function"),
+        (":LIMIT", "not-a-class", "a int"),
+        (":C.plain.more", "not-a-class", "C.plain is a function"),
+    ],
+)
+def test_where_nothing_can_be_added(write_module: WriteModule, new_patch: NewPatch, how, owner, code, told):
+    m = write_module(KIND)
+    fix = new_patch()
+    getattr(fix, how)(f"{m.__name__}{owner}", added=1)
+    assert told in refused(fix, code, m).found

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from livepatch.govern.log import Log
     from livepatch.patch import Patch
 
-__all__ = ["Action", "Known", "Recording", "acting_as", "announced", "begin", "in_use", "note", "record_to"]
+__all__ = ["Action", "Known", "Recording", "acting_as", "begin", "in_use", "note", "record_to"]
 
 _MOST = 200  # names of one kind in an entry
 _LONGEST = 2000  # characters of one text
@@ -218,25 +218,6 @@ def begin(event: str, patch: Patch | None, *, way_back: bool = False) -> Action 
     """An action to announce, or ``None`` if nothing is recorded.  On a full disk the `way_back` has room in reserve."""
     recording = _current
     return Action(recording, event, patch, way_back=way_back) if recording is not None else None
-
-
-@contextlib.contextmanager
-def announced(event: str, patch: Patch | None = None, **details: object) -> Iterator[None]:
-    """Do something with its intent on the disk before and its result after.
-
-    Raises :class:`AuditError` before anything was done, or at the end if the result cannot be written.
-    """
-    action = begin(event, patch)
-    if action is None:
-        yield
-        return
-    action.intend(details)
-    try:
-        yield
-    except BaseException as error:
-        action.failed(error)
-        raise
-    action.done(details)
 
 
 def note(
