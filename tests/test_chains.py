@@ -311,6 +311,26 @@ def test_added_names_stay_while_new_calls_drain(both: Both):
     assert list(vars(m)) == order
 
 
+def test_names_and_values_that_come_along_while_old_calls_drain(both: Both):
+    source = "LIMIT = 'old'\ndef leaf(): return 'old'\ndef hold():\n yield 'old'\n yield [leaf(), LIMIT]\n"
+    new = "LIMIT = 'new'\ndef leaf(): return ADDED\ndef hold():\n yield 'new'\n yield [leaf(), LIMIT]\n"
+    m, fix = both(source, "leaf", "hold", new=new)
+    fix.add(m.__name__, ADDED="new")
+    fix.set(f"{m.__name__}:LIMIT", "new")
+    with held(m, "hold") as old_call:
+        applied = livepatch.apply(fix)
+        assert applied.status().state == "draining"
+        assert m.leaf() == "new"  # which needs the name that was added
+        assert m.LIMIT == "new"  # a value has no side: new calls get it at once, and what is under way sees it, too
+        assert old_call.go_on() == ["old", "new"]
+    assert applied.wait(5)
+    with held(m, "hold") as new_call:
+        assert applied.revert().state == "draining"
+        assert new_call.go_on() == ["new", "old"]
+    assert applied.wait(5)
+    assert (m.leaf(), m.LIMIT, hasattr(m, "ADDED")) == ("old", "old", False)
+
+
 def test_a_stored_traceback_is_seen_through(both: Both):
     m, fix = both("def leaf(): raise ValueError('old')\ndef hold():\n leaf()\n", "leaf", "hold")
     stored: list[BaseException] = []

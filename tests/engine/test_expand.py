@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.cycles import cycle, refused
 
+import livepatch
+
 if TYPE_CHECKING:
     from tests.conftest import NewPatch, WriteModule
 
@@ -151,3 +153,49 @@ def test_where_nothing_can_be_added(write_module: WriteModule, new_patch: NewPat
     fix = new_patch()
     getattr(fix, how)(f"{m.__name__}{owner}", added=1)
     assert told in refused(fix, code, m).found
+
+
+def test_new_members_of_every_kind_are_of_the_class(write_module: WriteModule, new_patch: NewPatch):
+    m = write_module("""
+        class Base:
+            def told(self): return 'base'
+        class C(Base):
+            __hidden = 'hidden'
+    """)
+    fix = new_patch()
+
+    @fix.replace(f"{m.__name__}:C")
+    class C:
+        LIMIT = 1
+
+        @staticmethod
+        def static():
+            return "static"
+
+        @classmethod
+        def of_class(cls):
+            return cls.__hidden
+
+        @property
+        def read(self):
+            return super().told() + self.__hidden
+
+        @read.setter
+        def read(self, value):
+            self.__given = value
+
+    def probe():
+        if not hasattr(m.C, "read"):
+            return "none"
+        one = m.C()
+        one.read = 1
+        return m.C.LIMIT, one.static(), m.C.of_class(), one.read, vars(one)
+
+    cycle(fix, probe, "none", (1, "static", "hidden", "basehidden", {"_C__given": 1}), m)
+
+
+def test_the_code_of_livepatch_itself_is_left_alone(new_patch: NewPatch):
+    fix = new_patch()
+    fix.replace("livepatch.engine.code:fingerprint")(lambda function: "")
+    report = livepatch.check(fix)
+    assert "own-code" in {finding.code for finding in report.errors}

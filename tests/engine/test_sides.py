@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.cycles import codes, cycle
+from tests.cycles import codes, cycle, refused
 
 import livepatch
 
@@ -604,3 +604,32 @@ def test_signatures_that_tools_kept_are_not_touched(write_module: WriteModule, w
     kept = m.f.__signature__
     livepatch.apply(write_fix(f"{m.__name__}:f", "def f(a, b=1): return 'new'"))
     assert m.f.__signature__ is kept
+
+
+def test_super_in_what_is_no_method(write_module: WriteModule, write_fix: WriteFix):
+    m = write_module("def f(): return 'old'")
+    fix = write_fix(f"{m.__name__}:f", "def f():\n    def inner():\n        return super()\n    return inner()")
+    assert "which is no method" in refused(fix, "super-outside-class", m).found
+
+
+def test_super_of_a_class_within_is_its_own(write_module: WriteModule, write_fix: WriteFix):
+    m = write_module("def f(): return 'old'")
+    inner = "class C:\n        def told(self):\n            return super().__init__()"
+    fix = write_fix(f"{m.__name__}:f", f"def f():\n    {inner}\n    return C().told()")
+    cycle(fix, m.f, "old", None, m)
+
+
+@pytest.mark.parametrize(
+    ("member", "needs"),
+    [
+        ("def f(self): return self.__hidden", "private names (__hidden)"),
+        ("def f(self): return super().f()", "super() outside a class"),
+    ],
+)
+def test_what_needs_source_without_source(write_module: WriteModule, new_patch: NewPatch, member: str, needs: str):
+    m = write_module("class C:\n    __hidden = 1\n    def f(self): return 'old'")
+    space: dict[str, Any] = {"__name__": "nowhere"}
+    exec(member, space)  # a file that is nowhere
+    fix = new_patch()
+    fix.replace(f"{m.__name__}:C.f")(space["f"])
+    assert needs in refused(fix, "source-needed", m).found
