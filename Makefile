@@ -33,8 +33,7 @@ test-all:  ## the same with the slow tests
 	@$(PYTHON) tools/test_everywhere.py -m ""
 
 coverage:  ## count which lines and branches of the core the tests reach, and fail below 95 % of one of its packages
-	@$(ENVIRONMENT) coverage --supports 3.12 3.13 3.14 3.11 --extras test --install 'coverage>=7.10' -- \
-	  python tools/measure_coverage.py
+	@$(PYTHON) tools/measure_coverage.py
 
 lint:  ## ruff, its formatter and mypy
 	@$(ENVIRONMENT) lint --extras lint,test,bench,openfeature,prometheus,otel,nats,cli -- \

@@ -4,7 +4,10 @@
     measure_coverage.py [PYTEST ARGUMENT ...]
 
 The tests that speak of the packages are run with coverage.py (lines and branches together), by two workers; what a test
-starts in another process is not counted.  Two things would have a measured run take other paths than one that is not:
+starts in another process is not counted.  Some lines are for some interpreters alone, so what reads code objects is
+tested under every other one that is installed as well, and a line or branch counts that was reached under any.
+
+Two things would have a measured run take other paths than one that is not:
 livepatch tells of tools that watch code and reads no bytecode beside them, so `tools/unseen_tracer.py` hides it;
 and pytest rewrites the assertions of the whole package, because a plugin is in it, so it is told not to.
 
@@ -21,7 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
+from environment import ROOT, Interpreter, SetupError, activated, ensure, find_interpreters
+
 REPORTS = ROOT / ".reports"
 PACKAGES = ("engine", "compat", "bundle", "govern")
 LEAST = 95.0  # percent of the lines and branches of each package
@@ -29,6 +33,11 @@ LEAST = 95.0  # percent of the lines and branches of each package
 # It holds a reader to seconds of processor time, of which the tracer takes several times as many.
 LEFT_OUT = "tests/attacks/test_bundle_files.py::test_lengths_that_lie_cost_nothing"
 TESTS = [*PACKAGES, *("attacks", "cli", "process", "property", "state", "testing"), "test_*.py"]
+OF_EACH = ["engine", "compat", "test_*.py"]
+"""What is tested under every interpreter: what reads code objects, of which each has its own."""
+
+SUPPORTED = ("3.12", "3.13", "3.11", "3.14", "3.15")
+"""The first of them that is installed runs all; tracing costs least from 3.12 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,28 +89,47 @@ def below(found: Mapping[str, Figure]) -> list[str]:
     return [package for package, figure in found.items() if figure.percent < LEAST]
 
 
-def chosen(arguments: list[str]) -> list[str]:
+def chosen(arguments: list[str], tests: list[str]) -> list[str]:
     """What pytest is asked: the arguments, with the tests that speak of the packages unless they name tests."""
     if any((ROOT / argument.partition("::")[0]).exists() for argument in arguments if argument):
         return arguments
-    tests = (path for part in TESTS for path in (ROOT / "tests").glob(part))
-    return [*arguments, *sorted(str(path.relative_to(ROOT)) for path in tests)]
+    paths = (path for part in tests for path in (ROOT / "tests").glob(part))
+    return [*arguments, *sorted(str(path.relative_to(ROOT)) for path in paths)]
 
 
-def _coverage(*arguments: str) -> int:
-    return subprocess.run([sys.executable, "-m", "coverage", *arguments], cwd=ROOT, check=False).returncode
+def _coverage(directory: Path, *arguments: str) -> int:
+    command = [str(directory / "bin" / "python"), "-m", "coverage", *arguments]
+    return subprocess.run(command, cwd=ROOT, check=False, env=activated(directory)).returncode
+
+
+def _prepared(interpreter: Interpreter) -> Path:
+    print(f"setting up .venvs/coverage-{interpreter.series}", file=sys.stderr, flush=True)
+    requirements = ["--editable", ".[test]", "coverage>=7.10"]
+    return ensure(f"coverage-{interpreter.series}", interpreter, requirements)
+
+
+def _test(directory: Path, asked: list[str]) -> int:
+    how = ["-n", "2", "--assert=plain", "-p", "tools.unseen_tracer", "-o", f"cache_dir=.pytest_cache/{directory.name}"]
+    return _coverage(directory, "run", "-m", "pytest", *how, "--deselect", LEFT_OUT, *asked)
 
 
 def main(arguments: list[str]) -> int:
     """Run the tests, print the four figures; non-zero if a test failed or a figure is too low."""
     (REPORTS / "coverage").mkdir(parents=True, exist_ok=True)
-    _coverage("erase")
-    how = ["-n", "2", "--assert=plain", "-p", "tools.unseen_tracer", "-o", "cache_dir=.pytest_cache/coverage"]
-    how += ["--deselect", LEFT_OUT]
-    tested = _coverage("run", "-m", "pytest", *how, *chosen(arguments))
+    try:
+        directories = [_prepared(each) for each in find_interpreters(SUPPORTED)]
+    except SetupError as error:
+        print(f"set-up failed: {error}", file=sys.stderr)
+        return 2
+    first = directories[0]
+    _coverage(first, "erase")
+    tested = 0
+    for directory in directories:
+        tests = TESTS if directory == first else OF_EACH
+        tested = _test(directory, chosen(arguments, tests)) or tested
     written = REPORTS / "coverage.json"
     for step in (["combine", "--quiet"], ["json", "--quiet", "-o", str(written)]):
-        if status := _coverage(*step):
+        if status := _coverage(first, *step):
             return status
     report = json.loads(written.read_text())
     (REPORTS / "coverage.txt").write_text("".join(f"{line}\n" for line in not_reached(report)))
