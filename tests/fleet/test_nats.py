@@ -149,6 +149,27 @@ def test_a_server_that_is_killed_is_an_error_and_one_that_is_back_is_used_again(
     store.close()
 
 
+def test_what_the_library_stumbles_over_is_told_and_the_store_can_be_closed(started, monkeypatch):
+    store = NatsStore(started().url, timeout=5)
+
+    close = store._connection.close
+
+    async def lost(*_, **__):
+        raise AttributeError("'NoneType' object has no attribute '_add_writer'")
+
+    async def lost_while_closing():
+        await close()
+        await lost()
+
+    monkeypatch.setattr(store._connection, "close", lost_while_closing)
+    monkeypatch.setattr(store._stream, "stream_info", lost)
+    with pytest.raises(StateError, match="_add_writer") as caught:
+        store.get("a")
+    assert isinstance(caught.value.__cause__, AttributeError)
+    store.close()
+    assert not store._thread.is_alive()
+
+
 def test_nobody_listens(tmp_path):
     refused("nats://127.0.0.1:1")
 

@@ -207,6 +207,29 @@ def test_a_node_that_is_cut_off_keeps_what_it_has_and_catches_up(shared, client,
         time.sleep(0.02)
 
 
+def test_a_store_that_can_neither_be_read_nor_closed_is_let_go_of(shared, client, monkeypatch):
+    shared.announce(client.fix("A", ADMIT))
+    shared.direct()
+    shared.start()
+    shared.reported("applied")
+    taking_part = shared.agent._now().fleet
+    held = taking_part._store
+
+    def lost(*_, **__):
+        raise AttributeError("'NoneType' object has no attribute '_add_writer'")  # as a client library did
+
+    monkeypatch.setattr(held, "changes", lost)
+    monkeypatch.setattr(held, "close", lost)
+    until = time.monotonic() + 10
+    while taking_part._store in (held, None):
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    shared.direct("aborting")
+    shared.reported("original")
+    monkeypatch.undo()
+    held.close()
+
+
 def test_a_node_starts_whatever_its_fleet_s_store_is_like(client, tmp_path, events):
     (tmp_path / "fleet.db").write_text("no database, but a text that is long enough to be taken for one" * 20)
     with livepatch.Agent(tmp_path / "store", trust=client.root, fleet=str(tmp_path / "fleet.db")) as agent:

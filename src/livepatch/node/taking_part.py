@@ -151,7 +151,10 @@ class TakingPart:
     def _let_go(self) -> None:
         store, self._store = self._store, None
         if store is not None:
-            store.close()
+            try:
+                store.close()
+            except Exception as error:  # noqa: BLE001  # it is let go of all the same, and another is opened
+                self._tell(error)
 
     # What it hears
 
