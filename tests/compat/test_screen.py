@@ -74,9 +74,29 @@ def test_what_is_left_out_is_counted():
     assert "  called by 6 more" in text
 
 
-def test_notes_take_one_line_that_names_their_codes():
-    lines = screen(report(*(finding("info", n) for n in range(3)), finding("info", 0)))
-    assert [line.text for line in lines if line.weight == "info"] == ["  info: code-0, code-1, code-2"]
+def test_notes_take_a_line_each_and_one_that_names_their_codes_where_there_is_no_room():
+    notes = [*(finding("info", n) for n in range(3)), finding("info", 0)]
+
+    def told(height: int) -> list[str]:
+        return [line.text for line in screen(report(*notes), height=height) if line.weight == "info"]
+
+    whole = "word0 word1 word2 word3 word4"
+    assert told(24) == [f"  info: [code-{n}] {LONG}{n}: {whole}"[:99] + "…" for n in range(3)]
+    assert len(screen(report(*notes, *(finding("error", n, 60) for n in range(4))), height=12)) <= 12
+    crowded = screen(report(*notes, *(finding("error", n, 60) for n in range(4))), height=12)
+    assert [line.text for line in crowded if line.weight == "info"] == ["  info: code-0, code-1, code-2"]
+
+
+def test_what_to_do_is_there_even_where_the_rest_has_no_room():
+    rows = [
+        Finding(
+            code=f"c{n}", severity="warning", target="", found="found " * 90, expected="it " * 90, action="do this!"
+        )
+        for n in range(3)
+    ]
+    text = " ".join(" ".join(line.text for line in screen(report(*rows))).split())
+    assert text.count("do: do this!") == 3
+    assert text.count("…; expected it it") == 3
 
 
 def test_the_first_reason_is_shown_whole_as_far_as_it_can_be():

@@ -22,6 +22,7 @@ PROCESS = "this process"
 _FIRST, _OTHER = 9, 4  # lines of the heaviest reason, and of each further one
 _MOST_TARGETS, _MOST_CALLERS = 4, 4
 _NARROWEST, _LOWEST = 40, 12
+_SHORTEST = 20  # characters that are left of what was found, or expected
 
 Weight = Literal["fits", "refused", "error", "warning", "info", "target", "caller", "next"]
 
@@ -60,9 +61,9 @@ def _decision(report: Report, place: str) -> str:
 
 
 def _reasons(report: Report, width: int, room: int) -> list[Line]:
-    """As many reasons as there is room for, whole ones; the rest by number.  Notes that refuse nothing are named."""
+    """As many reasons as there is room for, whole ones; the rest by number.  Notes that refuse nothing come last."""
     heavy = [finding for finding in report.findings if finding.severity != "info"]
-    notes = list(dict.fromkeys(f.code for f in report.findings if f.severity == "info"))
+    notes = [finding for finding in report.findings if finding.severity == "info"]
     room -= bool(notes)
     lines: list[Line] = []
     for index, finding in enumerate(heavy):
@@ -75,15 +76,30 @@ def _reasons(report: Report, width: int, room: int) -> list[Line]:
             lines.append(Line(finding.severity, _cut_off(text, width)))
             break
         lines += rows
-    if notes:
-        lines.append(Line("info", _cut_off(f"  info: {', '.join(notes)}", width)))
-    return lines
+    return [*lines, *_notes(notes, width, room - len(lines) + 1)]
+
+
+def _notes(notes: list[Finding], width: int, room: int) -> list[Line]:
+    """Each note in a line, if there is room for that; else their codes in one."""
+    if len(notes) <= room:
+        found = (f"  info: [{note.code}] {note.target}{': ' * bool(note.target)}{note.found}" for note in notes)
+        texts = [" ".join(text.split()) for text in found]
+        return [Line("info", _cut_off(f"  {text}", width)) for text in dict.fromkeys(texts)]
+    codes = ", ".join(dict.fromkeys(note.code for note in notes))
+    return [Line("info", _cut_off(f"  info: {codes}", width))]
 
 
 def _reason(finding: Finding, width: int, most: int) -> list[Line]:
+    """Why, in `most` lines: where there is not enough room, what was found and expected is cut, and what to do is not."""
     where = f" {finding.target}:" if finding.target else ""
-    text = f"[{finding.code}]{where} found {finding.found}; expected {finding.expected}; do: {finding.action}"
-    return _wrapped(finding.severity, text, width, f"  {finding.severity}: ", most)
+    room = max(len(finding.found), len(finding.expected))
+    while True:
+        found, expected = _cut_off(finding.found, room), _cut_off(finding.expected, room)
+        text = f"[{finding.code}]{where} found {found}; expected {expected}; do: {finding.action}"
+        fits = len(_wrapped(finding.severity, text, width, f"  {finding.severity}: ", most + 1)) <= most
+        if fits or room <= _SHORTEST:
+            return _wrapped(finding.severity, text, width, f"  {finding.severity}: ", most)
+        room = max(room * 4 // 5, _SHORTEST)
 
 
 def _wrapped(weight: Weight, text: str, width: int, start: str, most: int) -> list[Line]:
