@@ -90,7 +90,7 @@ def _notes(notes: list[Finding], width: int, room: int) -> list[Line]:
 
 
 def _reason(finding: Finding, width: int, most: int) -> list[Line]:
-    """Why, in `most` lines: where there is not enough room, what was found and expected is cut, and what to do is not."""
+    """Why, in `most` lines: where there is not enough room, what was found and expected is cut, not what to do."""
     where = f" {finding.target}:" if finding.target else ""
     room = max(len(finding.found), len(finding.expected))
     while True:
