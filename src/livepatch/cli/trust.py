@@ -100,6 +100,14 @@ def _init(given: argparse.Namespace) -> bool:
     from livepatch.bundle.trustroot import encode_root
 
     keys, roles = _changed({}, {}, given, removed=())
+    lacking = [f"--add {role}=KEY.pub" for role in ("root", "author") if role not in roles]
+    if lacking:
+        raise PatchError(
+            "a trust root names who may sign its next version, and who may sign patches",
+            found=f"no {' and no '.join(lacking)}",
+            expected="a public key in each of the roles root and author",
+            action=f"make keys with `livepatch keygen FILE`, and give {' '.join(lacking)}",
+        )
     envelope = encode_root(
         package=given.package, channel=given.channel, version=1, expires=given.expires, keys=keys, roles=roles
     )
