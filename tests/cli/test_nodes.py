@@ -20,6 +20,7 @@ from livepatch.cli.main import main
 from livepatch.cli.nodes import progress_of
 from livepatch.node.control import Control
 from livepatch.node.stored import StoreView
+from livepatch.process.live import live
 
 pytestmark = pytest.mark.usefixtures("events")
 
@@ -94,6 +95,21 @@ def test_a_patch_takes_the_place_of_another_that_is_named(run, agent, client, no
     assert "B: settled, on" in run("apply", better, "--node", nodes, "--replaces", "B")
     assert "replaces-unknown" in run("apply", client.fix("C", ADMIT), "--node", nodes, "--replaces", "A", status=1)
     assert wished(nodes / "one") == [("B", "on")]
+
+
+def test_a_node_asks_its_own_probes(run, agent, client, nodes, monkeypatch):  # noqa: F811
+    monkeypatch.setattr(live, "known", {})  # other tests' patches are none of ours
+    run("apply", client.fix("A", ADMIT, probed=True), "--node", nodes)
+    told = run("status", "--node", nodes, "--probes")
+    assert "  1 probe asked: all as it should be\n    A/size: fixed, in the node itself\n" in told
+    run("flag", "A", "off", "--node", nodes)
+    told = run("status", "--node", nodes, "--probes", status=1)
+    assert "    A/size: vulnerable, in the node itself" in told
+    assert "found the hole is open, since the patch is switched off; do: switch the patch on" in told
+    assert "A/size" not in run("status", "--node", nodes)
+    assert not json.loads(run("status", "--node", nodes, "--probes", "--json", status=1))["nodes"][0]["result"][
+        "probed"
+    ]["ok"]
 
 
 def test_json_says_all_of_it(run, agent, client, nodes):  # noqa: F811

@@ -39,6 +39,12 @@ ADMIT = ('return "admitted"', 'return "refused" if size > 10 else "admitted"')
 FEE = ("    return size\n", "    return size * 2\n")
 WAIT = ('return "old"', 'return "new"')
 PACKAGE = "poolclient"
+PROBE = """\
+from poolclient import pool
+
+def vulnerable():
+    return pool.admit(11) == "admitted"
+"""
 _made: dict[tuple[object, ...], bytes] = {}
 
 
@@ -64,24 +70,32 @@ class Client:
         (root / self.package / "pool.py").write_text(source, encoding="utf-8")
 
     def fix(
-        self, name: str, *changes: tuple[str, str], signers: str = "alice carol erin", compatible_with: str = ""
+        self,
+        name: str,
+        *changes: tuple[str, str],
+        signers: str = "alice carol erin",
+        compatible_with: str = "",
+        probed: bool = False,
     ) -> Path:
-        """The path of a patch file that makes those changes, signed."""
+        """The path of a patch file that makes those changes, signed; with :data:`PROBE` if it is to be `probed`."""
         path = self.folder / f"{name}.lpatch"
-        known = (name, changes, signers, compatible_with)
+        known = (name, changes, signers, compatible_with, probed)
         if known not in _made:
-            _made[known] = self._signed(name, changes, signers.split(), compatible_with)
+            _made[known] = self._signed(name, changes, signers.split(), compatible_with, probed=probed)
         path.write_bytes(_made[known])
         return path
 
-    def _signed(self, name: str, changes: Iterable[tuple[str, str]], signers: list[str], compatible_with: str) -> bytes:
+    def _signed(
+        self, name: str, changes: Iterable[tuple[str, str]], signers: list[str], compatible_with: str, *, probed: bool
+    ) -> bytes:
         source = SOURCE
         for before, after in changes:
             assert before in source
             source = source.replace(before, after)
         new = self.folder / f"new-{name}"
         self._write(new, source, "1.1")
-        made = livepatch.build(self.folder / "old", new, package=self.package, id=name, versions="==1.0")
+        probes = [livepatch.Probe(name="size", source=PROBE, safe=True)] if probed else []
+        made = livepatch.build(self.folder / "old", new, package=self.package, id=name, versions="==1.0", probes=probes)
         made.compatible_with = compatible_with
         envelope = Envelope(payload_type=PATCH_TYPE, payload=made.to_bytes())
         for signer in signers:

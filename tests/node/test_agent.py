@@ -29,6 +29,7 @@ from livepatch.errors import (
     UnknownPatchError,
 )
 from livepatch.govern import audit, recording, telling
+from livepatch.node import answering
 from livepatch.node.client import Node
 from livepatch.node.protocol import (
     Apply,
@@ -37,6 +38,7 @@ from livepatch.node.protocol import (
     Doctor,
     Flag,
     Hello,
+    Probes,
     Revert,
     Status,
     Verify,
@@ -45,6 +47,7 @@ from livepatch.node.protocol import (
 from livepatch.node.restoring import Restoration
 from livepatch.node.store import Store
 from livepatch.node.stored import StoreView
+from livepatch.process.live import live
 
 pytestmark = pytest.mark.usefixtures("events")
 
@@ -655,6 +658,26 @@ def test_the_doctor_looks_at_the_process(node, store):
     told = node.ask(Doctor())
     assert not told["ok"]
     assert told["findings"][0]["code"] == "key-readable"
+
+
+def test_it_asks_the_probes_of_its_patches(node, client, monkeypatch):
+    monkeypatch.setattr(live, "known", {})  # other tests' patches are none of ours
+    assert node.ask(Probes())["outcomes"] == []
+    node.ask(Apply(), (client.fix("A", ADMIT, probed=True).read_bytes(),))
+    told = node.ask(Probes(timeout=10))
+    assert [(each["patch_id"], each["where"], each["verdict"]) for each in told["outcomes"]] == [("A", "live", "fixed")]
+    assert told["ok"]
+    node.ask(Flag(flag="A", mode="off"))
+    told = node.ask(Probes())
+    assert not told["ok"]
+    assert [(each["severity"], each["code"]) for each in told["findings"]] == [("error", "hole-open")]
+
+
+def test_its_probes_are_asked_by_one_at_a_time(node, monkeypatch):
+    monkeypatch.setattr(live, "known", {})
+    with answering._probing, pytest.raises(NodeError, match="the probes are being asked"):
+        node.ask(Probes())
+    assert node.ask(Probes())["ok"]
 
 
 def test_a_policy_that_cannot_be_read_is_found(client, store, tmp_path):

@@ -9,13 +9,17 @@ from typing import Any
 
 from livepatch.cli.nodes import add_node, ask_each, asker, found_nodes, tell
 from livepatch.cli.output import Ink, Style, add_color, add_json, print_lines
+from livepatch.errors import counted
 
 __all__ = ["DESCRIPTION", "EXAMPLE", "SUMMARY", "add_arguments", "lines", "run"]
 
 SUMMARY = "tell how the patches of running nodes stand"
 DESCRIPTION = """\
 Print each applied patch, newest last, and what of the set that is wished for the node does
-not run.  With --verify each place is compared with what the patches say it holds."""
+not run.  With --verify each place is compared with what the patches say it holds, and with
+--probes the node asks the regression probes of its patches, of those that were taken out as
+well, whether the holes are closed: in itself where a probe is declared safe for that, else in
+a scratch process with the same patches."""
 EXAMPLE = 'livepatch status --node "/var/lib/*/livepatch" --verify'
 
 
@@ -23,27 +27,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """What the command takes."""
     add_node(parser)
     parser.add_argument("--verify", action="store_true", help="say whether every place still holds what it should")
+    parser.add_argument(
+        "--probes", action="store_true", help="ask the node's regression probes whether holes are closed"
+    )
+    parser.add_argument(
+        "--timeout", type=float, default=30.0, metavar="SECONDS", help="how long each probe may take; by default 30"
+    )
     add_color(parser)
     add_json(parser)
 
 
 def run(given: argparse.Namespace) -> bool:
-    """Tell.  Whether all nodes answer, and with ``--verify`` whether all places are as they should be."""
+    """Tell.  Whether all nodes answer, and whether all places and probes that were asked for are as they should be."""
     from livepatch.node.client import Node
-    from livepatch.node.protocol import Status, Verify
+    from livepatch.node.protocol import Probes, Status, Verify
 
     paths = found_nodes(given.node)
     status = asker(Status(), given)
 
     def ask(node: Node) -> dict[str, Any]:
         told = status(node)
-        return {**told, "verified": node.ask(Verify())} if given.verify else told
+        if given.verify:
+            told["verified"] = node.ask(Verify())
+        if given.probes:
+            told["probed"] = node.ask(Probes(timeout=given.timeout))
+        return told
 
     def show(told: dict[str, Any], style: Style) -> None:
         print_lines(style(ink, text) for ink, text in lines(told))
 
     def fine(told: dict[str, Any]) -> bool:
-        return not given.verify or bool(told["verified"]["ok"])
+        return all(told[each]["ok"] for each in ("verified", "probed") if each in told)
 
     return tell(given, ask_each(paths, ask), show, asked=len(paths), fine=fine)
 
@@ -90,3 +104,16 @@ def lines(told: dict[str, Any]) -> Iterator[tuple[Ink, str]]:
         )
         for finding in verified["findings"]:
             yield "red", f"    {finding['target']}: found {finding['found']}; expected {finding['expected']}"
+    probed = told.get("probed")
+    if probed is not None:
+        count = counted(len(probed["outcomes"]), "probe")
+        yield "green" if probed["ok"] else "red", f"  {count} asked" + (": all as it should be" if probed["ok"] else "")
+        for each in probed["outcomes"]:
+            where = "the node itself" if each["where"] == "live" else "a scratch process"
+            why = f" ({each['why']})" if each["why"] else ""
+            yield "plain", f"    {each['patch_id']}/{each['probe']}: {each['verdict']}, in {where}{why}"
+        for finding in probed["findings"]:
+            yield (
+                "red" if finding["severity"] == "error" else "yellow",
+                f"    {finding['target']}: found {finding['found']}; do: {finding['action']}",
+            )

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from livepatch.errors import NodeError
 from livepatch.govern.recording import acting_as
 from livepatch.loading import load_in_steps
 from livepatch.node.connection import Peer, Tell
@@ -20,6 +22,7 @@ from livepatch.node.protocol import (
     Flag,
     Health,
     Hello,
+    Probes,
     Readings,
     Request,
     Revert,
@@ -81,6 +84,8 @@ def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, 
                 verified = verify()
                 findings = [dataclasses.asdict(each) for each in verified.findings]
                 return {"ok": verified.ok, "checked": verified.checked, "findings": findings}
+            case Probes(timeout=timeout):
+                return {**node.about(), **_probed(timeout)}
             case Doctor():
                 found = node.examine()
                 ok = all(each.severity != "error" for each in found)
@@ -91,6 +96,27 @@ def answer(node: Asked, request: Request, parts: tuple[bytes, ...], peer: Peer, 
                 return node.readings(span)
             case _:
                 return _change(node.operations, request, parts, tell)
+
+
+_probing = threading.Lock()
+
+
+def _probed(timeout: float) -> dict[str, Any]:
+    """What the regression probes find that this process knows; one look at a time, for each may start processes."""
+    load_in_steps()
+    from livepatch.probing.probe import probe
+
+    if not _probing.acquire(blocking=False):
+        raise NodeError(
+            "the probes are being asked",
+            found="another request of the same kind",
+            expected="one at a time",
+            action="wait for its answer, and ask again",
+        )
+    try:
+        return probe(timeout=timeout).to_dict()
+    finally:
+        _probing.release()
 
 
 def _change(

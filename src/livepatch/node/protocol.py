@@ -14,7 +14,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, get_args
 
 from livepatch.bundle.envelope import LARGEST_FILE
 from livepatch.bundle.jsontext import Fields, read_object, refusing
@@ -36,6 +36,7 @@ __all__ = [
     "Health",
     "Hello",
     "Limits",
+    "Probes",
     "Readings",
     "Request",
     "Revert",
@@ -129,6 +130,20 @@ class Verify(_Plain):
     """Does every place still hold what the patches say?"""
 
     verb: ClassVar[str] = "verify"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Probes:
+    """Are the holes closed that your patches have closed?"""
+
+    verb: ClassVar[str] = "probes"
+    timeout: float = 30.0
+    """Seconds for each regression probe to answer."""
+
+    @classmethod
+    def read(cls, fields: Fields) -> Probes:
+        """Its fields."""
+        return cls(timeout=_seconds(fields, "timeout"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,11 +298,23 @@ class Cancel:
         return cls(id=fields.text("id", 128, lambda text: check_name("id", text)))
 
 
-Request = Hello | Status | Verify | Doctor | Health | Readings | Drill | Check | Apply | Soak | Flag | Revert | Cancel
-REQUESTS: Mapping[str, Callable[[Fields], Request]] = {
-    each.verb: each.read
-    for each in (Hello, Status, Verify, Doctor, Health, Readings, Drill, Check, Apply, Soak, Flag, Revert, Cancel)
-}
+Request = (
+    Hello
+    | Status
+    | Verify
+    | Probes
+    | Doctor
+    | Health
+    | Readings
+    | Drill
+    | Check
+    | Apply
+    | Soak
+    | Flag
+    | Revert
+    | Cancel
+)
+REQUESTS: Mapping[str, Callable[[Fields], Request]] = {each.verb: each.read for each in get_args(Request)}
 _WITH_FILE = (Apply, Check, Soak)
 
 
