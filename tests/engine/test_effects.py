@@ -96,6 +96,50 @@ def test_where_there_is_no_other_thread_plain_changes_are_put_back(monkeypatch):
     assert not hasattr(module, "NEW")
 
 
+TABLES = """
+BY_NAME, BY_FUNCTION, LISTED = {}, {}, []
+def register(f):
+    BY_NAME[f.__name__] = BY_FUNCTION[f] = f
+    LISTED.append(f)
+    return f
+@register
+def first(): pass
+"""
+
+
+def test_new_entries_of_dicts_are_taken_out_and_given():
+    module = ModuleType("registering")
+    exec(TABLES, vars(module))
+    kept = Registries({"registering": module}, ["registering"])
+    scratch = dict(vars(module))
+    exec("@register\ndef second(): pass\n@register\ndef first(): pass", scratch)
+    found = {(each.label, each.key): each.value for each in kept.entered([scratch])}
+    assert found == {
+        ("registering:BY_NAME", "second"): scratch["second"],
+        ("registering:BY_FUNCTION", scratch["second"]): scratch["second"],
+        ("registering:BY_FUNCTION", scratch["first"]): scratch["first"],
+    }
+    assert set(module.BY_NAME) == {"first"}
+    assert set(module.BY_FUNCTION) == {module.first}
+    # What takes the place of an entry, and what is appended, is for a refusal.
+    assert kept.clean([scratch]) == ["registering:BY_NAME", "registering:LISTED"]
+    assert module.BY_NAME == {"first": module.first}
+
+
+def test_nothing_is_given_of_a_dict_into_which_the_old_release_enters_as_well():
+    module = ModuleType("registering")
+    exec(TABLES, vars(module))
+    kept = Registries({"registering": module}, ["registering"])
+    before, after = dict(vars(module)), dict(vars(module))
+    exec("@register\ndef first(): pass", before)
+    kept.note_old([before])
+    exec("@register\ndef first(): pass", after)
+    # The new side's would be a second entry, beside the one that it is to take the place of.
+    assert kept.entered([after]) == []
+    assert kept.clean([before, after]) == ["registering:BY_NAME", "registering:BY_FUNCTION", "registering:LISTED"]
+    assert set(module.BY_FUNCTION) == {module.first}
+
+
 def test_registries_in_closures_of_functions_are_looked_into():
     import functools
 

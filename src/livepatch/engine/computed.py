@@ -8,13 +8,15 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import CellType, CodeType, FunctionType, ModuleType
+from types import CellType, CodeType, FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from livepatch.contents.changes import Target
 from livepatch.contents.edits import FunctionEdit, ModuleEdit, NameEdit, Text
+from livepatch.engine.caches import Cache
 from livepatch.engine.code import nested_codes
 from livepatch.engine.default_values import is_plain, plainly_same
+from livepatch.engine.effects import Entered
 from livepatch.engine.existing import drop_kept, give_attribute, no_such_name, note_kept, note_unfit
 from livepatch.engine.expand import NewAttribute, NewBody, NewShadow
 from livepatch.engine.functions import Held, code_of, defaults_of, own
@@ -139,6 +141,21 @@ class Computed:
         for memo in edit.memos:
             note_kept(self, edit, memo)
         drop_kept(self, edit)
+
+    def enter(self, entered: Entered) -> None:
+        """Bring a new entry of a dict of the program."""
+        try:
+            self.reconciler.enter(entered.container, entered.key, entered.value, entered.label)
+        except CannotFollow as answer:
+            self.out.note(entered.label, answer.refusal)
+            return
+        rest = self.reconciler.rest()
+        self.out.writes += rest.writes
+        self.out.caches += rest.caches
+        if entered.forget is not None:
+            self.out.caches.append(
+                Cache(f"the answers of {entered.label}", SimpleNamespace(cache_clear=entered.forget))
+            )
 
     def finish(self) -> None:
         """Take in what depends on all edits together."""

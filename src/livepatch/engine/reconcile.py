@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from livepatch.engine.counterparts import ModuleSides, Sides, unmangled
 from livepatch.engine.following import Follower, splits
+from livepatch.engine.graph import shown
 from livepatch.engine.namespaces import is_class, is_module, owner_name
-from livepatch.engine.places import refuses_stores, value_of
+from livepatch.engine.places import item_of, refuses_stores, value_of
 from livepatch.engine.refusal import Refusal
 from livepatch.engine.relink import CannotFollow, Relinker
 from livepatch.engine.stack import ABSENT, Slot
@@ -79,6 +80,18 @@ class Reconciler:
         kept, back = (dict(self._writes), dict(self._after)), self._follower.kept()
         try:
             return self._relink(value, label)
+        except CannotFollow:
+            self._writes, self._after = kept
+            back()
+            raise
+
+    def enter(self, container: object, key: object, value: object, label: str) -> None:
+        """Bring a new entry of a live dict; its write is in :meth:`rest`.  Raises :class:`CannotFollow`."""
+        kept, back = (dict(self._writes), dict(self._after)), self._follower.kept()
+        try:
+            known = self._relink(key, label)
+            path = f"{label}[{shown(known)}]"
+            self._write(item_of(container, known, path), self._relink(value, path), value, path)
         except CannotFollow:
             self._writes, self._after = kept
             back()

@@ -19,7 +19,7 @@ from livepatch.engine.computed import Computed, Sourced
 from livepatch.engine.conditional import never_defined, nothing_defines, unmade_classes, without_classes
 from livepatch.engine.declared import declared_otherwise, other_bases
 from livepatch.engine.default_values import value_of
-from livepatch.engine.effects import Registries
+from livepatch.engine.effects import Entered, Registries
 from livepatch.engine.functions import Held
 from livepatch.engine.loaded import Loaded
 from livepatch.engine.locate import Found, definitions_of, find, is_definition
@@ -281,6 +281,30 @@ class _Edits:
 
     # The after side
 
+    def _run(
+        self, edits: list[ModuleEdit], before: Scratch, after: Scratch, registries: Registries | None
+    ) -> list[Entered]:
+        """Run the statements of both sides; what those of the new one entered anew into dicts of the program."""
+        changing = {
+            edit.module: [c for c, _ in self.found.get(edit.module, ()) if c.defaults and c.after is not None]
+            for edit in edits
+        }
+        for edit in edits:
+            if edit.whole is None:
+                before.run(
+                    edit.module, edit.before, [(c.qualname, c.before) for c in changing[edit.module] if c.before]
+                )
+        if registries is not None:
+            registries.note_old(map(vars, before.modules.values()), before.classes)
+        for edit in edits:
+            if edit.whole is None:
+                changed = [(c.qualname, c.after) for c in changing[edit.module] if c.after]
+                after.offer(edit.module, edit.after.imports)
+                after.run(edit.module, _with_new_functions(edit), changed)
+            else:
+                after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
+        return registries.entered(map(vars, after.modules.values()), after.classes) if registries is not None else []
+
     def _compute(self) -> None:
         edits = self.edits
         tops = {edit.module.partition(".")[0] for edit in edits}
@@ -292,16 +316,7 @@ class _Edits:
         for name, module in brought.items():
             after.add_module(name, new_module_like(module))
         try:
-            for edit in runs:
-                if edit.whole is None:
-                    changed = [c for c, _ in self.found.get(edit.module, ()) if c.defaults and c.after is not None]
-                    before.run(edit.module, edit.before, [(c.qualname, c.before) for c in changed if c.before])
-                    after.offer(edit.module, edit.after.imports)
-                    after.run(
-                        edit.module, _with_new_functions(edit), [(c.qualname, c.after) for c in changed if c.after]
-                    )
-                else:
-                    after.execute(edit.module, edit.after, Statement(text=Text(source=edit.whole, line=1)))
+            entered = self._run(runs, before, after, registries)
             edits = [_with_told(edit, (before, after)) for edit in edits]
             live = {**self.modules, **brought}
             was = {**{name: self.modules[name] for name in after.modules if name in self.modules}, **before.modules}
@@ -326,6 +341,8 @@ class _Edits:
                     made.module(edit.module, brought[edit.module])
             for edit in edits:
                 made.take(edit, self.found.get(edit.module, ()))
+            for each in entered:
+                made.enter(each)
             made.finish()
         finally:
             for side in (before, after):
