@@ -107,10 +107,12 @@ class Fleet:
         *,
         chain: int = 4,
         patience: float = PATIENCE,
+        pay_every: float = 0.3,
         **settings: object,
     ) -> None:
         self.folder = folder
         self.store = store
+        self.pay_every = pay_every
         given = {"block_time": 0.5, "guard": 1.0, "fleet": store, "fleet_ttl": 6.0, "trust": str(trust), **settings}
         sizes = [min(chain, nodes - begin) for begin in range(0, nodes, chain)]
         self.chains = [
@@ -156,7 +158,7 @@ class Fleet:
     def _pay(self, chain: Network) -> None:
         """One payment after the other, which the nodes of the chain hand on to each other."""
         number = 0
-        while not self._paying.wait(0.3):
+        while not self._paying.wait(self.pay_every):
             try:
                 nonce = chain.ask(number, "account", name="alice")["nonce"] + 1
                 chain.ask(number, "send", sender="alice", receiver="bob", amount=1, nonce=nonce)
