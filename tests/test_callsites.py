@@ -60,6 +60,27 @@ def test_methods(old: str, call: str, new: str, breaks: bool, write_module: Writ
     assert found(report, "parameters"), "that some call would break is told in any case"
 
 
+@pytest.mark.parametrize(
+    ("old", "call", "new", "breaks"),
+    [
+        ("def f(a, b): pass", "f(1, **given)", "def f(a): pass", True),
+        ("def f(a, b): pass", "f(1, **given)", "def f(a, b, c=1): pass", False),
+        ("def f(a, *, b): pass", "f(*given, **given)", "def f(a, *, c): pass", True),
+        ("def f(a, b): pass", "f(*given)", "def f(a): pass", True),
+        ("def f(a, b): pass", "f(*given)", "def f(a, b=2): pass", False),
+        ("def f(a, b=1): pass", "f(**given)", "def f(b=1): pass", True),
+        ("def f(a): pass", "f(1, 2, **given)", "def f(): pass", False),  # it never worked
+    ],
+)
+def test_what_stars_bring_is_what_the_old_side_needed(
+    old: str, call: str, new: str, breaks: bool, write_module: WriteModule, write_fix: WriteFix
+):
+    m = write_module(f"{old}\ndef g(given): return {call}\n")
+    report = livepatch.check(write_fix(f"{m.__name__}:f", new))
+    assert not found(report, "call-breaks")
+    assert any(f"{m.__name__}:g (" in said for said in found(report, "call-may-break")) is breaks, report
+
+
 def test_what_cannot_be_told_is_a_warning(write_module: WriteModule, write_fix: WriteFix):
     m = write_module(
         "class C:\n  def f(self, a, b=1): pass\ndef g(unknown, args): unknown.f(1, 2); C().f(*args, b=2)\n"

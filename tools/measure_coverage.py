@@ -32,7 +32,11 @@ LEAST = 95.0  # percent of the lines and branches of each package
 
 # It holds a reader to seconds of processor time, of which the tracer takes several times as many.
 LEFT_OUT = "tests/attacks/test_bundle_files.py::test_lengths_that_lie_cost_nothing"
-TESTS = [*PACKAGES, *("attacks", "cli", "process", "property", "state", "testing"), "test_*.py"]
+TESTS = [
+    *PACKAGES,
+    *("attacks", "cli", "contents", "documents", "health", "node", "probing", "process", "property", "state"),
+    *("testing", "fleet/test_planfile.py", "fleet/test_planning.py", "test_*.py"),
+]
 OF_EACH = ["engine", "compat", "test_*.py"]
 """What is tested under every interpreter: what reads code objects, of which each has its own."""
 

@@ -199,6 +199,20 @@ def test_a_tree_ends_where_functions_call_each_other():
     ]
 
 
+def test_a_tree_of_many_branches_counts_those_that_it_leaves_out():
+    callees = [f"f{number}" for number in range(60)]
+    calls = "".join(f"    {each}()\n" for each in callees)
+    text = source_graph({"m.py": f"def main():\n{calls}" + "".join(f"def {each}(): pass\n" for each in callees)})
+    lines = text.to_text("m:main").splitlines()
+    assert len(lines) == 52
+    assert lines[-1] == "└─ and 10 more"
+
+
+def test_all_edges_are_those_of_each_function(shop):
+    assert list(shop.edges()) == [edge for name in shop.functions for edge in shop.callees(name)]
+    assert repr(shop).startswith(f"<CallGraph of {len(shop.functions)} functions, ")
+
+
 def test_as_a_picture(shop):
     dot = shop.to_dot(["shop.store:unused", "shop.store:Store.save", "shop.store:Backend.write"])
     assert dot.startswith("digraph calls {")
