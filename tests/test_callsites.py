@@ -70,6 +70,7 @@ def test_methods(old: str, call: str, new: str, breaks: bool, write_module: Writ
         ("def f(a, b): pass", "f(*given)", "def f(a, b=2): pass", False),
         ("def f(a, b=1): pass", "f(**given)", "def f(b=1): pass", True),
         ("def f(a): pass", "f(1, 2, **given)", "def f(): pass", False),  # it never worked
+        ("def f(a, b): pass", "f(1, 2, **given)", "def f(a): pass", True),
     ],
 )
 def test_what_stars_bring_is_what_the_old_side_needed(

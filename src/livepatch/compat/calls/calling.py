@@ -124,7 +124,8 @@ def _call_spread(machine: Machine, argument: int) -> None:
     double: Slot = NULL
     if VERSION >= (3, 14) or argument & 1:
         double = machine.pop_slot()
-    star = machine.pop()
+    star_slot = machine.pop_slot()
+    star, written = machine.node(star_slot), machine.constant_of(star_slot)
     upper, lower = machine.pop_slot(), machine.pop_slot()
     target = upper if LOADS_NULL_FIRST else lower
     if target == NULL:
@@ -137,6 +138,8 @@ def _call_spread(machine: Machine, argument: int) -> None:
     named = machine.displays.get(double) if isinstance(double, int) else None
     double_node = -1 if double == NULL else machine.node(double)
     spread = machine.program.spread_of(box, star)
+    if type(written) is tuple:  # arguments that are constants, such as none at all
+        positional, spread = tuple(map(machine.program.constant, written)), -1
     if named is not None:
         keywords = tuple((key, node) for key, node in named.items.items() if type(key) is str)
         double_node = machine.program.spread_of(named, double_node)
