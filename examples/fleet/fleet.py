@@ -157,13 +157,14 @@ class Fleet:
 
     def _pay(self, chain: Network) -> None:
         """One payment after the other, which the nodes of the chain hand on to each other."""
-        number = 0
+        number = nonce = 0
         while not self._paying.wait(self.pay_every):
             try:
-                nonce = chain.ask(number, "account", name="alice")["nonce"] + 1
-                chain.ask(number, "send", sender="alice", receiver="bob", amount=1, nonce=nonce)
+                nonce = (nonce or chain.ask(number, "account", name="alice")["nonce"]) + 1
+                answer = chain.ask(number, "send", sender="alice", receiver="bob", amount=1, nonce=nonce)
             except (OSError, ValueError, http.client.HTTPException):  # it is just away
-                number = (number + 1) % len(chain.names)
+                number, answer = (number + 1) % len(chain.names), ""
+            nonce = nonce if answer == "taken" else 0
 
     # Controllers
 

@@ -156,7 +156,7 @@ def test_every_rollout_ends_everywhere_or_nowhere(example, tmp_path, request, mo
     chance, endings = random.Random(engine), Counter()
     patches = example.Patches(tmp_path)
     settings = {"chain": 1, "block_time": 2.0, "guard": 0.3, "fleet_ttl": 30.0, "patience": PATIENCE}
-    settings["pay_every"] = max(0.3, NODES / 80)  # who pays is not to take the processor from those who are paid
+    settings["pay_every"] = max(0.3, NODES / 125)  # who pays is not to take the processor from those who are paid
     with example.Fleet(tmp_path, patches.trust, store, NODES, **settings) as fleet:
         for name in ("one", "two"):
             fleet.start_controller(name, lease=1.5)
