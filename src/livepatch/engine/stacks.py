@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Callable
 from types import FrameType
 
 __all__ = ["visit_frames"]
 
+# On CPython 3.11 a collection may run inside an allocation, and with it finalizers, and other threads.  The object for
+# a frame is allocated when it is asked for: inside `f_back` of another thread's frame that thread would go on, and
+# return from the frame that the object is made for. What is read of it then is freed memory.
+_COLLECTS_INSIDE = sys.version_info < (3, 12)
+_walks: list[None] = []
+"""An entry for each walk that has met the collector switched on, or off for another walk."""
+
 
 def visit_frames(visit: Callable[[FrameType, int], object]) -> None:
     """Call ``visit(frame, thread ident)`` for every frame of every thread, innermost first.
 
     A frame that a variable of its own refers to is a cycle, and keeps all that its callers hold until a collection; so
-    frames are handed out one at a time, and kept by nobody.
+    frames are handed out one at a time, and kept by nobody.  On CPython 3.11 nothing is collected meanwhile.
     """
+    if not (_COLLECTS_INSIDE and (gc.isenabled() or _walks)):
+        _visit(visit)
+        return
+    _walks.append(None)
+    gc.disable()
+    try:
+        _visit(visit)
+    finally:
+        _walks.pop()
+        if not _walks:
+            gc.enable()
+
+
+def _visit(visit: Callable[[FrameType, int], object]) -> None:
     tops = sys._current_frames()
     while tops:
         ident, frame = tops.popitem()
