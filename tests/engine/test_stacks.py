@@ -10,6 +10,7 @@ from pathlib import Path
 from types import FrameType
 
 import pytest
+from tests.test_fork import in_child
 
 import livepatch
 from livepatch.engine import stacks
@@ -75,7 +76,19 @@ def test_the_collector_is_on_again_after_walks_within_walks_and_failures():
     with pytest.raises(ZeroDivisionError):
         visit_frames(fail)
     assert gc.isenabled()
-    assert stacks._walks == []
+    assert stacks._walks == {}
+
+
+@pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
+def test_a_child_collects_though_it_was_forked_in_the_middle_of_a_walk(monkeypatch):
+    monkeypatch.setitem(stacks._walks, object(), None)
+    gc.disable()
+
+    def collects():
+        assert gc.isenabled()
+        assert stacks._walks == {}
+
+    in_child(collects)
 
 
 def test_a_collector_that_the_program_has_switched_off_stays_off():

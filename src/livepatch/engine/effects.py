@@ -74,7 +74,10 @@ class Registries:
             if place.is_names or not is_a(held, dict) or id(held) in self._old:
                 continue
             new = [key for key in _came(held, before, spaces) if dict.get(before, key, _NOTHING) is _NOTHING]
-            found += [Entered(place.label, held, key, dict.pop(held, key), place.forget) for key in new]
+            taken = [(key, dict.pop(held, key, _NOTHING)) for key in new]  # others may have been quicker
+            found += [
+                Entered(place.label, held, key, value, place.forget) for key, value in taken if value is not _NOTHING
+            ]
         return found
 
     def clean(self, scratch: Iterable[Mapping[str, object]], classes: Iterable[type] = ()) -> list[Label]:

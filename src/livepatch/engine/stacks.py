@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 from collections.abc import Callable
 from types import FrameType
@@ -13,8 +14,8 @@ __all__ = ["visit_frames"]
 # a frame is allocated when it is asked for: inside `f_back` of another thread's frame that thread would go on, and
 # return from the frame that the object is made for. What is read of it then is freed memory.
 _COLLECTS_INSIDE = sys.version_info < (3, 12)
-_walks: list[None] = []
-"""An entry for each walk that has met the collector switched on, or off for another walk."""
+_walks: dict[object, None] = {}
+"""The walks that have met the collector switched on, or off for another walk."""
 
 
 def visit_frames(visit: Callable[[FrameType, int], object]) -> None:
@@ -26,14 +27,26 @@ def visit_frames(visit: Callable[[FrameType, int], object]) -> None:
     if not (_COLLECTS_INSIDE and (gc.isenabled() or _walks)):
         _visit(visit)
         return
-    _walks.append(None)
-    gc.disable()
+    mine = object()
     try:
+        _walks[mine] = None
+        gc.disable()
         _visit(visit)
     finally:
-        _walks.pop()
+        _walks.pop(mine, None)
         if not _walks:
             gc.enable()
+
+
+def _after_fork() -> None:
+    """In a child: the threads that were walking are not there, and would leave the collector off for ever."""
+    if _walks:
+        _walks.clear()
+        gc.enable()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _visit(visit: Callable[[FrameType, int], object]) -> None:

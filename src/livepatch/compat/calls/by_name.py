@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from livepatch.compat.calls.containers import Const, Container
+from livepatch.compat.calls.library import name_of
 from livepatch.compat.calls.models import Models, model
 from livepatch.compat.calls.objects import Partial
 from livepatch.compat.calls.uses import NONE, Arguments, Call, Lookup, MethodCall, Use
@@ -19,14 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["live_by_name"]
 
 _KINDS = (operator.methodcaller, operator.attrgetter, operator.itemgetter)
-_CALLS, _READS, _TAKES = (f"operator:{kind.__name__}.<applied>" for kind in _KINDS)
+_APPLIED = {f"operator:{kind.__name__}": f"operator:{kind.__name__}.<applied>" for kind in _KINDS}
+_CALLS, _READS, _TAKES = _APPLIED.values()
 
 
 @model("operator:methodcaller", "operator:attrgetter", "operator:itemgetter")
 def _made(models: Models, call: Call, receiver: Obj | None) -> None:
     args = call.args
-    for target in call.targets:
-        applied = models.program.outside(f"{getattr(target, 'name', '')}.<applied>")
+    for name in _APPLIED.keys() & set(name_of(call).split()):
+        applied = models.program.outside(_APPLIED[name])
         mine = Arguments(args.positional, args.keywords, args.star, args.double)
         models.flow.add(call.dest, Partial(models.program, models.flow.holding(applied), mine))
 
@@ -40,7 +42,7 @@ def live_by_name(program: Program, value: Any, node: Callable[[object], int]) ->
     given = (*made.args, *given) if isinstance(made, functools.partial) else given
     keywords = made.keywords if isinstance(made, functools.partial) else {}
     given = given[1:] if given and given[0] is kind else given
-    applied = program.flow.holding(program.outside(f"operator:{kind.__name__}.<applied>"))
+    applied = program.flow.holding(program.outside(_APPLIED[f"operator:{kind.__name__}"]))
     named = tuple((str(name), node(one)) for name, one in keywords.items())
     return Partial(program, applied, Arguments(tuple(map(node, given)), named))
 
